@@ -1,0 +1,363 @@
+//! A reused block of decoded events: rows of `u64` words, no allocation in steady state.
+//!
+//! Row = eight header words, then one word for each slot of the vocabulary. A slot whose presence
+//! bit is clear holds garbage and is never read.
+
+use crate::identity::Identity;
+use crate::record::{Position, SourceId, StreamId};
+use crate::symbol::Symbol;
+use crate::time::EventTime;
+use crate::vocabulary::{FieldId, KindId, Vocabulary};
+
+const OCCURRED: usize = 0;
+const RECORDED: usize = 1;
+const IDENTITY_LOW: usize = 2;
+const IDENTITY_HIGH: usize = 3;
+/// kind (16) | flags (16) | stream (16) | source (16), from the low end.
+const CLASS: usize = 4;
+/// site (32) | device (32).
+const PLACE: usize = 5;
+/// Log position (48) | part (16).
+const POSITION: usize = 6;
+const PRESENT: usize = 7;
+/// Header words of a row.
+pub const HEADER_WORDS: usize = 8;
+
+/// What is true of an event beside its content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventFlags(pub u16);
+
+impl EventFlags {
+    /// A retained MQTT message, or any replay of old state: sets state, fires no edge rule.
+    pub const RETAINED: Self = Self(1);
+    /// The device is not in the site model: kept, counted, listed.
+    pub const UNKNOWN_DEVICE: Self = Self(1 << 1);
+    /// The device's clock is off beyond its bound: judged by recorded time.
+    pub const QUARANTINED: Self = Self(1 << 2);
+    /// The payload had neither id nor time: a repeat within `repeat_ms` is a duplicate.
+    pub const NO_IDENTITY: Self = Self(1 << 3);
+    /// Life safety (duress, panic, fire, tamper): never suppressed.
+    pub const LIFE_SAFETY: Self = Self(1 << 4);
+
+    /// Both sets.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is set.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// Decoded events of one block.
+#[derive(Clone, Debug)]
+pub struct EventBlock {
+    stride: usize,
+    words: Vec<u64>,
+}
+
+impl EventBlock {
+    /// An empty block for rows of this vocabulary.
+    #[must_use]
+    pub fn new(vocabulary: &Vocabulary) -> Self {
+        Self { stride: HEADER_WORDS + vocabulary.fields().len(), words: Vec::new() }
+    }
+
+    /// Words of one row.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Events in the block.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.words.len() / self.stride
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Forgets all rows, keeps the memory.
+    pub fn clear(&mut self) {
+        self.words.clear();
+    }
+
+    /// Forgets the rows from `len` on: how a delivery is refused as a whole.
+    pub fn truncate(&mut self, len: usize) {
+        self.words.truncate(len * self.stride);
+    }
+
+    /// Adds a row with an all-zero header and no field present.
+    pub fn push(&mut self) -> EventMut<'_> {
+        let start = self.words.len();
+        self.words.resize(start + self.stride, 0);
+        EventMut(&mut self.words[start..])
+    }
+
+    /// Adds a copy of a row of the same vocabulary.
+    pub fn push_row(&mut self, event: EventRef<'_>) {
+        assert_eq!(event.0.len(), self.stride, "rows of two vocabularies in one block");
+        self.words.extend_from_slice(event.0);
+    }
+
+    /// Row `index`. Panics when there is no such row.
+    #[must_use]
+    pub fn get(&self, index: usize) -> EventRef<'_> {
+        EventRef(&self.words[index * self.stride..(index + 1) * self.stride])
+    }
+
+    /// Row `index`, to change it.
+    pub fn get_mut(&mut self, index: usize) -> EventMut<'_> {
+        EventMut(&mut self.words[index * self.stride..(index + 1) * self.stride])
+    }
+
+    /// All rows in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
+        self.words.chunks_exact(self.stride).map(EventRef)
+    }
+}
+
+/// One event, read.
+#[derive(Clone, Copy, Debug)]
+pub struct EventRef<'a>(&'a [u64]);
+
+impl<'a> EventRef<'a> {
+    /// A row kept elsewhere, as [`Self::words`] gave it.
+    #[must_use]
+    pub fn from_words(words: &'a [u64]) -> Self {
+        debug_assert!(words.len() >= HEADER_WORDS);
+        Self(words)
+    }
+
+    /// The row's words, to keep it elsewhere.
+    #[must_use]
+    pub fn words(&self) -> &'a [u64] {
+        self.0
+    }
+
+    /// When it happened, by the device.
+    #[must_use]
+    pub fn occurred(&self) -> EventTime {
+        EventTime(self.0[OCCURRED] as i64)
+    }
+
+    /// When we recorded it.
+    #[must_use]
+    pub fn recorded(&self) -> EventTime {
+        EventTime(self.0[RECORDED] as i64)
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity(u128::from(self.0[IDENTITY_HIGH]) << 64 | u128::from(self.0[IDENTITY_LOW]))
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> KindId {
+        KindId(self.0[CLASS] as u16)
+    }
+
+    /// What is true of it beside its content.
+    #[must_use]
+    pub fn flags(&self) -> EventFlags {
+        EventFlags((self.0[CLASS] >> 16) as u16)
+    }
+
+    /// The input stream it came by: the unit of watermarks.
+    #[must_use]
+    pub fn stream(&self) -> StreamId {
+        StreamId((self.0[CLASS] >> 32) as u16)
+    }
+
+    /// The source it is counted under.
+    #[must_use]
+    pub fn source(&self) -> SourceId {
+        SourceId((self.0[CLASS] >> 48) as u16)
+    }
+
+    /// The site: the unit of order and of state.
+    #[must_use]
+    pub fn site(&self) -> Symbol {
+        Symbol(self.0[PLACE] as u32)
+    }
+
+    /// The device that said it.
+    #[must_use]
+    pub fn device(&self) -> Symbol {
+        Symbol((self.0[PLACE] >> 32) as u32)
+    }
+
+    /// Where its delivery stands in the log.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position(self.0[POSITION] & ((1 << 48) - 1))
+    }
+
+    /// Which of its delivery's events it is.
+    #[must_use]
+    pub fn part(&self) -> u16 {
+        (self.0[POSITION] >> 48) as u16
+    }
+
+    /// Whether a field is present.
+    #[must_use]
+    pub fn has(&self, field: FieldId) -> bool {
+        self.0[PRESENT] >> field.0 & 1 == 1
+    }
+
+    /// The raw slot of a present field.
+    #[must_use]
+    pub fn slot(&self, field: FieldId) -> Option<u64> {
+        self.has(field).then(|| self.0[HEADER_WORDS + field.0 as usize])
+    }
+
+    /// A text field.
+    #[must_use]
+    pub fn text(&self, field: FieldId) -> Option<Symbol> {
+        self.slot(field).map(|bits| Symbol(bits as u32))
+    }
+
+    /// A text field, [`Symbol::NONE`] where it is missing.
+    #[must_use]
+    pub fn text_or_none(&self, field: FieldId) -> Symbol {
+        self.text(field).unwrap_or(Symbol::NONE)
+    }
+
+    /// An integer field.
+    #[must_use]
+    pub fn int(&self, field: FieldId) -> Option<i64> {
+        self.slot(field).map(|bits| bits as i64)
+    }
+
+    /// A float field.
+    #[must_use]
+    pub fn float(&self, field: FieldId) -> Option<f64> {
+        self.slot(field).map(f64::from_bits)
+    }
+
+    /// A boolean field.
+    #[must_use]
+    pub fn bool(&self, field: FieldId) -> Option<bool> {
+        self.slot(field).map(|bits| bits != 0)
+    }
+}
+
+/// One event, written.
+#[derive(Debug)]
+pub struct EventMut<'a>(&'a mut [u64]);
+
+impl EventMut<'_> {
+    /// Sets both times.
+    pub fn times(&mut self, occurred: EventTime, recorded: EventTime) {
+        self.0[OCCURRED] = occurred.0 as u64;
+        self.0[RECORDED] = recorded.0 as u64;
+    }
+
+    /// Sets the identity.
+    pub fn identity(&mut self, identity: Identity) {
+        self.0[IDENTITY_LOW] = identity.0 as u64;
+        self.0[IDENTITY_HIGH] = (identity.0 >> 64) as u64;
+    }
+
+    /// Sets the kind, and where the event came from.
+    pub fn class(&mut self, kind: KindId, flags: EventFlags, stream: StreamId, source: SourceId) {
+        self.0[CLASS] = u64::from(kind.0)
+            | u64::from(flags.0) << 16
+            | u64::from(stream.0) << 32
+            | u64::from(source.0) << 48;
+    }
+
+    /// Adds flags.
+    pub fn flag(&mut self, flags: EventFlags) {
+        self.0[CLASS] |= u64::from(flags.0) << 16;
+    }
+
+    /// Sets site and device.
+    pub fn place(&mut self, site: Symbol, device: Symbol) {
+        self.0[PLACE] = u64::from(site.0) | u64::from(device.0) << 32;
+    }
+
+    /// Sets where the delivery stands in the log, and which of its events this is.
+    pub fn position(&mut self, position: Position, part: u16) {
+        assert!(position.0 < 1 << 48, "log position past 256 TiB");
+        self.0[POSITION] = position.0 | u64::from(part) << 48;
+    }
+
+    fn set(&mut self, field: FieldId, bits: u64) {
+        self.0[PRESENT] |= 1 << field.0;
+        self.0[HEADER_WORDS + field.0 as usize] = bits;
+    }
+
+    /// Sets a text field.
+    pub fn text(&mut self, field: FieldId, value: Symbol) {
+        self.set(field, u64::from(value.0));
+    }
+
+    /// Sets an integer field.
+    pub fn int(&mut self, field: FieldId, value: i64) {
+        self.set(field, value as u64);
+    }
+
+    /// Sets a float field.
+    pub fn float(&mut self, field: FieldId, value: f64) {
+        self.set(field, value.to_bits());
+    }
+
+    /// Sets a boolean field.
+    pub fn bool(&mut self, field: FieldId, value: bool) {
+        self.set(field, u64::from(value));
+    }
+
+    /// The same row, read.
+    #[must_use]
+    pub fn as_ref(&self) -> EventRef<'_> {
+        EventRef(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::field;
+
+    #[test]
+    fn a_row_keeps_every_part_apart() {
+        let mut block = EventBlock::new(&Vocabulary::default());
+        block.push();
+        let mut e = block.push();
+        e.times(EventTime(-5), EventTime(7));
+        e.identity(Identity(u128::MAX - 1));
+        e.class(KindId(513), EventFlags::RETAINED, StreamId(u16::MAX), SourceId(3));
+        e.flag(EventFlags::QUARANTINED);
+        e.place(Symbol(11), Symbol(u32::MAX));
+        e.position(Position((1 << 48) - 1), u16::MAX);
+        e.text(field::DOOR, Symbol(9));
+        e.int(FieldId(6), -3);
+        let e = block.get(1);
+        assert_eq!((e.occurred(), e.recorded()), (EventTime(-5), EventTime(7)));
+        assert_eq!(e.identity(), Identity(u128::MAX - 1));
+        assert_eq!(
+            (e.kind(), e.stream(), e.source()),
+            (KindId(513), StreamId(u16::MAX), SourceId(3))
+        );
+        assert_eq!(e.flags(), EventFlags::RETAINED.with(EventFlags::QUARANTINED));
+        assert_eq!((e.site(), e.device()), (Symbol(11), Symbol(u32::MAX)));
+        assert_eq!((e.position(), e.part()), (Position((1 << 48) - 1), u16::MAX));
+        assert_eq!(
+            (e.text(field::DOOR), e.text(field::AREA), e.int(FieldId(6))),
+            (Some(Symbol(9)), None, Some(-3))
+        );
+        assert_eq!(block.len(), 2);
+        block.truncate(1);
+        assert_eq!(block.len(), 1);
+    }
+}

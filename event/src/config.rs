@@ -1,0 +1,422 @@
+//! Configuration as a tree with places, and diagnostics that point at them.
+//!
+//! Every YAML file of a configuration is read into [`Node`]s; each part walks its own files with a
+//! [`Reader`], which collects all faults at once: file, line, column, what is wrong, what to write.
+
+use std::fmt;
+
+use saphyr_parser::{Event, Parser, ScalarStyle};
+
+/// A place in a file; line and column count from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+/// One fault or warning in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file's path as it was given.
+    pub file: String,
+    /// Where in the file.
+    pub place: Place,
+    /// What is wrong, in a sentence without a full stop.
+    pub message: String,
+    /// What to change, where we know.
+    pub suggestion: Option<String>,
+    /// The line of source, for the underline.
+    pub source_line: String,
+    /// Characters to underline.
+    pub width: u32,
+    /// A warning does not stop the load.
+    pub warning: bool,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = if self.warning { "warning" } else { "error" };
+        let Place { line, column } = self.place;
+        writeln!(f, "{severity}: {}", self.message)?;
+        writeln!(f, "  --> {}:{line}:{column}", self.file)?;
+        if !self.source_line.is_empty() {
+            let number = line.to_string();
+            let margin = " ".repeat(number.len());
+            let indent = " ".repeat(column.saturating_sub(1) as usize);
+            writeln!(f, "{margin} |\n{number} | {}", self.source_line)?;
+            writeln!(f, "{margin} | {indent}{}", "^".repeat(self.width.max(1) as usize))?;
+        }
+        if let Some(suggestion) = &self.suggestion {
+            writeln!(f, "  = help: {suggestion}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One YAML value with its place.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where it begins.
+    pub place: Place,
+    /// What it is.
+    pub value: Yaml,
+}
+
+/// A YAML value. Scalars keep their text: the reader knows what type it wants.
+#[derive(Clone, Debug)]
+pub enum Yaml {
+    /// A scalar; `plain` when it was written without quotes.
+    Scalar {
+        /// The text, unquoted.
+        text: String,
+        /// Whether it was written without quotes.
+        plain: bool,
+    },
+    /// A sequence.
+    Sequence(Vec<Node>),
+    /// A mapping, in the order of the file.
+    Mapping(Vec<(Node, Node)>),
+}
+
+impl Node {
+    /// The text of a scalar.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Yaml::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether it is YAML's null: empty, `~` or `null`, unquoted.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(&self.value, Yaml::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
+    }
+
+    /// The value of a key of a mapping.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|(k, _)| k.text() == Some(key)).map(|(_, v)| v)
+    }
+
+    /// The entries of a mapping; none for anything else.
+    #[must_use]
+    pub fn entries(&self) -> &[(Node, Node)] {
+        match &self.value {
+            Yaml::Mapping(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a sequence; a scalar or mapping counts as a sequence of itself, null as none.
+    #[must_use]
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Yaml::Sequence(items) => items,
+            _ if self.is_null() => &[],
+            _ => std::slice::from_ref(self),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.value {
+            Yaml::Scalar { .. } => "a scalar",
+            Yaml::Sequence(_) => "a list",
+            Yaml::Mapping(_) => "a mapping",
+        }
+    }
+}
+
+/// One file being read, and the faults found in it so far.
+#[derive(Debug)]
+pub struct Reader {
+    file: String,
+    lines: Vec<String>,
+    /// What was found, in the order of finding.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Reader {
+    /// Parses a file's text. A syntax error leaves an empty mapping and one diagnostic.
+    #[must_use]
+    pub fn parse(file: &str, text: &str) -> (Self, Node) {
+        let lines = text.lines().map(str::to_owned).collect();
+        let mut reader = Self { file: file.to_owned(), lines, diagnostics: Vec::new() };
+        let node = reader.build(text);
+        (reader, node)
+    }
+
+    /// The file's path as it was given.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Whether any fault (not a warning) was found.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.diagnostics.iter().any(|d| !d.warning)
+    }
+
+    /// Adds a fault at a place.
+    pub fn error(&mut self, place: Place, width: u32, message: String, suggestion: Option<String>) {
+        let source_line =
+            self.lines.get(place.line.saturating_sub(1) as usize).cloned().unwrap_or_default();
+        self.diagnostics.push(Diagnostic {
+            file: self.file.clone(),
+            place,
+            message,
+            suggestion,
+            source_line,
+            width,
+            warning: false,
+        });
+    }
+
+    /// Adds a fault about a node.
+    pub fn error_at(&mut self, node: &Node, message: impl Into<String>) {
+        self.error_with(node, message, None);
+    }
+
+    /// Adds a fault about a node, with what to change.
+    pub fn error_with(
+        &mut self,
+        node: &Node,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
+        let width = node.text().map_or(1, |t| t.chars().count() as u32);
+        self.error(node.place, width, message.into(), suggestion);
+    }
+
+    /// The place of character `offset` of a scalar's text: exact for plain and quoted one-line
+    /// scalars without escapes, the beginning of the scalar otherwise.
+    #[must_use]
+    pub fn place_in(&self, node: &Node, offset: usize) -> Place {
+        let Yaml::Scalar { text, plain } = &node.value else { return node.place };
+        let column = node.place.column + u32::from(!plain);
+        let line = self.lines.get(node.place.line.saturating_sub(1) as usize);
+        let here: String = line
+            .map(|l| l.chars().skip(column as usize - 1).take(text.chars().count()).collect())
+            .unwrap_or_default();
+        if here == *text {
+            Place { line: node.place.line, column: column + offset as u32 }
+        } else {
+            node.place
+        }
+    }
+
+    /// Says of every key that is not among `known` that it is unknown, and which one was meant;
+    /// says of anything but a mapping that a mapping was wanted.
+    pub fn expect_keys(&mut self, node: &Node, known: &[&str]) {
+        if !matches!(node.value, Yaml::Mapping(_)) {
+            self.error_with(
+                node,
+                format!("expected a mapping, found {}", node.kind()),
+                Some(format!("the keys are {}", known.join(", "))),
+            );
+            return;
+        }
+        for (key, _) in node.entries() {
+            let name = key.text().unwrap_or_default();
+            if !known.contains(&name) {
+                let help = did_you_mean(name, known.iter().copied());
+                self.error_with(key, format!("unknown key `{name}`"), help);
+            }
+        }
+    }
+
+    /// The text of a required scalar.
+    pub fn required_text(&mut self, node: &Node, key: &str) -> Option<String> {
+        match node.get(key) {
+            None => {
+                self.error_at(node, format!("`{key}` is missing"));
+                None
+            }
+            Some(value) => self.scalar(value).map(str::to_owned),
+        }
+    }
+
+    /// The text of an optional scalar.
+    pub fn optional_text(&mut self, node: &Node, key: &str) -> Option<String> {
+        node.get(key).and_then(|value| self.scalar(value).map(str::to_owned))
+    }
+
+    /// The text of a scalar; anything else is a fault.
+    pub fn scalar<'n>(&mut self, node: &'n Node) -> Option<&'n str> {
+        if node.text().is_none() {
+            self.error_at(node, format!("expected one value, found {}", node.kind()));
+        }
+        node.text()
+    }
+
+    /// A value of a type that parses from text; `wanted` says the form (`a number`).
+    pub fn parsed<T: std::str::FromStr>(&mut self, node: &Node, wanted: &str) -> Option<T> {
+        let text = self.scalar(node)?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.error_at(node, format!("`{text}` is not {wanted}"));
+        }
+        parsed
+    }
+
+    /// An optional span of time (`30s`, `5m`).
+    pub fn optional_span(&mut self, node: &Node, key: &str) -> Option<crate::TimeSpan> {
+        let value = node.get(key)?;
+        let text = self.scalar(value)?;
+        let span = crate::TimeSpan::parse(text);
+        if span.is_none() {
+            let help = Some("write a number and a unit: 400ms, 30s, 5m, 8h, 7d".to_owned());
+            self.error_with(value, format!("`{text}` is not a span of time"), help);
+        }
+        span
+    }
+
+    /// An optional boolean.
+    pub fn optional_bool(&mut self, node: &Node, key: &str) -> Option<bool> {
+        let value = node.get(key)?;
+        self.parsed(value, "true or false")
+    }
+
+    /// One of a closed set of words.
+    pub fn one_of<T: Copy>(&mut self, node: &Node, words: &[(&str, T)]) -> Option<T> {
+        let text = self.scalar(node)?;
+        if let Some((_, value)) = words.iter().find(|(w, _)| *w == text) {
+            return Some(*value);
+        }
+        let help = did_you_mean(text, words.iter().map(|(w, _)| *w));
+        let all: Vec<_> = words.iter().map(|(w, _)| *w).collect();
+        self.error_with(node, format!("`{text}` is none of {}", all.join(", ")), help);
+        None
+    }
+
+    fn build(&mut self, text: &str) -> Node {
+        let mut stack: Vec<(Node, Option<Node>)> = Vec::new();
+        let mut root = None;
+        for item in Parser::new_from_str(text) {
+            let (event, span) = match item {
+                Ok(item) => item,
+                Err(error) => {
+                    let place = Place {
+                        line: error.marker().line() as u32,
+                        column: error.marker().col() as u32 + 1,
+                    };
+                    self.error(place, 1, format!("not YAML: {}", error.info()), None);
+                    break;
+                }
+            };
+            let place =
+                Place { line: span.start.line() as u32, column: span.start.col() as u32 + 1 };
+            let done = match event {
+                Event::Scalar(text, style, ..) => {
+                    let plain = style == ScalarStyle::Plain;
+                    Node { place, value: Yaml::Scalar { text: text.into_owned(), plain } }
+                }
+                Event::SequenceStart(..) => {
+                    stack.push((Node { place, value: Yaml::Sequence(Vec::new()) }, None));
+                    continue;
+                }
+                Event::MappingStart(..) => {
+                    stack.push((Node { place, value: Yaml::Mapping(Vec::new()) }, None));
+                    continue;
+                }
+                Event::SequenceEnd | Event::MappingEnd => match stack.pop() {
+                    Some((node, _)) => node,
+                    None => continue,
+                },
+                Event::Alias(_) => {
+                    self.error(
+                        place,
+                        1,
+                        "aliases are not taken here: write the value out".into(),
+                        None,
+                    );
+                    Node { place, value: Yaml::Scalar { text: String::new(), plain: true } }
+                }
+                _ => continue,
+            };
+            match stack.last_mut() {
+                None if root.is_none() => root = Some(done),
+                None => self.error(place, 1, "one document per file".into(), None),
+                Some((parent, key)) => match &mut parent.value {
+                    Yaml::Sequence(items) => items.push(done),
+                    Yaml::Mapping(entries) => match key.take() {
+                        None => *key = Some(done),
+                        Some(name) => {
+                            let again = entries.iter().any(|(k, _)| k.text() == name.text());
+                            let place = name.place;
+                            let text = name.text().unwrap_or_default().to_owned();
+                            entries.push((name, done));
+                            if again {
+                                self.error(
+                                    place,
+                                    text.len() as u32,
+                                    format!("key `{text}` stands twice"),
+                                    None,
+                                );
+                            }
+                        }
+                    },
+                    Yaml::Scalar { .. } => {}
+                },
+            }
+        }
+        let empty = Node { place: Place { line: 1, column: 1 }, value: Yaml::Mapping(Vec::new()) };
+        match root {
+            Some(node) if !node.is_null() => node,
+            _ => empty,
+        }
+    }
+}
+
+/// “did you mean `x`?” when one of the known words is close enough.
+#[must_use]
+pub fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let limit = 1 + word.chars().count() / 3;
+    known
+        .map(|k| (strsim::damerau_levenshtein(word, k), k))
+        .filter(|(distance, k)| *distance <= limit || k.eq_ignore_ascii_case(word))
+        .min()
+        .map(|(_, k)| format!("did you mean `{k}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_point_at_their_place() {
+        let (mut reader, node) = Reader::parse(
+            "x.yaml",
+            "rules:\n  - {id: R1, onn: AccessDenied}\n  - {id: R2, id: R3}\n",
+        );
+        assert_eq!(reader.diagnostics.len(), 1, "{:?}", reader.diagnostics);
+        let Some(rules) = node.get("rules") else { panic!("rules") };
+        for rule in rules.items() {
+            reader.expect_keys(rule, &["id", "on"]);
+        }
+        assert_eq!(reader.diagnostics.len(), 2);
+        let text = reader.diagnostics[1].to_string();
+        assert!(text.contains("x.yaml:2:14") && text.contains("did you mean `on`?"), "{text}");
+        assert!(text.contains("  |              ^^^\n"), "{text}");
+    }
+
+    #[test]
+    fn a_place_inside_a_scalar_is_exact() {
+        let (reader, node) = Reader::parse("x", "if: \"a == b\"\nor: c == d\n");
+        let quoted = node.get("if").map(|n| reader.place_in(n, 2));
+        assert_eq!(quoted, Some(Place { line: 1, column: 8 }));
+        let plain = node.get("or").map(|n| reader.place_in(n, 2));
+        assert_eq!(plain, Some(Place { line: 2, column: 7 }));
+    }
+
+    #[test]
+    fn broken_yaml_is_a_diagnostic() {
+        let (reader, node) = Reader::parse("x", "a: [1, 2\nb: 3");
+        assert!(reader.failed());
+        assert!(node.entries().is_empty() || node.get("a").is_some());
+    }
+}

@@ -1,0 +1,202 @@
+//! What leaves the engine, in words: detections, incidents, their evidence and their life.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::TimedId;
+use crate::time::EventTime;
+
+/// How bad it is, lowest first (EEMUA 191 asks for about 80 / 15 / 5 % of the upper three).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Severity {
+    /// For the record.
+    #[default]
+    Info,
+    /// Look at it this shift.
+    Low,
+    /// Look at it now.
+    Medium,
+    /// Send somebody.
+    High,
+    /// Life or the whole site is at stake.
+    Critical,
+}
+
+impl Severity {
+    /// All, lowest first.
+    pub const ALL: [Self; 5] = [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
+
+    /// The word in files and outputs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The severity of a word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// The life of an incident (ISA-18.2, OPC UA part 9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IncidentState {
+    /// The condition holds, nobody has acknowledged it.
+    #[default]
+    Active,
+    /// Somebody has it.
+    Acknowledged,
+    /// The condition has gone.
+    Cleared,
+    /// An operator closed it with a disposition.
+    Closed,
+    /// Put aside by an operator for a time, with a reason.
+    Shelved,
+    /// Held back by a rule; counted, shown.
+    Suppressed,
+}
+
+impl IncidentState {
+    /// The word in the store and in outputs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Acknowledged => "acknowledged",
+            Self::Cleared => "cleared",
+            Self::Closed => "closed",
+            Self::Shelved => "shelved",
+            Self::Suppressed => "suppressed",
+        }
+    }
+}
+
+/// One contributing event, as it is shown, stored and cited.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// `feed/device/id`, the payload's own id unhashed at the end.
+    pub id: String,
+    /// The feed named by the mapping.
+    pub feed: String,
+    /// The kind of event.
+    pub kind: String,
+    /// The device that said it.
+    pub device: String,
+    /// When it happened.
+    pub occurred: EventTime,
+    /// When it was recorded.
+    pub recorded: EventTime,
+    /// The delivery's bytes: text where they are UTF-8, else `base64:…`; empty when pruned.
+    pub raw: String,
+}
+
+/// One rule's finding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// Derived: 48 bits of event time, 80 bits of hash.
+    pub id: TimedId,
+    /// The rule's id in the rulebook.
+    pub rule: String,
+    /// What the rule is about, in a sentence.
+    pub title: String,
+    /// How bad.
+    pub severity: Severity,
+    /// The site; `enterprise` for the pseudo-site.
+    pub site: String,
+    /// The area, where one is known.
+    pub area: Option<String>,
+    /// The person, where one is known.
+    pub person: Option<String>,
+    /// The values the rule's state is kept by, joined by `/`.
+    pub key: String,
+    /// Event time: of the completing event, or of the deadline.
+    pub at: EventTime,
+    /// Contributing events, the trigger last.
+    pub events: Vec<Evidence>,
+    /// Contributing events that `evidence_max` left out.
+    pub evidence_omitted: u64,
+    /// The bound values: why it fired.
+    pub why: Vec<(String, String)>,
+    /// The incident it belongs to; `None` for rules in mode `shadow`.
+    pub incident: Option<TimedId>,
+}
+
+/// Detections grouped by what an operator would call one thing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// The id of the detection that opened it.
+    pub id: TimedId,
+    /// The rule that opened it.
+    pub rule: String,
+    /// The opening rule's title.
+    pub title: String,
+    /// The highest among its detections.
+    pub severity: Severity,
+    /// The site.
+    pub site: String,
+    /// The area of the opening detection.
+    pub area: Option<String>,
+    /// The person of the opening detection.
+    pub person: Option<String>,
+    /// Its state.
+    pub state: IncidentState,
+    /// Event time of the opening detection.
+    pub opened_at: EventTime,
+    /// Event time of the newest detection.
+    pub updated_at: EventTime,
+    /// Hash of the configuration in force when it opened.
+    pub config_hash: String,
+    /// Incidents it is linked to.
+    pub links: Vec<TimedId>,
+}
+
+/// One output of the engine, in the order of its site. `seq` counts from 1 for each site and is
+/// what makes the store idempotent: an output at or below the site's `emitted_seq` stands already.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// The site whose sequence this is.
+    pub site: String,
+    /// Its number there.
+    pub seq: u64,
+    /// What happened.
+    pub change: Change,
+}
+
+/// What an output says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A detection opened an incident.
+    Opened(Box<Incident>, Box<Detection>),
+    /// A detection joined an open incident, whose severity and time may have moved.
+    Joined(Box<Detection>),
+    /// A detection of a rule in mode `shadow`.
+    Shadowed(Box<Detection>),
+    /// Two incidents belong together; `at` is the event time of the detection that showed it.
+    Linked {
+        /// The newer incident.
+        incident: TimedId,
+        /// The older one.
+        to: TimedId,
+        /// Event time.
+        at: EventTime,
+    },
+    /// The condition has gone (door closed, gap passed).
+    Cleared {
+        /// Which incident.
+        incident: TimedId,
+        /// Event time.
+        at: EventTime,
+    },
+}

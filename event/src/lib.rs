@@ -1,0 +1,27 @@
+//! The vocabulary of Portcullis: what every part says to every other part.
+//!
+//! One type for each station of a reading's way: [`record::RecordBlock`] (deliveries, as the log
+//! holds them) → [`block::EventBlock`] (decoded, interned) → frames (in `rules`) →
+//! [`incident::Detection`] → [`incident::Incident`]. This crate depends on no other part.
+
+pub mod block;
+pub mod books;
+pub mod config;
+pub mod identity;
+pub mod incident;
+pub mod limits;
+pub mod model;
+pub mod record;
+pub mod reject;
+pub mod schema;
+pub mod symbol;
+pub mod time;
+pub mod vocabulary;
+
+pub use block::{EventBlock, EventFlags, EventMut, EventRef};
+pub use identity::{Digest, Identity};
+pub use record::{Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId};
+pub use reject::RejectReason;
+pub use symbol::{Interner, Symbol, SymbolCache};
+pub use time::{EventTime, TimeSpan};
+pub use vocabulary::{FieldId, FieldType, KindId, Vocabulary};

@@ -1,0 +1,11 @@
+//! Language → plan → engine → correlation. Pure: no I/O, no clock, no threads, no random order.
+//!
+//! [`lang`] compiles a rulebook into a [`plan::Plan`]; [`engine::Engine`] runs it over blocks of
+//! events and gives findings. The same log gives the same findings in any batch size, on any
+//! number of shards, with a restart anywhere (INV-PURE).
+
+pub mod engine;
+pub mod lang;
+pub mod limits;
+pub mod plan;
+pub mod value;

@@ -1,0 +1,344 @@
+//! What a rulebook compiles to: facts, rules and policies over slots and symbols.
+
+use std::sync::Arc;
+
+use event::incident::Severity;
+use event::model::Model;
+use event::{FieldId, FieldType, KindId, TimeSpan, Vocabulary};
+
+use crate::lang::expr::Expr;
+use crate::value::Value;
+
+/// A fact: an index into [`Plan::facts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FactId(pub u16);
+
+/// A rule: an index into [`Plan::rules`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub u16);
+
+/// A place of an event that an expression or a key reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FieldRef {
+    /// A slot of the vocabulary.
+    Slot(FieldId, FieldType),
+    /// The site.
+    Site,
+    /// The device.
+    Device,
+    /// The kind's name.
+    Kind,
+    /// `e.time`: when it occurred.
+    Time,
+}
+
+/// A compiled rulebook. Rules and facts stand in the order of the files.
+#[derive(Debug)]
+pub struct Plan {
+    /// Kinds and fields, with those the rulebook declared.
+    pub vocabulary: Arc<Vocabulary>,
+    /// Tables the expressions read.
+    pub model: Arc<Model>,
+    /// Named state, updated before rules read.
+    pub facts: Vec<Fact>,
+    /// The rules.
+    pub rules: Vec<Rule>,
+    /// How detections become incidents where a rule does not say.
+    pub grouping: Grouping,
+    /// Which incidents belong together.
+    pub links: Vec<Link>,
+    /// Hash of the rulebook's files, lists and tables.
+    pub hash: u128,
+}
+
+/// Where state lives: in each site, or once across sites.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// One state for each site.
+    #[default]
+    Site,
+    /// The pseudo-site fed with the sites' admitted streams.
+    Enterprise,
+}
+
+/// Kinds of event, and a condition on the current one.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// Any of these kinds.
+    pub kinds: Vec<KindId>,
+    /// What must hold; `None` holds.
+    pub condition: Option<Expr>,
+}
+
+/// Named state kept by key.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    /// Its name in expressions.
+    pub name: String,
+    /// Site or enterprise.
+    pub scope: Scope,
+    /// The key: values of these fields of the event. An event without one of them leaves the fact
+    /// alone.
+    pub by: Vec<FieldRef>,
+    /// What it keeps.
+    pub kind: FactKind,
+}
+
+/// What a fact keeps.
+#[derive(Clone, Debug)]
+pub enum FactKind {
+    /// How many events within the window before (and with) the current one. Int.
+    Count {
+        /// What counts.
+        on: Trigger,
+        /// An event exactly this old is outside.
+        within: TimeSpan,
+    },
+    /// How many distinct values of a field within the window. Int.
+    Distinct {
+        /// What counts.
+        on: Trigger,
+        /// The field (a text).
+        of: FieldRef,
+        /// An event exactly this old is outside.
+        within: TimeSpan,
+    },
+    /// Ups minus downs since ever. Int.
+    Balance {
+        /// Adds one.
+        up: Trigger,
+        /// Takes one away.
+        down: Trigger,
+    },
+    /// The value last set; kinds in the order written, the first that fits sets.
+    Set {
+        /// Trigger and value.
+        on: Vec<(Trigger, Expr)>,
+        /// Before the first setting; `Missing` where none was written.
+        init: Value,
+        /// Forgotten (back to `init`) this long after the last setting.
+        ttl: Option<TimeSpan>,
+    },
+}
+
+/// Whether a rule pages people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Detections become incidents.
+    #[default]
+    Live,
+    /// Detects and counts; opens nothing.
+    Shadow,
+    /// Not run.
+    Off,
+}
+
+/// How often a condition that holds speaks, for each key of the rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Emit {
+    /// At each event that meets it.
+    #[default]
+    Each,
+    /// When it turns from false to true.
+    Edge,
+    /// At most once in this span, counted from the last detection.
+    Once(TimeSpan),
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its id: enters detection ids, so renaming a rule makes new ids.
+    pub id: String,
+    /// A sentence for people; the id where none was written.
+    pub title: String,
+    /// How bad.
+    pub severity: Severity,
+    /// Live, shadow or off.
+    pub mode: Mode,
+    /// Site or enterprise.
+    pub scope: Scope,
+    /// The key its state and detections are kept by; may be empty.
+    pub by: Vec<FieldRef>,
+    /// What it looks for.
+    pub pattern: Pattern,
+    /// How often it speaks.
+    pub emit: Emit,
+    /// What later expressions of the rule read of earlier events: (step or binding, field). In a
+    /// sequence the step that is captured from; 0 for the opening event of `unless`.
+    pub captures: Vec<(u8, FieldRef)>,
+    /// Facts whose windows of this key are evidence, beside the rule's own events.
+    pub evidence_of: Vec<FactId>,
+    /// Most events cited, first and last included.
+    pub evidence_max: u8,
+    /// Bound values shown with a detection: label, expression over the completing event.
+    pub why: Vec<(String, Expr)>,
+    /// How its detections are grouped; `None`: as [`Plan::grouping`].
+    pub grouping: Option<Grouping>,
+    /// Risk of the risk register it serves.
+    pub risk: Option<String>,
+    /// Control it implements.
+    pub control: Option<String>,
+    /// What to do, for the operator.
+    pub procedure: Option<String>,
+}
+
+/// What a rule looks for.
+#[derive(Clone, Debug)]
+pub enum Pattern {
+    /// One event under a condition (over facts, too).
+    Event(Trigger),
+    /// Steps in order, all of one key.
+    Sequence(Sequence),
+    /// An event unless others stand in windows around it; decided when the watermark passes the
+    /// last window's end.
+    Unless {
+        /// The opening event.
+        on: Trigger,
+        /// Any satisfied guard keeps the rule silent.
+        guards: Vec<Guard>,
+    },
+    /// A level of a fact that lasts. Key = the fact's key.
+    Watch {
+        /// The fact.
+        fact: FactId,
+        /// Over `value`, key parts and other facts; evaluated when any of `triggers` changes.
+        condition: Expr,
+        /// Must hold this long; `None` speaks at once.
+        hold: Option<Expr>,
+        /// All facts the condition reads.
+        triggers: Vec<FactId>,
+        /// When the level ends, the incident is cleared.
+        clears: bool,
+    },
+    /// Anti-passback, soft: who is where, with Unknown. Key = `by` (a person or a credential).
+    Passage {
+        /// A passage.
+        on: Trigger,
+        /// The area it leads from (a text).
+        from: Expr,
+        /// The area it leads to (a text).
+        to: Expr,
+        /// Presence is Unknown again this long after the last passage.
+        forget: TimeSpan,
+        /// Sets presence to Unknown.
+        forgive: Option<Trigger>,
+    },
+    /// The same key at another place sooner than one can get there.
+    Travel {
+        /// A sighting.
+        on: Trigger,
+        /// The place compared.
+        place: FieldRef,
+        /// Sooner than this is a detection; exactly this is not. A span.
+        min_time: Expr,
+    },
+}
+
+/// A sequence of steps. Every step's cell says how often and in which order its parts may come, so
+/// that repeated, `all` / `any` and `not … for` steps are further [`StepKind`]s.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    /// The steps in order.
+    pub steps: Vec<Step>,
+    /// From the first step's event to the last's; exactly this long is outside.
+    pub within: TimeSpan,
+    /// An event of the key that ends all waiting runs.
+    pub without: Option<Trigger>,
+    /// "Next" is judged on this stream: an event of it that does not complete the step that a run
+    /// waits for ends the run.
+    pub strict: Option<Trigger>,
+    /// Which first events start runs.
+    pub runs: Runs,
+}
+
+/// Which first events start runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runs {
+    /// Each starts one, and one completing event completes all that wait.
+    #[default]
+    Each,
+    /// Only when none waits for the key.
+    First,
+    /// Each starts one in place of the waiting one.
+    Last,
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its name in expressions.
+    pub name: String,
+    /// How it is met.
+    pub kind: StepKind,
+}
+
+/// How a step is met.
+#[derive(Clone, Debug)]
+pub enum StepKind {
+    /// By one event.
+    One(Trigger),
+}
+
+/// A guard of `unless`.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// Kinds that count.
+    pub kinds: Vec<KindId>,
+    /// Fields that must be equal to the opening event's.
+    pub same: Vec<FieldRef>,
+    /// The condition when the guard event comes after the opening one: current = guard event,
+    /// captured = opening event (indexes into [`Rule::captures`]).
+    pub forward: Option<Expr>,
+    /// The condition when it came before: current = opening event, captured = guard event (indexes
+    /// into `captures` here).
+    pub backward: Option<Expr>,
+    /// What `backward` reads of guard events.
+    pub captures: Vec<FieldRef>,
+    /// Window around the opening event, `from` ≤ 0 ≤ `to`, both ends outside.
+    pub from: TimeSpan,
+    /// End of the window.
+    pub to: TimeSpan,
+    /// So many guard events satisfy it.
+    pub at_least: u32,
+}
+
+/// What detections must share to be one incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grouping {
+    /// Any one of these dimensions in common, within one site; empty: each detection is its own
+    /// incident.
+    pub by: Vec<Dimension>,
+    /// A detection this long after the incident's newest is outside.
+    pub gap: TimeSpan,
+    /// An incident takes no detection this long after its first.
+    pub span_max: TimeSpan,
+}
+
+/// What detections can have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dimension {
+    /// The area.
+    Area,
+    /// The door.
+    Door,
+    /// The person.
+    Person,
+    /// The credential.
+    Credential,
+    /// The camera's track.
+    Track,
+    /// The whole site.
+    Site,
+    /// The same rule and key.
+    Rule,
+}
+
+/// Incidents opened by these rules belong together.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Rules of the one side, and of the other.
+    pub between: (Vec<RuleId>, Vec<RuleId>),
+    /// Within this span of each other's newest detection, in one site.
+    pub within: TimeSpan,
+}
