@@ -16,7 +16,7 @@ pub struct KindId(pub u16);
 pub struct FieldId(pub u8);
 
 /// What a field's slot holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldType {
     /// An interned text.

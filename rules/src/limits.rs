@@ -14,3 +14,22 @@ pub const EVIDENCE_MAX: usize = 16;
 
 /// Bound values shown with one detection.
 pub const WHY_MAX: usize = 8;
+
+/// Cells of one page: the unit of a dirty mark and of an incremental snapshot (64 × 64 B = 4 KiB).
+pub const PAGE_CELLS: usize = 64;
+
+/// Live keys of one site's state, unless the configuration says otherwise: 4 M × 64 B = 256 MiB.
+pub const KEYS_MAX: usize = 1 << 22;
+
+/// Waiting runs of one site: 1 M × 160 B = 160 MiB.
+pub const RUNS_MAX: usize = 1 << 20;
+
+/// Window entries of one site: 8 M × 88 B = 704 MiB.
+pub const ENTRIES_MAX: usize = 1 << 23;
+
+/// Events in one site's reorder buffer: 1 M × ~300 B = 300 MiB. Past it the oldest is released
+/// early, and counted.
+pub const WAITING_MAX: usize = 1 << 20;
+
+/// Incidents that one incident is linked to: a page of links is no longer read by anybody.
+pub const LINKS_MAX: usize = 64;

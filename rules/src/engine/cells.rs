@@ -1,0 +1,189 @@
+//! What the pages of a site hold: keys, window entries, runs, incidents, identities seen.
+//!
+//! Every cell is `repr(C)` without padding. Their layout stands in snapshots: a change of it is a
+//! change of [`super::snapshot::VERSION`].
+
+use bytemuck::{Pod, Zeroable};
+use event::{EventRef, EventTime, Identity, Position, Symbol};
+
+use super::pages::{Cell, NIL};
+
+/// A key of state: up to three parts, and a fourth for the value counted by `distinct`.
+pub type Key = [Symbol; 4];
+
+/// State of one owner (a fact, a rule, a guard) for one key.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct KeyCell {
+    /// 1 + the owner's number; 0 when free.
+    pub owner: u32,
+    /// First of a list of entries or runs.
+    pub head: u32,
+    /// Last of it.
+    pub tail: u32,
+    /// What `value` is: see [`super::state::pack`].
+    pub tag: u32,
+    /// The key.
+    pub key: Key,
+    /// Count, balance, set value, level.
+    pub value: u64,
+    /// When it was last set, or last spoke.
+    pub time: i64,
+    /// The run that waits (hold), or the timer's serial.
+    pub aux: u64,
+    /// Keeps the cell at 64 bytes.
+    pub spare: u64,
+}
+
+/// One event of a window, of a run's evidence, or of a guard's history.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Entry {
+    /// 1 when live.
+    pub live: u32,
+    /// Next in the list.
+    pub next: u32,
+    /// When the event occurred (microseconds).
+    pub time: i64,
+    /// The event's identity, low half first.
+    pub identity: [u64; 2],
+    /// Position and part, as a row has them.
+    pub place: u64,
+    /// The value counted, or the run that a guard watches.
+    pub value: u64,
+    /// What a guard's condition reads of the event.
+    pub captures: [u64; 3],
+    /// Types of the captures, four bits each.
+    pub tags: u64,
+}
+
+/// One partial match, or one level that must last.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Run {
+    /// 1 + the rule's number; 0 when free.
+    pub owner: u32,
+    /// Next run of the key.
+    pub next: u32,
+    /// The rule's key cell.
+    pub key_cell: u32,
+    /// The step it waits for.
+    pub step: u32,
+    /// First and last of its evidence.
+    pub head: u32,
+    /// Last of its evidence.
+    pub tail: u32,
+    /// Events beyond the evidence kept.
+    pub omitted: u32,
+    /// Keeps the alignment.
+    pub spare: u32,
+    /// The first event's time (microseconds).
+    pub started: i64,
+    /// When it is decided (microseconds).
+    pub deadline: i64,
+    /// Tells this run from others that had the cell before.
+    pub serial: u64,
+    /// Satisfied guards' counts, eight bits each.
+    pub counts: u64,
+    /// The first event's identity.
+    pub identity: [u64; 2],
+    /// Captured values.
+    pub captures: [u64; 6],
+    /// Types of the captures, four bits each.
+    pub tags: u64,
+    /// Who and where: area, door, person, credential, track of the first event; device.
+    pub subject: [Symbol; 6],
+}
+
+/// One open incident.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct IncidentCell {
+    /// 1 when live.
+    pub live: u32,
+    /// Severity reached.
+    pub severity: u32,
+    /// The incident's id, low half first.
+    pub id: [u64; 2],
+    /// When it opened (microseconds).
+    pub opened: i64,
+    /// When its newest detection was (microseconds).
+    pub updated: i64,
+    /// How long it must be kept after `updated`.
+    pub keep: i64,
+    /// Which sides of which link policies it has been entered in: bit 2·policy + side.
+    pub sides: u64,
+}
+
+/// One identity seen.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct SeenCell {
+    /// 1 when live.
+    pub live: u32,
+    /// The one seen after it.
+    pub next: u32,
+    /// When it occurred (microseconds).
+    pub occurred: i64,
+    /// The identity, low half first.
+    pub identity: [u64; 2],
+}
+
+macro_rules! cell {
+    ($type:ty, $live:ident, $next:ident) => {
+        impl Cell for $type {
+            fn live(&self) -> u32 {
+                self.$live
+            }
+            fn next_free(&self) -> u32 {
+                self.$next
+            }
+            fn set_free(&mut self, next: u32) {
+                *self = Self::zeroed();
+                self.$next = next;
+            }
+        }
+    };
+}
+
+cell!(KeyCell, owner, head);
+cell!(Entry, live, next);
+cell!(Run, owner, next);
+cell!(IncidentCell, live, severity);
+cell!(SeenCell, live, next);
+
+/// Two words of a 128-bit number, low half first.
+pub const fn halves(number: u128) -> [u64; 2] {
+    [number as u64, (number >> 64) as u64]
+}
+
+/// The number of two words.
+pub const fn whole(halves: [u64; 2]) -> u128 {
+    (halves[1] as u128) << 64 | halves[0] as u128
+}
+
+impl Entry {
+    /// What is kept of an event.
+    pub fn of(event: EventRef<'_>, value: u64) -> Self {
+        Self {
+            live: 1,
+            next: NIL,
+            time: event.occurred().0,
+            identity: halves(event.identity().0),
+            place: event.position().0 | u64::from(event.part()) << 48,
+            value,
+            captures: [0; 3],
+            tags: 0,
+        }
+    }
+
+    /// As evidence.
+    pub fn evidence(&self) -> super::findings::EvidenceRef {
+        super::findings::EvidenceRef {
+            position: Position(self.place & ((1 << 48) - 1)),
+            part: (self.place >> 48) as u16,
+            identity: Identity(whole(self.identity)),
+            occurred: EventTime(self.time),
+        }
+    }
+}

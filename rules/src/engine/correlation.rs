@@ -1,0 +1,237 @@
+//! Detections become incidents: by what they share, within a gap, at most so long.
+
+use event::identity::TimedId;
+use event::{EventTime, Symbol};
+
+use super::cells::{Entry, IncidentCell, Key, halves, whole};
+use super::findings::Effect;
+use super::layout::{AREA, CREDENTIAL, DOOR, PERSON, TRACK};
+use super::pages::{NIL, Pages};
+use super::scope::{Context, outside};
+use super::site::Conclusion;
+use super::state::{Owner, State};
+use crate::limits::LINKS_MAX;
+use crate::plan::{Dimension, Grouping, Rule};
+use crate::value::Value;
+
+/// Open incidents of one site, and the links found since they were last taken.
+#[derive(Debug, Default)]
+pub struct Correlation {
+    /// Incidents that may still take a detection or a link.
+    pub incidents: Pages<IncidentCell>,
+    links: Vec<(TimedId, TimedId)>,
+}
+
+/// The owner and key under which an incident is found by one dimension.
+fn place_of(
+    cx: Context<'_>,
+    conclusion: &Conclusion<'_>,
+    grouping: usize,
+    dimension: Dimension,
+) -> Option<(Owner, Key)> {
+    let none = Symbol::NONE;
+    let by_value = |value: Symbol| value.some().map(|value| [value, none, none, none]);
+    let key = match dimension {
+        Dimension::Area => by_value(conclusion.subject[AREA]),
+        Dimension::Door => by_value(conclusion.subject[DOOR]),
+        Dimension::Person => by_value(conclusion.subject[PERSON]),
+        Dimension::Credential => by_value(conclusion.subject[CREDENTIAL]),
+        Dimension::Track => by_value(conclusion.subject[TRACK]),
+        Dimension::Site => Some([none; 4]),
+        Dimension::Rule => {
+            let [a, b, c, _] = conclusion.key;
+            Some([a, b, c, Symbol(u32::from(conclusion.rule.0) + 1)])
+        }
+    };
+    key.map(|key| (cx.layout.dimension(grouping, dimension), key))
+}
+
+impl Correlation {
+    /// Finds or opens the incident of a detection.
+    pub fn group(
+        &mut self,
+        cx: Context<'_>,
+        state: &mut State,
+        conclusion: &Conclusion<'_>,
+        rule: &Rule,
+        id: TimedId,
+    ) -> Effect {
+        let (number, grouping) = cx.layout.grouping(conclusion.rule);
+        let mut chosen: Option<u32> = None;
+        for dimension in &grouping.by {
+            let Some((owner, key)) = place_of(cx, conclusion, number, *dimension) else { continue };
+            let found = state.find(owner, &key).and_then(|cell| self.incident_of(state, cell));
+            let Some(found) = found.filter(|i| self.takes(*i, grouping, conclusion.at)) else {
+                continue;
+            };
+            match chosen {
+                Some(other) if other != found => {
+                    // Both were told already: they are never merged, only linked.
+                    chosen = Some(self.older(other, found));
+                    self.link(other, found);
+                }
+                _ => chosen = Some(found),
+            }
+        }
+        let (incident, effect) = match chosen {
+            Some(incident) => (incident, Effect::Joined(self.id(incident))),
+            None => (self.open(cx, conclusion, grouping, id), Effect::Opened),
+        };
+        let cell = self.incidents.get_mut(incident);
+        cell.updated = cell.updated.max(conclusion.at.0);
+        cell.severity = cell.severity.max(rule.severity as u32);
+        for dimension in &grouping.by {
+            if let Some((owner, key)) = place_of(cx, conclusion, number, *dimension) {
+                let cell = state.find_or_insert(owner, &key, Value::Missing);
+                self.point(state, cell, incident);
+            }
+        }
+        self.link_by_policy(cx, state, conclusion, incident);
+        effect
+    }
+
+    /// Links found since the last call: the newer incident, then the older.
+    pub fn take_links(&mut self) -> impl Iterator<Item = (TimedId, TimedId)> + use<> {
+        // Links are rare; a detection without any must not allocate.
+        std::mem::take(&mut self.links).into_iter()
+    }
+
+    /// Frees an incident that can take nothing any more.
+    pub fn forget(&mut self, incident: u32, now: EventTime) {
+        if incident < self.incidents.len() {
+            let cell = self.incidents.get(incident);
+            if cell.live != 0 && now.0.saturating_sub(cell.updated) >= cell.keep {
+                self.incidents.remove(incident);
+            }
+        }
+    }
+
+    /// The live incident that a dimension's cell points at.
+    pub fn incident_of(&self, state: &State, cell: u32) -> Option<u32> {
+        let cell = state.keys.get(cell);
+        self.live(cell.value as u32, [cell.aux, cell.spare])
+    }
+
+    fn live(&self, incident: u32, id: [u64; 2]) -> Option<u32> {
+        let known = incident < self.incidents.len();
+        let same = known && {
+            let cell = self.incidents.get(incident);
+            cell.live != 0 && cell.id == id
+        };
+        same.then_some(incident)
+    }
+
+    fn point(&self, state: &mut State, cell: u32, incident: u32) {
+        let id = self.incidents.get(incident).id;
+        let cell = state.keys.get_mut(cell);
+        cell.value = u64::from(incident);
+        (cell.aux, cell.spare) = (id[0], id[1]);
+    }
+
+    fn id(&self, incident: u32) -> TimedId {
+        TimedId(whole(self.incidents.get(incident).id))
+    }
+
+    fn older(&self, a: u32, b: u32) -> u32 {
+        if self.id(a) <= self.id(b) { a } else { b }
+    }
+
+    fn takes(&self, incident: u32, grouping: &Grouping, at: EventTime) -> bool {
+        let cell = self.incidents.get(incident);
+        !outside(at, cell.updated, grouping.gap) && !outside(at, cell.opened, grouping.span_max)
+    }
+
+    fn open(
+        &mut self,
+        cx: Context<'_>,
+        conclusion: &Conclusion<'_>,
+        grouping: &Grouping,
+        id: TimedId,
+    ) -> u32 {
+        let links = cx.plan.links.iter().map(|link| link.within.0).max().unwrap_or(0);
+        self.incidents.insert(IncidentCell {
+            live: 1,
+            severity: 0,
+            id: halves(id.0),
+            opened: conclusion.at.0,
+            updated: conclusion.at.0,
+            keep: grouping.gap.0.max(links),
+            sides: 0,
+        })
+    }
+
+    fn link(&mut self, a: u32, b: u32) {
+        let (a, b) = (self.id(a), self.id(b));
+        let pair = (a.max(b), a.min(b));
+        if a != b && !self.links.contains(&pair) {
+            self.links.push(pair);
+        }
+    }
+
+    fn link_by_policy(
+        &mut self,
+        cx: Context<'_>,
+        state: &mut State,
+        conclusion: &Conclusion<'_>,
+        incident: u32,
+    ) {
+        for (policy, link) in cx.plan.links.iter().enumerate().take(32) {
+            for (side, rules) in [&link.between.0, &link.between.1].into_iter().enumerate() {
+                let bit = 1 << (2 * policy + side);
+                let entered = self.incidents.get(incident).sides & bit != 0;
+                if entered || !rules.contains(&conclusion.rule) {
+                    continue;
+                }
+                self.incidents.get_mut(incident).sides |= bit;
+                let other = cx.layout.link_side(policy, 1 - side);
+                self.link_with(state, other, link.within, conclusion.at, incident);
+                self.enter(state, cx.layout.link_side(policy, side), conclusion, incident);
+            }
+        }
+    }
+
+    /// Links an incident with those that stand on the other side of a policy.
+    fn link_with(
+        &mut self,
+        state: &State,
+        side: Owner,
+        within: event::TimeSpan,
+        at: EventTime,
+        incident: u32,
+    ) {
+        let Some(cell) = state.find(side, &[Symbol::NONE; 4]) else { return };
+        for entry in state.list(state.keys.get(cell).head).take(LINKS_MAX) {
+            let id = [entry.captures[0], entry.captures[1]];
+            let Some(other) = self.live(entry.value as u32, id) else { continue };
+            if other != incident && !outside(at, self.incidents.get(other).updated, within) {
+                self.link(incident, other);
+            }
+        }
+    }
+
+    /// Enters an incident on one side of a policy.
+    fn enter(&self, state: &mut State, side: Owner, conclusion: &Conclusion<'_>, incident: u32) {
+        let cell = state.find_or_insert(side, &[Symbol::NONE; 4], Value::Missing);
+        while let Some(head) = state.front(cell) {
+            let dead = self.live(head.value as u32, [head.captures[0], head.captures[1]]).is_none();
+            if !dead {
+                break;
+            }
+            state.pop_front(cell);
+        }
+        let id = self.incidents.get(incident).id;
+        state.append(
+            cell,
+            Entry {
+                live: 1,
+                next: NIL,
+                time: conclusion.at.0,
+                identity: halves(conclusion.event.0),
+                place: 0,
+                value: u64::from(incident),
+                captures: [id[0], id[1], 0],
+                tags: 0,
+            },
+        );
+    }
+}

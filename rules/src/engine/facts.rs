@@ -1,0 +1,154 @@
+//! Facts first: named state, updated before any rule reads.
+
+use event::{EventRef, EventTime, Symbol};
+
+use super::cells::{Entry, Key};
+use super::scope::{Changed, Context, Sight, fact_value, field_of, key_of, outside};
+use super::site::Site;
+use super::state::{Owner, State};
+use crate::plan::{FactId, FactKind, FieldRef};
+use crate::value::Value;
+
+/// Drops what has left a fact's window for a key, so that its value is exact and cheap to read.
+pub fn freshen(cx: Context<'_>, state: &mut State, fact: FactId, key: &Key, now: EventTime) {
+    let owner = cx.layout.fact(fact);
+    let (within, distinct) = match &cx.plan.facts[fact.0 as usize].kind {
+        FactKind::Count { within, .. } => (*within, false),
+        FactKind::Distinct { within, .. } => (*within, true),
+        FactKind::Balance { .. } | FactKind::Set { .. } => return,
+    };
+    let Some(cell) = state.find(owner, key) else { return };
+    loop {
+        let head = state.keys.get(cell).head;
+        let gone = state.list(head).next().is_some_and(|e| outside(now, e.time, within));
+        if !gone {
+            return;
+        }
+        let entry = state.pop_front(cell);
+        let last_of_value = match entry {
+            Some(entry) if distinct => release(state, owner, key, entry.value),
+            _ => true,
+        };
+        if last_of_value {
+            add(state, cell, -1);
+        }
+    }
+}
+
+fn add(state: &mut State, cell: u32, by: i64) -> i64 {
+    let before = match state.value(cell) {
+        Value::Int(n) => n,
+        _ => 0,
+    };
+    let after = before.saturating_add(by);
+    state.set_value(cell, Value::Int(after));
+    after
+}
+
+fn of_value(key: &Key, value: u64) -> Key {
+    [key[0], key[1], key[2], Symbol(value as u32)]
+}
+
+/// One entry of a value has left; whether it was the value's last.
+fn release(state: &mut State, owner: Owner, key: &Key, value: u64) -> bool {
+    let Some(cell) = state.find(owner, &of_value(key, value)) else { return true };
+    if add(state, cell, -1) > 0 {
+        return false;
+    }
+    state.remove(cell);
+    true
+}
+
+impl Site {
+    /// Updates every fact that is interested in the event, and notes what changed.
+    pub fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) {
+        self.changed.clear();
+        for fact in &cx.layout.interest(event.kind()).facts {
+            let Some(key) = key_of(event, &cx.plan.facts[fact.0 as usize].by) else { continue };
+            self.update_fact(cx, event, *fact, key);
+        }
+    }
+
+    fn update_fact(&mut self, cx: Context<'_>, event: EventRef<'_>, fact: FactId, key: Key) {
+        let now = event.occurred();
+        let plan = &cx.plan.facts[fact.0 as usize];
+        let owner = cx.layout.fact(fact);
+        freshen(cx, &mut self.state, fact, &key, now);
+        let before = fact_value(cx, &self.state, fact, &key, now);
+        let mut sight = Sight::of(cx, &self.state, event, &self.changed);
+        sight.value = before;
+        match &plan.kind {
+            FactKind::Count { on, .. } => {
+                if !sight.fits(on) {
+                    return;
+                }
+                let cell = self.state.find_or_insert(owner, &key, Value::Int(0));
+                self.state.append(cell, Entry::of(event, 0));
+                add(&mut self.state, cell, 1);
+            }
+            FactKind::Distinct { on, of, .. } => {
+                if !sight.fits(on) {
+                    return;
+                }
+                let Value::Text(value) = field_of(cx, event, *of) else { return };
+                self.count_distinct(owner, &key, event, value);
+            }
+            FactKind::Balance { up, down } => {
+                let by = i64::from(sight.fits(up)) - i64::from(sight.fits(down));
+                if by == 0 {
+                    return;
+                }
+                let cell = self.state.find_or_insert(owner, &key, Value::Int(0));
+                add(&mut self.state, cell, by);
+            }
+            FactKind::Set { on, ttl, .. } => {
+                let Some((_, value)) = on.iter().find(|(trigger, _)| sight.fits(trigger)) else {
+                    return;
+                };
+                let value = value.eval(&sight);
+                if value == Value::Missing {
+                    return;
+                }
+                let cell = self.state.find_or_insert(owner, &key, value);
+                self.state.set_value(cell, value);
+                self.state.keys.get_mut(cell).time = now.0;
+                if let (Some(ttl), false) = (ttl, cx.layout.watchers(fact).is_empty()) {
+                    self.watch_expiry(cx, fact, cell, event, now.plus(*ttl));
+                }
+            }
+        }
+        self.changed.push(Changed { fact, key, before });
+    }
+
+    fn count_distinct(&mut self, owner: Owner, key: &Key, event: EventRef<'_>, value: Symbol) {
+        if value == Symbol::NONE {
+            return;
+        }
+        let cell = self.state.find_or_insert(owner, key, Value::Int(0));
+        self.state.append(cell, Entry::of(event, u64::from(value.0)));
+        let of_value = of_value(key, u64::from(value.0));
+        let counted = self.state.find_or_insert(owner, &of_value, Value::Int(0));
+        if add(&mut self.state, counted, 1) == 1 {
+            add(&mut self.state, cell, 1);
+        }
+    }
+
+    /// Makes the facts exact that a rule reads bare, for the event's key.
+    pub fn freshen_for(&mut self, cx: Context<'_>, event: EventRef<'_>, facts: &[FactId]) {
+        for fact in facts {
+            if let Some(key) = key_of(event, &cx.plan.facts[fact.0 as usize].by) {
+                freshen(cx, &mut self.state, *fact, &key, event.occurred());
+            }
+        }
+    }
+}
+
+/// Where the parts of one key stand among the fields of another: a watch's key for a fact kept by
+/// some of the same fields.
+pub fn key_from(by: &[FieldRef], have: &[FieldRef], key: &Key) -> Option<Key> {
+    let mut out = [Symbol::NONE; 4];
+    for (part, field) in out.iter_mut().zip(by) {
+        *part = key[have.iter().position(|f| f == field)?];
+    }
+    Some(out)
+}

@@ -1,0 +1,188 @@
+//! What the engine found: a reused block of detections, links and clearings.
+
+use std::ops::Range;
+
+use event::identity::TimedId;
+use event::incident::Severity;
+use event::{EventTime, Identity, Position, Symbol};
+
+use crate::plan::RuleId;
+use crate::value::Value;
+
+/// One contributing event: where its bytes are, and who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvidenceRef {
+    /// Where its delivery stands in the log.
+    pub position: Position,
+    /// Which of the delivery's events.
+    pub part: u16,
+    /// Who it is.
+    pub identity: Identity,
+    /// When it occurred.
+    pub occurred: EventTime,
+}
+
+/// What a finding does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A detection that opened an incident under its own id.
+    Opened,
+    /// A detection that joined an incident.
+    Joined(TimedId),
+    /// A detection of a rule in mode `shadow`.
+    Shadowed,
+    /// Two incidents belong together: the newer, then the older.
+    Linked(TimedId, TimedId),
+    /// The condition of an incident has gone.
+    Cleared(TimedId),
+}
+
+/// One finding. `Linked` and `Cleared` carry site, `seq` and time only.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The site; `Symbol::NONE` is the enterprise.
+    pub site: Symbol,
+    /// Its number in the site's outputs, from 1.
+    pub seq: u64,
+    /// What it does.
+    pub effect: Effect,
+    /// Event time.
+    pub at: EventTime,
+    /// The detection's id.
+    pub id: TimedId,
+    /// The rule.
+    pub rule: RuleId,
+    /// The rule's severity.
+    pub severity: Severity,
+    /// The rule's key, `Symbol::NONE` behind its parts.
+    pub key: [Symbol; 3],
+    /// The area, or none.
+    pub area: Symbol,
+    /// The person, or none.
+    pub person: Symbol,
+    /// Contributing events that `evidence_max` left out.
+    pub omitted: u32,
+    pub(super) evidence: Range<u32>,
+    pub(super) why: Range<u32>,
+}
+
+/// Findings of one step, in the order of each site.
+#[derive(Debug, Default)]
+pub struct Findings {
+    findings: Vec<Finding>,
+    evidence: Vec<EvidenceRef>,
+    why: Vec<Value>,
+}
+
+impl Findings {
+    /// Forgets all, keeps the memory.
+    pub fn clear(&mut self) {
+        self.findings.clear();
+        self.evidence.clear();
+        self.why.clear();
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.findings.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// All, in the order of each site.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Finding> {
+        self.findings.iter()
+    }
+
+    /// A finding's contributing events, the trigger last.
+    #[must_use]
+    pub fn evidence(&self, finding: &Finding) -> &[EvidenceRef] {
+        &self.evidence[finding.evidence.start as usize..finding.evidence.end as usize]
+    }
+
+    /// A finding's bound values, in the order of the rule's `why`.
+    #[must_use]
+    pub fn why(&self, finding: &Finding) -> &[Value] {
+        &self.why[finding.why.start as usize..finding.why.end as usize]
+    }
+
+    /// Where the next finding's evidence begins.
+    pub(super) fn evidence_mark(&self) -> u32 {
+        self.evidence.len() as u32
+    }
+
+    pub(super) fn push_evidence(&mut self, evidence: EvidenceRef) {
+        self.evidence.push(evidence);
+    }
+
+    /// Puts the evidence since `mark` in order of time, the trigger (pushed last) at the end, each
+    /// event once, at most `max` with the first and the last kept; returns how many went.
+    pub(super) fn trim_evidence(&mut self, mark: u32, max: usize) -> u32 {
+        let mark = mark as usize;
+        let Some(trigger) = self.evidence[mark..].last().copied() else { return 0 };
+        let end = self.evidence.len() - 1;
+        self.evidence[mark..end].sort_unstable_by_key(|e| (e.occurred, e.identity));
+        let mut kept = mark;
+        for index in mark..end {
+            let one = self.evidence[index];
+            let again = kept > mark && self.evidence[kept - 1].identity == one.identity;
+            if !again && one.identity != trigger.identity {
+                self.evidence[kept] = one;
+                kept += 1;
+            }
+        }
+        self.evidence.truncate(kept);
+        self.evidence.push(trigger);
+        let excess = (self.evidence.len() - mark).saturating_sub(max.max(2));
+        self.evidence.drain(mark + 1..mark + 1 + excess);
+        excess as u32
+    }
+
+    pub(super) fn forget_evidence(&mut self, mark: u32) {
+        self.evidence.truncate(mark as usize);
+    }
+
+    pub(super) fn push_plain(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    pub(super) fn push_why(&mut self, value: Value) {
+        self.why.push(value);
+    }
+
+    pub(super) fn why_mark(&self) -> u32 {
+        self.why.len() as u32
+    }
+
+    pub(super) fn push(&mut self, mut finding: Finding, evidence_from: u32, why_from: u32) {
+        finding.evidence = evidence_from..self.evidence.len() as u32;
+        finding.why = why_from..self.why.len() as u32;
+        self.findings.push(finding);
+    }
+}
+
+impl Finding {
+    /// A finding about incidents alone.
+    pub(super) fn of_incident(site: Symbol, seq: u64, effect: Effect, at: EventTime) -> Self {
+        Self {
+            site,
+            seq,
+            effect,
+            at,
+            id: TimedId::default(),
+            rule: RuleId(u16::MAX),
+            severity: Severity::Info,
+            key: [Symbol::NONE; 3],
+            area: Symbol::NONE,
+            person: Symbol::NONE,
+            omitted: 0,
+            evidence: 0..0,
+            why: 0..0,
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What the engine derives from a plan once: who is interested in which kind, and who owns which
+//! state.
+
+use event::vocabulary::field;
+use event::{EventRef, FieldId, Interner, KindId, Symbol};
+
+use super::state::Owner;
+use crate::plan::{
+    Dimension, Fact, FactId, FactKind, Grouping, Pattern, Plan, Rule, RuleId, Scope, StepKind,
+    Trigger,
+};
+
+/// Who a detection is about: area, door, person, credential, track, device.
+pub type Subject = [Symbol; 6];
+
+/// Places in a [`Subject`].
+pub const AREA: usize = 0;
+/// The door.
+pub const DOOR: usize = 1;
+/// The person.
+pub const PERSON: usize = 2;
+/// The credential.
+pub const CREDENTIAL: usize = 3;
+/// The camera's track.
+pub const TRACK: usize = 4;
+/// The device.
+pub const DEVICE: usize = 5;
+
+/// One kind's interested parties, in the order of the rulebook.
+#[derive(Debug, Default, Clone)]
+pub struct Interest {
+    /// Facts to update.
+    pub facts: Vec<FactId>,
+    /// Rules to step.
+    pub rules: Vec<RuleId>,
+}
+
+/// One scope's view of a plan.
+#[derive(Debug)]
+pub struct Layout {
+    by_kind: Vec<Interest>,
+    watchers: Vec<Vec<RuleId>>,
+    guard_base: Vec<u32>,
+    groupings: Vec<Grouping>,
+    grouping_of: Vec<usize>,
+    dimension_base: u32,
+    link_base: u32,
+    track: Option<FieldId>,
+    door_area: Option<(usize, usize)>,
+    device_area: Option<(usize, usize)>,
+    credential_person: Option<(usize, usize)>,
+    /// Kind names as symbols.
+    pub kind_names: Vec<Symbol>,
+}
+
+fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+fn triggers_of_fact(fact: &Fact) -> Vec<&Trigger> {
+    match &fact.kind {
+        FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => vec![on],
+        FactKind::Balance { up, down } => vec![up, down],
+        FactKind::Set { on, .. } => on.iter().map(|(trigger, _)| trigger).collect(),
+    }
+}
+
+fn kinds_of_rule(rule: &Rule) -> Vec<KindId> {
+    let mut kinds = Vec::new();
+    let mut of = |trigger: &Trigger| kinds.extend(trigger.kinds.iter().copied());
+    match &rule.pattern {
+        Pattern::Event(on) | Pattern::Travel { on, .. } => of(on),
+        Pattern::Sequence(sequence) => {
+            for step in &sequence.steps {
+                let StepKind::One(on) = &step.kind;
+                of(on);
+            }
+            sequence.without.iter().chain(&sequence.strict).for_each(of);
+        }
+        Pattern::Unless { on, guards } => {
+            of(on);
+            kinds.extend(guards.iter().flat_map(|g| g.kinds.iter().copied()));
+        }
+        Pattern::Passage { on, forgive, .. } => {
+            of(on);
+            forgive.iter().for_each(of);
+        }
+        Pattern::Watch { .. } => {}
+    }
+    kinds
+}
+
+impl Layout {
+    /// The view of one scope.
+    pub fn new(plan: &Plan, scope: Scope, interner: &Interner) -> Self {
+        let mut by_kind = vec![Interest::default(); plan.vocabulary.kinds().len()];
+        let mut watchers = vec![Vec::new(); plan.facts.len()];
+        for (number, fact) in plan.facts.iter().enumerate().filter(|(_, f)| f.scope == scope) {
+            for kind in triggers_of_fact(fact).into_iter().flat_map(|t| &t.kinds) {
+                add(&mut by_kind[kind.0 as usize].facts, FactId(number as u16));
+            }
+        }
+        let (mut groupings, mut grouping_of, mut guard_base) = (Vec::new(), Vec::new(), Vec::new());
+        let mut next_owner = (plan.facts.len() + plan.rules.len()) as u32;
+        for (number, rule) in plan.rules.iter().enumerate() {
+            let id = RuleId(number as u16);
+            let grouping = rule.grouping.as_ref().unwrap_or(&plan.grouping);
+            add(&mut groupings, grouping.clone());
+            grouping_of.extend(groupings.iter().position(|g| g == grouping));
+            guard_base.push(next_owner);
+            if let Pattern::Unless { guards, .. } = &rule.pattern {
+                next_owner += 2 * guards.len() as u32;
+            }
+            if rule.scope != scope || rule.mode == crate::plan::Mode::Off {
+                continue;
+            }
+            for kind in kinds_of_rule(rule) {
+                add(&mut by_kind[kind.0 as usize].rules, id);
+            }
+            if let Pattern::Watch { fact, triggers, .. } = &rule.pattern {
+                for fact in triggers.iter().chain([fact]) {
+                    add(&mut watchers[fact.0 as usize], id);
+                }
+            }
+        }
+        let dimension_base = next_owner;
+        let link_base = dimension_base + 8 * groupings.len() as u32;
+        let names = plan.vocabulary.kinds().iter();
+        let column = |table: &str, column: &str| {
+            let (index, table) = plan.model.table(table)?;
+            Some((index, table.column(column)?))
+        };
+        Self {
+            by_kind,
+            watchers,
+            guard_base,
+            groupings,
+            grouping_of,
+            dimension_base,
+            link_base,
+            track: plan.vocabulary.field_named("track"),
+            door_area: column("doors", "area"),
+            device_area: column("devices", "area"),
+            credential_person: column("credentials", "person"),
+            kind_names: names.map(|k| interner.intern(&k.name).unwrap_or_default()).collect(),
+        }
+    }
+
+    /// Who is interested in a kind.
+    pub fn interest(&self, kind: KindId) -> &Interest {
+        &self.by_kind[kind.0 as usize]
+    }
+
+    /// Whether any part of this scope needs a kind.
+    pub fn needs(&self, kind: KindId) -> bool {
+        let interest = self.interest(kind);
+        !interest.facts.is_empty() || !interest.rules.is_empty()
+    }
+
+    /// Rules that watch a fact.
+    pub fn watchers(&self, fact: FactId) -> &[RuleId] {
+        &self.watchers[fact.0 as usize]
+    }
+
+    /// Owner of a fact's cells.
+    pub fn fact(&self, fact: FactId) -> Owner {
+        Owner(u32::from(fact.0))
+    }
+
+    /// Owner of a rule's cells.
+    pub fn rule(&self, rule: RuleId) -> Owner {
+        Owner(self.watchers.len() as u32 + u32::from(rule.0))
+    }
+
+    /// Owner of the runs that wait for a guard.
+    pub fn guard_waiting(&self, rule: RuleId, guard: usize) -> Owner {
+        Owner(self.guard_base[rule.0 as usize] + 2 * guard as u32)
+    }
+
+    /// Owner of a guard's history.
+    pub fn guard_history(&self, rule: RuleId, guard: usize) -> Owner {
+        Owner(self.guard_base[rule.0 as usize] + 2 * guard as u32 + 1)
+    }
+
+    /// A rule's grouping, and its number.
+    pub fn grouping(&self, rule: RuleId) -> (usize, &Grouping) {
+        let number = self.grouping_of[rule.0 as usize];
+        (number, &self.groupings[number])
+    }
+
+    /// Owner of the incidents found by one dimension of a grouping.
+    pub fn dimension(&self, grouping: usize, dimension: Dimension) -> Owner {
+        Owner(self.dimension_base + 8 * grouping as u32 + dimension as u32)
+    }
+
+    /// Whether an owner's cells point at incidents.
+    pub fn is_dimension(&self, owner: Owner) -> bool {
+        (self.dimension_base..self.link_base).contains(&owner.0)
+    }
+
+    /// Owner of the incidents on one side of a link policy.
+    pub fn link_side(&self, policy: usize, side: usize) -> Owner {
+        Owner(self.link_base + 2 * policy as u32 + side as u32)
+    }
+
+    /// Who an event is about: its own fields first, then what the site model says of its door,
+    /// device or credential.
+    pub fn subject(&self, plan: &Plan, event: EventRef<'_>) -> Subject {
+        let text = |field| event.text_or_none(field);
+        let (door, credential) = (text(field::DOOR), text(field::CREDENTIAL));
+        let track = self.track.map_or(Symbol::NONE, text);
+        let own = [text(field::AREA), door, text(field::PERSON), credential, track, event.device()];
+        self.complete(plan, own)
+    }
+
+    /// Fills in the area and the person from the site model.
+    pub fn complete(&self, plan: &Plan, mut subject: Subject) -> Subject {
+        let from_model = |place: Option<(usize, usize)>, key: Symbol| {
+            let (table, column) = place?;
+            match plan.model.tables[table].cell(key, column)? {
+                event::model::Cell::String(symbol) => Some(*symbol),
+                _ => None,
+            }
+        };
+        subject[AREA] = subject[AREA]
+            .some()
+            .or_else(|| from_model(self.door_area, subject[DOOR]))
+            .or_else(|| from_model(self.device_area, subject[DEVICE]))
+            .unwrap_or_default();
+        subject[PERSON] = subject[PERSON]
+            .some()
+            .or_else(|| from_model(self.credential_person, subject[CREDENTIAL]))
+            .unwrap_or_default();
+        subject
+    }
+}

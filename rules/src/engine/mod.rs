@@ -1,0 +1,323 @@
+//! The engine: admission, sites, the enterprise pseudo-site. Pure: a function of what it is fed.
+
+mod cells;
+mod correlation;
+mod facts;
+pub mod findings;
+mod layout;
+mod pages;
+mod presence;
+mod reorder;
+mod scope;
+mod seen;
+mod sequence;
+mod site;
+mod snapshot;
+mod state;
+mod streams;
+mod timers;
+mod unless;
+mod watch;
+
+use std::sync::Arc;
+
+use event::books::SourceBooks;
+use event::vocabulary::KIND_ADVANCE;
+use event::{
+    EventBlock, EventFlags, EventRef, EventTime, Interner, SourceId, StreamId, Symbol, TimeSpan,
+};
+use hashbrown::HashMap;
+
+pub use findings::{Effect, EvidenceRef, Finding, Findings};
+pub use site::RuleCount;
+pub use snapshot::{RestoreError, restore_symbols};
+
+use crate::limits::WAITING_MAX;
+use crate::plan::{Plan, Scope};
+use layout::Layout;
+use reorder::Reorder;
+use scope::Context;
+use seen::Seen;
+use site::Site;
+use streams::Streams;
+
+/// What the engine needs to know of one source.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceOptions {
+    /// How far behind the greatest occurred time of a stream an event may be and still be in time.
+    pub slack: TimeSpan,
+}
+
+/// How the engine admits events.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Live time: clocks are checked. In history they are not.
+    pub live: bool,
+    /// Parts the sites are spread over. Findings do not depend on it.
+    pub shards: usize,
+    /// By `SourceId`.
+    pub sources: Vec<SourceOptions>,
+    /// How long an identity is remembered, in event time.
+    pub duplicates_within: TimeSpan,
+    /// How many identities a site remembers.
+    pub duplicates_max: usize,
+    /// Live: an event whose device time is further than this from our own is quarantined.
+    pub clock_skew_max: Option<TimeSpan>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            live: false,
+            shards: 1,
+            sources: Vec::new(),
+            duplicates_within: TimeSpan::from_secs(86_400),
+            duplicates_max: 1_000_000,
+            clock_skew_max: None,
+        }
+    }
+}
+
+/// What can happen to the engine: the only door into it.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// Decoded events, in the order of the log.
+    Events(&'a EventBlock),
+    /// A stream begins.
+    StreamOpened(StreamId, SourceId),
+    /// A stream is drained and silent.
+    StreamIdle(StreamId, SourceId),
+    /// A stream has ended.
+    StreamEnded(StreamId, SourceId),
+    /// Live: all streams silent, for so long since the last record.
+    Tick(TimeSpan),
+    /// Nothing will follow: time moves past the last deadline.
+    EndOfInput,
+}
+
+/// One site with its admission.
+struct Admitted {
+    site: Site,
+    seen: Seen,
+    waiting: Reorder,
+    /// What was let go early, because too much waited: anything before it is late.
+    floor: EventTime,
+    digest: u128,
+}
+
+/// Sites of one shard.
+#[derive(Default)]
+struct Shard {
+    sites: Vec<Admitted>,
+}
+
+/// The engine. Give it the log's records in order; it gives findings.
+pub struct Engine {
+    plan: Arc<Plan>,
+    interner: Arc<Interner>,
+    options: Options,
+    layout: Layout,
+    enterprise_layout: Layout,
+    streams: Streams,
+    shards: Vec<Shard>,
+    /// Shard and place of a site.
+    places: HashMap<Symbol, (usize, usize), foldhash::fast::FixedState>,
+    enterprise: Site,
+    merge: Reorder,
+    books: Vec<SourceBooks>,
+    ranks: Vec<u8>,
+    stride: usize,
+    scratch: EventBlock,
+    saved_symbols: usize,
+}
+
+impl Engine {
+    /// An engine without state.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, interner: Arc<Interner>, options: Options) -> Self {
+        let stride = EventBlock::new(&plan.vocabulary).stride();
+        let layout = Layout::new(&plan, Scope::Site, &interner);
+        let enterprise_layout = Layout::new(&plan, Scope::Enterprise, &interner);
+        let shards = (0..options.shards.max(1)).map(|_| Shard::default()).collect();
+        Self {
+            streams: Streams::new(options.sources.iter().map(|s| s.slack).collect()),
+            enterprise: Site::new(Symbol::NONE, plan.rules.len()),
+            merge: Reorder::new(stride),
+            books: vec![SourceBooks::default(); options.sources.len().max(1)],
+            ranks: plan.vocabulary.kinds().iter().map(|k| k.rank).collect(),
+            places: HashMap::default(),
+            scratch: EventBlock::new(&plan.vocabulary),
+            saved_symbols: 1,
+            stride,
+            layout,
+            enterprise_layout,
+            shards,
+            plan,
+            interner,
+            options,
+        }
+    }
+
+    /// Takes one input; findings are added to `out`, in the order of each site.
+    pub fn feed(&mut self, input: Input<'_>, out: &mut Findings) {
+        match input {
+            Input::Events(events) => events.iter().for_each(|event| self.admit(event)),
+            Input::StreamOpened(stream, source) => self.streams.open(stream, source),
+            Input::StreamIdle(stream, source) => self.streams.idle(stream, source),
+            Input::StreamEnded(stream, source) => self.streams.end(stream, source),
+            Input::Tick(span) => self.streams.tick(span),
+            Input::EndOfInput => self.streams.finish(),
+        }
+        self.release(out);
+    }
+
+    /// The events' side of the books, by `SourceId`; the deliveries' side is the caller's.
+    #[must_use]
+    pub fn books(&self) -> &[SourceBooks] {
+        &self.books
+    }
+
+    /// Every event before this time has been released.
+    #[must_use]
+    pub fn watermark(&self) -> EventTime {
+        self.streams.watermark()
+    }
+
+    /// Detections and incidents of each rule, over all sites.
+    #[must_use]
+    pub fn rule_counts(&self) -> Vec<RuleCount> {
+        let mut total = vec![RuleCount::default(); self.plan.rules.len()];
+        let sites = self.shards.iter().flat_map(|s| &s.sites).map(|a| &a.site);
+        for site in sites.chain([&self.enterprise]) {
+            for (sum, count) in total.iter_mut().zip(&site.counts) {
+                sum.detections += count.detections;
+                sum.incidents += count.incidents;
+            }
+        }
+        total
+    }
+
+    /// Bytes of state, keys, waiting events and identities seen.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        let of_site = |s: &Site| s.state.bytes() + s.correlation.incidents.bytes();
+        let sites = self.shards.iter().flat_map(|s| &s.sites);
+        sites.map(|a| of_site(&a.site) + a.seen.bytes()).sum::<usize>() + of_site(&self.enterprise)
+    }
+
+    /// Identities, runs and waiting events given up because a limit was reached.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        let sites = self.shards.iter().flat_map(|s| &s.sites);
+        sites.map(|a| a.seen.evicted + a.site.evicted).sum::<u64>() + self.enterprise.evicted
+    }
+
+    /// Judges one event: duplicate, late, or to wait for the watermark.
+    fn admit(&mut self, event: EventRef<'_>) {
+        let (stream, source) = (event.stream(), event.source());
+        self.books[source.0 as usize].events += 1;
+        if event.kind() == KIND_ADVANCE {
+            self.streams.advance(stream, source, event.occurred());
+            self.books[source.0 as usize].accepted += 1;
+            return;
+        }
+        let (occurred, quarantined) = self.judged_time(event);
+        let watermark = self.streams.watermark();
+        let rank = self.ranks[event.kind().0 as usize];
+        let place = self.place(event.site());
+        let admitted = &mut self.shards[place.0].sites[place.1];
+        let books = &mut self.books[source.0 as usize];
+        books.retained += u64::from(event.flags().has(EventFlags::RETAINED));
+        books.unknown_device += u64::from(event.flags().has(EventFlags::UNKNOWN_DEVICE));
+        if !admitted.seen.is_new(event.identity(), occurred, watermark) {
+            books.duplicate += 1;
+        } else if occurred < watermark.max(admitted.floor) {
+            books.late += 1;
+        } else {
+            books.waiting += 1;
+            let key = (occurred, rank, 0, event.identity().0);
+            if quarantined {
+                self.scratch.clear();
+                self.scratch.push_row(event);
+                let mut row = self.scratch.get_mut(0);
+                row.times(occurred, event.recorded());
+                row.flag(EventFlags::QUARANTINED);
+                admitted.waiting.push(key, self.scratch.get(0));
+                return;
+            }
+            admitted.waiting.push(key, event);
+        }
+        if !quarantined {
+            self.streams.reach(stream, source, occurred);
+        }
+    }
+
+    /// The time an event is judged by, and whether its device's clock is off beyond its bound.
+    fn judged_time(&self, event: EventRef<'_>) -> (EventTime, bool) {
+        match self.options.clock_skew_max {
+            Some(max) if self.options.live => {
+                let skew = event.occurred().since(event.recorded()).0.saturating_abs();
+                if skew > max.0 { (event.recorded(), true) } else { (event.occurred(), false) }
+            }
+            _ => (event.occurred(), false),
+        }
+    }
+
+    /// Where a site's state is; made at its first event.
+    fn place(&mut self, site: Symbol) -> (usize, usize) {
+        if let Some(place) = self.places.get(&site) {
+            return *place;
+        }
+        let digest = self.interner.digest(site);
+        let shard = (digest % self.shards.len() as u128) as usize;
+        let sites = &mut self.shards[shard].sites;
+        sites.push(Admitted {
+            site: Site::new(site, self.plan.rules.len()),
+            seen: Seen::new(self.options.duplicates_within, self.options.duplicates_max),
+            waiting: Reorder::new(self.stride),
+            floor: EventTime::MIN,
+            digest,
+        });
+        self.places.insert(site, (shard, sites.len() - 1));
+        (shard, sites.len() - 1)
+    }
+
+    /// Lets go what the watermark has passed: site by site, then the enterprise.
+    fn release(&mut self, out: &mut Findings) {
+        let watermark = self.streams.watermark();
+        let Self { plan, interner, layout, enterprise_layout, shards, merge, books, ranks, .. } =
+            self;
+        let cx = Context { plan, layout, interner };
+        for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
+            loop {
+                // Past the limit the oldest goes early: order may suffer, nothing is lost.
+                let full = admitted.waiting.len() > WAITING_MAX;
+                let until = if full { EventTime::MAX } else { watermark };
+                let Some(event) = admitted.waiting.pop(until) else { break };
+                if full {
+                    admitted.site.evicted += 1;
+                    admitted.floor = event.occurred();
+                }
+                let counts = &mut books[event.source().0 as usize];
+                counts.waiting -= 1;
+                if event.flags().has(EventFlags::QUARANTINED) {
+                    counts.quarantined += 1;
+                } else {
+                    counts.accepted += 1;
+                }
+                admitted.site.event(cx, event, out);
+                if enterprise_layout.needs(event.kind()) {
+                    let rank = ranks[event.kind().0 as usize];
+                    let key = (event.occurred(), rank, admitted.digest, event.identity().0);
+                    merge.push(key, event);
+                }
+            }
+            admitted.site.advance(cx, watermark, out);
+        }
+        let cx = Context { plan, layout: enterprise_layout, interner };
+        while let Some(event) = merge.pop(watermark) {
+            self.enterprise.event(cx, event, out);
+        }
+        self.enterprise.advance(cx, watermark, out);
+    }
+}

@@ -1,0 +1,127 @@
+//! Who is where: anti-passback (soft, with Unknown) and impossible travel.
+
+use event::{EventRef, EventTime, Symbol};
+
+use super::cells::{Entry, Key};
+use super::findings::Findings;
+use super::scope::{Context, Sight, field_of, key_of, outside};
+use super::site::Site;
+use super::state::NOTHING_CAPTURED;
+use crate::plan::{Pattern, Rule, RuleId};
+use crate::value::Value;
+
+impl Site {
+    pub(super) fn step_passage(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        rule: &Rule,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let Pattern::Passage { on, from, to, forget, forgive } = &rule.pattern else { return };
+        let Some(key) = key_of(event, &rule.by) else { return };
+        let owner = cx.layout.rule(id);
+        let sight = Sight::of(cx, &self.state, event, &self.changed);
+        if forgive.as_ref().is_some_and(|trigger| sight.fits(trigger)) {
+            if let Some(cell) = self.state.find(owner, &key) {
+                self.state.set_value(cell, Value::Missing);
+            }
+            return;
+        }
+        if !sight.fits(on) {
+            return;
+        }
+        let (from, to) = (sight.text(from), sight.text(to));
+        let Some(to) = to else { return };
+        let known = self
+            .last_place(cx, id, &key)
+            .filter(|(_, time)| !outside(event.occurred(), *time, *forget));
+        if let Some((area, _)) = known {
+            // Where the door does not say what it leads from, only re-entry can be told.
+            let violates = from.map_or(area == to, |from| area != from);
+            if violates {
+                self.conclude_with_last(cx, id, key, event, out);
+            }
+        }
+        self.note_place(cx, id, &key, to, event);
+    }
+
+    pub(super) fn step_travel(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        rule: &Rule,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let Pattern::Travel { on, place, min_time } = &rule.pattern else { return };
+        let Some(key) = key_of(event, &rule.by) else { return };
+        if !Sight::of(cx, &self.state, event, &self.changed).fits(on) {
+            return;
+        }
+        let Value::Text(here) = field_of(cx, event, *place) else { return };
+        if let Some((there, time)) = self.last_place(cx, id, &key) {
+            let mut captured = NOTHING_CAPTURED;
+            captured[0] = Value::Text(there);
+            let sight = Sight::of(cx, &self.state, event, &self.changed).with(captured);
+            let min_time = sight.span(min_time);
+            let too_soon = min_time.is_some_and(|m| !outside(event.occurred(), time, m));
+            if there != here && too_soon {
+                self.conclude_with_last(cx, id, key, event, out);
+            }
+        }
+        self.note_place(cx, id, &key, here, event);
+    }
+
+    fn last_place(&self, cx: Context<'_>, id: RuleId, key: &Key) -> Option<(Symbol, i64)> {
+        let cell = self.state.find(cx.layout.rule(id), key)?;
+        match self.state.value(cell) {
+            Value::Text(place) => Some((place, self.state.keys.get(cell).time)),
+            _ => None,
+        }
+    }
+
+    /// Remembers where a key was last, and by which event.
+    fn note_place(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        key: &Key,
+        place: Symbol,
+        event: EventRef<'_>,
+    ) {
+        let cell = self.state.find_or_insert(cx.layout.rule(id), key, Value::Text(place));
+        self.state.set_value(cell, Value::Text(place));
+        self.state.keys.get_mut(cell).time = event.occurred().0;
+        let head = self.state.keys.get(cell).head;
+        if head == super::pages::NIL {
+            self.state.append(cell, Entry::of(event, 0));
+        } else {
+            *self.state.entries.get_mut(head) = Entry::of(event, 0);
+        }
+    }
+
+    /// A detection of an event and the one that placed the key before.
+    fn conclude_with_last(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        key: Key,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let mark = out.evidence_mark();
+        let last = self.state.find(cx.layout.rule(id), &key).map(|c| self.state.keys.get(c).head);
+        let mut conclusion = self.conclusion_of(cx, id, key, event);
+        if let Some(last) = last.and_then(|head| self.state.list(head).next()) {
+            out.push_evidence(last.evidence());
+            debug_assert!(EventTime(last.time) <= event.occurred());
+        }
+        if let Some((place, _)) = self.last_place(cx, id, &key) {
+            conclusion.captured[0] = Value::Text(place);
+        }
+        out.push_evidence(Entry::of(event, 0).evidence());
+        self.conclude(cx, conclusion, mark, out);
+    }
+}

@@ -1,0 +1,235 @@
+//! What an expression sees while the engine judges one event, or one key under a timer.
+
+use event::model::Model;
+use event::{EventRef, EventTime, FieldType, Interner, Symbol, TimeSpan};
+
+use super::cells::Key;
+use super::layout::Layout;
+use super::state::{Captured, NOTHING_CAPTURED, State};
+use crate::plan::{FactId, FactKind, FieldRef, Plan};
+use crate::value::{Env, Value};
+
+/// What does not change while the engine runs.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The rulebook.
+    pub plan: &'a Plan,
+    /// What was derived from it for this scope.
+    pub layout: &'a Layout,
+    /// Texts.
+    pub interner: &'a Interner,
+}
+
+/// A fact that the current event changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed {
+    /// The fact.
+    pub fact: FactId,
+    /// Its key.
+    pub key: Key,
+    /// Its value before the event.
+    pub before: Value,
+}
+
+/// The lender of values: see [`Env`].
+pub struct Sight<'a> {
+    /// Plan, layout, texts.
+    pub cx: Context<'a>,
+    /// Keyed state, read only.
+    pub state: &'a State,
+    /// The site.
+    pub site: Symbol,
+    /// The event being judged; none under a timer or a watch.
+    pub event: Option<EventRef<'a>>,
+    /// Where there is no event: the key, and which fields its parts are.
+    pub key: (&'a [FieldRef], Key),
+    /// Captured values.
+    pub captured: Captured,
+    /// The watched value.
+    pub value: Value,
+    /// What the event changed.
+    pub changed: &'a [Changed],
+    /// Event time.
+    pub now: EventTime,
+}
+
+/// A field of an event.
+pub fn field_of(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Value {
+    let slot = |id, ty| match ty {
+        FieldType::String => event.text(id).map(Value::Text),
+        FieldType::Int => event.int(id).map(Value::Int),
+        FieldType::Float => event.float(id).map(Value::Float),
+        FieldType::Bool => event.bool(id).map(Value::Bool),
+    };
+    match field {
+        FieldRef::Slot(id, ty) => slot(id, ty).unwrap_or(Value::Missing),
+        FieldRef::Site => Value::Text(event.site()),
+        FieldRef::Device => Value::Text(event.device()),
+        FieldRef::Kind => Value::Text(cx.layout.kind_names[event.kind().0 as usize]),
+        FieldRef::Time => Value::Time(event.occurred()),
+    }
+}
+
+/// One part of a key; `None` where the event does not have it. Numbers and booleans are no names:
+/// the compiler admits texts only.
+fn key_part(event: EventRef<'_>, field: FieldRef) -> Option<Symbol> {
+    match field {
+        FieldRef::Slot(id, FieldType::String) => event.text(id)?.some(),
+        FieldRef::Site => event.site().some(),
+        FieldRef::Device => event.device().some(),
+        FieldRef::Slot(..) | FieldRef::Kind | FieldRef::Time => None,
+    }
+}
+
+/// The key of an event; `None` where it lacks a part.
+pub fn key_of(event: EventRef<'_>, by: &[FieldRef]) -> Option<Key> {
+    let mut key = [Symbol::NONE; 4];
+    for (part, field) in key.iter_mut().zip(by) {
+        *part = key_part(event, *field)?;
+    }
+    Some(key)
+}
+
+/// Whether something `age` old is outside a window: exactly `within` old is outside.
+pub fn outside(now: EventTime, time: i64, within: TimeSpan) -> bool {
+    now.since(EventTime(time)) >= within
+}
+
+impl Sight<'_> {
+    /// The key of a fact as this sight gives it.
+    fn fact_key(&self, fact: FactId) -> Option<Key> {
+        let mut key = [Symbol::NONE; 4];
+        for (part, field) in key.iter_mut().zip(&self.cx.plan.facts[fact.0 as usize].by) {
+            match self.field(*field) {
+                Value::Text(symbol) if symbol != Symbol::NONE => *part = symbol,
+                _ => return None,
+            }
+        }
+        Some(key)
+    }
+}
+
+/// A fact's value for a key at a time. Reads only: what has left the window is counted out.
+pub fn fact_value(
+    cx: Context<'_>,
+    state: &State,
+    fact: FactId,
+    key: &Key,
+    now: EventTime,
+) -> Value {
+    let cell = state.find(cx.layout.fact(fact), key);
+    let kind = &cx.plan.facts[fact.0 as usize].kind;
+    match (kind, cell) {
+        (FactKind::Set { init, .. }, None) => *init,
+        (_, None) => Value::Int(0),
+        (FactKind::Set { init, ttl, .. }, Some(cell)) => {
+            let set = state.keys.get(cell).time;
+            match ttl {
+                Some(ttl) if outside(now, set, *ttl) => *init,
+                _ => state.value(cell),
+            }
+        }
+        (FactKind::Balance { .. }, Some(cell)) => state.value(cell),
+        (FactKind::Count { within, .. }, Some(cell)) => {
+            let head = state.keys.get(cell).head;
+            let gone = state.list(head).take_while(|e| outside(now, e.time, *within)).count();
+            match state.value(cell) {
+                Value::Int(n) => Value::Int(n - gone as i64),
+                other => other,
+            }
+        }
+        (FactKind::Distinct { within, .. }, Some(cell)) => {
+            let head = state.keys.get(cell).head;
+            let inside = || state.list(head).skip_while(|e| outside(now, e.time, *within));
+            if inside().count() == state.list(head).count() {
+                return state.value(cell);
+            }
+            // Off the hot path (rules freshen what they read): each value at its first entry.
+            let first =
+                |n: usize, e: &super::cells::Entry| !inside().take(n).any(|o| o.value == e.value);
+            Value::Int(inside().enumerate().filter(|(n, e)| first(*n, e)).count() as i64)
+        }
+    }
+}
+
+impl Env for Sight<'_> {
+    fn field(&self, field: FieldRef) -> Value {
+        if let Some(event) = self.event {
+            return field_of(self.cx, event, field);
+        }
+        let (fields, key) = &self.key;
+        match fields.iter().position(|f| *f == field) {
+            Some(part) => Value::Text(key[part]),
+            None if field == FieldRef::Site => Value::Text(self.site),
+            None if field == FieldRef::Time => Value::Time(self.now),
+            None => Value::Missing,
+        }
+    }
+
+    fn captured(&self, index: u8) -> Value {
+        self.captured.get(index as usize).copied().unwrap_or(Value::Missing)
+    }
+
+    fn fact(&self, fact: FactId, key: Option<Symbol>) -> Value {
+        let key = match key {
+            Some(symbol) => Some([symbol, Symbol::NONE, Symbol::NONE, Symbol::NONE]),
+            None => self.fact_key(fact),
+        };
+        key.map_or(Value::Missing, |key| fact_value(self.cx, self.state, fact, &key, self.now))
+    }
+
+    fn previous(&self, fact: FactId) -> Value {
+        let Some(key) = self.fact_key(fact) else { return Value::Missing };
+        match self.changed.iter().find(|c| c.fact == fact && c.key == key) {
+            Some(changed) => changed.before,
+            None => fact_value(self.cx, self.state, fact, &key, self.now),
+        }
+    }
+
+    fn value(&self) -> Value {
+        self.value
+    }
+
+    fn model(&self) -> &Model {
+        &self.cx.plan.model
+    }
+
+    fn interner(&self) -> &Interner {
+        self.cx.interner
+    }
+}
+
+impl<'a> Sight<'a> {
+    /// The sight of an event.
+    pub fn of(
+        cx: Context<'a>,
+        state: &'a State,
+        event: EventRef<'a>,
+        changed: &'a [Changed],
+    ) -> Self {
+        Self {
+            cx,
+            state,
+            site: event.site(),
+            event: Some(event),
+            key: (&[], [Symbol::NONE; 4]),
+            captured: NOTHING_CAPTURED,
+            value: Value::Missing,
+            changed,
+            now: event.occurred(),
+        }
+    }
+
+    /// The sight of an event, with what was captured of earlier ones.
+    pub fn with(mut self, captured: Captured) -> Self {
+        self.captured = captured;
+        self
+    }
+
+    /// Whether a trigger's kind and condition fit the event.
+    pub fn fits(&self, trigger: &crate::plan::Trigger) -> bool {
+        let Some(event) = self.event else { return false };
+        trigger.kinds.contains(&event.kind())
+            && trigger.condition.as_ref().is_none_or(|c| c.holds(self))
+    }
+}

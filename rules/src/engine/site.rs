@@ -1,0 +1,409 @@
+//! One site's shard state: facts, runs, timers, correlation; stepped by admitted events.
+
+use event::identity::{Digest, TimedId};
+use event::{EventFlags, EventRef, EventTime, Identity, Symbol};
+
+use super::cells::{Entry, Key};
+use super::correlation::Correlation;
+use super::findings::{Effect, Finding, Findings};
+use super::layout::{AREA, PERSON, Subject};
+use super::pages::NIL;
+use super::scope::{Changed, Context, Sight, key_of};
+use super::state::{Captured, NOTHING_CAPTURED, Owner, State};
+use super::timers::{Due, Timers};
+use crate::limits::WHY_MAX;
+use crate::plan::{Emit, FactId, FactKind, FieldRef, Mode, Pattern, Rule, RuleId, Trigger};
+use crate::value::{Env, Value};
+
+/// Detections and incidents of one rule at one site.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleCount {
+    /// Detections, shadow ones included.
+    pub detections: u64,
+    /// Incidents opened.
+    pub incidents: u64,
+}
+
+/// One site's state. Everything in it is a function of the configuration and the site's stream.
+#[derive(Debug, Default)]
+pub struct Site {
+    /// Its name; `Symbol::NONE` is the enterprise.
+    pub name: Symbol,
+    /// Keyed cells, entries, runs.
+    pub state: State,
+    /// Deadlines.
+    pub timers: Timers,
+    /// Open incidents.
+    pub correlation: Correlation,
+    /// Outputs so far.
+    pub seq: u64,
+    /// Runs and deadlines so far.
+    pub serial: u64,
+    /// Event time the site has reached.
+    pub now: EventTime,
+    /// What the current event changed.
+    pub changed: Vec<Changed>,
+    /// Counts by rule.
+    pub counts: Vec<RuleCount>,
+    /// Runs and keys given up because a limit was reached.
+    pub evicted: u64,
+    /// Where the sweep goes on: keys, runs, incidents.
+    pub sweep: [u32; 3],
+}
+
+/// What a detection is made of.
+pub struct Conclusion<'a> {
+    /// The rule.
+    pub rule: RuleId,
+    /// Its key.
+    pub key: Key,
+    /// Event time: of the completing event, or of the deadline.
+    pub at: EventTime,
+    /// The completing event, or the opening one before a deadline.
+    pub event: Identity,
+    /// The first step's event, for a rule with `runs: each`.
+    pub first: Option<Identity>,
+    /// Who it is about.
+    pub subject: Subject,
+    /// The completing event, where it is at hand.
+    pub row: Option<EventRef<'a>>,
+    /// What the bound values read of earlier events.
+    pub captured: Captured,
+    /// The watched value.
+    pub value: Value,
+}
+
+impl Site {
+    /// A site without state.
+    pub fn new(name: Symbol, rules: usize) -> Self {
+        Self {
+            name,
+            counts: vec![RuleCount::default(); rules],
+            now: EventTime::MIN,
+            ..Self::default()
+        }
+    }
+
+    /// Moves time to `to`: everything due at or before it speaks, in order.
+    pub fn advance(&mut self, cx: Context<'_>, to: EventTime, out: &mut Findings) {
+        while let Some((at, serial, due)) = self.timers.pop(to) {
+            self.now = self.now.max(at);
+            match due {
+                Due::Run(run) => self.run_due(cx, run, serial, at, out),
+                Due::Expiry(cell) => self.fact_expired(cx, cell, serial, at, out),
+            }
+        }
+        self.now = self.now.max(to);
+    }
+
+    /// Takes the next event of the site's ordered stream.
+    pub fn event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        let now = event.occurred();
+        assert!(now >= self.now || self.now == EventTime::MAX, "INV-SITE: events come in order");
+        if self.timers.is_due(now) {
+            self.advance(cx, now, out);
+        }
+        self.now = self.now.max(now);
+        self.update_facts(cx, event);
+        let silent = event.flags().has(EventFlags::RETAINED);
+        self.watch_changes(cx, event, silent, out);
+        if !silent {
+            for rule in &cx.layout.interest(event.kind()).rules {
+                self.step_rule(cx, *rule, event, out);
+            }
+        }
+        self.sweep_some(cx);
+    }
+
+    fn step_rule(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
+        let rule = &cx.plan.rules[id.0 as usize];
+        match &rule.pattern {
+            Pattern::Event(on) => self.step_event(cx, id, rule, on, event, out),
+            Pattern::Sequence(sequence) => {
+                self.step_sequence(cx, id, rule, sequence, event, out);
+            }
+            Pattern::Unless { on, guards } => {
+                self.step_unless(cx, id, rule, on, guards, event, out);
+            }
+            Pattern::Passage { .. } => self.step_passage(cx, id, rule, event, out),
+            Pattern::Travel { .. } => self.step_travel(cx, id, rule, event, out),
+            Pattern::Watch { .. } => {}
+        }
+    }
+
+    fn step_event(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        rule: &Rule,
+        on: &Trigger,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        if !on.kinds.contains(&event.kind()) {
+            return;
+        }
+        let Some(key) = key_of(event, &rule.by) else { return };
+        self.freshen_for(cx, event, &rule.evidence_of);
+        let sight = Sight::of(cx, &self.state, event, &self.changed);
+        let holds = on.condition.as_ref().is_none_or(|c| c.holds(&sight));
+        if rule.emit == Emit::Edge && !self.rises(cx, id, &key, holds) {
+            return;
+        }
+        if !holds {
+            return;
+        }
+        let mark = out.evidence_mark();
+        self.cite_windows(cx, rule, event, out);
+        out.push_evidence(Entry::of(event, 0).evidence());
+        let conclusion = self.conclusion_of(cx, id, key, event);
+        self.conclude(cx, conclusion, mark, out);
+    }
+
+    /// Keeps the level of a rule's key; whether it has just turned true.
+    pub fn rises(&mut self, cx: Context<'_>, id: RuleId, key: &Key, holds: bool) -> bool {
+        let owner = cx.layout.rule(id);
+        match (holds, self.state.find(owner, key)) {
+            (true, None) => {
+                self.state.find_or_insert(owner, key, Value::Bool(true));
+                true
+            }
+            (true, Some(cell)) => {
+                let rises = self.state.value(cell) != Value::Bool(true);
+                self.state.set_value(cell, Value::Bool(true));
+                rises
+            }
+            (false, Some(cell)) => {
+                self.state.set_value(cell, Value::Bool(false));
+                false
+            }
+            (false, None) => false,
+        }
+    }
+
+    /// Cites the windows of the facts that a rule reads bare.
+    fn cite_windows(&self, cx: Context<'_>, rule: &Rule, event: EventRef<'_>, out: &mut Findings) {
+        for fact in &rule.evidence_of {
+            let by = &cx.plan.facts[fact.0 as usize].by;
+            let cell = key_of(event, by).and_then(|k| self.state.find(cx.layout.fact(*fact), &k));
+            if let Some(cell) = cell {
+                let entries = self.state.list(self.state.keys.get(cell).head);
+                entries.for_each(|entry| out.push_evidence(entry.evidence()));
+            }
+        }
+    }
+
+    /// The conclusion drawn from one completing event.
+    pub fn conclusion_of<'e>(
+        &self,
+        cx: Context<'_>,
+        rule: RuleId,
+        key: Key,
+        event: EventRef<'e>,
+    ) -> Conclusion<'e> {
+        Conclusion {
+            rule,
+            key,
+            at: event.occurred(),
+            event: event.identity(),
+            first: None,
+            subject: cx.layout.subject(cx.plan, event),
+            row: Some(event),
+            captured: NOTHING_CAPTURED,
+            value: Value::Missing,
+        }
+    }
+
+    /// Makes a detection: limits how often, derives its id, binds values, correlates.
+    /// Evidence since `mark` has been pushed, the trigger last. Returns the incident.
+    pub fn conclude(
+        &mut self,
+        cx: Context<'_>,
+        conclusion: Conclusion<'_>,
+        mark: u32,
+        out: &mut Findings,
+    ) -> Option<TimedId> {
+        let rule = &cx.plan.rules[conclusion.rule.0 as usize];
+        let max = usize::from(rule.evidence_max);
+        let omitted = out.trim_evidence(mark, max);
+        if !self.may_speak(cx, &conclusion, rule) {
+            out.forget_evidence(mark);
+            return None;
+        }
+        let id = detection_id(cx, rule, &conclusion);
+        let why = out.why_mark();
+        self.bind(cx, rule, &conclusion, out);
+        let count = &mut self.counts[conclusion.rule.0 as usize];
+        count.detections += 1;
+        let effect = if rule.mode == Mode::Shadow {
+            Effect::Shadowed
+        } else {
+            self.correlation.group(cx, &mut self.state, &conclusion, rule, id)
+        };
+        count.incidents += u64::from(effect == Effect::Opened);
+        self.seq += 1;
+        let finding = Finding {
+            severity: rule.severity,
+            id,
+            rule: conclusion.rule,
+            key: [conclusion.key[0], conclusion.key[1], conclusion.key[2]],
+            area: conclusion.subject[AREA],
+            person: conclusion.subject[PERSON],
+            omitted,
+            ..Finding::of_incident(self.name, self.seq, effect, conclusion.at)
+        };
+        out.push(finding, mark, why);
+        for (newer, older) in self.correlation.take_links() {
+            self.seq += 1;
+            let effect = Effect::Linked(newer, older);
+            out.push_plain(Finding::of_incident(self.name, self.seq, effect, conclusion.at));
+        }
+        match effect {
+            Effect::Opened => Some(id),
+            Effect::Joined(incident) => Some(incident),
+            _ => None,
+        }
+    }
+
+    /// `emit: once`: whether the rule's key has been silent long enough.
+    fn may_speak(&mut self, cx: Context<'_>, conclusion: &Conclusion<'_>, rule: &Rule) -> bool {
+        let Emit::Once(span) = rule.emit else { return true };
+        let owner = cx.layout.rule(conclusion.rule);
+        let cell = self.state.find_or_insert(owner, &conclusion.key, Value::Missing);
+        let last = self.state.keys.get(cell).aux as i64;
+        let spoken = self.state.keys.get(cell).spare != 0;
+        if spoken && conclusion.at.since(EventTime(last)) < span {
+            return false;
+        }
+        let cell = self.state.keys.get_mut(cell);
+        (cell.aux, cell.spare) = (conclusion.at.0 as u64, 1);
+        true
+    }
+
+    fn bind(&self, cx: Context<'_>, rule: &Rule, conclusion: &Conclusion<'_>, out: &mut Findings) {
+        let fields: &[FieldRef] = match &rule.pattern {
+            Pattern::Watch { fact, .. } => &cx.plan.facts[fact.0 as usize].by,
+            _ => &rule.by,
+        };
+        let sight = Sight {
+            cx,
+            state: &self.state,
+            site: self.name,
+            event: conclusion.row,
+            key: (fields, conclusion.key),
+            captured: conclusion.captured,
+            value: conclusion.value,
+            changed: &self.changed,
+            now: conclusion.at,
+        };
+        for (_, expression) in rule.why.iter().take(WHY_MAX) {
+            out.push_why(expression.eval(&sight));
+        }
+    }
+
+    /// Says that the condition of the incident a rule's key opened last has gone.
+    pub fn clear_incident(&mut self, incident: TimedId, at: EventTime, out: &mut Findings) {
+        self.seq += 1;
+        let effect = Effect::Cleared(incident);
+        out.push_plain(Finding::of_incident(self.name, self.seq, effect, at));
+    }
+
+    /// Frees, one key, one run and one incident an event, what no longer holds anything: what has
+    /// gone silent costs memory for a while, never for ever. Freed or not, it reads the same.
+    fn sweep_some(&mut self, cx: Context<'_>) {
+        let ends = [self.state.keys.len(), self.state.runs.len(), self.correlation.incidents.len()];
+        let hands = self.sweep;
+        for ((hand, next), end) in hands.iter().zip(&mut self.sweep).zip(ends) {
+            *next = if hand + 1 >= end { 0 } else { hand + 1 };
+        }
+        if hands[0] < ends[0] {
+            self.sweep_key(cx, hands[0]);
+        }
+        if hands[1] < ends[1] {
+            self.sweep_run(cx, hands[1]);
+        }
+        self.correlation.forget(hands[2], self.now);
+    }
+
+    fn sweep_key(&mut self, cx: Context<'_>, hand: u32) {
+        let cell = *self.state.keys.get(hand);
+        if cell.owner == 0 {
+            return;
+        }
+        let owner = Owner(cell.owner - 1);
+        if cx.layout.is_dimension(owner) {
+            if self.correlation.incident_of(&self.state, hand).is_none() {
+                self.state.remove(hand);
+            }
+            return;
+        }
+        let Some(fact) = cx.plan.facts.get(owner.0 as usize) else { return };
+        let windowed = matches!(fact.kind, FactKind::Count { .. } | FactKind::Distinct { .. });
+        if !windowed || cell.key[3] != Symbol::NONE {
+            return;
+        }
+        let id = FactId(owner.0 as u16);
+        super::facts::freshen(cx, &mut self.state, id, &cell.key, self.now);
+        if self.state.keys.get(hand).head == NIL {
+            self.state.remove(hand);
+        }
+    }
+
+    fn sweep_run(&mut self, cx: Context<'_>, hand: u32) {
+        let run = *self.state.runs.get(hand);
+        if run.owner == 0 {
+            return;
+        }
+        let rule = &cx.plan.rules[run.owner as usize - 1];
+        if let Pattern::Sequence(sequence) = &rule.pattern
+            && super::scope::outside(self.now, run.started, sequence.within)
+        {
+            self.find_and_unlink(hand);
+            self.drop_if_idle(run.key_cell);
+        }
+    }
+}
+
+/// 48 bits of event time and 80 bits over rule name, key, completing event, and, for a rule with
+/// `runs: each`, the first step's event. Part of every stored id: never change it.
+fn detection_id(cx: Context<'_>, rule: &Rule, conclusion: &Conclusion<'_>) -> TimedId {
+    let mut digest = Digest::default().part(rule.id.as_bytes());
+    for part in &conclusion.key[..rule.by.len().min(3)] {
+        digest = digest.number(cx.interner.digest(*part));
+    }
+    digest = digest.number(conclusion.event.0);
+    if conclusion.row.is_none() {
+        digest = digest.number(conclusion.at.0 as u128);
+    }
+    if let Some(first) = conclusion.first {
+        digest = digest.number(first.0);
+    }
+    TimedId::new(conclusion.at, digest.finish())
+}
+
+impl Sight<'_> {
+    /// A span that an expression gives; `None` where it is missing or no span.
+    pub fn span(&self, expression: &crate::lang::expr::Expr) -> Option<event::TimeSpan> {
+        match expression.eval(self) {
+            Value::Span(span) => Some(span),
+            _ => None,
+        }
+    }
+
+    /// A text that an expression gives.
+    pub fn text(&self, expression: &crate::lang::expr::Expr) -> Option<Symbol> {
+        match expression.eval(self) {
+            Value::Text(symbol) => symbol.some(),
+            _ => None,
+        }
+    }
+
+    /// The values that a rule captures of the current event for `step`.
+    pub fn capture(&self, rule: &Rule, step: u8, words: &mut [u64], tags: &mut u64) {
+        for (place, (of, field)) in rule.captures.iter().enumerate() {
+            if *of == step {
+                super::state::pack_into(words, tags, place, self.field(*field));
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! State out and in again: a full snapshot, then increments of the pages that changed.
+//!
+//! A snapshot holds interned ids, so it begins with the texts behind them: they are put back into
+//! the interner before anything else is interned ([`restore_symbols`]).
+
+use std::sync::Arc;
+
+use event::books::SourceBooks;
+use event::{EventRef, EventTime, Interner, SourceId, StreamId, Symbol};
+
+use super::pages::Bytes;
+use super::reorder::Reorder;
+use super::scope::Context;
+use super::site::{RuleCount, Site};
+use super::streams::Stream;
+use super::{Engine, Options};
+use crate::plan::Plan;
+
+/// Version of the format; a reader takes its own and the one before, where there is one.
+pub const VERSION: u32 = 1;
+const MAGIC: &[u8; 8] = b"PCENGINE";
+
+/// Why a snapshot could not be restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreError {
+    /// Not a snapshot of the engine, or cut short.
+    Malformed,
+    /// Written by a program with another format.
+    Version(u32),
+    /// The interner holds other texts already: call [`restore_symbols`] before loading anything.
+    Symbols,
+    /// Made under another rulebook or vocabulary.
+    OtherPlan,
+}
+
+impl std::fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Malformed => f.write_str("not a snapshot of the engine, or cut short"),
+            Self::Version(version) => {
+                write!(f, "snapshot format {version}; this program reads {VERSION}")
+            }
+            Self::Symbols => f.write_str("the interner holds other texts than the snapshot"),
+            Self::OtherPlan => f.write_str("made under another rulebook or vocabulary"),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+fn put(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn begin<'a>(bytes: &'a [u8]) -> Result<(Bytes<'a>, bool), RestoreError> {
+    let mut input = Bytes::new(bytes);
+    if input.take(8).ok_or(RestoreError::Malformed)? != MAGIC {
+        return Err(RestoreError::Malformed);
+    }
+    let version = input.u32().ok_or(RestoreError::Malformed)?;
+    if version != VERSION {
+        return Err(RestoreError::Version(version));
+    }
+    let full = input.u32().ok_or(RestoreError::Malformed)? == 1;
+    Ok((input, full))
+}
+
+/// Reads the texts of a snapshot: `each` gets index and text.
+fn texts(input: &mut Bytes<'_>, mut each: impl FnMut(u32, &str) -> bool) -> Option<bool> {
+    let (from, count) = (input.u32()?, input.u32()?);
+    let mut same = true;
+    for index in from..from.checked_add(count)? {
+        let len = input.u32()? as usize;
+        same &= each(index, std::str::from_utf8(input.take(len)?).ok()?);
+    }
+    Some(same)
+}
+
+/// Puts the texts of a snapshot, and of its increments in order, into an interner that holds
+/// nothing yet, so that every interned id means what it meant.
+pub fn restore_symbols(bytes: &[u8], interner: &Interner) -> Result<(), RestoreError> {
+    let (mut input, _) = begin(bytes)?;
+    let put = |index, text: &str| interner.intern(text) == Some(Symbol(index));
+    match texts(&mut input, put) {
+        None => Err(RestoreError::Malformed),
+        Some(false) => Err(RestoreError::Symbols),
+        Some(true) => Ok(()),
+    }
+}
+
+fn save_books(books: &SourceBooks, out: &mut Vec<u8>) {
+    for number in [
+        books.events,
+        books.accepted,
+        books.duplicate,
+        books.late,
+        books.quarantined,
+        books.deferred,
+        books.waiting,
+        books.unknown_device,
+        books.retained,
+    ] {
+        put(out, number);
+    }
+}
+
+fn load_books(input: &mut Bytes<'_>) -> Option<SourceBooks> {
+    Some(SourceBooks {
+        events: input.u64()?,
+        accepted: input.u64()?,
+        duplicate: input.u64()?,
+        late: input.u64()?,
+        quarantined: input.u64()?,
+        deferred: input.u64()?,
+        waiting: input.u64()?,
+        unknown_device: input.u64()?,
+        retained: input.u64()?,
+        ..SourceBooks::default()
+    })
+}
+
+fn save_rows(rows: &Reorder, out: &mut Vec<u8>) {
+    put(out, rows.len() as u64);
+    for (key, event) in rows.rows() {
+        put(out, key.0.0 as u64);
+        put(out, u64::from(key.1));
+        out.extend_from_slice(&key.2.to_le_bytes());
+        out.extend_from_slice(bytemuck::cast_slice(event.words()));
+    }
+}
+
+fn load_rows(input: &mut Bytes<'_>, stride: usize) -> Option<Reorder> {
+    let mut rows = Reorder::new(stride);
+    let mut words = vec![0_u64; stride];
+    for _ in 0..input.u64()? {
+        let (at, rank) = (EventTime(input.i64()?), input.u64()? as u8);
+        let site = u128::from_le_bytes(input.take(16)?.try_into().ok()?);
+        bytemuck::cast_slice_mut::<u64, u8>(&mut words).copy_from_slice(input.take(8 * stride)?);
+        let event = EventRef::from_words(&words);
+        rows.push((at, rank, site, event.identity().0), event);
+    }
+    Some(rows)
+}
+
+impl Site {
+    fn save(&mut self, out: &mut Vec<u8>, full: bool) {
+        for number in [self.seq, self.serial, self.now.0 as u64, self.evicted] {
+            put(out, number);
+        }
+        for hand in self.sweep {
+            put(out, u64::from(hand));
+        }
+        for count in &self.counts {
+            put(out, count.detections);
+            put(out, count.incidents);
+        }
+        self.state.save(out, full);
+        self.correlation.incidents.save(out, full);
+    }
+
+    fn load(&mut self, input: &mut Bytes<'_>) -> Option<()> {
+        self.seq = input.u64()?;
+        self.serial = input.u64()?;
+        self.now = EventTime(input.i64()?);
+        self.evicted = input.u64()?;
+        for hand in &mut self.sweep {
+            *hand = input.u64()? as u32;
+        }
+        for count in &mut self.counts {
+            *count = RuleCount { detections: input.u64()?, incidents: input.u64()? };
+        }
+        self.state.load(input)?;
+        self.correlation.incidents.load(input)
+    }
+
+    fn finish_load(&mut self, cx: Context<'_>) {
+        self.state.reindex();
+        self.rearm(cx);
+    }
+}
+
+impl Engine {
+    /// Writes the state: all of it, or (`full` false) what changed since the last call. The first
+    /// call of an engine must be full. Between two calls of [`Engine::feed`] only.
+    pub fn snapshot(&mut self, out: &mut Vec<u8>, full: bool) {
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&u32::from(full).to_le_bytes());
+        let from = if full { 1 } else { self.saved_symbols };
+        let until = self.interner.len();
+        out.extend_from_slice(&(from as u32).to_le_bytes());
+        out.extend_from_slice(&((until - from) as u32).to_le_bytes());
+        for index in from..until {
+            let text = self.interner.text(Symbol(index as u32)).as_bytes();
+            out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            out.extend_from_slice(text);
+        }
+        self.saved_symbols = until;
+        out.extend_from_slice(&self.plan.hash.to_le_bytes());
+        put(out, self.stride as u64);
+        self.save_streams(out);
+        put(out, self.books.len() as u64);
+        self.books.iter().for_each(|books| save_books(books, out));
+        put(out, self.shards.iter().map(|s| s.sites.len() as u64).sum());
+        for admitted in self.shards.iter_mut().flat_map(|s| &mut s.sites) {
+            put(out, u64::from(admitted.site.name.0));
+            put(out, admitted.floor.0 as u64);
+            admitted.seen.save(out, full);
+            save_rows(&admitted.waiting, out);
+            admitted.site.save(out, full);
+        }
+        save_rows(&self.merge, out);
+        self.enterprise.save(out, full);
+    }
+
+    fn save_streams(&self, out: &mut Vec<u8>) {
+        put(out, self.streams.watermark().0 as u64);
+        put(out, u64::from(self.streams.silent_since().is_some()));
+        put(out, self.streams.silent_since().unwrap_or_default().0 as u64);
+        put(out, self.streams.iter().count() as u64);
+        for (id, stream) in self.streams.iter() {
+            put(out, u64::from(id.0));
+            put(out, u64::from(stream.source.0));
+            put(out, stream.reached.0 as u64);
+            put(out, u64::from(stream.idle) | u64::from(stream.ended) << 1);
+        }
+    }
+
+    fn load_streams(&mut self, input: &mut Bytes<'_>) -> Option<()> {
+        let watermark = EventTime(input.i64()?);
+        let silent = input.u64()? == 1;
+        let since = EventTime(input.i64()?);
+        let mut streams = Vec::new();
+        for _ in 0..input.u64()? {
+            let id = StreamId(input.u64()? as u16);
+            let source = SourceId(input.u64()? as u16);
+            let reached = EventTime(input.i64()?);
+            let flags = input.u64()?;
+            let (idle, ended) = (flags & 1 != 0, flags & 2 != 0);
+            streams.push((id, Stream { source, reached, idle, ended }));
+        }
+        self.streams.restore(&streams, watermark, silent.then_some(since));
+        Some(())
+    }
+
+    /// An engine with the state of a full snapshot and its increments, oldest first.
+    pub fn restore(
+        plan: Arc<Plan>,
+        interner: Arc<Interner>,
+        options: Options,
+        parts: &[&[u8]],
+    ) -> Result<Self, RestoreError> {
+        let mut engine = Self::new(plan, interner, options);
+        for (number, bytes) in parts.iter().enumerate() {
+            let (mut input, full) = begin(bytes)?;
+            if full != (number == 0) {
+                return Err(RestoreError::Malformed);
+            }
+            let interner = &engine.interner;
+            let same = |index: u32, text: &str| {
+                (index as usize) < interner.len() && interner.text(Symbol(index)) == text
+            };
+            match texts(&mut input, same) {
+                None => return Err(RestoreError::Malformed),
+                Some(false) => return Err(RestoreError::Symbols),
+                Some(true) => {}
+            }
+            let hash = input.take(16).ok_or(RestoreError::Malformed)?;
+            let stride = input.u64().ok_or(RestoreError::Malformed)?;
+            if hash != engine.plan.hash.to_le_bytes() || stride != engine.stride as u64 {
+                return Err(RestoreError::OtherPlan);
+            }
+            engine.load_part(&mut input).ok_or(RestoreError::Malformed)?;
+        }
+        engine.saved_symbols = engine.interner.len();
+        let Self { plan, interner, layout, enterprise_layout, shards, enterprise, .. } =
+            &mut engine;
+        let cx = Context { plan, layout, interner };
+        for admitted in shards.iter_mut().flat_map(|s| &mut s.sites) {
+            admitted.seen.reindex();
+            admitted.site.finish_load(cx);
+        }
+        enterprise.finish_load(Context { plan, layout: enterprise_layout, interner });
+        Ok(engine)
+    }
+
+    fn load_part(&mut self, input: &mut Bytes<'_>) -> Option<()> {
+        self.load_streams(input)?;
+        let books = input.u64()? as usize;
+        self.books.resize(self.books.len().max(books), SourceBooks::default());
+        for place in 0..books {
+            self.books[place] = load_books(input)?;
+        }
+        for _ in 0..input.u64()? {
+            let name = Symbol(input.u64()? as u32);
+            if name.0 as usize >= self.interner.len() {
+                return None;
+            }
+            let (shard, place) = self.place(name);
+            let stride = self.stride;
+            let admitted = &mut self.shards[shard].sites[place];
+            admitted.floor = EventTime(input.i64()?);
+            admitted.seen.load(input)?;
+            admitted.waiting = load_rows(input, stride)?;
+            admitted.site.load(input)?;
+        }
+        self.merge = load_rows(input, self.stride)?;
+        self.enterprise.load(input)?;
+        input.is_empty().then_some(())
+    }
+}

@@ -1,0 +1,248 @@
+//! Keyed state of one site: cells by (owner, key), window entries, and the values in them.
+
+use event::{EventTime, Symbol, TimeSpan};
+use hashbrown::HashTable;
+
+use super::cells::{Entry, Key, KeyCell, Run};
+use super::pages::{Bytes, NIL, Pages};
+use crate::limits::CAPTURES_MAX;
+use crate::value::Value;
+
+/// Who owns a key cell: facts, then rules, then what hangs on rules; see [`super::layout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(pub u32);
+
+/// A value as one word and a tag; `Missing` and lists have tag 0 and are not kept.
+pub fn pack(value: Value) -> (u64, u32) {
+    match value {
+        Value::Missing | Value::List { .. } => (0, 0),
+        Value::Bool(b) => (u64::from(b), 1),
+        Value::Int(n) => (n as u64, 2),
+        Value::Float(x) => (x.to_bits(), 3),
+        Value::Text(s) => (u64::from(s.0), 4),
+        Value::Time(t) => (t.0 as u64, 5),
+        Value::Span(s) => (s.0 as u64, 6),
+    }
+}
+
+/// The value of a word and a tag.
+pub fn unpack(bits: u64, tag: u32) -> Value {
+    match tag {
+        1 => Value::Bool(bits != 0),
+        2 => Value::Int(bits as i64),
+        3 => Value::Float(f64::from_bits(bits)),
+        4 => Value::Text(Symbol(bits as u32)),
+        5 => Value::Time(EventTime(bits as i64)),
+        6 => Value::Span(TimeSpan(bits as i64)),
+        _ => Value::Missing,
+    }
+}
+
+/// Captured values, unpacked once for an evaluation.
+pub type Captured = [Value; CAPTURES_MAX];
+
+/// No captured values.
+pub const NOTHING_CAPTURED: Captured = [Value::Missing; CAPTURES_MAX];
+
+/// Unpacks words with four-bit tags.
+pub fn unpack_all(words: &[u64], tags: u64) -> Captured {
+    let mut values = NOTHING_CAPTURED;
+    for (place, (value, word)) in values.iter_mut().zip(words).enumerate() {
+        *value = unpack(*word, (tags >> (4 * place) & 15) as u32);
+    }
+    values
+}
+
+/// Packs one value into words with four-bit tags.
+pub fn pack_into(words: &mut [u64], tags: &mut u64, place: usize, value: Value) {
+    let (bits, tag) = pack(value);
+    words[place] = bits;
+    *tags = *tags & !(15 << (4 * place)) | u64::from(tag) << (4 * place);
+}
+
+/// Keyed cells, entries and runs of one site.
+#[derive(Debug, Default)]
+pub struct State {
+    index: HashTable<u32>,
+    /// Cells by (owner, key).
+    pub keys: Pages<KeyCell>,
+    /// Window entries and evidence.
+    pub entries: Pages<Entry>,
+    /// Waiting runs.
+    pub runs: Pages<Run>,
+}
+
+fn hash(owner: Owner, key: &Key) -> u64 {
+    // Two multiplications and a fold: keys are small dense numbers, and this hash leaves nowhere.
+    let a = u64::from(owner.0) << 32 | u64::from(key[0].0);
+    let b = u64::from(key[1].0) << 32 | u64::from(key[2].0);
+    let mixed = (a ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ b ^ u64::from(key[3].0) << 17).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 29
+}
+
+impl State {
+    /// The cell of an owner and key.
+    pub fn find(&self, owner: Owner, key: &Key) -> Option<u32> {
+        let keys = &self.keys;
+        let same = |i: &u32| {
+            let cell = keys.get(*i);
+            cell.owner == owner.0 + 1 && cell.key == *key
+        };
+        self.index.find(hash(owner, key), same).copied()
+    }
+
+    /// The cell of an owner and key, made with `value` where there was none.
+    pub fn find_or_insert(&mut self, owner: Owner, key: &Key, value: Value) -> u32 {
+        if let Some(index) = self.find(owner, key) {
+            return index;
+        }
+        let (bits, tag) = pack(value);
+        let cell = KeyCell {
+            owner: owner.0 + 1,
+            head: NIL,
+            tail: NIL,
+            tag,
+            key: *key,
+            value: bits,
+            time: i64::MIN,
+            aux: 0,
+            spare: 0,
+        };
+        let index = self.keys.insert(cell);
+        let keys = &self.keys;
+        let rehash = |i: &u32| hash(Owner(keys.get(*i).owner - 1), &keys.get(*i).key);
+        self.index.insert_unique(hash(owner, key), index, rehash);
+        index
+    }
+
+    /// Forgets a cell. Its lists must be empty.
+    pub fn remove(&mut self, index: u32) {
+        let cell = self.keys.get(index);
+        debug_assert_eq!(cell.head, NIL, "a key cell is freed with its list empty");
+        let hash = hash(Owner(cell.owner - 1), &cell.key);
+        if let Ok(entry) = self.index.find_entry(hash, |i| *i == index) {
+            entry.remove();
+        }
+        self.keys.remove(index);
+    }
+
+    /// The value of a cell.
+    pub fn value(&self, index: u32) -> Value {
+        let cell = self.keys.get(index);
+        unpack(cell.value, cell.tag)
+    }
+
+    /// Sets the value of a cell.
+    pub fn set_value(&mut self, index: u32, value: Value) {
+        let (bits, tag) = pack(value);
+        let cell = self.keys.get_mut(index);
+        (cell.value, cell.tag) = (bits, tag);
+    }
+
+    /// Appends an entry to a cell's list.
+    pub fn append(&mut self, cell: u32, entry: Entry) -> u32 {
+        let index = self.entries.insert(entry);
+        let tail = self.keys.get(cell).tail;
+        if tail == NIL {
+            self.keys.get_mut(cell).head = index;
+        } else {
+            self.entries.get_mut(tail).next = index;
+        }
+        self.keys.get_mut(cell).tail = index;
+        index
+    }
+
+    /// A copy of the first entry of a cell's list.
+    pub fn front(&self, cell: u32) -> Option<Entry> {
+        self.list(self.keys.get(cell).head).next().copied()
+    }
+
+    /// Takes the first entry off a cell's list.
+    pub fn pop_front(&mut self, cell: u32) -> Option<Entry> {
+        let head = self.keys.get(cell).head;
+        if head == NIL {
+            return None;
+        }
+        let entry = *self.entries.get(head);
+        self.entries.remove(head);
+        let key = self.keys.get_mut(cell);
+        key.head = entry.next;
+        if entry.next == NIL {
+            key.tail = NIL;
+        }
+        Some(entry)
+    }
+
+    /// The entries of a list, from `head` on.
+    pub fn list(&self, head: u32) -> impl Iterator<Item = &Entry> {
+        let mut at = head;
+        std::iter::from_fn(move || {
+            if at == NIL {
+                return None;
+            }
+            let entry = self.entries.get(at);
+            at = entry.next;
+            Some(entry)
+        })
+    }
+
+    /// Adds an event to a run's evidence, at most `max` (the first and the newest are kept).
+    pub fn cite(&mut self, run: u32, entry: Entry, kept: usize, max: usize) {
+        let tail = self.runs.get(run).tail;
+        if kept >= max && tail != NIL && tail != self.runs.get(run).head {
+            let replaced = Entry { next: NIL, ..entry };
+            *self.entries.get_mut(tail) = replaced;
+            self.runs.get_mut(run).omitted += 1;
+            return;
+        }
+        let index = self.entries.insert(entry);
+        if tail == NIL {
+            self.runs.get_mut(run).head = index;
+        } else {
+            self.entries.get_mut(tail).next = index;
+        }
+        self.runs.get_mut(run).tail = index;
+    }
+
+    /// Frees a run and its evidence. The caller has unlinked it from its key.
+    pub fn remove_run(&mut self, run: u32) {
+        let mut at = self.runs.get(run).head;
+        while at != NIL {
+            let next = self.entries.get(at).next;
+            self.entries.remove(at);
+            at = next;
+        }
+        self.runs.remove(run);
+    }
+
+    /// Bytes of all pages.
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes() + self.entries.bytes() + self.runs.bytes()
+    }
+
+    /// Writes all pages, or those that changed.
+    pub fn save(&mut self, out: &mut Vec<u8>, full: bool) {
+        self.keys.save(out, full);
+        self.entries.save(out, full);
+        self.runs.save(out, full);
+    }
+
+    /// Reads pages over what is here. [`Self::reindex`] follows the last of them.
+    pub fn load(&mut self, input: &mut Bytes<'_>) -> Option<()> {
+        self.keys.load(input)?;
+        self.entries.load(input)?;
+        self.runs.load(input)
+    }
+
+    /// Builds the index from the cells.
+    pub fn reindex(&mut self) {
+        self.index.clear();
+        let keys = &self.keys;
+        for index in keys.indexes() {
+            let cell = keys.get(index);
+            let rehash = |i: &u32| hash(Owner(keys.get(*i).owner - 1), &keys.get(*i).key);
+            self.index.insert_unique(hash(Owner(cell.owner - 1), &cell.key), index, rehash);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Input streams and the watermark they make together.
+
+use event::{EventTime, SourceId, StreamId, TimeSpan};
+
+/// What is known of one stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// The source that its slack comes from.
+    pub source: SourceId,
+    /// Greatest occurred time; `MIN` before it spoke.
+    pub reached: EventTime,
+    /// Drained and silent: the watermark does not wait for it.
+    pub idle: bool,
+    /// Nothing will follow.
+    pub ended: bool,
+}
+
+/// All streams, and the least of what they have reached.
+#[derive(Debug, Default)]
+pub struct Streams {
+    streams: Vec<Option<Stream>>,
+    slacks: Vec<TimeSpan>,
+    watermark: EventTime,
+    /// Where ticks count from: the watermark when the last stream fell silent.
+    silent_since: Option<EventTime>,
+}
+
+impl Streams {
+    /// No stream yet; slack by source.
+    pub fn new(slacks: Vec<TimeSpan>) -> Self {
+        Self { streams: Vec::new(), slacks, watermark: EventTime::MIN, silent_since: None }
+    }
+
+    /// Every event before this time is released; one at it is not.
+    pub fn watermark(&self) -> EventTime {
+        self.watermark
+    }
+
+    fn slack(&self, source: SourceId) -> TimeSpan {
+        self.slacks.get(source.0 as usize).copied().unwrap_or_default()
+    }
+
+    fn stream(&mut self, id: StreamId, source: SourceId) -> &mut Stream {
+        let index = id.0 as usize;
+        if index >= self.streams.len() {
+            self.streams.resize(index + 1, None);
+        }
+        let new = Stream { source, reached: EventTime::MIN, idle: false, ended: false };
+        self.streams[index].get_or_insert(new)
+    }
+
+    /// A stream begins, or begins again after an end: the watermark waits for it.
+    pub fn open(&mut self, id: StreamId, source: SourceId) {
+        let stream = self.stream(id, source);
+        (stream.idle, stream.ended) = (false, false);
+        self.silent_since = None;
+    }
+
+    /// A stream is drained and silent.
+    pub fn idle(&mut self, id: StreamId, source: SourceId) {
+        self.stream(id, source).idle = true;
+        self.settle();
+    }
+
+    /// A stream has ended.
+    pub fn end(&mut self, id: StreamId, source: SourceId) {
+        self.stream(id, source).ended = true;
+        self.settle();
+    }
+
+    /// An event of a stream: moves the watermark when the stream was the one that held it.
+    pub fn reach(&mut self, id: StreamId, source: SourceId, occurred: EventTime) {
+        let watermark = self.watermark;
+        let slack = self.slack(source);
+        let stream = self.stream(id, source);
+        let held = stream.reached.minus(slack) <= watermark || stream.reached == EventTime::MIN;
+        let wakes = stream.idle || stream.ended;
+        (stream.idle, stream.ended) = (false, false);
+        let moves = occurred > stream.reached;
+        if moves {
+            stream.reached = occurred;
+        }
+        if wakes || self.silent_since.is_some() {
+            self.silent_since = None;
+        }
+        if moves && held {
+            self.settle();
+        }
+    }
+
+    /// An `Advance` record: the stream has reached this time, slack and all.
+    pub fn advance(&mut self, id: StreamId, source: SourceId, to: EventTime) {
+        let to = to.plus(self.slack(source));
+        self.reach(id, source, to);
+    }
+
+    /// All streams are silent for `span` since the last record.
+    pub fn tick(&mut self, span: TimeSpan) {
+        let base = *self.silent_since.get_or_insert(self.watermark);
+        if base != EventTime::MIN {
+            self.watermark = self.watermark.max(base.plus(span));
+        }
+    }
+
+    /// Nothing will follow on any stream.
+    pub fn finish(&mut self) {
+        self.watermark = EventTime::MAX;
+    }
+
+    fn settle(&mut self) {
+        let waiting = self.streams.iter().flatten().filter(|s| !s.idle && !s.ended);
+        let least = waiting.map(|s| s.reached.minus(self.slack(s.source))).min();
+        // With nobody to wait for, time stands where the furthest stream left it: ticks, or the
+        // end of input, move it on.
+        let all = || {
+            let reached = self.streams.iter().flatten();
+            let reached = reached.filter(|s| s.reached != EventTime::MIN);
+            reached.map(|s| s.reached.minus(self.slack(s.source))).max()
+        };
+        if let Some(least) = least.or_else(all) {
+            // It never goes back: a stream that wakes behind it is late.
+            self.watermark = self.watermark.max(least);
+        }
+    }
+
+    /// All streams by id: for a snapshot.
+    pub fn iter(&self) -> impl Iterator<Item = (StreamId, &Stream)> {
+        let indexed = self.streams.iter().enumerate();
+        indexed.filter_map(|(id, s)| s.as_ref().map(|s| (StreamId(id as u16), s)))
+    }
+
+    /// Sets what a snapshot held.
+    pub fn restore(
+        &mut self,
+        streams: &[(StreamId, Stream)],
+        watermark: EventTime,
+        silent: Option<EventTime>,
+    ) {
+        for (id, stream) in streams {
+            *self.stream(*id, stream.source) = *stream;
+        }
+        (self.watermark, self.silent_since) = (watermark, silent);
+    }
+
+    /// Where ticks count from.
+    pub fn silent_since(&self) -> Option<EventTime> {
+        self.silent_since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: SourceId = SourceId(0);
+    fn at(s: i64) -> EventTime {
+        EventTime(s * 1_000_000)
+    }
+
+    #[test]
+    fn the_slowest_waiting_stream_holds_the_watermark() {
+        let mut streams = Streams::new(vec![TimeSpan::from_secs(2)]);
+        streams.open(StreamId(0), S);
+        streams.open(StreamId(1), S);
+        streams.reach(StreamId(0), S, at(10));
+        assert_eq!(streams.watermark(), EventTime::MIN, "a stream that has not spoken holds it");
+        streams.reach(StreamId(1), S, at(5));
+        assert_eq!(streams.watermark(), at(3));
+        streams.idle(StreamId(1), S);
+        assert_eq!(streams.watermark(), at(8));
+        streams.reach(StreamId(1), S, at(4));
+        assert_eq!(streams.watermark(), at(8), "it never goes back");
+        streams.reach(StreamId(0), S, at(20));
+        assert_eq!(streams.watermark(), at(8), "the stream that woke holds it again");
+        streams.end(StreamId(1), S);
+        assert_eq!(streams.watermark(), at(18));
+    }
+
+    #[test]
+    fn ticks_move_time_by_the_silence_never_to_a_clock() {
+        let mut streams = Streams::new(vec![TimeSpan::from_secs(2)]);
+        streams.reach(StreamId(0), S, at(10));
+        streams.idle(StreamId(0), S);
+        streams.tick(TimeSpan::from_secs(5));
+        assert_eq!(streams.watermark(), at(13));
+        streams.tick(TimeSpan::from_secs(6));
+        assert_eq!(streams.watermark(), at(14), "spans count from the last record");
+        streams.advance(StreamId(0), S, at(30));
+        assert_eq!(streams.watermark(), at(30));
+    }
+}

@@ -1,0 +1,303 @@
+//! An event unless others stand in windows around it: looks both ways in time.
+
+use event::{EventRef, EventTime, Identity, TimeSpan};
+
+use super::cells::{Entry, Run, whole};
+use super::findings::Findings;
+use super::pages::NIL;
+use super::scope::{Context, Sight, key_of, outside};
+use super::site::{Conclusion, Site};
+use super::state::unpack_all;
+use super::timers::Due;
+use crate::plan::{Guard, Pattern, Rule, RuleId, Trigger};
+use crate::value::Value;
+
+/// Bits of one guard's count in [`Run::counts`].
+const COUNT_BITS: usize = 8;
+
+fn count_of(run: &Run, guard: usize) -> u64 {
+    run.counts >> (COUNT_BITS * guard) & ((1 << COUNT_BITS) - 1)
+}
+
+impl Site {
+    #[allow(clippy::too_many_arguments, reason = "one call site; the pieces are one rule's")]
+    pub(super) fn step_unless(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        rule: &Rule,
+        on: &Trigger,
+        guards: &[Guard],
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        for (number, guard) in guards.iter().enumerate() {
+            if guard.to > TimeSpan::ZERO && guard.kinds.contains(&event.kind()) {
+                self.satisfy(cx, id, number, guard, event);
+            }
+        }
+        if on.kinds.contains(&event.kind()) {
+            self.open(cx, id, rule, on, guards, event, out);
+        }
+        for (number, guard) in guards.iter().enumerate() {
+            if guard.from < TimeSpan::ZERO && guard.kinds.contains(&event.kind()) {
+                self.remember(cx, id, number, guard, event);
+            }
+        }
+    }
+
+    /// A guard event after the opening one: counts for every run that waits for it.
+    fn satisfy(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        number: usize,
+        guard: &Guard,
+        event: EventRef<'_>,
+    ) {
+        let Some(key) = key_of(event, &guard.same) else { return };
+        let Some(cell) = self.state.find(cx.layout.guard_waiting(id, number), &key) else { return };
+        let (mut previous, mut at) = (NIL, self.state.keys.get(cell).head);
+        while at != NIL {
+            let entry = *self.state.entries.get(at);
+            let done = match self.waiting_run(&entry) {
+                None => true,
+                Some(run) => {
+                    outside(event.occurred(), entry.time, guard.to)
+                        || self.count_guard(cx, run, number, guard, event)
+                }
+            };
+            if done {
+                self.unlink_entry(cell, previous, at);
+            } else {
+                previous = at;
+            }
+            at = entry.next;
+        }
+        if self.state.keys.get(cell).head == NIL {
+            self.state.remove(cell);
+        }
+    }
+
+    /// The run that an entry of a guard's list stands for, if it still waits.
+    fn waiting_run(&self, entry: &Entry) -> Option<u32> {
+        let index = entry.value as u32;
+        let run = self.state.runs.get(index);
+        (run.owner != 0 && run.serial == entry.captures[0]).then_some(index)
+    }
+
+    /// Counts one guard event for one run; ends the run when that satisfies the guard.
+    fn count_guard(
+        &mut self,
+        cx: Context<'_>,
+        index: u32,
+        number: usize,
+        guard: &Guard,
+        event: EventRef<'_>,
+    ) -> bool {
+        let run = *self.state.runs.get(index);
+        let captured = unpack_all(&run.captures, run.tags);
+        let sight = Sight::of(cx, &self.state, event, &self.changed).with(captured);
+        if guard.forward.as_ref().is_some_and(|condition| !condition.holds(&sight)) {
+            return false;
+        }
+        let count = count_of(&run, number) + 1;
+        if count >= u64::from(guard.at_least) {
+            self.find_and_unlink(index);
+            return true;
+        }
+        self.state.runs.get_mut(index).counts += 1 << (COUNT_BITS * number);
+        false
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call site; the pieces are one rule's")]
+    fn open(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        rule: &Rule,
+        on: &Trigger,
+        guards: &[Guard],
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let Some(key) = key_of(event, &rule.by) else { return };
+        if !Sight::of(cx, &self.state, event, &self.changed).fits(on) {
+            return;
+        }
+        let mut run = self.new_run(cx, id, event);
+        for (number, guard) in guards.iter().enumerate() {
+            let count = self.look_back(cx, id, number, guard, event);
+            if count >= u64::from(guard.at_least) {
+                return;
+            }
+            run.counts |= count << (COUNT_BITS * number);
+        }
+        let end = guards.iter().map(|g| g.to).max().unwrap_or_default();
+        if end <= TimeSpan::ZERO {
+            let mark = out.evidence_mark();
+            out.push_evidence(Entry::of(event, 0).evidence());
+            let conclusion = self.conclusion_of(cx, id, key, event);
+            self.conclude(cx, conclusion, mark, out);
+            return;
+        }
+        let sight = Sight::of(cx, &self.state, event, &self.changed);
+        sight.capture(rule, 0, &mut run.captures, &mut run.tags);
+        let deadline = event.occurred().plus(end);
+        run.deadline = deadline.0;
+        let (serial, owner) = (run.serial, run.owner);
+        let cell = self.state.find_or_insert(cx.layout.rule(id), &key, Value::Missing);
+        let Some(index) = self.link_run(cell, run, event) else { return };
+        for (number, guard) in guards.iter().enumerate() {
+            if guard.to > TimeSpan::ZERO {
+                self.wait_for(cx, id, number, guard, event, (index, serial));
+            }
+        }
+        self.timers.push(deadline, owner, event.identity().0, serial, Due::Run(index));
+    }
+
+    /// Enters a run in a guard's list.
+    fn wait_for(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        number: usize,
+        guard: &Guard,
+        event: EventRef<'_>,
+        (run, serial): (u32, u64),
+    ) {
+        let Some(key) = key_of(event, &guard.same) else { return };
+        let owner = cx.layout.guard_waiting(id, number);
+        let cell = self.state.find_or_insert(owner, &key, Value::Missing);
+        // Runs that ended otherwise left their entries; a list may not grow with them.
+        while let Some(head) = self.state.front(cell) {
+            if self.waiting_run(&head).is_some() {
+                break;
+            }
+            self.state.pop_front(cell);
+        }
+        let mut entry = Entry::of(event, u64::from(run));
+        entry.captures[0] = serial;
+        self.state.append(cell, entry);
+    }
+
+    /// How many guard events before the opening one satisfy a guard.
+    fn look_back(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        number: usize,
+        guard: &Guard,
+        event: EventRef<'_>,
+    ) -> u64 {
+        if guard.from >= TimeSpan::ZERO {
+            return 0;
+        }
+        let Some(key) = key_of(event, &guard.same) else { return 0 };
+        let owner = cx.layout.guard_history(id, number);
+        let Some(cell) = self.state.find(owner, &key) else { return 0 };
+        self.forget_history(cell, guard, event.occurred());
+        let state = &self.state;
+        let satisfies = |entry: &&Entry| {
+            let captured = unpack_all(&entry.captures, entry.tags);
+            let sight = Sight::of(cx, state, event, &self.changed).with(captured);
+            guard.backward.as_ref().is_none_or(|condition| condition.holds(&sight))
+        };
+        let max = u64::from(guard.at_least).min((1 << COUNT_BITS) - 1);
+        let count = state.list(state.keys.get(cell).head).filter(satisfies).take(max as usize);
+        count.count() as u64
+    }
+
+    fn remember(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        number: usize,
+        guard: &Guard,
+        event: EventRef<'_>,
+    ) {
+        let Some(key) = key_of(event, &guard.same) else { return };
+        let owner = cx.layout.guard_history(id, number);
+        let cell = self.state.find_or_insert(owner, &key, Value::Missing);
+        self.forget_history(cell, guard, event.occurred());
+        let entry = self.history_entry(cx, event, &guard.captures);
+        self.state.append(cell, entry);
+    }
+
+    fn forget_history(&mut self, cell: u32, guard: &Guard, now: EventTime) {
+        let within = guard.from.negated();
+        while let Some(head) = self.state.front(cell) {
+            if !outside(now, head.time, within) {
+                return;
+            }
+            self.state.pop_front(cell);
+        }
+    }
+
+    fn unlink_entry(&mut self, cell: u32, previous: u32, entry: u32) {
+        let next = self.state.entries.get(entry).next;
+        if previous == NIL {
+            self.state.keys.get_mut(cell).head = next;
+        } else {
+            self.state.entries.get_mut(previous).next = next;
+        }
+        if next == NIL {
+            self.state.keys.get_mut(cell).tail = previous;
+        }
+        self.state.entries.remove(entry);
+    }
+
+    /// A run's deadline has come.
+    pub(super) fn run_due(
+        &mut self,
+        cx: Context<'_>,
+        index: u32,
+        serial: u64,
+        at: EventTime,
+        out: &mut Findings,
+    ) {
+        let run = *self.state.runs.get(index);
+        if run.owner == 0 || run.serial != serial {
+            return;
+        }
+        let id = RuleId((run.owner - 1) as u16);
+        if let Pattern::Watch { .. } = &cx.plan.rules[id.0 as usize].pattern {
+            self.level_lasted(cx, id, run, at, out);
+            return;
+        }
+        let cell = run.key_cell;
+        let key = self.state.keys.get(cell).key;
+        self.conclude_run(cx, id, key, &run, at, Value::Missing, out);
+        self.find_and_unlink(index);
+        self.drop_if_idle(cell);
+    }
+
+    /// The detection of a run whose deadline has come. Returns its incident.
+    #[allow(clippy::too_many_arguments, reason = "two call sites; the pieces are one run's")]
+    pub(super) fn conclude_run(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        key: super::cells::Key,
+        run: &Run,
+        at: EventTime,
+        value: Value,
+        out: &mut Findings,
+    ) -> Option<event::identity::TimedId> {
+        self.changed.clear();
+        let mark = out.evidence_mark();
+        self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
+        let conclusion = Conclusion {
+            rule: id,
+            key,
+            at,
+            event: Identity(whole(run.identity)),
+            first: None,
+            subject: run.subject,
+            row: None,
+            captured: unpack_all(&run.captures, run.tags),
+            value,
+        };
+        self.conclude(cx, conclusion, mark, out)
+    }
+}

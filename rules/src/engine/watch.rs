@@ -1,0 +1,349 @@
+//! Levels: a fact's value under a condition, at once or for a time.
+
+use event::identity::TimedId;
+use event::vocabulary::field;
+use event::{EventRef, EventTime, Identity, Symbol, TimeSpan};
+
+use super::cells::{Entry, Key, Run, halves, whole};
+use super::facts::key_from;
+use super::findings::Findings;
+use super::layout::{AREA, CREDENTIAL, DEVICE, DOOR, PERSON, Subject};
+use super::pages::NIL;
+use super::scope::{Context, Sight, fact_value};
+use super::site::{Conclusion, Site};
+use super::state::NOTHING_CAPTURED;
+use super::timers::Due;
+use crate::plan::{FactId, FactKind, FieldRef, Pattern, RuleId};
+use crate::value::Value;
+
+/// What moved a level: an event, or the end of a value's time to live (its last setting).
+#[derive(Clone, Copy)]
+struct Cause<'a> {
+    row: Option<EventRef<'a>>,
+    entry: Entry,
+    at: EventTime,
+    /// Old state is being replayed: levels follow, nobody is told.
+    silent: bool,
+}
+
+impl Site {
+    /// Judges every level that the event's facts may have moved.
+    pub(super) fn watch_changes(
+        &mut self,
+        cx: Context<'_>,
+        event: EventRef<'_>,
+        silent: bool,
+        out: &mut Findings,
+    ) {
+        let cause =
+            Cause { row: Some(event), entry: Entry::of(event, 0), at: event.occurred(), silent };
+        for place in 0..self.changed.len() {
+            let changed = self.changed[place];
+            for rule in cx.layout.watchers(changed.fact) {
+                let Pattern::Watch { fact, .. } = &cx.plan.rules[rule.0 as usize].pattern else {
+                    continue;
+                };
+                let Some(key) = self.watched_key(cx, *fact, changed.fact, &changed.key) else {
+                    continue;
+                };
+                // A window may have run empty since the last event: the level fell then.
+                if *fact == changed.fact && is_windowed(cx, *fact) {
+                    self.judge(cx, *rule, key, changed.before, cause, out);
+                }
+                let value = fact_value(cx, &self.state, *fact, &key, event.occurred());
+                self.judge(cx, *rule, key, value, cause, out);
+            }
+        }
+    }
+
+    fn watched_key(
+        &self,
+        cx: Context<'_>,
+        watched: FactId,
+        changed: FactId,
+        key: &Key,
+    ) -> Option<Key> {
+        let facts = &cx.plan.facts;
+        key_from(&facts[watched.0 as usize].by, &facts[changed.0 as usize].by, key)
+    }
+
+    fn judge(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        key: Key,
+        value: Value,
+        cause: Cause<'_>,
+        out: &mut Findings,
+    ) {
+        let rule = &cx.plan.rules[id.0 as usize];
+        let Pattern::Watch { condition, hold, clears, .. } = &rule.pattern else { return };
+        let sight = self.sight_of_key(cx, id, key, value, cause.at);
+        let holds = condition.holds(&sight);
+        let span = hold.as_ref().map(|hold| sight.span(hold));
+        let owner = cx.layout.rule(id);
+        let active =
+            self.state.find(owner, &key).is_some_and(|c| self.state.value(c) == Value::Bool(true));
+        match (active, holds) {
+            (false, true) => {
+                let cell = self.state.find_or_insert(owner, &key, Value::Bool(true));
+                self.state.set_value(cell, Value::Bool(true));
+                match span {
+                    _ if cause.silent => {}
+                    None => self.level_rose(cx, id, key, cell, value, cause, out),
+                    Some(Some(span)) => self.hold(cx, id, cell, span, cause),
+                    // The span is missing (no limit for this door): the level cannot last.
+                    Some(None) => {}
+                }
+            }
+            (true, false) => self.level_fell(cx, id, &key, *clears, cause.at, out),
+            _ => {}
+        }
+    }
+
+    fn sight_of_key<'a>(
+        &'a self,
+        cx: Context<'a>,
+        id: RuleId,
+        key: Key,
+        value: Value,
+        now: EventTime,
+    ) -> Sight<'a> {
+        let rule = &cx.plan.rules[id.0 as usize];
+        let by: &[FieldRef] = match &rule.pattern {
+            Pattern::Watch { fact, .. } => &cx.plan.facts[fact.0 as usize].by,
+            _ => &rule.by,
+        };
+        Sight {
+            cx,
+            state: &self.state,
+            site: self.name,
+            event: None,
+            key: (by, key),
+            captured: NOTHING_CAPTURED,
+            value,
+            changed: &self.changed,
+            now,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call site; the pieces are one level's")]
+    fn level_rose(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        key: Key,
+        cell: u32,
+        value: Value,
+        cause: Cause<'_>,
+        out: &mut Findings,
+    ) {
+        let mark = out.evidence_mark();
+        out.push_evidence(cause.entry.evidence());
+        let conclusion = Conclusion {
+            rule: id,
+            key,
+            at: cause.at,
+            event: Identity(whole(cause.entry.identity)),
+            first: None,
+            subject: self.subject(cx, id, &key, cause.row),
+            row: cause.row,
+            captured: NOTHING_CAPTURED,
+            value,
+        };
+        let incident = self.conclude(cx, conclusion, mark, out);
+        self.note_incident(cell, incident);
+    }
+
+    fn note_incident(&mut self, cell: u32, incident: Option<TimedId>) {
+        let [low, high] = halves(incident.unwrap_or_default().0);
+        let cell = self.state.keys.get_mut(cell);
+        (cell.aux, cell.spare) = (low, high);
+    }
+
+    fn subject(
+        &self,
+        cx: Context<'_>,
+        id: RuleId,
+        key: &Key,
+        row: Option<EventRef<'_>>,
+    ) -> Subject {
+        if let Some(event) = row {
+            return cx.layout.subject(cx.plan, event);
+        }
+        let mut subject = [Symbol::NONE; 6];
+        for (part, by) in key.iter().zip(&cx.plan.rules[id.0 as usize].by) {
+            let place = match by {
+                FieldRef::Slot(field::AREA, _) => AREA,
+                FieldRef::Slot(field::DOOR, _) => DOOR,
+                FieldRef::Slot(field::PERSON, _) => PERSON,
+                FieldRef::Slot(field::CREDENTIAL, _) => CREDENTIAL,
+                FieldRef::Device => DEVICE,
+                _ => continue,
+            };
+            subject[place] = *part;
+        }
+        cx.layout.complete(cx.plan, subject)
+    }
+
+    fn hold(&mut self, cx: Context<'_>, id: RuleId, cell: u32, span: TimeSpan, cause: Cause<'_>) {
+        self.serial += 1;
+        let key = self.state.keys.get(cell).key;
+        let deadline = cause.at.plus(span);
+        let run = Run {
+            owner: u32::from(id.0) + 1,
+            next: NIL,
+            key_cell: cell,
+            step: 0,
+            head: NIL,
+            tail: NIL,
+            omitted: 0,
+            spare: 0,
+            started: cause.at.0,
+            deadline: deadline.0,
+            serial: self.serial,
+            counts: 0,
+            identity: cause.entry.identity,
+            captures: [0; 6],
+            tags: 0,
+            subject: self.subject(cx, id, &key, cause.row),
+        };
+        let index = self.state.runs.insert(run);
+        let cell = self.state.keys.get_mut(cell);
+        (cell.head, cell.tail) = (index, index);
+        self.state.cite(index, cause.entry, 0, 2);
+        let tie = whole(cause.entry.identity);
+        self.timers.push(deadline, run.owner, tie, run.serial, Due::Run(index));
+    }
+
+    /// A level has lasted as long as it must.
+    pub(super) fn level_lasted(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        run: Run,
+        at: EventTime,
+        out: &mut Findings,
+    ) {
+        let cell = run.key_cell;
+        let key = self.state.keys.get(cell).key;
+        let Pattern::Watch { fact, condition, .. } = &cx.plan.rules[id.0 as usize].pattern else {
+            return;
+        };
+        let value = fact_value(cx, &self.state, *fact, &key, at);
+        let lasted = condition.holds(&self.sight_of_key(cx, id, key, value, at));
+        let incident =
+            if lasted { self.conclude_run(cx, id, key, &run, at, value, out) } else { None };
+        let index = self.state.keys.get(cell).head;
+        self.find_and_unlink(index);
+        if lasted {
+            self.note_incident(cell, incident);
+        } else {
+            self.state.set_value(cell, Value::Bool(false));
+        }
+    }
+
+    fn level_fell(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        key: &Key,
+        clears: bool,
+        at: EventTime,
+        out: &mut Findings,
+    ) {
+        let Some(cell) = self.state.find(cx.layout.rule(id), key) else { return };
+        let waiting = self.state.keys.get(cell).head;
+        if waiting != NIL {
+            self.find_and_unlink(waiting);
+        }
+        let held = *self.state.keys.get(cell);
+        let incident = TimedId(whole([held.aux, held.spare]));
+        if clears && incident != TimedId::default() {
+            self.clear_incident(incident, at, out);
+        }
+        self.state.remove(cell);
+    }
+
+    /// Notes that a watched fact's value lives until `at`.
+    pub(super) fn watch_expiry(
+        &mut self,
+        cx: Context<'_>,
+        fact: FactId,
+        cell: u32,
+        event: EventRef<'_>,
+        at: EventTime,
+    ) {
+        self.serial += 1;
+        while self.state.pop_front(cell).is_some() {}
+        self.state.append(cell, Entry::of(event, 0));
+        self.state.keys.get_mut(cell).aux = self.serial;
+        let tie = self.key_tie(cx, cell);
+        self.timers.push(at, u32::from(fact.0), tie, self.serial, Due::Expiry(cell));
+    }
+
+    /// A number for a cell's key that no interned id enters.
+    fn key_tie(&self, cx: Context<'_>, cell: u32) -> u128 {
+        let key = self.state.keys.get(cell).key;
+        let digest = event::Digest::default();
+        key.iter().fold(digest, |d, part| d.number(cx.interner.digest(*part))).finish()
+    }
+
+    /// A watched fact's value has outlived its `ttl`.
+    pub(super) fn fact_expired(
+        &mut self,
+        cx: Context<'_>,
+        cell: u32,
+        serial: u64,
+        at: EventTime,
+        out: &mut Findings,
+    ) {
+        let held = *self.state.keys.get(cell);
+        if held.owner == 0 || held.owner as usize > cx.plan.facts.len() || held.aux != serial {
+            return;
+        }
+        let fact = FactId((held.owner - 1) as u16);
+        let Some(entry) = self.state.pop_front(cell) else { return };
+        self.state.remove(cell);
+        self.changed.clear();
+        let cause = Cause { row: None, entry, at, silent: false };
+        for rule in cx.layout.watchers(fact) {
+            let Pattern::Watch { fact: watched, .. } = &cx.plan.rules[rule.0 as usize].pattern
+            else {
+                continue;
+            };
+            if let Some(key) = self.watched_key(cx, *watched, fact, &held.key) {
+                let value = fact_value(cx, &self.state, *watched, &key, at);
+                self.judge(cx, *rule, key, value, cause, out);
+            }
+        }
+    }
+
+    /// Puts every deadline of the state back into the timers: after a restore.
+    pub(super) fn rearm(&mut self, cx: Context<'_>) {
+        self.timers.clear();
+        for index in self.state.runs.indexes() {
+            let run = self.state.runs.get(index);
+            if run.deadline != i64::MAX {
+                let (at, tie) = (EventTime(run.deadline), whole(run.identity));
+                self.timers.push(at, run.owner, tie, run.serial, Due::Run(index));
+            }
+        }
+        for index in self.state.keys.indexes() {
+            let cell = self.state.keys.get(index);
+            let Some(fact) = cx.plan.facts.get(cell.owner as usize - 1) else { continue };
+            let id = FactId((cell.owner - 1) as u16);
+            let FactKind::Set { ttl: Some(ttl), .. } = &fact.kind else { continue };
+            if !cx.layout.watchers(id).is_empty() {
+                let at = EventTime(cell.time).plus(*ttl);
+                let (tie, serial) = (self.key_tie(cx, index), cell.aux);
+                self.timers.push(at, u32::from(id.0), tie, serial, Due::Expiry(index));
+            }
+        }
+    }
+}
+
+fn is_windowed(cx: Context<'_>, fact: FactId) -> bool {
+    let kind = &cx.plan.facts[fact.0 as usize].kind;
+    matches!(kind, FactKind::Count { .. } | FactKind::Distinct { .. })
+}
