@@ -1,0 +1,319 @@
+//! INV-PURE, INV-ONCE, INV-BOOKS, INV-SITE: the same events give the same findings in any batch
+//! size, on any number of shards, in any order within the slack, delivered twice, and with a
+//! snapshot and a restore anywhere.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use event::incident::Severity;
+use event::model::Model;
+use event::vocabulary::field;
+use event::{
+    EventBlock, EventFlags, EventTime, FieldType, Identity, Interner, KindId, Position, SourceId,
+    StreamId, TimeSpan, Vocabulary,
+};
+use rules::engine::{Effect, Engine, Findings, Input, Options, SourceOptions, restore_symbols};
+use rules::plan::{
+    Dimension, Emit, FieldRef, Grouping, Guard, Link, Mode, Pattern, Plan, Rule, RuleId, Runs,
+    Scope, Sequence, Step, StepKind, Trigger,
+};
+
+const SLACK: TimeSpan = TimeSpan::from_secs(2);
+const SECOND: i64 = 1_000_000;
+
+/// SplitMix64: a generator that fits a line and never changes.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ z >> 31) % n
+    }
+}
+
+fn kind(v: &Vocabulary, name: &str) -> KindId {
+    v.kind_named(name).unwrap_or_else(|| panic!("kind {name}"))
+}
+
+fn on(v: &Vocabulary, names: &[&str]) -> Trigger {
+    Trigger { kinds: names.iter().map(|n| kind(v, n)).collect(), condition: None }
+}
+
+fn rule(id: &str, by: Vec<FieldRef>, scope: Scope, pattern: Pattern) -> Rule {
+    Rule {
+        id: id.into(),
+        title: id.into(),
+        severity: Severity::Medium,
+        mode: Mode::Live,
+        scope,
+        by,
+        pattern,
+        emit: Emit::Each,
+        captures: Vec::new(),
+        evidence_of: Vec::new(),
+        evidence_max: 8,
+        why: Vec::new(),
+        grouping: None,
+        risk: None,
+        control: None,
+        procedure: None,
+    }
+}
+
+fn sequence(v: &Vocabulary, a: &str, b: &str, without: Option<&str>) -> Pattern {
+    let step = |name: &str, k: &str| Step { name: name.into(), kind: StepKind::One(on(v, &[k])) };
+    Pattern::Sequence(Sequence {
+        steps: vec![step("a", a), step("b", b)],
+        within: TimeSpan::from_secs(30),
+        without: without.map(|k| on(v, &[k])),
+        strict: None,
+        runs: Runs::Each,
+    })
+}
+
+fn plan() -> Plan {
+    let v = Vocabulary::default();
+    let door = FieldRef::Slot(field::DOOR, FieldType::String);
+    let badge = FieldRef::Slot(field::CREDENTIAL, FieldType::String);
+    let guard = Guard {
+        kinds: vec![kind(&v, "DoorClosed")],
+        same: vec![door],
+        forward: None,
+        backward: None,
+        captures: Vec::new(),
+        from: TimeSpan::from_secs(-3),
+        to: TimeSpan::from_secs(20),
+        at_least: 1,
+    };
+    let rules = vec![
+        rule("denied", vec![], Scope::Site, Pattern::Event(on(&v, &["AccessDenied"]))),
+        rule(
+            "then-forced",
+            vec![door],
+            Scope::Site,
+            sequence(&v, "AccessDenied", "DoorForcedOpen", None),
+        ),
+        rule(
+            "then-opened",
+            vec![door],
+            Scope::Site,
+            sequence(&v, "AccessDenied", "DoorOpened", Some("AccessGranted")),
+        ),
+        rule(
+            "left-open",
+            vec![door],
+            Scope::Site,
+            Pattern::Unless { on: on(&v, &["DoorOpened"]), guards: vec![guard] },
+        ),
+        rule(
+            "twice",
+            vec![badge],
+            Scope::Enterprise,
+            sequence(&v, "AccessGranted", "AccessGranted", None),
+        ),
+    ];
+    Plan {
+        vocabulary: Arc::new(v),
+        model: Arc::new(Model::default()),
+        facts: Vec::new(),
+        rules,
+        grouping: Grouping {
+            by: vec![Dimension::Door, Dimension::Credential],
+            gap: TimeSpan::from_secs(60),
+            span_max: TimeSpan::from_secs(600),
+        },
+        links: vec![Link {
+            between: (vec![RuleId(1)], vec![RuleId(3)]),
+            within: TimeSpan::from_secs(90),
+        }],
+        hash: 7,
+    }
+}
+
+#[derive(Clone)]
+struct One {
+    at: i64,
+    site: String,
+    kind: &'static str,
+    door: String,
+    badge: String,
+    id: u64,
+}
+
+fn history(seed: u64, n: u64) -> Vec<One> {
+    let mut r = Random(seed);
+    let kinds = ["AccessDenied", "AccessGranted", "DoorOpened", "DoorClosed", "DoorForcedOpen"];
+    let mut at = 1_700_000_000 * SECOND;
+    (0..n)
+        .map(|id| {
+            // A third of the events share a second with the one before: ties are the hard part.
+            at += r.below(3).min(1) as i64 * r.below(4) as i64 * SECOND;
+            let site = r.below(4);
+            One {
+                at,
+                site: format!("site-{site}"),
+                kind: kinds[r.below(5) as usize],
+                door: format!("door-{site}-{}", r.below(3)),
+                badge: format!("badge-{}", r.below(6)),
+                id,
+            }
+        })
+        .collect()
+}
+
+fn decode(events: &[One], v: &Vocabulary, interner: &Interner, out: &mut EventBlock) {
+    let text = |t: &str| interner.intern(t).expect("short text");
+    for e in events {
+        let mut row = out.push();
+        row.times(EventTime(e.at), EventTime(e.at));
+        row.identity(Identity::new(b"test", e.door.as_bytes(), &e.id.to_le_bytes(), None));
+        row.class(kind(v, e.kind), EventFlags::default(), StreamId(0), SourceId(0));
+        row.place(text(&e.site), text(&e.door));
+        row.position(Position(e.id), 0);
+        row.text(field::DOOR, text(&e.door));
+        row.text(field::CREDENTIAL, text(&e.badge));
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Way {
+    batch: usize,
+    shards: usize,
+    restore_every: usize,
+    full_every: usize,
+}
+
+const PLAIN: Way = Way { batch: usize::MAX, shards: 1, restore_every: usize::MAX, full_every: 1 };
+
+fn options(shards: usize) -> Options {
+    Options { shards, sources: vec![SourceOptions { slack: SLACK }], ..Options::default() }
+}
+
+/// Findings by site, in words: everything an output is made of.
+fn run(events: &[One], way: Way) -> BTreeMap<String, Vec<String>> {
+    let mut interner = Interner::shared();
+    let mut p = Arc::new(plan());
+    let mut engine = Engine::new(p.clone(), interner.clone(), options(way.shards));
+    let mut found = BTreeMap::new();
+    let mut findings = Findings::default();
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    for (number, batch) in events.chunks(way.batch.min(events.len())).enumerate() {
+        let mut block = EventBlock::new(&p.vocabulary);
+        decode(batch, &p.vocabulary, &interner, &mut block);
+        engine.feed(Input::Events(&block), &mut findings);
+        collect(&findings, &interner, &mut found);
+        findings.clear();
+        if number % way.restore_every == way.restore_every - 1 {
+            let full = parts.len() % way.full_every == 0;
+            if full {
+                parts.clear();
+            }
+            let mut bytes = Vec::new();
+            engine.snapshot(&mut bytes, full);
+            parts.push(bytes);
+            interner = Interner::shared();
+            for part in &parts {
+                restore_symbols(part, &interner).expect("symbols");
+            }
+            p = Arc::new(plan());
+            let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            engine = Engine::restore(p.clone(), interner.clone(), options(way.shards), &slices)
+                .expect("restore");
+        }
+    }
+    engine.feed(Input::EndOfInput, &mut findings);
+    collect(&findings, &interner, &mut found);
+    let books = &engine.books()[0];
+    assert_eq!(books.imbalance().1, 0, "INV-BOOKS: {books:?}");
+    assert_eq!(books.waiting, 0);
+    found
+}
+
+fn collect(findings: &Findings, interner: &Interner, found: &mut BTreeMap<String, Vec<String>>) {
+    for f in findings.iter() {
+        let evidence: Vec<u128> = findings.evidence(f).iter().map(|e| e.identity.0).collect();
+        let key: Vec<&str> = f.key.iter().map(|k| interner.text(*k)).collect();
+        let effect = match f.effect {
+            Effect::Joined(id) => format!("joined {id}"),
+            other => format!("{other:?}"),
+        };
+        let line =
+            format!("{} {} {} {key:?} {} {effect} {evidence:?}", f.seq, f.id, f.rule.0, f.at);
+        found.entry(interner.text(f.site).to_owned()).or_default().push(line);
+    }
+}
+
+fn total(found: &BTreeMap<String, Vec<String>>) -> usize {
+    found.values().map(Vec::len).sum()
+}
+
+#[test]
+fn batches_shards_and_restarts_change_nothing() {
+    for seed in [1, 2, 3] {
+        println!("seed {seed}");
+        let events = history(seed, 3_000);
+        let expected = run(&events, PLAIN);
+        assert!(total(&expected) > 1_500, "{} findings", total(&expected));
+        assert!(expected.contains_key(""), "the enterprise has findings");
+        for way in [
+            Way { batch: 1, ..PLAIN },
+            Way { batch: 7, shards: 3, ..PLAIN },
+            Way { batch: 64, shards: 8, ..PLAIN },
+            Way { batch: 50, restore_every: 1, ..PLAIN },
+            Way { batch: 23, shards: 3, restore_every: 2, full_every: 5 },
+        ] {
+            let got = run(&events, way);
+            for (site, lines) in &expected {
+                let other = got.get(site).cloned().unwrap_or_default();
+                for (a, b) in lines.iter().zip(&other) {
+                    assert_eq!(a, b, "seed {seed}, site {site:?}, batch {}", way.batch);
+                }
+                assert_eq!(lines.len(), other.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn disorder_within_the_slack_and_redelivery_change_nothing() {
+    for seed in [4, 5, 6] {
+        println!("seed {seed}");
+        let events = history(seed, 3_000);
+        let expected = run(&events, PLAIN);
+        let mut r = Random(seed + 100);
+        let mut delayed: Vec<(i64, One)> =
+            events.iter().map(|e| (e.at + r.below(1_900_000) as i64, e.clone())).collect();
+        for place in 0..events.len() / 10 {
+            let again = events[place * 10].clone();
+            delayed.push((again.at + r.below(1_900_000) as i64, again));
+        }
+        delayed.sort_by_key(|(at, _)| *at);
+        let shuffled: Vec<One> = delayed.into_iter().map(|(_, e)| e).collect();
+        assert_eq!(run(&shuffled, Way { batch: 11, ..PLAIN }), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_redelivery_is_a_duplicate_even_when_it_is_late() {
+    let events = history(9, 500);
+    let p = Arc::new(plan());
+    let interner = Interner::shared();
+    let mut engine = Engine::new(p.clone(), interner.clone(), options(1));
+    let mut block = EventBlock::new(&p.vocabulary);
+    decode(&events, &p.vocabulary, &interner, &mut block);
+    let mut findings = Findings::default();
+    engine.feed(Input::Events(&block), &mut findings);
+    engine.feed(Input::Events(&block), &mut findings);
+    let books = &engine.books()[0];
+    assert_eq!((books.events, books.duplicate, books.late), (1_000, 500, 0));
+    let mut late = events[0].clone();
+    late.id = 1_000_000;
+    block.clear();
+    decode(&[late], &p.vocabulary, &interner, &mut block);
+    engine.feed(Input::Events(&block), &mut findings);
+    assert_eq!(engine.books()[0].late, 1);
+    assert_eq!(engine.books()[0].imbalance().1, 0);
+}
