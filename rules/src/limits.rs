@@ -33,3 +33,9 @@ pub const WAITING_MAX: usize = 1 << 20;
 
 /// Incidents that one incident is linked to: a page of links is no longer read by anybody.
 pub const LINKS_MAX: usize = 64;
+
+/// Characters of one expression: more is a program, not a condition.
+pub const EXPRESSION_CHARS_MAX: usize = 4_096;
+
+/// Depth of one expression: evaluation recurses this deep at most.
+pub const EXPRESSION_DEPTH_MAX: usize = 64;

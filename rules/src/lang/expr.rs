@@ -1,24 +1,263 @@
-//! Expressions. (Placeholder until builder L lands: overwrite.)
+//! Compiled expressions: a tree over slots and symbols that evaluates without allocating.
+//!
+//! `Missing` is CEL's error, absorbed as CEL absorbs errors: `false && missing` is false, `true ||
+//! missing` is true, anything else that touches it is missing, and a missing condition does not
+//! hold.
 
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use event::model::Cell;
+use event::{EventTime, Symbol, TimeSpan};
+
+use super::syntax::Operator;
+use crate::plan::{FactId, FieldRef};
 use crate::value::{Env, Value};
 
 /// A compiled expression.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the variants say what they are; their operands follow CEL")]
 pub enum Expr {
-    /// A constant.
     Constant(Value),
+    Field(FieldRef),
+    Captured(u8),
+    Fact(FactId),
+    FactAt(FactId, Box<Expr>),
+    Previous(FactId),
+    Watched,
+    /// A cell of a table: table, column, key.
+    Column(u16, u16, Box<Expr>),
+    /// Whether a table has a row of this key.
+    HasRow(u16, Box<Expr>),
+    /// Text in a list cell.
+    InList(Box<Expr>, Box<Expr>),
+    /// One of several constants.
+    OneOf(Box<Expr>, Arc<[Value]>),
+    Has(Box<Expr>),
+    Not(Box<Expr>),
+    Negate(Box<Expr>),
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Compare(Operator, Box<Expr>, Box<Expr>),
+    Arithmetic(Operator, Box<Expr>, Box<Expr>),
+    If(Box<Expr>, Box<Expr>, Box<Expr>),
+    Text(TextTest, Box<Expr>, Box<Expr>),
+    Size(Box<Expr>),
+}
+
+/// Tests of one text against another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as CEL's functions")]
+pub enum TextTest {
+    StartsWith,
+    EndsWith,
+    Contains,
 }
 
 impl Expr {
-    /// Its value.
-    pub fn eval(&self, _env: &impl Env) -> Value {
-        match self {
-            Self::Constant(value) => *value,
-        }
-    }
-
-    /// Whether it is true.
+    /// Whether it is true; missing is not.
     pub fn holds(&self, env: &impl Env) -> bool {
         self.eval(env) == Value::Bool(true)
     }
+
+    /// Its value.
+    pub fn eval(&self, env: &impl Env) -> Value {
+        match self {
+            Self::Constant(value) => *value,
+            Self::Field(field) => env.field(*field),
+            Self::Captured(index) => env.captured(*index),
+            Self::Fact(fact) => env.fact(*fact, None),
+            Self::FactAt(fact, key) => match key.eval(env) {
+                Value::Text(key) => env.fact(*fact, Some(key)),
+                _ => Value::Missing,
+            },
+            Self::Previous(fact) => env.previous(*fact),
+            Self::Watched => env.value(),
+            Self::Column(table, column, key) => column_of(env, *table, *column, key.eval(env)),
+            Self::HasRow(table, key) => match key.eval(env) {
+                Value::Text(key) => {
+                    Value::Bool(env.model().tables[*table as usize].rows.contains_key(&key))
+                }
+                _ => Value::Missing,
+            },
+            Self::InList(item, list) => in_list(env, item.eval(env), list.eval(env)),
+            Self::OneOf(item, of) => match item.eval(env) {
+                Value::Missing => Value::Missing,
+                value => Value::Bool(of.iter().any(|v| equal(*v, value) == Some(true))),
+            },
+            Self::Has(inner) => Value::Bool(inner.eval(env) != Value::Missing),
+            Self::Not(inner) => match inner.eval(env) {
+                Value::Bool(b) => Value::Bool(!b),
+                _ => Value::Missing,
+            },
+            Self::Negate(inner) => match inner.eval(env) {
+                Value::Int(n) => Value::Int(n.saturating_neg()),
+                Value::Float(x) => Value::Float(-x),
+                Value::Span(s) => Value::Span(s.negated()),
+                _ => Value::Missing,
+            },
+            Self::And(a, b) => both(a.eval(env), false, || b.eval(env)),
+            Self::Or(a, b) => both(a.eval(env), true, || b.eval(env)),
+            Self::Compare(operator, a, b) => compare(env, *operator, a.eval(env), b.eval(env))
+                .map_or(Value::Missing, Value::Bool),
+            Self::Arithmetic(operator, a, b) => arithmetic(*operator, a.eval(env), b.eval(env)),
+            Self::If(condition, yes, no) => match condition.eval(env) {
+                Value::Bool(true) => yes.eval(env),
+                Value::Bool(false) => no.eval(env),
+                _ => Value::Missing,
+            },
+            Self::Text(test, a, b) => text_test(env, *test, a.eval(env), b.eval(env)),
+            Self::Size(inner) => match inner.eval(env) {
+                Value::Text(symbol) => {
+                    Value::Int(env.interner().text(symbol).chars().count() as i64)
+                }
+                list @ Value::List { .. } => {
+                    list_of(env, list).map_or(Value::Missing, |l| Value::Int(l.len() as i64))
+                }
+                _ => Value::Missing,
+            },
+        }
+    }
+}
+
+/// CEL's `&&` (`decides` false) and `||` (`decides` true), absorbing what is missing.
+fn both(a: Value, decides: bool, b: impl FnOnce() -> Value) -> Value {
+    let decided = Value::Bool(decides);
+    if a == decided {
+        return decided;
+    }
+    match (a, b()) {
+        (_, b) if b == decided => decided,
+        (Value::Bool(_), Value::Bool(_)) => Value::Bool(!decides),
+        _ => Value::Missing,
+    }
+}
+
+fn column_of(env: &impl Env, table: u16, column: u16, key: Value) -> Value {
+    let Value::Text(row) = key else { return Value::Missing };
+    match env.model().tables[table as usize].cell(row, column as usize) {
+        None => Value::Missing,
+        Some(Cell::String(symbol)) => Value::Text(*symbol),
+        Some(Cell::Int(n)) => Value::Int(*n),
+        Some(Cell::Float(x)) => Value::Float(*x),
+        Some(Cell::Bool(b)) => Value::Bool(*b),
+        Some(Cell::Duration(span)) => Value::Span(*span),
+        Some(Cell::Strings(_)) => Value::List { table, row, column },
+    }
+}
+
+fn list_of<'e>(env: &'e impl Env, list: Value) -> Option<&'e [Symbol]> {
+    let Value::List { table, row, column } = list else { return None };
+    match env.model().tables[table as usize].cell(row, column as usize)? {
+        Cell::Strings(texts) => Some(texts),
+        _ => None,
+    }
+}
+
+fn in_list(env: &impl Env, item: Value, list: Value) -> Value {
+    match (item, list_of(env, list)) {
+        (Value::Text(symbol), Some(texts)) => Value::Bool(texts.contains(&symbol)),
+        _ => Value::Missing,
+    }
+}
+
+fn equal(a: Value, b: Value) -> Option<bool> {
+    match (a, b) {
+        (Value::Text(a), Value::Text(b)) => Some(a == b),
+        (Value::Bool(a), Value::Bool(b)) => Some(a == b),
+        _ => order(a, b).map(|o| o == Ordering::Equal),
+    }
+}
+
+fn order(a: Value, b: Value) -> Option<Ordering> {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => Some(a.cmp(&b)),
+        (Value::Float(a), Value::Float(b)) => a.partial_cmp(&b),
+        (Value::Int(a), Value::Float(b)) => (a as f64).partial_cmp(&b),
+        (Value::Float(a), Value::Int(b)) => a.partial_cmp(&(b as f64)),
+        (Value::Time(a), Value::Time(b)) => Some(a.cmp(&b)),
+        (Value::Span(a), Value::Span(b)) => Some(a.cmp(&b)),
+        _ => None,
+    }
+}
+
+fn compare(env: &impl Env, operator: Operator, a: Value, b: Value) -> Option<bool> {
+    if matches!(operator, Operator::Equal | Operator::NotEqual) {
+        return equal(a, b).map(|same| same == (operator == Operator::Equal));
+    }
+    let order = match (a, b) {
+        (Value::Text(a), Value::Text(b)) => {
+            Some(env.interner().text(a).cmp(env.interner().text(b)))
+        }
+        _ => order(a, b),
+    }?;
+    Some(match operator {
+        Operator::Less => order.is_lt(),
+        Operator::LessEqual => order.is_le(),
+        Operator::Greater => order.is_gt(),
+        _ => order.is_ge(),
+    })
+}
+
+/// Integers saturate (CEL says error); a division by zero is missing.
+fn arithmetic(operator: Operator, a: Value, b: Value) -> Value {
+    use Operator::{Add, Divide, Multiply, Remainder, Subtract};
+    match (operator, a, b) {
+        (Add, Value::Time(t), Value::Span(s)) | (Add, Value::Span(s), Value::Time(t)) => {
+            Value::Time(t.plus(s))
+        }
+        (Subtract, Value::Time(t), Value::Span(s)) => Value::Time(t.minus(s)),
+        (Subtract, Value::Time(a), Value::Time(b)) => Value::Span(EventTime::since(a, b)),
+        (Add, Value::Span(a), Value::Span(b)) => Value::Span(TimeSpan(a.0.saturating_add(b.0))),
+        (Subtract, Value::Span(a), Value::Span(b)) => {
+            Value::Span(TimeSpan(a.0.saturating_sub(b.0)))
+        }
+        (Multiply, Value::Span(s), Value::Int(n)) | (Multiply, Value::Int(n), Value::Span(s)) => {
+            Value::Span(TimeSpan(s.0.saturating_mul(n)))
+        }
+        (_, Value::Int(a), Value::Int(b)) => {
+            let result = match operator {
+                Add => Some(a.saturating_add(b)),
+                Subtract => Some(a.saturating_sub(b)),
+                Multiply => Some(a.saturating_mul(b)),
+                Divide => a.checked_div(b),
+                Remainder => a.checked_rem(b),
+                _ => None,
+            };
+            result.map_or(Value::Missing, Value::Int)
+        }
+        (Remainder, ..) => Value::Missing,
+        _ => match (as_float(a), as_float(b)) {
+            (Some(a), Some(b)) => float_arithmetic(operator, a, b),
+            _ => Value::Missing,
+        },
+    }
+}
+
+fn as_float(value: Value) -> Option<f64> {
+    match value {
+        Value::Int(n) => Some(n as f64),
+        Value::Float(x) => Some(x),
+        _ => None,
+    }
+}
+
+fn float_arithmetic(operator: Operator, a: f64, b: f64) -> Value {
+    let result = match operator {
+        Operator::Add => a + b,
+        Operator::Subtract => a - b,
+        Operator::Multiply => a * b,
+        _ => a / b,
+    };
+    if result.is_finite() { Value::Float(result) } else { Value::Missing }
+}
+
+fn text_test(env: &impl Env, test: TextTest, a: Value, b: Value) -> Value {
+    let (Value::Text(a), Value::Text(b)) = (a, b) else { return Value::Missing };
+    let (a, b) = (env.interner().text(a), env.interner().text(b));
+    Value::Bool(match test {
+        TextTest::StartsWith => a.starts_with(b),
+        TextTest::EndsWith => a.ends_with(b),
+        TextTest::Contains => a.contains(b),
+    })
 }

@@ -1,3 +1,5 @@
-//! The rule language: rulebook files in, a plan out. (Placeholder until builder L lands: overwrite.)
+//! The rule language: rulebook files (YAML with CEL expressions) in, a [`crate::plan::Plan`] out.
 
+mod check;
 pub mod expr;
+pub mod syntax;

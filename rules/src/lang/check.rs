@@ -1,0 +1,548 @@
+//! Type-checks an expression against the vocabulary, the facts and the site model, and compiles it.
+
+use std::sync::Arc;
+
+use event::config::{Node as Yaml, Reader, did_you_mean};
+use event::model::{ColumnType, Model};
+use event::{FieldId, FieldType, Interner, TimeSpan, Vocabulary};
+
+use super::expr::{Expr, TextTest};
+use super::syntax::{Ast, Fault, Node, Operator, parse};
+use crate::limits::CAPTURES_MAX;
+use crate::plan::{FactId, FieldRef};
+use crate::value::Value;
+
+/// What an expression yields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// True or false.
+    Bool,
+    /// An integer.
+    Int,
+    /// A double.
+    Float,
+    /// A text.
+    Text,
+    /// A point in time.
+    Time,
+    /// A span of time.
+    Span,
+    /// A list of texts.
+    Texts,
+}
+
+impl Type {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::Int => "an integer",
+            Self::Float => "a number",
+            Self::Text => "a text",
+            Self::Time => "a time",
+            Self::Span => "a span of time",
+            Self::Texts => "a list of texts",
+        }
+    }
+
+    fn is_number(self) -> bool {
+        matches!(self, Self::Int | Self::Float)
+    }
+
+    /// The type of a field.
+    pub fn of_field(ty: FieldType) -> Self {
+        match ty {
+            FieldType::String => Self::Text,
+            FieldType::Int => Self::Int,
+            FieldType::Float => Self::Float,
+            FieldType::Bool => Self::Bool,
+        }
+    }
+
+    fn of_column(ty: ColumnType) -> Self {
+        match ty {
+            ColumnType::String => Self::Text,
+            ColumnType::Int => Self::Int,
+            ColumnType::Float => Self::Float,
+            ColumnType::Bool => Self::Bool,
+            ColumnType::Duration => Self::Span,
+            ColumnType::Strings => Self::Texts,
+        }
+    }
+}
+
+/// A fact as expressions see it.
+#[derive(Clone, Debug)]
+pub struct KnownFact {
+    /// Its name.
+    pub name: String,
+    /// Its type; `None` while it is not known.
+    pub ty: Option<Type>,
+    /// How many fields it is kept by.
+    pub parts: usize,
+}
+
+/// What names an expression may use.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Names of the current event.
+    pub current: Vec<String>,
+    /// Names of earlier events, and the step they are captured from.
+    pub earlier: Vec<(String, u8)>,
+    /// Type of `value`.
+    pub value: Option<Type>,
+    /// Only these fields are at hand: the key of a watch.
+    pub key_only: Option<Vec<FieldRef>>,
+}
+
+/// What expressions are compiled against.
+pub struct Compiler<'a> {
+    /// Kinds and fields.
+    pub vocabulary: &'a Vocabulary,
+    /// Tables.
+    pub model: &'a Model,
+    /// Texts.
+    pub interner: &'a Interner,
+    /// Facts.
+    pub facts: Vec<KnownFact>,
+    /// Facts read bare since this was last emptied.
+    pub reads: Vec<FactId>,
+    /// Captures asked for since this was last emptied.
+    pub captures: Vec<(u8, FieldRef)>,
+}
+
+struct Typed {
+    expr: Expr,
+    ty: Type,
+    /// The field whose value it is: what `.column` looks up by.
+    entity: Option<FieldId>,
+}
+
+fn typed(expr: Expr, ty: Type) -> Typed {
+    Typed { expr, ty, entity: None }
+}
+
+fn fault(at: &Ast, message: String, help: Option<String>) -> Fault {
+    Fault { from: at.from, width: (at.to - at.from).max(1), message, help }
+}
+
+impl Compiler<'_> {
+    /// Compiles the expression in a YAML scalar; a fault is reported at its column.
+    pub fn expression(
+        &mut self,
+        reader: &mut Reader,
+        node: &Yaml,
+        names: &Names,
+        wanted: Option<Type>,
+    ) -> Option<(Expr, Type)> {
+        let text = reader.scalar(node)?.to_owned();
+        let result = parse(&text).and_then(|ast| {
+            let done = self.compile(&ast, names)?;
+            match wanted {
+                Some(wanted)
+                    if wanted != done.ty && !(wanted == Type::Float && done.ty == Type::Int) =>
+                {
+                    let message = format!("this is {}, wanted {}", done.ty.name(), wanted.name());
+                    Err(fault(&ast, message, None))
+                }
+                _ => Ok((done.expr, done.ty)),
+            }
+        });
+        result
+            .map_err(|fault| {
+                let place = reader.place_in(node, fault.from);
+                reader.error(place, fault.width as u32, fault.message, fault.help);
+            })
+            .ok()
+    }
+
+    fn compile(&mut self, ast: &Ast, names: &Names) -> Result<Typed, Fault> {
+        match &ast.node {
+            Node::Bool(b) => Ok(typed(Expr::Constant(Value::Bool(*b)), Type::Bool)),
+            Node::Int(n) => Ok(typed(Expr::Constant(Value::Int(*n)), Type::Int)),
+            Node::Float(x) => Ok(typed(Expr::Constant(Value::Float(*x)), Type::Float)),
+            Node::Text(text) => {
+                let symbol = self.interner.intern(text);
+                let symbol = symbol.ok_or_else(|| fault(ast, "a text too long".into(), None))?;
+                Ok(typed(Expr::Constant(Value::Text(symbol)), Type::Text))
+            }
+            Node::Name(name) => self.name(ast, name, names),
+            Node::Member(object, member) => self.member(ast, object, member, names),
+            Node::Index(object, key) => self.index(ast, object, key, names),
+            Node::Call(object, function, arguments) => {
+                self.call(ast, object.as_deref(), function, arguments, names)
+            }
+            Node::List(_) => {
+                let help = Some("use a list behind `in`: e.reason in ['lost', 'stolen']".into());
+                Err(fault(ast, "a list stands alone".into(), help))
+            }
+            Node::Not(inner) => {
+                let inner = self.of_type(inner, names, Type::Bool)?;
+                Ok(typed(Expr::Not(Box::new(inner)), Type::Bool))
+            }
+            Node::Negate(inner) => {
+                let done = self.compile(inner, names)?;
+                if !done.ty.is_number() && done.ty != Type::Span {
+                    return Err(fault(inner, format!("cannot negate {}", done.ty.name()), None));
+                }
+                Ok(typed(Expr::Negate(Box::new(done.expr)), done.ty))
+            }
+            Node::Binary(operator, a, b) => self.binary(ast, *operator, a, b, names),
+            Node::If(condition, yes, no) => {
+                let condition = self.of_type(condition, names, Type::Bool)?;
+                let (yes, other) = (self.compile(yes, names)?, self.compile(no, names)?);
+                if yes.ty != other.ty {
+                    let message =
+                        format!("this is {}, the other way is {}", other.ty.name(), yes.ty.name());
+                    return Err(fault(no, message, None));
+                }
+                let parts = (Box::new(condition), Box::new(yes.expr), Box::new(other.expr));
+                Ok(typed(Expr::If(parts.0, parts.1, parts.2), yes.ty))
+            }
+        }
+    }
+
+    fn of_type(&mut self, ast: &Ast, names: &Names, wanted: Type) -> Result<Expr, Fault> {
+        let done = self.compile(ast, names)?;
+        if done.ty == wanted {
+            return Ok(done.expr);
+        }
+        Err(fault(ast, format!("this is {}, wanted {}", done.ty.name(), wanted.name()), None))
+    }
+
+    fn name(&mut self, ast: &Ast, name: &str, names: &Names) -> Result<Typed, Fault> {
+        if let ("value", Some(ty)) = (name, names.value) {
+            return Ok(typed(Expr::Watched, ty));
+        }
+        if let Some(fact) = self.fact_named(name) {
+            let ty = self.fact_type(ast, fact)?;
+            if !self.reads.contains(&fact) {
+                self.reads.push(fact);
+            }
+            return Ok(typed(Expr::Fact(fact), ty));
+        }
+        if names.current.iter().any(|n| n == name) || names.earlier.iter().any(|(n, _)| n == name) {
+            let help = Some(format!("write a field: {name}.door"));
+            return Err(fault(ast, format!("`{name}` is a whole event"), help));
+        }
+        if self.model.table(name).is_some() {
+            let help = Some(format!("write {name}[key].column, or key in {name}"));
+            return Err(fault(ast, format!("`{name}` is a whole table"), help));
+        }
+        if self.field_named(name).is_some() {
+            return self.field(ast, name, name, names);
+        }
+        let known = self.facts.iter().map(|f| f.name.as_str());
+        let known = known.chain(names.current.iter().map(String::as_str));
+        let known = known.chain(self.model.by_name.keys().map(String::as_str));
+        let known = known.chain(self.vocabulary.fields().iter().map(|f| f.name.as_str()));
+        Err(fault(ast, format!("nothing is called `{name}`"), did_you_mean(name, known)))
+    }
+
+    fn fact_named(&self, name: &str) -> Option<FactId> {
+        self.facts.iter().position(|f| f.name == name).map(|n| FactId(n as u16))
+    }
+
+    fn fact_type(&self, ast: &Ast, fact: FactId) -> Result<Type, Fault> {
+        let known = &self.facts[fact.0 as usize];
+        known.ty.ok_or_else(|| {
+            let help = Some("give it an `init`, or declare it above".to_owned());
+            fault(ast, format!("the type of fact `{}` is not known yet", known.name), help)
+        })
+    }
+
+    fn field_named(&self, name: &str) -> Option<(FieldRef, Type)> {
+        Some(match name {
+            "site" => (FieldRef::Site, Type::Text),
+            "device" => (FieldRef::Device, Type::Text),
+            "kind" => (FieldRef::Kind, Type::Text),
+            "time" => (FieldRef::Time, Type::Time),
+            _ => {
+                let id = self.vocabulary.field_named(name)?;
+                let ty = self.vocabulary.field(id).ty;
+                (FieldRef::Slot(id, ty), Type::of_field(ty))
+            }
+        })
+    }
+
+    /// A field of the event called `object`; the current one where `object` is the field itself.
+    fn field(
+        &mut self,
+        ast: &Ast,
+        object: &str,
+        name: &str,
+        names: &Names,
+    ) -> Result<Typed, Fault> {
+        let Some((field, ty)) = self.field_named(name) else {
+            let known = self.vocabulary.fields().iter().map(|f| f.name.as_str());
+            let known = known.chain(["site", "device", "kind", "time"]);
+            let message = format!("events have no field `{name}`");
+            let help = did_you_mean(name, known)
+                .or_else(|| Some("declare it under `fields:` of a rulebook or a mapping".into()));
+            return Err(fault(ast, message, help));
+        };
+        let entity = match field {
+            FieldRef::Slot(id, _) => Some(id),
+            _ => None,
+        };
+        if let Some((_, step)) = names.earlier.iter().find(|(n, _)| n == object) {
+            let index = self.capture(ast, *step, field)?;
+            return Ok(Typed { expr: Expr::Captured(index), ty, entity });
+        }
+        let at_hand = |keys: &Vec<FieldRef>| {
+            keys.contains(&field) || matches!(field, FieldRef::Site | FieldRef::Time)
+        };
+        if names.key_only.as_ref().is_some_and(|keys| !at_hand(keys)) {
+            let help = Some("a watch sees its fact's key only".to_owned());
+            return Err(fault(ast, format!("`{name}` is no part of the key"), help));
+        }
+        Ok(Typed { expr: Expr::Field(field), ty, entity })
+    }
+
+    fn capture(&mut self, ast: &Ast, step: u8, field: FieldRef) -> Result<u8, Fault> {
+        if let Some(index) = self.captures.iter().position(|c| *c == (step, field)) {
+            return Ok(index as u8);
+        }
+        if self.captures.len() >= CAPTURES_MAX {
+            let message = format!("more than {CAPTURES_MAX} fields of earlier events");
+            return Err(fault(ast, message, None));
+        }
+        self.captures.push((step, field));
+        Ok(self.captures.len() as u8 - 1)
+    }
+
+    fn member(
+        &mut self,
+        ast: &Ast,
+        object: &Ast,
+        member: &str,
+        names: &Names,
+    ) -> Result<Typed, Fault> {
+        if let Node::Name(name) = &object.node {
+            let is_event =
+                names.current.contains(name) || names.earlier.iter().any(|(n, _)| n == name);
+            if is_event {
+                return self.field(ast, name, member, names);
+            }
+        }
+        if let Node::Index(table, key) = &object.node
+            && let Node::Name(name) = &table.node
+            && let Some((index, _)) = self.model.table(name)
+        {
+            let key = self.of_type(key, names, Type::Text)?;
+            return self.column(ast, index, member, key);
+        }
+        // A fact of a field's name (`mode`) goes before the field; an entity goes by its field.
+        let inner = match &object.node {
+            Node::Name(name) if self.field_named(name).is_some() => {
+                self.field(object, name, name, names)?
+            }
+            _ => self.compile(object, names)?,
+        };
+        let table = inner.entity.and_then(|field| self.model.table_of(field));
+        let Some((index, _)) = table else {
+            let help = Some("give a table of the model `entity: <field>`".to_owned());
+            return Err(fault(ast, format!("nothing is known of this by `.{member}`"), help));
+        };
+        self.column(ast, index, member, inner.expr)
+    }
+
+    fn column(&self, ast: &Ast, table: usize, name: &str, key: Expr) -> Result<Typed, Fault> {
+        let known = &self.model.tables[table];
+        let Some(column) = known.column(name) else {
+            let message = format!("table `{}` has no column `{name}`", known.name);
+            let columns = known.columns.iter().map(|(n, _)| n.as_str());
+            return Err(fault(ast, message, did_you_mean(name, columns)));
+        };
+        let expr = Expr::Column(table as u16, column as u16, Box::new(key));
+        // A column that is called like an entity's field may be looked further: door.area.risk.
+        let entity = self.vocabulary.field_named(name);
+        Ok(Typed { expr, ty: Type::of_column(known.columns[column].1), entity })
+    }
+
+    fn index(&mut self, ast: &Ast, object: &Ast, key: &Ast, names: &Names) -> Result<Typed, Fault> {
+        let Node::Name(name) = &object.node else {
+            return Err(fault(ast, "only tables and facts take a key".into(), None));
+        };
+        if self.model.table(name).is_some() {
+            let help = Some(format!("write {name}[key].column"));
+            return Err(fault(ast, format!("this is a whole row of `{name}`"), help));
+        }
+        let Some(fact) = self.fact_named(name) else {
+            let known = self.facts.iter().map(|f| f.name.as_str());
+            let known = known.chain(self.model.by_name.keys().map(String::as_str));
+            let help = did_you_mean(name, known);
+            return Err(fault(object, format!("no table or fact is called `{name}`"), help));
+        };
+        let ty = self.fact_type(object, fact)?;
+        if self.facts[fact.0 as usize].parts != 1 {
+            let message = format!("`{name}` is not kept by one field, so it takes no key here");
+            return Err(fault(ast, message, None));
+        }
+        let key = self.of_type(key, names, Type::Text)?;
+        Ok(typed(Expr::FactAt(fact, Box::new(key)), ty))
+    }
+
+    fn call(
+        &mut self,
+        ast: &Ast,
+        object: Option<&Ast>,
+        function: &str,
+        arguments: &[Ast],
+        names: &Names,
+    ) -> Result<Typed, Fault> {
+        match (object, function, arguments) {
+            (None, "has", [inner]) => {
+                let inner = self.compile(inner, names)?.expr;
+                Ok(typed(Expr::Has(Box::new(inner)), Type::Bool))
+            }
+            (None, "prev", [inner]) => {
+                let fact = match &inner.node {
+                    Node::Name(name) if name == "value" && names.value.is_some() => {
+                        return self.compile(inner, names);
+                    }
+                    Node::Name(name) => self.fact_named(name),
+                    _ => None,
+                };
+                let Some(fact) = fact else {
+                    return Err(fault(inner, "prev() takes the name of a fact".into(), None));
+                };
+                Ok(typed(Expr::Previous(fact), self.fact_type(inner, fact)?))
+            }
+            (None, "duration", [inner]) => {
+                let span = match &inner.node {
+                    Node::Text(text) => TimeSpan::parse(text),
+                    _ => None,
+                };
+                let Some(span) = span else {
+                    let help = Some("write duration('90d')".to_owned());
+                    return Err(fault(inner, "not a span of time".into(), help));
+                };
+                Ok(typed(Expr::Constant(Value::Span(span)), Type::Span))
+            }
+            (None, "size", [inner]) | (Some(inner), "size", []) => {
+                let done = self.compile(inner, names)?;
+                if !matches!(done.ty, Type::Text | Type::Texts) {
+                    return Err(fault(inner, format!("{} has no size", done.ty.name()), None));
+                }
+                Ok(typed(Expr::Size(Box::new(done.expr)), Type::Int))
+            }
+            (Some(object), "startsWith" | "endsWith" | "contains", [part]) => {
+                let test = match function {
+                    "startsWith" => TextTest::StartsWith,
+                    "endsWith" => TextTest::EndsWith,
+                    _ => TextTest::Contains,
+                };
+                let object = self.of_type(object, names, Type::Text)?;
+                let part = self.of_type(part, names, Type::Text)?;
+                Ok(typed(Expr::Text(test, Box::new(object), Box::new(part)), Type::Bool))
+            }
+            _ => {
+                let known =
+                    ["has", "prev", "duration", "size", "startsWith", "endsWith", "contains"];
+                let message = format!("no function `{function}` of {} arguments", arguments.len());
+                let help = did_you_mean(function, known.into_iter())
+                    .or_else(|| Some(format!("there are {}", known.join(", "))));
+                Err(fault(ast, message, help))
+            }
+        }
+    }
+
+    fn binary(
+        &mut self,
+        ast: &Ast,
+        operator: Operator,
+        a: &Ast,
+        b: &Ast,
+        names: &Names,
+    ) -> Result<Typed, Fault> {
+        match operator {
+            Operator::And | Operator::Or => {
+                let left = Box::new(self.of_type(a, names, Type::Bool)?);
+                let right = Box::new(self.of_type(b, names, Type::Bool)?);
+                let expr = match operator {
+                    Operator::And => Expr::And(left, right),
+                    _ => Expr::Or(left, right),
+                };
+                Ok(typed(expr, Type::Bool))
+            }
+            Operator::In => self.membership(a, b, names),
+            Operator::Add
+            | Operator::Subtract
+            | Operator::Multiply
+            | Operator::Divide
+            | Operator::Remainder => self.arithmetic(ast, operator, a, b, names),
+            _ => {
+                let (left, right) = (self.compile(a, names)?, self.compile(b, names)?);
+                let same = left.ty == right.ty || left.ty.is_number() && right.ty.is_number();
+                let ordered = !matches!(left.ty, Type::Bool | Type::Texts);
+                let equality = matches!(operator, Operator::Equal | Operator::NotEqual);
+                if !same || left.ty == Type::Texts || !(ordered || equality) {
+                    let message =
+                        format!("cannot compare {} with {}", left.ty.name(), right.ty.name());
+                    return Err(fault(ast, message, None));
+                }
+                let sides = (Box::new(left.expr), Box::new(right.expr));
+                Ok(typed(Expr::Compare(operator, sides.0, sides.1), Type::Bool))
+            }
+        }
+    }
+
+    fn membership(&mut self, item: &Ast, of: &Ast, names: &Names) -> Result<Typed, Fault> {
+        if let Node::List(items) = &of.node {
+            let done = self.compile(item, names)?;
+            let mut values = Vec::new();
+            for one in items {
+                let value = self.compile(one, names)?;
+                let Expr::Constant(constant) = value.expr else {
+                    return Err(fault(one, "a list holds constants only".into(), None));
+                };
+                if value.ty != done.ty && !(value.ty.is_number() && done.ty.is_number()) {
+                    let message = format!("this is {}, wanted {}", value.ty.name(), done.ty.name());
+                    return Err(fault(one, message, None));
+                }
+                values.push(constant);
+            }
+            return Ok(typed(Expr::OneOf(Box::new(done.expr), Arc::from(values)), Type::Bool));
+        }
+        let item = Box::new(self.of_type(item, names, Type::Text)?);
+        if let Node::Name(name) = &of.node
+            && let Some((table, _)) = self.model.table(name)
+        {
+            return Ok(typed(Expr::HasRow(table as u16, item), Type::Bool));
+        }
+        let list = self.of_type(of, names, Type::Texts)?;
+        Ok(typed(Expr::InList(item, Box::new(list)), Type::Bool))
+    }
+
+    fn arithmetic(
+        &mut self,
+        ast: &Ast,
+        operator: Operator,
+        a: &Ast,
+        b: &Ast,
+        names: &Names,
+    ) -> Result<Typed, Fault> {
+        use Operator::{Add, Multiply, Subtract};
+        let (left, right) = (self.compile(a, names)?, self.compile(b, names)?);
+        let ty = match (operator, left.ty, right.ty) {
+            (_, Type::Int, Type::Int) => Type::Int,
+            (Operator::Remainder, ..) => {
+                return Err(fault(ast, "% is for integers".into(), None));
+            }
+            (_, a, b) if a.is_number() && b.is_number() => Type::Float,
+            (Add, Type::Time, Type::Span)
+            | (Add, Type::Span, Type::Time)
+            | (Subtract, Type::Time, Type::Span) => Type::Time,
+            (Subtract, Type::Time, Type::Time)
+            | (Add | Subtract, Type::Span, Type::Span)
+            | (Multiply, Type::Span, Type::Int)
+            | (Multiply, Type::Int, Type::Span) => Type::Span,
+            (_, a, b) => {
+                let message = format!("no such arithmetic of {} and {}", a.name(), b.name());
+                return Err(fault(ast, message, None));
+            }
+        };
+        let sides = (Box::new(left.expr), Box::new(right.expr));
+        Ok(typed(Expr::Arithmetic(operator, sides.0, sides.1), ty))
+    }
+}
