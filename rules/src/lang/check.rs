@@ -155,6 +155,14 @@ impl Compiler<'_> {
             .ok()
     }
 
+    /// A side of the event's access point, where the model has a table of them.
+    pub fn access_point(&self, side: &str) -> Option<Expr> {
+        let (table, known) = self.model.table("access_points")?;
+        let column = known.column(side)?;
+        let (field, _) = self.field_named("access_point")?;
+        Some(Expr::Column(table as u16, column as u16, Box::new(Expr::Field(field))))
+    }
+
     fn compile(&mut self, ast: &Ast, names: &Names) -> Result<Typed, Fault> {
         match &ast.node {
             Node::Bool(b) => Ok(typed(Expr::Constant(Value::Bool(*b)), Type::Bool)),

@@ -1,5 +1,12 @@
 //! The rule language: rulebook files (YAML with CEL expressions) in, a [`crate::plan::Plan`] out.
+//!
+//! Every fault of every file is reported at once, with file, line, column and what to write.
 
 mod check;
 pub mod expr;
+mod fact;
+mod pattern;
+mod rulebook;
 pub mod syntax;
+
+pub use rulebook::{compile, declare};

@@ -1,0 +1,332 @@
+//! What a rule looks for: event, sequence, unless, watch, passage, travel.
+
+use event::TimeSpan;
+use event::config::{Node, Reader, Yaml};
+
+use super::check::{Names, Type};
+use super::expr::Expr;
+use super::rulebook::{Book, positive};
+use crate::limits::STEPS_MAX;
+use crate::plan::{
+    FactId, FieldRef, Guard, Pattern, Runs, Scope, Sequence, Step, StepKind, Trigger,
+};
+use crate::value::Value;
+
+/// Guards of one `unless`: their counts share a word.
+const GUARDS_MAX: usize = 8;
+
+/// Values a guard's condition may read of a guard event that came before.
+const GUARD_CAPTURES_MAX: usize = 3;
+
+/// Reads the pattern of a rule; fills in the rule's key where none was written.
+pub fn read(
+    book: &mut Book<'_>,
+    reader: &mut Reader,
+    node: &Node,
+    by: &mut Option<Vec<FieldRef>>,
+    scope: Scope,
+) -> Option<Pattern> {
+    if node.get("sequence").is_some() {
+        return sequence(book, reader, node, by);
+    }
+    if let Some(guards) = node.get("unless") {
+        return unless(book, reader, node, guards, by);
+    }
+    if let Some(fact) = node.get("watch") {
+        return watch(book, reader, node, fact, by, scope);
+    }
+    if let Some(passage) = node.get("passage") {
+        return self::passage(book, reader, passage, by);
+    }
+    if let Some(travel) = node.get("travel") {
+        return self::travel(book, reader, travel, by);
+    }
+    let on = trigger(book, reader, node, &["e"])?;
+    if by.is_none() {
+        // The state it speaks by: that of the first fact it reads.
+        *by = book.compiler.reads.first().map(|f| book.keys[f.0 as usize].clone());
+    }
+    for fact in &book.compiler.reads {
+        if book.scopes[fact.0 as usize] != scope {
+            let name = &book.compiler.facts[fact.0 as usize].name;
+            let at = node.get("if").unwrap_or(node);
+            reader.error_at(at, format!("fact `{name}` has another scope than the rule"));
+        }
+    }
+    Some(Pattern::Event(on))
+}
+
+/// Reads `on:` and `if:` of a mapping, over an event called by any of `names`.
+fn trigger(
+    book: &mut Book<'_>,
+    reader: &mut Reader,
+    node: &Node,
+    current: &[&str],
+) -> Option<Trigger> {
+    let Some(on) = node.get("on") else {
+        let help = Some("write on: AccessDenied".to_owned());
+        reader.error_with(node, "`on` is missing: which kinds of event", help);
+        return None;
+    };
+    let names =
+        Names { current: current.iter().map(|n| (*n).to_owned()).collect(), ..Names::default() };
+    let kinds = book.kinds(reader, on);
+    let condition = node.get("if").map(|c| condition(book, reader, c, &names));
+    Some(Trigger { kinds, condition: condition.flatten() })
+}
+
+fn condition(book: &mut Book<'_>, reader: &mut Reader, node: &Node, names: &Names) -> Option<Expr> {
+    book.compiler.expression(reader, node, names, Some(Type::Bool)).map(|(expr, _)| expr)
+}
+
+/// Kinds alone, or `{on: …, if: …}`.
+fn stream(book: &mut Book<'_>, reader: &mut Reader, node: &Node) -> Option<Trigger> {
+    if let Yaml::Mapping(_) = node.value {
+        reader.expect_keys(node, &["on", "if"]);
+        return trigger(book, reader, node, &["e"]);
+    }
+    Some(Trigger { kinds: book.kinds(reader, node), condition: None })
+}
+
+fn sequence(
+    book: &mut Book<'_>,
+    reader: &mut Reader,
+    node: &Node,
+    by: &mut Option<Vec<FieldRef>>,
+) -> Option<Pattern> {
+    let steps_node = node.get("sequence")?;
+    let mut steps: Vec<Step> = Vec::new();
+    for item in steps_node.items() {
+        let earlier: Vec<String> = steps.iter().map(|s| s.name.clone()).collect();
+        steps.extend(step(book, reader, item, &earlier));
+    }
+    if steps.is_empty() || steps.len() > STEPS_MAX {
+        reader.error_at(steps_node, format!("a sequence has 1 to {STEPS_MAX} steps"));
+        return None;
+    }
+    if by.is_none() {
+        let help = Some("write by: door".to_owned());
+        reader.error_with(node, "`by` is missing: what the steps have in common", help);
+    }
+    let within = match node.get("within") {
+        Some(_) => positive(reader, node, "within")?,
+        None => TimeSpan::MAX,
+    };
+    let words = [("each", Runs::Each), ("first", Runs::First), ("last", Runs::Last)];
+    Some(Pattern::Sequence(Sequence {
+        steps,
+        within,
+        without: node.get("without").and_then(|n| stream(book, reader, n)),
+        strict: node.get("strict").and_then(|n| stream(book, reader, n)),
+        runs: node.get("runs").and_then(|n| reader.one_of(n, &words)).unwrap_or_default(),
+    }))
+}
+
+fn step(book: &mut Book<'_>, reader: &mut Reader, node: &Node, earlier: &[String]) -> Option<Step> {
+    let named = node.entries().iter().find(|(k, _)| k.text() != Some("if"));
+    let (Some((name, kinds)), true) = (named, node.entries().len() <= 2) else {
+        let help = Some("write {a: AccessDenied, if: a.reason == 'revoked'}".to_owned());
+        reader.error_with(node, "a step names its event and kind", help);
+        return None;
+    };
+    let text = reader.scalar(name)?.to_owned();
+    if earlier.contains(&text) {
+        reader.error_at(name, format!("step `{text}` stands twice"));
+    }
+    let names = Names {
+        current: vec![text.clone(), "e".into()],
+        earlier: earlier.iter().enumerate().map(|(n, name)| (name.clone(), n as u8)).collect(),
+        ..Names::default()
+    };
+    let kinds = book.kinds(reader, kinds);
+    let condition = node.get("if").and_then(|c| condition(book, reader, c, &names));
+    Some(Step { name: text, kind: StepKind::One(Trigger { kinds, condition }) })
+}
+
+fn unless(
+    book: &mut Book<'_>,
+    reader: &mut Reader,
+    node: &Node,
+    guards_node: &Node,
+    by: &mut Option<Vec<FieldRef>>,
+) -> Option<Pattern> {
+    let on = trigger(book, reader, node, &["e"])?;
+    let mut guards = Vec::new();
+    for item in guards_node.items() {
+        guards.extend(guard(book, reader, item));
+    }
+    if guards.is_empty() || guards.len() > GUARDS_MAX {
+        reader.error_at(guards_node, format!("`unless` has 1 to {GUARDS_MAX} guards"));
+        return None;
+    }
+    if by.is_none() {
+        *by = guards.first().map(|g| g.same.clone());
+    }
+    Some(Pattern::Unless { on, guards })
+}
+
+fn guard(book: &mut Book<'_>, reader: &mut Reader, node: &Node) -> Option<Guard> {
+    reader.expect_keys(node, &["on", "same", "if", "from", "to", "at_least"]);
+    let Some(on) = node.get("on") else {
+        reader.error_at(node, "`on` is missing: which kinds of event");
+        return None;
+    };
+    let kinds = book.kinds(reader, on);
+    let same = node.get("same").map(|n| book.key(reader, n)).unwrap_or_default();
+    let from = reader.optional_span(node, "from").unwrap_or_default();
+    let to = reader.optional_span(node, "to").unwrap_or_default();
+    if from > TimeSpan::ZERO || to < TimeSpan::ZERO || from == to {
+        let help = Some("write from: -10s, to: 2s; one of them may be left out".to_owned());
+        reader.error_with(node, "a window reaches back to `from` ≤ 0 and on to `to` ≥ 0", help);
+        return None;
+    }
+    let at_least = match node.get("at_least") {
+        Some(n) => reader.parsed::<u8>(n, "a number from 1 to 255").unwrap_or(1).max(1),
+        None => 1,
+    };
+    let names = |current: &str, earlier: &str| Names {
+        current: vec![current.into()],
+        earlier: vec![(earlier.into(), 0)],
+        ..Names::default()
+    };
+    let expression = node.get("if");
+    let forward = match expression {
+        Some(c) if to > TimeSpan::ZERO => condition(book, reader, c, &names("x", "e")),
+        _ => None,
+    };
+    let (mut backward, mut captures) = (None, Vec::new());
+    if let Some(c) = expression.filter(|_| from < TimeSpan::ZERO) {
+        let opening = std::mem::take(&mut book.compiler.captures);
+        let told = reader.diagnostics.len();
+        backward = condition(book, reader, c, &names("e", "x"));
+        // What is wrong both ways is told once.
+        if to > TimeSpan::ZERO {
+            reader.diagnostics.truncate(told);
+        }
+        let found = std::mem::replace(&mut book.compiler.captures, opening);
+        captures = found.into_iter().map(|(_, field)| field).collect();
+        if captures.len() > GUARD_CAPTURES_MAX {
+            let message = format!("reads more than {GUARD_CAPTURES_MAX} fields of `x`");
+            reader.error_at(c, message);
+        }
+    }
+    Some(Guard {
+        kinds,
+        same,
+        forward,
+        backward,
+        captures,
+        from,
+        to,
+        at_least: u32::from(at_least),
+    })
+}
+
+fn watch(
+    book: &mut Book<'_>,
+    reader: &mut Reader,
+    node: &Node,
+    fact_node: &Node,
+    by: &mut Option<Vec<FieldRef>>,
+    scope: Scope,
+) -> Option<Pattern> {
+    let fact = book.fact(reader, fact_node, scope)?;
+    let key = book.keys[fact.0 as usize].clone();
+    if by.as_ref().is_some_and(|stated| *stated != key) {
+        let at = node.get("by").unwrap_or(node);
+        reader.error_at(at, "a watch is kept by its fact's key");
+    }
+    *by = Some(key.clone());
+    let names = Names {
+        value: book.compiler.facts[fact.0 as usize].ty,
+        key_only: Some(key),
+        ..Names::default()
+    };
+    let Some(expression) = node.get("if") else {
+        let help = Some("write if: value >= 31".to_owned());
+        reader.error_with(node, "`if` is missing: which values", help);
+        return None;
+    };
+    let condition = condition(book, reader, expression, &names)?;
+    let hold = match node.get("for") {
+        None => None,
+        Some(span) => Some(span_of(book, reader, span, &names)?),
+    };
+    let triggers: Vec<FactId> = book.compiler.reads.clone();
+    if let Some(resolve) = node.get("resolve") {
+        book.kinds(reader, resolve);
+    }
+    let clears = node.get("resolve").is_some();
+    Some(Pattern::Watch { fact, condition, hold, triggers, clears })
+}
+
+/// A span written out (`30s`), or an expression that gives one.
+fn span_of(book: &mut Book<'_>, reader: &mut Reader, node: &Node, names: &Names) -> Option<Expr> {
+    if let Some(span) = node.text().and_then(TimeSpan::parse) {
+        return Some(Expr::Constant(Value::Span(span)));
+    }
+    book.compiler.expression(reader, node, names, Some(Type::Span)).map(|(expr, _)| expr)
+}
+
+fn key_of(book: &mut Book<'_>, reader: &mut Reader, node: &Node) -> Option<Vec<FieldRef>> {
+    let Some(by) = node.get("by") else {
+        let help = Some("write by: person".to_owned());
+        reader.error_with(node, "`by` is missing: whose presence", help);
+        return None;
+    };
+    Some(book.key(reader, by))
+}
+
+fn passage(
+    book: &mut Book<'_>,
+    reader: &mut Reader,
+    node: &Node,
+    by: &mut Option<Vec<FieldRef>>,
+) -> Option<Pattern> {
+    reader.expect_keys(node, &["by", "on", "if", "from", "to", "forget", "forgive"]);
+    *by = Some(key_of(book, reader, node)?);
+    let on = trigger(book, reader, node, &["e"])?;
+    let names = Names { current: vec!["e".into()], ..Names::default() };
+    let mut side = |key: &str| match node.get(key) {
+        Some(side) => {
+            book.compiler.expression(reader, side, &names, Some(Type::Text)).map(|(expr, _)| expr)
+        }
+        None => book.compiler.access_point(key).or_else(|| {
+            let help = format!("write {key}: e.area, or a table `access_points` with `from`, `to`");
+            reader.error_with(node, format!("`{key}` is missing"), Some(help));
+            None
+        }),
+    };
+    let (from, to) = (side("from"), side("to"));
+    let forget = positive(reader, node, "forget");
+    Some(Pattern::Passage {
+        on,
+        from: from?,
+        to: to?,
+        forget: forget.unwrap_or(TimeSpan::from_secs(7 * 86_400)),
+        forgive: node.get("forgive").and_then(|n| stream(book, reader, n)),
+    })
+}
+
+fn travel(
+    book: &mut Book<'_>,
+    reader: &mut Reader,
+    node: &Node,
+    by: &mut Option<Vec<FieldRef>>,
+) -> Option<Pattern> {
+    reader.expect_keys(node, &["by", "on", "if", "place", "min_time"]);
+    *by = Some(key_of(book, reader, node)?);
+    let on = trigger(book, reader, node, &["e"])?;
+    let place = match node.get("place") {
+        None => FieldRef::Site,
+        Some(place) => *book.key(reader, place).first()?,
+    };
+    let Some(min_time) = node.get("min_time") else {
+        let help = Some("write min_time: 5m".to_owned());
+        reader.error_with(node, "`min_time` is missing", help);
+        return None;
+    };
+    let names = Names { current: vec!["e".into()], ..Names::default() };
+    let min_time = span_of(book, reader, min_time, &names)?;
+    Some(Pattern::Travel { on, place, min_time })
+}

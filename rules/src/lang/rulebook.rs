@@ -1,0 +1,489 @@
+//! Rulebook files: the sections, the rules' common keys, grouping and links.
+
+use std::sync::Arc;
+
+use event::config::{Diagnostic, Node, Reader, Yaml, did_you_mean};
+use event::incident::Severity;
+use event::model::{Cell, Model};
+use event::{Digest, FieldType, Interner, KindId, TimeSpan, Vocabulary};
+
+use super::check::{Compiler, Names};
+use super::fact::{self, DraftFact};
+use super::pattern;
+use crate::limits::{EVIDENCE_MAX, KEY_PARTS_MAX, WHY_MAX};
+use crate::plan::{
+    Dimension, Emit, FieldRef, Grouping, Link, Mode, Pattern, Plan, Rule, RuleId, Scope,
+};
+
+const SECTIONS: &[&str] = &["kinds", "fields", "facts", "rules", "incidents"];
+
+/// Reads the `kinds:` and `fields:` of rulebooks into the vocabulary. Everything else is read by
+/// [`compile`], once the vocabulary is whole.
+pub fn declare(files: &[(String, String)], vocabulary: &mut Vocabulary) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    for (path, text) in files {
+        let (mut reader, root) = Reader::parse(path, text);
+        // A syntax fault is told once, by `compile`.
+        reader.diagnostics.clear();
+        for kind in root.get("kinds").map(Node::items).unwrap_or_default() {
+            let declared = reader.scalar(kind).map(|name| vocabulary.declare_kind(name));
+            if let Some(Err(message)) = declared {
+                reader.error_at(kind, message);
+            }
+        }
+        for (name, ty) in root.get("fields").map(Node::entries).unwrap_or_default() {
+            let words = [
+                ("string", FieldType::String),
+                ("int", FieldType::Int),
+                ("float", FieldType::Float),
+                ("bool", FieldType::Bool),
+            ];
+            let Some(ty) = reader.one_of(ty, &words) else { continue };
+            let text = name.text().unwrap_or_default().to_owned();
+            if let Err(message) = vocabulary.declare_field(&text, ty) {
+                reader.error_at(name, message);
+            }
+        }
+        diagnostics.append(&mut reader.diagnostics);
+    }
+    diagnostics
+}
+
+/// Compiles rulebook files, given as (path, text), into a plan; or gives every fault in them.
+pub fn compile(
+    files: &[(String, String)],
+    vocabulary: Arc<Vocabulary>,
+    model: Arc<Model>,
+    interner: &Interner,
+) -> Result<Plan, Vec<Diagnostic>> {
+    let mut parsed: Vec<(Reader, Node)> =
+        files.iter().map(|(path, text)| Reader::parse(path, text)).collect();
+    let mut compiler = Compiler {
+        vocabulary: &vocabulary,
+        model: &model,
+        interner,
+        facts: Vec::new(),
+        reads: Vec::new(),
+        captures: Vec::new(),
+    };
+    let mut drafts: Vec<(usize, DraftFact)> = Vec::new();
+    for (file, (reader, root)) in parsed.iter_mut().enumerate() {
+        reader.expect_keys(root, SECTIONS);
+        for (name, node) in root.get("facts").map(Node::entries).unwrap_or_default() {
+            if let Some(draft) = fact::draft(&mut compiler, reader, name, node) {
+                drafts.push((file, draft));
+            }
+        }
+    }
+    let mut facts = Vec::new();
+    for (number, (file, draft)) in drafts.iter().enumerate() {
+        let (reader, root) = &mut parsed[*file];
+        facts.extend(fact::finish(&mut compiler, reader, root, draft, number));
+    }
+    let scopes: Vec<Scope> = drafts.iter().map(|(_, d)| d.scope).collect();
+    let keys: Vec<Vec<FieldRef>> = drafts.iter().map(|(_, d)| d.by.clone()).collect();
+    let mut book = Book { compiler, scopes, keys, rules: Vec::new() };
+    for (reader, root) in &mut parsed {
+        for node in root.get("rules").map(Node::items).unwrap_or_default() {
+            let rule = book.rule(reader, node);
+            book.rules.extend(rule);
+        }
+    }
+    let mut grouping = None;
+    let mut links = Vec::new();
+    for (reader, root) in &mut parsed {
+        if let Some(node) = root.get("incidents") {
+            reader.expect_keys(node, &["by", "gap", "span_max", "links"]);
+            grouping = Some(grouping_of(reader, node));
+            for link in node.get("links").map(Node::items).unwrap_or_default() {
+                links.extend(book.link(reader, link));
+            }
+        }
+    }
+    let rules = std::mem::take(&mut book.rules);
+    let diagnostics: Vec<_> = parsed.into_iter().flat_map(|(r, _)| r.diagnostics).collect();
+    if diagnostics.iter().any(|d| !d.warning) {
+        return Err(diagnostics);
+    }
+    let hash = hash(files, &model, interner);
+    let grouping = grouping.unwrap_or_else(default_grouping);
+    Ok(Plan { vocabulary, model, facts, rules, grouping, links, hash })
+}
+
+fn default_grouping() -> Grouping {
+    Grouping {
+        by: vec![Dimension::Area, Dimension::Person],
+        gap: TimeSpan::from_secs(600),
+        span_max: TimeSpan::from_secs(8 * 3_600),
+    }
+}
+
+/// Hash over the files and the tables, by their texts: never by a symbol's number.
+fn hash(files: &[(String, String)], model: &Model, interner: &Interner) -> u128 {
+    let mut digest = Digest::default();
+    for (path, text) in files {
+        // The path is for people; a rulebook moved to another folder is the same rulebook.
+        let name = path.rsplit('/').next().unwrap_or(path);
+        digest = digest.part(name.as_bytes()).part(text.as_bytes());
+    }
+    for table in &model.tables {
+        digest = digest.part(table.name.as_bytes());
+        let mut rows: Vec<_> = table.rows.iter().collect();
+        rows.sort_by_key(|(key, _)| interner.text(**key));
+        for (key, cells) in rows {
+            digest = digest.number(interner.digest(*key));
+            for cell in cells {
+                digest = match cell {
+                    None => digest.part(b"-"),
+                    Some(Cell::String(s)) => digest.number(interner.digest(*s)),
+                    Some(Cell::Strings(list)) => {
+                        list.iter().fold(digest, |d, s| d.number(interner.digest(*s)))
+                    }
+                    Some(other) => digest.part(format!("{other:?}").as_bytes()),
+                };
+            }
+        }
+    }
+    digest.finish()
+}
+
+/// A rulebook being compiled.
+pub struct Book<'a> {
+    /// Expressions.
+    pub compiler: Compiler<'a>,
+    /// Scope of each fact.
+    pub scopes: Vec<Scope>,
+    /// Key of each fact.
+    pub keys: Vec<Vec<FieldRef>>,
+    rules: Vec<Rule>,
+}
+
+const COMMON: &[&str] = &[
+    "id",
+    "title",
+    "severity",
+    "mode",
+    "scope",
+    "by",
+    "emit",
+    "group",
+    "why",
+    "evidence_max",
+    "risk",
+    "control",
+    "procedure",
+    "if",
+    "on",
+];
+
+/// Each pattern's key, and the keys that go with it.
+const PATTERNS: &[(&str, &[&str])] = &[
+    ("sequence", &["within", "without", "strict", "runs"]),
+    ("unless", &[]),
+    ("watch", &["for", "resolve"]),
+    ("passage", &[]),
+    ("travel", &[]),
+];
+
+/// Keys of the rule language that this program does not run yet.
+const NOT_YET: &[&str] =
+    &["session", "tour", "count", "distinct", "detect", "group_by", "then", "inhibit"];
+
+impl Book<'_> {
+    fn rule(&mut self, reader: &mut Reader, node: &Node) -> Option<Rule> {
+        let pattern_key = PATTERNS.iter().find(|(key, _)| node.get(key).is_some());
+        let own = pattern_key.map(|(key, more)| [&[*key], *more].concat()).unwrap_or_default();
+        let known = [COMMON, &own].concat();
+        self.expect_rule_keys(reader, node, &known);
+        let id = reader.required_text(node, "id")?;
+        if let Some(first) = self.rules.iter().position(|r| r.id == id) {
+            let at = node.get("id").unwrap_or(node);
+            reader.error_at(at, format!("rule `{id}` stands twice, first as rule {}", first + 1));
+        }
+        self.compiler.reads.clear();
+        self.compiler.captures.clear();
+        let scope = self.scope(reader, node);
+        let mut by = node.get("by").map(|n| self.key(reader, n));
+        let pattern = pattern::read(self, reader, node, &mut by, scope)?;
+        let reads = std::mem::take(&mut self.compiler.reads);
+        let windowed = |f: &crate::plan::FactId| self.scopes[f.0 as usize] == scope;
+        let evidence_of: Vec<_> = match &pattern {
+            Pattern::Event(_) => reads.iter().copied().filter(windowed).collect(),
+            _ => Vec::new(),
+        };
+        let captures = std::mem::take(&mut self.compiler.captures);
+        let by = by.unwrap_or_default();
+        let why = self.why(reader, node, &pattern, &by);
+        Some(Rule {
+            title: reader.optional_text(node, "title").unwrap_or_else(|| id.clone()),
+            severity: self.severity(reader, node),
+            mode: self.mode(reader, node),
+            emit: self.emit(reader, node),
+            grouping: node.get("group").map(|n| group_of(reader, n)),
+            evidence_max: self.evidence_max(reader, node),
+            risk: reader.optional_text(node, "risk"),
+            control: reader.optional_text(node, "control"),
+            procedure: reader.optional_text(node, "procedure"),
+            id,
+            scope,
+            by,
+            pattern,
+            captures,
+            evidence_of,
+            why,
+        })
+    }
+
+    fn expect_rule_keys(&self, reader: &mut Reader, node: &Node, known: &[&str]) {
+        if !matches!(node.value, Yaml::Mapping(_)) {
+            reader.expect_keys(node, known);
+            return;
+        }
+        for (key, _) in node.entries() {
+            let name = key.text().unwrap_or_default();
+            if known.contains(&name) {
+                continue;
+            }
+            let (message, help) = if NOT_YET.contains(&name) {
+                (format!("`{name}` is not run by this version"), None)
+            } else if let Some((pattern, _)) =
+                PATTERNS.iter().find(|(p, more)| *p == name || more.contains(&name))
+            {
+                (format!("`{name}` goes with `{pattern}`"), None)
+            } else {
+                let all = COMMON.iter().chain(PATTERNS.iter().map(|(p, _)| p)).copied();
+                (format!("unknown key `{name}`"), did_you_mean(name, all))
+            };
+            reader.error_with(key, message, help);
+        }
+    }
+
+    fn severity(&self, reader: &mut Reader, node: &Node) -> Severity {
+        let words = Severity::ALL.map(|s| (s.as_str(), s));
+        let stated = node.get("severity").and_then(|n| reader.one_of(n, &words));
+        stated.unwrap_or(Severity::Medium)
+    }
+
+    fn mode(&self, reader: &mut Reader, node: &Node) -> Mode {
+        let words = [("live", Mode::Live), ("shadow", Mode::Shadow), ("off", Mode::Off)];
+        node.get("mode").and_then(|n| reader.one_of(n, &words)).unwrap_or_default()
+    }
+
+    fn scope(&self, reader: &mut Reader, node: &Node) -> Scope {
+        let words = [("site", Scope::Site), ("enterprise", Scope::Enterprise)];
+        node.get("scope").and_then(|n| reader.one_of(n, &words)).unwrap_or_default()
+    }
+
+    fn emit(&self, reader: &mut Reader, node: &Node) -> Emit {
+        let Some(emit) = node.get("emit") else { return Emit::Each };
+        if let Some(span) = reader.optional_span(emit, "once") {
+            return Emit::Once(span);
+        }
+        if !emit.entries().is_empty() {
+            reader.expect_keys(emit, &["once"]);
+            return Emit::Each;
+        }
+        let words = [("each", Emit::Each), ("edge", Emit::Edge)];
+        reader.one_of(emit, &words).unwrap_or_default()
+    }
+
+    fn evidence_max(&self, reader: &mut Reader, node: &Node) -> u8 {
+        let Some(node) = node.get("evidence_max") else { return EVIDENCE_MAX as u8 };
+        let wanted = format!("a number from 2 to {EVIDENCE_MAX}");
+        match reader.parsed::<u8>(node, &wanted) {
+            Some(n) if (2..=EVIDENCE_MAX as u8).contains(&n) => n,
+            Some(n) => {
+                reader.error_at(node, format!("{n} is not {wanted}"));
+                EVIDENCE_MAX as u8
+            }
+            None => EVIDENCE_MAX as u8,
+        }
+    }
+
+    fn why(
+        &mut self,
+        reader: &mut Reader,
+        node: &Node,
+        pattern: &Pattern,
+        by: &[FieldRef],
+    ) -> Vec<(String, super::expr::Expr)> {
+        let entries = node.get("why").map(Node::entries).unwrap_or_default();
+        if entries.len() > WHY_MAX
+            && let Some(at) = node.get("why")
+        {
+            reader.error_at(at, format!("more than {WHY_MAX} bound values"));
+        }
+        let mut names = Names::default();
+        match pattern {
+            Pattern::Watch { fact, .. } => {
+                names.value = self.compiler.facts[fact.0 as usize].ty;
+                names.key_only = Some(by.to_vec());
+            }
+            _ => names.current = vec!["e".into()],
+        }
+        let mut why = Vec::new();
+        for (label, value) in entries {
+            let label = label.text().unwrap_or_default().to_owned();
+            if let Some((expr, _)) = self.compiler.expression(reader, value, &names, None) {
+                why.push((label, expr));
+            }
+        }
+        why
+    }
+
+    fn link(&self, reader: &mut Reader, node: &Node) -> Option<Link> {
+        reader.expect_keys(node, &["between", "within"]);
+        let within = reader.optional_span(node, "within");
+        let sides = node.get("between").map(Node::items).unwrap_or_default();
+        let ([a, b], Some(within)) = (sides, within) else {
+            let help = Some("write {between: [[rule], [rule]], within: 30m}".to_owned());
+            reader.error_with(node, "a link needs two sides and a span", help);
+            return None;
+        };
+        let mut side = |node: &Node| {
+            let mut rules = Vec::new();
+            for item in node.items() {
+                let Some(name) = reader.scalar(item) else { continue };
+                match self.rules.iter().position(|r| r.id == name) {
+                    Some(rule) => rules.push(RuleId(rule as u16)),
+                    None => {
+                        let known = self.rules.iter().map(|r| r.id.as_str());
+                        let help = did_you_mean(name, known);
+                        reader.error_with(item, format!("no rule `{name}`"), help);
+                    }
+                }
+            }
+            rules
+        };
+        Some(Link { between: (side(a), side(b)), within })
+    }
+
+    /// Reads a key: one field or several.
+    pub fn key(&mut self, reader: &mut Reader, node: &Node) -> Vec<FieldRef> {
+        key(&self.compiler, reader, node)
+    }
+
+    /// Reads kinds of event: one or several.
+    pub fn kinds(&self, reader: &mut Reader, node: &Node) -> Vec<KindId> {
+        kinds(&self.compiler, reader, node)
+    }
+
+    /// A fact by name, of the scope that the rule has.
+    pub fn fact(
+        &self,
+        reader: &mut Reader,
+        node: &Node,
+        scope: Scope,
+    ) -> Option<crate::plan::FactId> {
+        let name = reader.scalar(node)?;
+        let Some(number) = self.compiler.facts.iter().position(|f| f.name == name) else {
+            let known = self.compiler.facts.iter().map(|f| f.name.as_str());
+            let help = did_you_mean(name, known);
+            reader.error_with(node, format!("no fact `{name}`"), help);
+            return None;
+        };
+        if self.scopes[number] != scope {
+            let help = Some("give rule and fact the same scope".to_owned());
+            reader.error_with(node, format!("fact `{name}` has another scope"), help);
+        }
+        Some(crate::plan::FactId(number as u16))
+    }
+}
+
+/// Reads kinds of event: one or several.
+pub fn kinds(compiler: &Compiler<'_>, reader: &mut Reader, node: &Node) -> Vec<KindId> {
+    let mut kinds = Vec::new();
+    if let Yaml::Mapping(_) = node.value {
+        let help = Some("rules over detections are not run by this version".to_owned());
+        reader.error_with(node, "expected a kind of event", help);
+        return kinds;
+    }
+    for item in node.items() {
+        let Some(name) = reader.scalar(item) else { continue };
+        match compiler.vocabulary.kind_named(name) {
+            Some(kind) => kinds.push(kind),
+            None => {
+                let known = compiler.vocabulary.kinds().iter().map(|k| k.name.as_str());
+                let help = did_you_mean(name, known)
+                    .or_else(|| Some("declare it under `kinds:` of a rulebook or mapping".into()));
+                reader.error_with(item, format!("no kind of event `{name}`"), help);
+            }
+        }
+    }
+    kinds
+}
+
+/// Reads a key: one field or several.
+pub fn key(compiler: &Compiler<'_>, reader: &mut Reader, node: &Node) -> Vec<FieldRef> {
+    let mut fields = Vec::new();
+    for item in node.items() {
+        let Some(name) = reader.scalar(item) else { continue };
+        let field = match name {
+            "site" => Some(FieldRef::Site),
+            "device" => Some(FieldRef::Device),
+            _ => compiler
+                .vocabulary
+                .field_named(name)
+                .map(|id| FieldRef::Slot(id, compiler.vocabulary.field(id).ty)),
+        };
+        match field {
+            Some(FieldRef::Slot(_, ty)) if ty != FieldType::String => {
+                reader.error_at(item, format!("`{name}` is no text, so it is no part of a key"));
+            }
+            Some(field) => fields.push(field),
+            None => {
+                let known = compiler.vocabulary.fields().iter().map(|f| f.name.as_str());
+                let help = did_you_mean(name, known.chain(["site", "device"]));
+                reader.error_with(item, format!("no field `{name}`"), help);
+            }
+        }
+    }
+    if fields.len() > KEY_PARTS_MAX {
+        reader.error_at(node, format!("a key has at most {KEY_PARTS_MAX} parts"));
+        fields.truncate(KEY_PARTS_MAX);
+    }
+    fields
+}
+
+const DIMENSIONS: &[(&str, Dimension)] = &[
+    ("area", Dimension::Area),
+    ("door", Dimension::Door),
+    ("person", Dimension::Person),
+    ("credential", Dimension::Credential),
+    ("track", Dimension::Track),
+    ("site", Dimension::Site),
+    ("rule", Dimension::Rule),
+];
+
+fn group_of(reader: &mut Reader, node: &Node) -> Grouping {
+    if node.text() == Some("none") {
+        return Grouping { by: Vec::new(), ..default_grouping() };
+    }
+    reader.expect_keys(node, &["by", "gap", "span_max"]);
+    grouping_of(reader, node)
+}
+
+fn grouping_of(reader: &mut Reader, node: &Node) -> Grouping {
+    let default = default_grouping();
+    let by = node
+        .get("by")
+        .map(|by| by.items().iter().filter_map(|item| reader.one_of(item, DIMENSIONS)).collect());
+    let gap = positive(reader, node, "gap");
+    let span_max = positive(reader, node, "span_max");
+    Grouping {
+        by: by.unwrap_or(default.by),
+        gap: gap.unwrap_or(default.gap),
+        span_max: span_max.unwrap_or(default.span_max),
+    }
+}
+
+/// An optional span that must be longer than nothing.
+pub fn positive(reader: &mut Reader, node: &Node, key: &str) -> Option<TimeSpan> {
+    let span = reader.optional_span(node, key)?;
+    if span <= TimeSpan::ZERO {
+        let at = node.get(key).unwrap_or(node);
+        reader.error_at(at, format!("`{key}` must be longer than nothing"));
+        return None;
+    }
+    Some(span)
+}
