@@ -20,6 +20,8 @@ pub enum RejectReason {
     NoMapping,
     /// A field that the mapping or the kind needs is not there.
     MissingField,
+    /// A key that the vocabulary does not know.
+    UnknownField,
     /// A value of another type than the field's.
     WrongType,
     /// A value outside what the mapping's value map or the vocabulary allows.
@@ -35,7 +37,7 @@ pub enum RejectReason {
 }
 
 /// How many reasons there are.
-pub const REASONS: usize = 14;
+pub const REASONS: usize = 15;
 
 impl RejectReason {
     /// All of them, in the order of their numbers.
@@ -48,6 +50,7 @@ impl RejectReason {
         Self::InvalidCsv,
         Self::NoMapping,
         Self::MissingField,
+        Self::UnknownField,
         Self::WrongType,
         Self::InvalidValue,
         Self::UnknownKind,
@@ -68,6 +71,7 @@ impl RejectReason {
             Self::InvalidCsv => "invalid_csv",
             Self::NoMapping => "no_mapping",
             Self::MissingField => "missing_field",
+            Self::UnknownField => "unknown_field",
             Self::WrongType => "wrong_type",
             Self::InvalidValue => "invalid_value",
             Self::UnknownKind => "unknown_kind",
@@ -89,6 +93,7 @@ impl RejectReason {
             Self::InvalidCsv => "give every row the columns of the header",
             Self::NoMapping => "add a mapping for this topic, or stop subscribing to it",
             Self::MissingField => "send the field, or give it a default in the mapping",
+            Self::UnknownField => "declare the field under `fields:`, or leave it out",
             Self::WrongType => "send the type that the field has in the vocabulary",
             Self::InvalidValue => "add the value to the mapping's value map",
             Self::UnknownKind => "use a kind of `portcullis events schema`, or declare it",

@@ -1,0 +1,284 @@
+//! One event on its way into a row: identity, site and device are settled here, for every format.
+
+use event::identity::Digest;
+use event::{
+    EventBlock, EventFlags, EventRef, EventTime, FieldType, Identity, Interner, KindId,
+    RecordFlags, RecordRef, RejectReason, Symbol,
+};
+
+use super::document::Raw;
+use super::{Cited, Context, Reading};
+use crate::mapping::Mappings;
+
+/// Where a delivery is being decoded.
+pub(super) struct Station<'a, 'r> {
+    pub record: &'a RecordRef<'r>,
+    pub reading: &'a Reading,
+    pub mappings: &'a Mappings,
+    pub interner: &'a Interner,
+    pub context: &'a mut Context,
+    pub out: &'a mut EventBlock,
+}
+
+/// The header of an event, as far as the payload gave it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Draft<'a> {
+    pub kind: Option<KindId>,
+    pub occurred: Option<EventTime>,
+    pub recorded: Option<EventTime>,
+    pub feed: Symbol,
+    pub device: Symbol,
+    pub site: Symbol,
+    pub id: Option<Id<'a>>,
+    pub id_with_time: bool,
+    /// The event has no device by its nature (`Advance`).
+    pub control: bool,
+}
+
+/// The payload's own id.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Id<'a> {
+    Text(&'a str),
+    Symbol(Symbol),
+    Int(i64),
+}
+
+impl Station<'_, '_> {
+    /// The symbol of a text.
+    pub fn intern(&mut self, text: &str) -> Result<Symbol, RejectReason> {
+        self.context.symbols.intern(text).ok_or(RejectReason::LimitExceeded)
+    }
+
+    /// Writes a value into a field of the row being made. Strict: the value has the field's type;
+    /// otherwise texts are read as numbers and numbers written as texts.
+    pub fn set_field(
+        &mut self,
+        row: usize,
+        field: event::FieldId,
+        ty: FieldType,
+        value: Raw<'_>,
+        strict: bool,
+    ) -> Result<(), RejectReason> {
+        let wrong = RejectReason::WrongType;
+        let text = match (ty, value) {
+            (_, Raw::Missing) => return Ok(()),
+            (FieldType::String, Raw::Text(text)) => text,
+            (FieldType::Int, Raw::Int(n)) => {
+                self.out.get_mut(row).int(field, n);
+                return Ok(());
+            }
+            (FieldType::Float, Raw::Float(n)) if n.is_finite() => {
+                self.out.get_mut(row).float(field, n);
+                return Ok(());
+            }
+            (FieldType::Float, Raw::Int(n)) => {
+                self.out.get_mut(row).float(field, n as f64);
+                return Ok(());
+            }
+            (FieldType::Bool, Raw::Bool(b)) => {
+                self.out.get_mut(row).bool(field, b);
+                return Ok(());
+            }
+            _ if strict => return Err(wrong),
+            (FieldType::Int, Raw::Text(text)) => {
+                let n = text.parse().map_err(|_| wrong)?;
+                self.out.get_mut(row).int(field, n);
+                return Ok(());
+            }
+            (FieldType::Float, Raw::Text(text)) => {
+                let n: f64 = text.parse().map_err(|_| wrong)?;
+                if !n.is_finite() {
+                    return Err(wrong);
+                }
+                self.out.get_mut(row).float(field, n);
+                return Ok(());
+            }
+            (FieldType::Bool, Raw::Text(text)) => {
+                let b = match text {
+                    "true" | "1" | "on" | "yes" => true,
+                    "false" | "0" | "off" | "no" => false,
+                    _ => return Err(wrong),
+                };
+                self.out.get_mut(row).bool(field, b);
+                return Ok(());
+            }
+            (FieldType::Bool, Raw::Int(n @ (0 | 1))) => {
+                self.out.get_mut(row).bool(field, n == 1);
+                return Ok(());
+            }
+            (FieldType::String, Raw::Int(_) | Raw::Float(_) | Raw::Bool(_)) => {
+                let symbol = self.symbol_of(value)?;
+                self.out.get_mut(row).text(field, symbol);
+                return Ok(());
+            }
+            _ => return Err(wrong),
+        };
+        let symbol = self.intern(text)?;
+        if symbol != Symbol::NONE {
+            self.out.get_mut(row).text(field, symbol);
+        }
+        Ok(())
+    }
+
+    /// A scalar as a symbol: numbers and booleans as they are written.
+    pub fn symbol_of(&mut self, value: Raw<'_>) -> Result<Symbol, RejectReason> {
+        use std::fmt::Write as _;
+        let mut text = std::mem::take(&mut self.context.text);
+        text.clear();
+        let written = match value {
+            Raw::Missing => Ok(()),
+            Raw::Text(t) => {
+                text.push_str(t);
+                Ok(())
+            }
+            Raw::Int(n) => write!(text, "{n}"),
+            Raw::Float(n) => write!(text, "{n}"),
+            Raw::Bool(b) => write!(text, "{b}"),
+            Raw::Compound => Err(std::fmt::Error),
+        };
+        let symbol = written.map_err(|_| RejectReason::WrongType).and_then(|()| self.intern(&text));
+        self.context.text = text;
+        symbol
+    }
+
+    /// Settles what the draft leaves open and completes the row: times, identity, site, device.
+    pub fn finish(&mut self, row: usize, part: u16, draft: &Draft<'_>) -> Result<(), RejectReason> {
+        let missing = RejectReason::MissingField;
+        let kind = draft.kind.ok_or(missing)?;
+        let mut flags = EventFlags::default();
+        if self.record.flags.has(RecordFlags::RETAINED) {
+            flags = flags.with(EventFlags::RETAINED);
+        }
+        if self.context.life_safety[kind.0 as usize] {
+            flags = flags.with(EventFlags::LIFE_SAFETY);
+        }
+        if draft.device == Symbol::NONE && !draft.control {
+            return Err(missing);
+        }
+        let site = self.site(draft)?;
+        if let Some((devices, _)) = self.context.devices
+            && !draft.control
+            && !self.mappings.model.tables[devices].rows.contains_key(&draft.device)
+        {
+            flags = flags.with(EventFlags::UNKNOWN_DEVICE);
+        }
+        if draft.occurred.is_none() && draft.id.is_none() {
+            flags = flags.with(EventFlags::NO_IDENTITY);
+        }
+        let recorded = self.record.recorded;
+        let occurred = draft.occurred.unwrap_or(recorded);
+        let recorded =
+            if self.reading.history { draft.recorded.unwrap_or(occurred) } else { recorded };
+        let feed = if draft.feed == Symbol::NONE { self.reading.feed } else { draft.feed };
+        let mut event = self.out.get_mut(row);
+        event.times(occurred, recorded);
+        event.class(kind, flags, self.record.stream, self.record.source);
+        event.place(site, draft.device);
+        event.position(self.record.position, part);
+        let identity = self.identity(row, feed, draft, occurred);
+        self.out.get_mut(row).identity(identity);
+        self.note_citation(feed, draft, identity);
+        Ok(())
+    }
+
+    fn site(&self, draft: &Draft<'_>) -> Result<Symbol, RejectReason> {
+        let context = &*self.context;
+        let of_device = || {
+            let (table, column) = context.devices?;
+            let cell = self.mappings.model.tables[table].cell(draft.device, column?)?;
+            match cell {
+                event::model::Cell::String(site) => Some(*site),
+                _ => None,
+            }
+        };
+        let site = draft
+            .site
+            .some()
+            .or_else(of_device)
+            .or_else(|| self.reading.site.some())
+            .or_else(|| context.only_site.some());
+        match site {
+            None if draft.control => Ok(Symbol::NONE),
+            None => Err(RejectReason::MissingField),
+            Some(site) if !context.sites.is_empty() && !context.sites.contains(&site) => {
+                Err(RejectReason::UnknownSite)
+            }
+            Some(site) => Ok(site),
+        }
+    }
+
+    fn identity(
+        &self,
+        row: usize,
+        feed: Symbol,
+        draft: &Draft<'_>,
+        occurred: EventTime,
+    ) -> Identity {
+        let interner = self.interner;
+        let (feed, device) =
+            (interner.text(feed).as_bytes(), interner.text(draft.device).as_bytes());
+        let time = draft.id_with_time.then_some(occurred);
+        match draft.id {
+            None => self.content_identity(feed, device, self.out.get(row)),
+            Some(Id::Text(text)) => Identity::new(feed, device, text.as_bytes(), time),
+            Some(Id::Symbol(id)) => Identity::new(feed, device, interner.text(id).as_bytes(), time),
+            Some(Id::Int(n)) => {
+                let mut digits = [0_u8; 20];
+                Identity::new(feed, device, decimal(n, &mut digits), time)
+            }
+        }
+    }
+
+    /// A hash of the canonical event without its recorded time: texts, never interned ids.
+    fn content_identity(&self, feed: &[u8], device: &[u8], event: EventRef<'_>) -> Identity {
+        let interner = self.interner;
+        let vocabulary = &self.mappings.vocabulary;
+        let mut digest = Digest::default()
+            .part(feed)
+            .part(device)
+            .part(vocabulary.kind(event.kind()).name.as_bytes())
+            .number(event.occurred().0 as u128)
+            .number(interner.digest(event.site()));
+        for (slot, field) in vocabulary.fields().iter().enumerate() {
+            let Some(bits) = event.slot(event::FieldId(slot as u8)) else { continue };
+            digest = digest.part(field.name.as_bytes()).number(match field.ty {
+                FieldType::String => interner.digest(Symbol(bits as u32)),
+                _ => u128::from(bits),
+            });
+        }
+        Identity(digest.finish())
+    }
+
+    fn note_citation(&mut self, feed: Symbol, draft: &Draft<'_>, identity: Identity) {
+        let interner = self.interner;
+        let id = |draft: &Draft<'_>| match draft.id {
+            None => format!("{:032x}", identity.0),
+            Some(Id::Text(text)) => text.to_owned(),
+            Some(Id::Symbol(symbol)) => interner.text(symbol).to_owned(),
+            Some(Id::Int(n)) => n.to_string(),
+        };
+        if self.context.cited.is_some() {
+            let id = id(draft);
+            self.context.cited.get_or_insert_default().push(Cited { feed, id });
+        }
+    }
+}
+
+/// The decimal digits of a number, without an allocation.
+fn decimal(n: i64, buffer: &mut [u8; 20]) -> &[u8] {
+    let mut at = buffer.len();
+    let mut left = n.unsigned_abs();
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    if n < 0 {
+        at -= 1;
+        buffer[at] = b'-';
+    }
+    &buffer[at..]
+}

@@ -1,0 +1,330 @@
+//! Evaluating a mapping over one payload.
+
+use event::model::{Cell, Model};
+use event::{EventTime, Interner, KindId, RejectReason, Symbol};
+use jiff::tz::TimeZone;
+
+use super::document::{Document, Raw, Registers};
+use super::draft::{Draft, Id, Station};
+use crate::mapping::{
+    Condition, KindPick, Mapping, Part, Pick, Source, Test, TimePick, ValueMap, fits,
+};
+
+/// A value that may stand in the payload, in the configuration or in the interner.
+#[derive(Clone, Copy, Debug)]
+enum Picked<'a> {
+    Raw(Raw<'a>),
+    Symbol(Symbol),
+    Cell(&'a Cell),
+}
+
+/// The payload at hand, and where its paths stand.
+struct View<'a, D> {
+    document: &'a D,
+    payload: &'a [u32],
+    item: &'a [u32],
+    lent: Lent<'a>,
+}
+
+/// What every value may be looked up in.
+#[derive(Clone, Copy)]
+struct Lent<'a> {
+    model: &'a Model,
+    interner: &'a Interner,
+    topic: &'a [u8],
+}
+
+/// Makes the events of one payload; `false` when the mapping has none for it.
+pub(super) fn decode<D: Document>(
+    mapping: &Mapping,
+    document: &D,
+    registers: &mut Registers,
+    station: &mut Station<'_, '_>,
+) -> Result<bool, RejectReason> {
+    let Registers { payload, item, elements, without } = registers;
+    let lent = Lent {
+        model: &station.mappings.model,
+        interner: station.interner,
+        topic: station.record.topic,
+    };
+    let whole = View { document, payload, item: &[], lent };
+    for source in &mapping.require {
+        if whole.raw(source) == Raw::Missing {
+            return Err(RejectReason::MissingField);
+        }
+    }
+    let mut made = 0;
+    for part in &mapping.parts {
+        let Some(each) = &part.each else {
+            let view = View { document, payload, item: &[], lent };
+            made += usize::from(one(part, &view, made, station)?);
+            continue;
+        };
+        elements.clear();
+        without.clear();
+        if let Some(at) = Registers::get(payload, each.of) {
+            document.elements(at, elements);
+        }
+        if let Some(at) = each.minus.and_then(|path| Registers::get(payload, path)) {
+            document.elements(at, without);
+        }
+        for at in elements.iter() {
+            let value = document.value(*at);
+            if value != Raw::Compound && without.iter().any(|w| document.value(*w) == value) {
+                continue;
+            }
+            document.fill(&each.tree, *at, item);
+            let view = View { document, payload, item, lent };
+            made += usize::from(one(part, &view, made, station)?);
+        }
+    }
+    if made == 0 && mapping.strict { Err(RejectReason::NoMapping) } else { Ok(made > 0) }
+}
+
+/// One event of one part; `false` when its conditions or its kind say no.
+fn one<D: Document>(
+    part: &Part,
+    view: &View<'_, D>,
+    made: usize,
+    station: &mut Station<'_, '_>,
+) -> Result<bool, RejectReason> {
+    if !part.when.iter().all(|c| view.holds(c)) {
+        return Ok(false);
+    }
+    let Some(kind) = view.kind(&part.kind, station)? else { return Ok(false) };
+    station.check_room(made)?;
+    let row = station.out.len();
+    station.out.push();
+    for (field, ty, pick) in &part.fields {
+        match view.pick(pick, station)? {
+            Picked::Raw(value) => station.set_field(row, *field, *ty, value, false)?,
+            Picked::Symbol(symbol) => {
+                let text = Raw::Text(view.lent.interner.text(symbol));
+                station.set_field(row, *field, *ty, text, false)?;
+            }
+            Picked::Cell(cell) => {
+                let value = of_cell(cell)?;
+                station.set_field(row, *field, *ty, value, false)?;
+            }
+        }
+    }
+    let mut draft = Draft { kind: Some(kind), id_with_time: part.id_with_time, ..Draft::default() };
+    draft.feed = view.symbol(part.feed.as_ref(), station)?;
+    draft.device = view.symbol(part.device.as_ref(), station)?;
+    draft.site = view.symbol(part.site.as_ref(), station)?;
+    let site = if draft.site == Symbol::NONE { station.reading.site } else { draft.site };
+    let site = if site == Symbol::NONE { station.context.only_site } else { site };
+    let zone = station.context.zones.get(&site).cloned();
+    draft.occurred = view.time(part.occurred.as_ref(), zone.as_ref(), station)?;
+    draft.recorded = view.time(part.recorded.as_ref(), zone.as_ref(), station)?;
+    if let Some(pick) = &part.id {
+        draft.id = match view.pick(pick, station)? {
+            Picked::Raw(Raw::Missing) => return Err(RejectReason::MissingField),
+            Picked::Raw(Raw::Int(n)) => Some(Id::Int(n)),
+            Picked::Raw(value) => Some(Id::Symbol(station.symbol_of(value)?)),
+            Picked::Symbol(symbol) => Some(Id::Symbol(symbol)),
+            Picked::Cell(_) => return Err(RejectReason::WrongType),
+        };
+    }
+    station.finish(row, made as u16, &draft)?;
+    Ok(true)
+}
+
+/// A cell that is not a text.
+fn of_cell(cell: &Cell) -> Result<Raw<'_>, RejectReason> {
+    match cell {
+        Cell::Int(n) => Ok(Raw::Int(*n)),
+        Cell::Float(n) => Ok(Raw::Float(*n)),
+        Cell::Bool(b) => Ok(Raw::Bool(*b)),
+        Cell::String(_) | Cell::Duration(_) | Cell::Strings(_) => Err(RejectReason::WrongType),
+    }
+}
+
+impl<D: Document> View<'_, D> {
+    /// The value of a plain source; joined ones count as there.
+    fn raw<'s>(&'s self, source: &'s Source) -> Raw<'s> {
+        match source {
+            Source::Constant(text) => Raw::Text(text),
+            Source::Path(path) => Registers::get(self.payload, *path)
+                .map_or(Raw::Missing, |at| self.document.value(at)),
+            Source::Item(path) => {
+                Registers::get(self.item, *path).map_or(Raw::Missing, |at| self.document.value(at))
+            }
+            Source::Topic(level) => self
+                .lent
+                .topic
+                .split(|b| *b == b'/')
+                .nth(*level)
+                .and_then(|l| std::str::from_utf8(l).ok())
+                .map_or(Raw::Missing, Raw::Text),
+            Source::Join(..) => Raw::Compound,
+        }
+    }
+
+    fn holds(&self, condition: &Condition) -> bool {
+        let value = self.raw(&condition.source);
+        match &condition.test {
+            Test::Exists(wanted) => (value != Raw::Missing) == *wanted,
+            Test::OneOf(patterns) => with_text(value, |t| patterns.iter().any(|p| fits(p, t))),
+            Test::NoneOf(patterns) => !with_text(value, |t| patterns.iter().any(|p| fits(p, t))),
+            Test::Differs(other) => value != self.raw(other),
+        }
+    }
+
+    fn kind(
+        &self,
+        kind: &KindPick,
+        station: &mut Station<'_, '_>,
+    ) -> Result<Option<KindId>, RejectReason> {
+        let (pick, entries, otherwise) = match kind {
+            KindPick::Fixed(kind) => return Ok(Some(*kind)),
+            KindPick::Mapped(pick, entries, otherwise) => (pick, entries, otherwise),
+        };
+        let value = self.pick(pick, station)?;
+        let value = match value {
+            Picked::Raw(value) => value,
+            Picked::Symbol(symbol) => Raw::Text(self.lent.interner.text(symbol)),
+            Picked::Cell(cell) => of_cell(cell)?,
+        };
+        if value == Raw::Missing {
+            return otherwise.ok_or(RejectReason::MissingField);
+        }
+        let mut found = None;
+        with_text(value, |text| {
+            found = entries.iter().find(|(from, _)| from == text).map(|(_, to)| *to);
+            true
+        });
+        found.or(*otherwise).ok_or(RejectReason::InvalidValue)
+    }
+
+    fn pick<'s>(
+        &'s self,
+        pick: &'s Pick,
+        station: &mut Station<'_, '_>,
+    ) -> Result<Picked<'s>, RejectReason> {
+        let mut picked = match &pick.source {
+            Source::Join(parts, with) => Picked::Symbol(self.join(parts, with, station)?),
+            source => Picked::Raw(self.raw(source)),
+        };
+        if let Some((from, to)) = pick.slice {
+            picked = match picked {
+                Picked::Raw(Raw::Text(text)) => Picked::Raw(Raw::Text(slice(text, from, to))),
+                Picked::Raw(Raw::Missing) => picked,
+                _ => return Err(RejectReason::WrongType),
+            };
+        }
+        if let Some(map) = &pick.map {
+            picked = mapped(map, picked, self.lent.interner)?;
+        }
+        if let Some((table, column)) = pick.join {
+            let key = match picked {
+                Picked::Raw(value) => station.symbol_of(value)?,
+                Picked::Symbol(symbol) => symbol,
+                Picked::Cell(_) => Symbol::NONE,
+            };
+            picked = match self.lent.model.tables[table].cell(key, column) {
+                Some(Cell::String(symbol)) => Picked::Symbol(*symbol),
+                Some(cell) => Picked::Cell(cell),
+                None => Picked::Raw(Raw::Missing),
+            };
+        }
+        match (&pick.default, picked) {
+            (Some(text), Picked::Raw(Raw::Missing)) => Ok(Picked::Raw(Raw::Text(text))),
+            _ => Ok(picked),
+        }
+    }
+
+    fn join(
+        &self,
+        parts: &[Pick],
+        with: &str,
+        station: &mut Station<'_, '_>,
+    ) -> Result<Symbol, RejectReason> {
+        let mut whole = String::new();
+        for (place, part) in parts.iter().enumerate() {
+            let symbol = self.symbol(Some(part), station)?;
+            if symbol == Symbol::NONE {
+                return Err(RejectReason::MissingField);
+            }
+            if place > 0 {
+                whole.push_str(with);
+            }
+            whole.push_str(self.lent.interner.text(symbol));
+        }
+        station.intern(&whole)
+    }
+
+    fn symbol(
+        &self,
+        pick: Option<&Pick>,
+        station: &mut Station<'_, '_>,
+    ) -> Result<Symbol, RejectReason> {
+        let Some(pick) = pick else { return Ok(Symbol::NONE) };
+        match self.pick(pick, station)? {
+            Picked::Raw(value) => station.symbol_of(value),
+            Picked::Symbol(symbol) => Ok(symbol),
+            Picked::Cell(cell) => station.symbol_of(of_cell(cell)?),
+        }
+    }
+
+    fn time(
+        &self,
+        time: Option<&TimePick>,
+        zone: Option<&TimeZone>,
+        station: &mut Station<'_, '_>,
+    ) -> Result<Option<EventTime>, RejectReason> {
+        let Some(TimePick { pick, format }) = time else { return Ok(None) };
+        match self.pick(pick, station)? {
+            Picked::Raw(Raw::Missing) => Ok(None),
+            Picked::Raw(Raw::Text(text)) => format.text(text, zone).map(Some),
+            Picked::Raw(Raw::Int(n)) => format.integer(n).map(Some),
+            Picked::Raw(Raw::Float(n)) => format.number(n).map(Some),
+            Picked::Symbol(symbol) => format.text(self.lent.interner.text(symbol), zone).map(Some),
+            _ => Err(RejectReason::WrongType),
+        }
+    }
+}
+
+fn mapped<'s>(
+    map: &'s ValueMap,
+    picked: Picked<'s>,
+    interner: &Interner,
+) -> Result<Picked<'s>, RejectReason> {
+    let value = match picked {
+        Picked::Raw(Raw::Missing) => return Ok(picked),
+        Picked::Raw(value) => value,
+        Picked::Symbol(symbol) => Raw::Text(interner.text(symbol)),
+        Picked::Cell(cell) => of_cell(cell)?,
+    };
+    let mut found = None;
+    with_text(value, |text| {
+        found = map.entries.iter().find(|(from, _)| from == text).map(|(_, to)| to);
+        true
+    });
+    match found.or(map.otherwise.as_ref()) {
+        Some(Some(text)) => Ok(Picked::Raw(Raw::Text(text))),
+        Some(None) => Ok(Picked::Raw(Raw::Missing)),
+        None => Err(RejectReason::InvalidValue),
+    }
+}
+
+/// Calls `f` with a scalar's text; `false` for what has none.
+fn with_text(value: Raw<'_>, f: impl FnOnce(&str) -> bool) -> bool {
+    match value {
+        Raw::Text(text) => f(text),
+        Raw::Bool(true) => f("true"),
+        Raw::Bool(false) => f("false"),
+        Raw::Int(n) => f(&n.to_string()),
+        Raw::Float(n) => f(&n.to_string()),
+        Raw::Missing | Raw::Compound => false,
+    }
+}
+
+/// Characters `from` … `to`, negative from the end.
+fn slice(text: &str, from: i32, to: i32) -> &str {
+    let count = text.chars().count() as i32;
+    let place = |n: i32| if n < 0 { (count + n).max(0) } else { n.min(count) } as usize;
+    let byte = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
+    let (from, to) = (place(from), place(to));
+    if from >= to { "" } else { &text[byte(from)..byte(to)] }
+}

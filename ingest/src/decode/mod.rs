@@ -1,0 +1,281 @@
+//! Decoding: the bytes of a delivery into rows of interned ids, or a reason why not.
+//!
+//! Nothing is allocated in steady state: the payload is copied into a reused buffer (simd-json
+//! writes into its input), its tape, registers and rows are reused, and texts are interned.
+
+mod canonical;
+mod document;
+mod draft;
+mod mapped;
+
+use std::sync::Arc;
+
+use event::incident::Evidence;
+use event::limits::{DEPTH_MAX, EVENTS_PER_DELIVERY_MAX};
+use event::{
+    EventBlock, Interner, RecordFlags, RecordRef, RejectReason, SourceId, Symbol, SymbolCache,
+};
+use hashbrown::{HashMap, HashSet};
+use jiff::tz::TimeZone;
+use simd_json::Buffers;
+
+use crate::mapping::{Format, Mapping, Mappings};
+
+/// How the deliveries of one source are read.
+#[derive(Clone, Debug, Default)]
+pub struct SourceDecoding {
+    /// Names of mappings, tried in order: the first whose topics take the delivery reads it.
+    pub mappings: Vec<String>,
+    /// The feed of events whose payload or mapping names none.
+    pub feed: Option<String>,
+    /// The site of events whose payload, mapping and device name none.
+    pub site: Option<String>,
+    /// History: recorded time is what the mapping says, or the occurred time.
+    pub history: bool,
+}
+
+/// What became of one delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// So many events were added.
+    Decoded(u16),
+    /// The mapping says to skip it.
+    Ignored,
+    /// Nothing was added.
+    Rejected(RejectReason),
+}
+
+/// One source's way of reading, resolved.
+struct Reading {
+    mappings: Vec<Arc<Mapping>>,
+    feed: Symbol,
+    site: Symbol,
+    history: bool,
+}
+
+/// What a citation needs beside the row.
+struct Cited {
+    feed: Symbol,
+    id: String,
+}
+
+/// What every delivery shares.
+struct Context {
+    symbols: SymbolCache,
+    /// Sites that are known; empty when any is.
+    sites: HashSet<Symbol, foldhash::fast::FixedState>,
+    zones: HashMap<Symbol, TimeZone, foldhash::fast::FixedState>,
+    only_site: Symbol,
+    /// Index of the table `devices`, and of its column `site`.
+    devices: Option<(usize, Option<usize>)>,
+    life_safety: Vec<bool>,
+    /// Collects what citations need: the cold way.
+    cited: Option<Vec<Cited>>,
+    text: String,
+}
+
+/// Decodes deliveries of all sources. One for each thread.
+pub struct Decoder {
+    mappings: Arc<Mappings>,
+    interner: Arc<Interner>,
+    readings: Vec<Reading>,
+    context: Context,
+    names: canonical::Names,
+    input: Vec<u8>,
+    buffers: Buffers,
+    tape: simd_json::Tape<'static>,
+    row: document::Row,
+    registers: document::Registers,
+}
+
+impl Decoder {
+    /// A decoder for these sources, by `SourceId`; the error names a mapping that does not exist.
+    pub fn new(
+        mappings: Arc<Mappings>,
+        sources: &[SourceDecoding],
+        interner: Arc<Interner>,
+    ) -> Result<Self, String> {
+        let mut readings = Vec::new();
+        for source in sources {
+            let found = source.mappings.iter().map(|name| {
+                let known = || event::config::did_you_mean(name, mappings.names());
+                mappings
+                    .get(name)
+                    .cloned()
+                    .ok_or_else(|| format!("no mapping `{name}` {}", known().unwrap_or_default()))
+            });
+            let symbol = |text: &Option<String>| {
+                crate::mapping::symbol(&interner, text.as_deref().unwrap_or_default())
+            };
+            readings.push(Reading {
+                mappings: found.collect::<Result<_, _>>()?,
+                feed: symbol(&source.feed),
+                site: symbol(&source.site),
+                history: source.history,
+            });
+        }
+        let model = &mappings.model;
+        let zones = model.sites.iter().filter_map(|site| {
+            crate::mapping::zone_named(&site.time_zone).map(|zone| (site.name, zone))
+        });
+        let devices = model.table("devices").map(|(index, table)| (index, table.column("site")));
+        let kinds = mappings.vocabulary.kinds();
+        let life_safety = kinds
+            .iter()
+            .map(|k| matches!(k.name.as_str(), "Duress" | "Panic" | "Fire" | "Tamper"))
+            .collect();
+        let names = canonical::Names::new(&mappings.vocabulary);
+        Ok(Self {
+            readings,
+            names,
+            context: Context {
+                sites: model.sites.iter().map(|s| s.name).collect(),
+                zones: zones.collect(),
+                only_site: match model.sites.as_slice() {
+                    [only] => only.name,
+                    _ => Symbol::NONE,
+                },
+                devices,
+                life_safety,
+                cited: None,
+                text: String::new(),
+                symbols: SymbolCache::new(interner.clone()),
+            },
+            mappings,
+            interner,
+            input: Vec::new(),
+            buffers: Buffers::with_max_depth(4_096, DEPTH_MAX),
+            tape: simd_json::Tape(Vec::new()),
+            row: document::Row::default(),
+            registers: document::Registers::default(),
+        })
+    }
+
+    /// Decodes one delivery. On [`Outcome::Rejected`] nothing stays in `out`.
+    pub fn decode(&mut self, record: &RecordRef<'_>, out: &mut EventBlock) -> Outcome {
+        let before = out.len();
+        match self.try_decode(record, out) {
+            Err(reason) => {
+                out.truncate(before);
+                Outcome::Rejected(reason)
+            }
+            Ok(false) => Outcome::Ignored,
+            Ok(true) => Outcome::Decoded((out.len() - before) as u16),
+        }
+    }
+
+    /// Reads event `part` of a delivery again, in words: the cold way, for evidence.
+    pub fn cite(&mut self, record: &RecordRef<'_>, part: u16) -> Option<Evidence> {
+        let vocabulary = self.mappings.vocabulary.clone();
+        let mut block = EventBlock::new(&vocabulary);
+        self.context.cited = Some(Vec::new());
+        let outcome = self.decode(record, &mut block);
+        let cited = self.context.cited.take()?;
+        let Outcome::Decoded(events) = outcome else { return None };
+        if part >= events {
+            return None;
+        }
+        let (row, cited) = (block.get(part as usize), cited.get(part as usize)?);
+        let interner = &self.interner;
+        let (feed, device) = (interner.text(cited.feed), interner.text(row.device()));
+        Some(Evidence {
+            id: format!("{feed}/{device}/{}", cited.id),
+            feed: feed.to_owned(),
+            kind: vocabulary.kind(row.kind()).name.clone(),
+            device: device.to_owned(),
+            occurred: row.occurred(),
+            recorded: row.recorded(),
+            raw: raw_text(record.payload),
+        })
+    }
+
+    fn try_decode(
+        &mut self,
+        record: &RecordRef<'_>,
+        out: &mut EventBlock,
+    ) -> Result<bool, RejectReason> {
+        if record.flags.has(RecordFlags::OVERSIZE) {
+            return Err(RejectReason::Oversize);
+        }
+        let SourceId(source) = record.source;
+        let reading = self.readings.get(source as usize).ok_or(RejectReason::NoMapping)?;
+        let takes = |m: &&Arc<Mapping>| {
+            m.topics.is_empty() || m.topics.iter().any(|t| t.matches(record.topic))
+        };
+        let candidates = reading.mappings.iter().filter(takes);
+        let json = |m: &Mapping| !matches!(m.format, Format::Csv(_) | Format::Text);
+        let Some(first) = candidates.clone().next() else { return Err(RejectReason::NoMapping) };
+        let mut station = draft::Station {
+            record,
+            reading,
+            mappings: &self.mappings,
+            interner: &self.interner,
+            context: &mut self.context,
+            out,
+        };
+        match &first.format {
+            Format::Csv(columns) => {
+                self.row.read(record.payload)?;
+                if self.row.is_header(columns) {
+                    return Ok(false);
+                }
+                if self.row.len() != columns.len() {
+                    return Err(RejectReason::InvalidCsv);
+                }
+                self.registers.of_columns(first, columns);
+                mapped::decode(first, &self.row, &mut self.registers, &mut station)
+            }
+            Format::Text => {
+                self.row.whole(record.payload)?;
+                self.registers.of_text(first);
+                mapped::decode(first, &self.row, &mut self.registers, &mut station)
+            }
+            _ => {
+                self.input.clear();
+                self.input.extend_from_slice(record.payload);
+                let mut tape =
+                    std::mem::replace(&mut self.tape, simd_json::Tape(Vec::new())).reset();
+                let parsed = document::parse(&mut self.input, &mut self.buffers, &mut tape);
+                let result = parsed.and_then(|()| {
+                    let chosen = candidates
+                        .filter(|m| json(m))
+                        .find(|m| canonical::shape_fits(&m.format, &tape.0))
+                        .ok_or(RejectReason::NoMapping)?;
+                    match chosen.format {
+                        Format::Canonical => {
+                            canonical::decode(&tape.0, &self.names, &mut station).map(|()| true)
+                        }
+                        Format::CloudEvents => {
+                            canonical::decode_cloud_event(&tape.0, &self.names, &mut station)
+                                .map(|()| true)
+                        }
+                        _ => {
+                            let json = document::Json(&tape.0);
+                            self.registers.of_tape(chosen, &tape.0);
+                            mapped::decode(chosen, &json, &mut self.registers, &mut station)
+                        }
+                    }
+                });
+                self.tape = tape.reset();
+                result
+            }
+        }
+    }
+}
+
+impl draft::Station<'_, '_> {
+    /// Whether one more event of this delivery is within the limit.
+    fn check_room(&self, made: usize) -> Result<(), RejectReason> {
+        if made >= EVENTS_PER_DELIVERY_MAX { Err(RejectReason::LimitExceeded) } else { Ok(()) }
+    }
+}
+
+/// Bytes as text, or marked as base64 where they are not UTF-8.
+#[must_use]
+pub fn raw_text(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => format!("base64:{}", base64::engine::general_purpose::STANDARD.encode(bytes)),
+    }
+}

@@ -1,0 +1,16 @@
+//! Every limit of the way in, with its arithmetic.
+
+/// Paths one mapping may read: an index into the decoder's registers.
+pub const PATHS_MAX: usize = 256;
+
+/// Rows of one table of the site model: 1 M doors, persons or seals, about 200 B each.
+pub const TABLE_ROWS_MAX: usize = 1_000_000;
+
+/// Keys of one object that are compared pairwise for doubles; a larger object is sorted.
+pub const KEYS_PAIRWISE_MAX: usize = 24;
+
+/// Bytes that a reader of files hands over at once: some hundreds of deliveries.
+pub const BLOCK_BYTES: usize = 256 * 1024;
+
+/// Bytes one HTTP request may carry: a batch of events, not a picture.
+pub const REQUEST_BYTES_MAX: usize = 4 << 20;

@@ -1,0 +1,293 @@
+//! Files as a source that is its own log: NDJSON and CSV, plain or gzip, and standard input.
+//!
+//! A delivery's position is its byte offset in the unpacked files laid end to end, so evidence is
+//! read again from where it stands. Packed files and standard input are unpacked into a temporary
+//! file that has no name.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use event::limits::DELIVERY_BYTES_MAX;
+use event::{
+    EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
+};
+
+use crate::limits::BLOCK_BYTES;
+
+/// One file to read.
+#[derive(Clone, Debug)]
+pub struct FileInput {
+    /// Where it is; `-` is standard input.
+    pub path: PathBuf,
+    /// The source it is counted under.
+    pub source: SourceId,
+}
+
+struct Input {
+    name: String,
+    file: File,
+    source: SourceId,
+    stream: StreamId,
+    csv: bool,
+    /// Where it begins in the files laid end to end.
+    base: u64,
+    len: u64,
+    at: u64,
+    opened: bool,
+    ended: bool,
+    /// Greatest occurred time so far, as the caller told.
+    reached: EventTime,
+}
+
+/// Reads files merged: always on from the one whose events are furthest behind.
+pub struct FileReader {
+    inputs: Vec<Input>,
+    delivery_bytes_max: usize,
+    block_bytes: usize,
+}
+
+impl FileReader {
+    /// Opens all files; each is one stream, in the order given. An error names its file.
+    pub fn open(files: &[FileInput]) -> io::Result<Self> {
+        let mut inputs = Vec::new();
+        let mut base = 0;
+        for (index, FileInput { path, source }) in files.iter().enumerate() {
+            let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+            let file = open(path).map_err(named)?;
+            let len = file.metadata().map_err(named)?.len();
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            let csv = name.trim_end_matches(".gz").ends_with(".csv");
+            inputs.push(Input {
+                name,
+                file,
+                source: *source,
+                stream: StreamId(index as u16),
+                csv,
+                base,
+                len,
+                at: 0,
+                opened: false,
+                ended: false,
+                reached: EventTime::MIN,
+            });
+            base += len;
+        }
+        Ok(Self { inputs, delivery_bytes_max: DELIVERY_BYTES_MAX, block_bytes: BLOCK_BYTES })
+    }
+
+    /// How much is read at once, in bytes: what is found does not depend on it.
+    #[must_use]
+    pub fn with_block_bytes(mut self, bytes: usize) -> Self {
+        self.block_bytes = bytes.max(1);
+        self
+    }
+
+    /// Bytes of all files, unpacked.
+    #[must_use]
+    pub fn bytes_total(&self) -> u64 {
+        self.inputs.iter().map(|i| i.len).sum()
+    }
+
+    /// Bytes read so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.inputs.iter().map(|i| i.at).sum()
+    }
+
+    /// Tells how far a stream's events have come: the merge goes on with the one furthest behind.
+    pub fn progress(&mut self, stream: StreamId, occurred: EventTime) {
+        if let Some(input) = self.inputs.get_mut(stream.0 as usize) {
+            input.reached = input.reached.max(occurred);
+        }
+    }
+
+    /// Adds the next deliveries of one file; `false` when all files are at their end.
+    pub fn read(&mut self, block: &mut RecordBlock) -> io::Result<bool> {
+        for input in self.inputs.iter_mut().filter(|i| !i.opened) {
+            input.opened = true;
+            input.mark(RecordKind::StreamOpened, block);
+        }
+        let limit = self.delivery_bytes_max;
+        let behind = self.inputs.iter_mut().filter(|i| !i.ended).min_by_key(|i| i.reached);
+        let Some(input) = behind else { return Ok(!block.is_empty()) };
+        input.read(block, self.block_bytes, limit)?;
+        if input.at >= input.len {
+            input.ended = true;
+            input.mark(RecordKind::StreamEnded, block);
+        }
+        Ok(true)
+    }
+
+    /// Adds the delivery that begins at a position; `false` when there is none.
+    pub fn at(&self, position: Position, block: &mut RecordBlock) -> io::Result<bool> {
+        let owner = self.inputs.iter().find(|i| (i.base..i.base + i.len).contains(&position.0));
+        let Some(input) = owner else { return Ok(false) };
+        let (row, _) = input.row(position.0 - input.base, self.delivery_bytes_max)?;
+        let flags = input.flags(row.len(), self.delivery_bytes_max);
+        block.push(&input.record(RecordKind::Delivery, flags, position, &row));
+        Ok(true)
+    }
+}
+
+impl Input {
+    fn record<'a>(
+        &'a self,
+        kind: RecordKind,
+        flags: RecordFlags,
+        position: Position,
+        payload: &'a [u8],
+    ) -> RecordRef<'a> {
+        RecordRef {
+            kind,
+            flags,
+            stream: self.stream,
+            source: self.source,
+            recorded: EventTime(0),
+            position,
+            topic: self.name.as_bytes(),
+            payload,
+        }
+    }
+
+    fn mark(&self, kind: RecordKind, block: &mut RecordBlock) {
+        let position = Position(self.base + self.at);
+        block.push(&self.record(kind, RecordFlags::default(), position, b""));
+    }
+
+    fn flags(&self, len: usize, limit: usize) -> RecordFlags {
+        if len > limit { RecordFlags::OVERSIZE } else { RecordFlags::default() }
+    }
+
+    /// Adds about `bytes` bytes of whole rows.
+    fn read(&mut self, block: &mut RecordBlock, bytes: usize, limit: usize) -> io::Result<()> {
+        let wanted = bytes.min((self.len - self.at) as usize);
+        let at = self.at;
+        let file = &self.file;
+        let (range, result) = block.append_with(|buffer| {
+            let start = buffer.len();
+            buffer.resize(start + wanted, 0);
+            file.read_exact_at(&mut buffer[start..], at)
+        });
+        result?;
+        let (topic, ()) =
+            block.append_with(|buffer| buffer.extend_from_slice(self.name.as_bytes()));
+        let last = at + wanted as u64 == self.len;
+        let mut start = range.start;
+        loop {
+            let chunk = &block.bytes_of(&range)[(start - range.start) as usize..];
+            if chunk.is_empty() {
+                break;
+            }
+            let Some(end) = row_end(chunk, self.csv).or(last.then_some(chunk.len())) else { break };
+            let row = trim(&chunk[..end]);
+            if !row.is_empty() {
+                let position = Position(self.base + at + u64::from(start - range.start));
+                let payload = start..start + row.len().min(limit) as u32;
+                let record =
+                    self.record(RecordKind::Delivery, self.flags(row.len(), limit), position, b"");
+                block.push_span(&record, topic.clone(), payload);
+            }
+            start += end as u32;
+        }
+        let done = u64::from(start - range.start);
+        if done > 0 {
+            self.at += done;
+            return Ok(());
+        }
+        // A row longer than a block.
+        let (row, len) = self.row(at, limit)?;
+        let position = Position(self.base + at);
+        let flags = self.flags(row.len(), limit);
+        let head = &row[..row.len().min(limit)];
+        if !head.is_empty() {
+            block.push(&self.record(RecordKind::Delivery, flags, position, head));
+        }
+        self.at += len;
+        Ok(())
+    }
+
+    /// The row at an offset (of one longer than the limit, a byte more than the limit), and the
+    /// bytes to the next one.
+    fn row(&self, at: u64, limit: usize) -> io::Result<(Vec<u8>, u64)> {
+        let mut row = Vec::new();
+        let mut scanned = Quotes::default();
+        let mut next = at;
+        let mut chunk = vec![0_u8; 4_096];
+        while next < self.len {
+            let wanted = chunk.len().min((self.len - next) as usize);
+            self.file.read_exact_at(&mut chunk[..wanted], next)?;
+            let end = scanned.end(&chunk[..wanted], self.csv);
+            let take = end.unwrap_or(wanted);
+            let room = (limit + 3).saturating_sub(row.len());
+            row.extend_from_slice(&chunk[..take.min(room)]);
+            next += take as u64;
+            if end.is_some() {
+                break;
+            }
+        }
+        let len = trim(&row).len();
+        row.truncate(len.min(limit + 1));
+        Ok((row, next - at))
+    }
+}
+
+/// Whether a scan stands inside quotes: a quoted CSV value may hold line ends.
+#[derive(Default)]
+struct Quotes(bool);
+
+impl Quotes {
+    /// The offset behind the first line end outside quotes.
+    fn end(&mut self, bytes: &[u8], csv: bool) -> Option<usize> {
+        if !csv {
+            return memchr::memchr(b'\n', bytes).map(|at| at + 1);
+        }
+        for at in memchr::memchr2_iter(b'\n', b'"', bytes) {
+            match bytes[at] {
+                b'"' => self.0 = !self.0,
+                _ if !self.0 => return Some(at + 1),
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+fn row_end(bytes: &[u8], csv: bool) -> Option<usize> {
+    Quotes::default().end(bytes, csv)
+}
+
+fn trim(row: &[u8]) -> &[u8] {
+    let row = row.strip_suffix(b"\n").unwrap_or(row);
+    let row = row.strip_suffix(b"\r").unwrap_or(row);
+    // A blank line is no delivery; blanks around JSON do no harm and stay.
+    if row.iter().all(u8::is_ascii_whitespace) { &[] } else { row }
+}
+
+/// Opens a file for reading at any offset.
+fn open(path: &Path) -> io::Result<File> {
+    if path == Path::new("-") {
+        return spool(io::stdin().lock());
+    }
+    if path.extension().is_some_and(|e| e == "gz") {
+        return spool(flate2::read::MultiGzDecoder::new(File::open(path)?));
+    }
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return spool(file);
+    }
+    Ok(file)
+}
+
+/// Copies a stream into a temporary file without a name.
+fn spool(mut from: impl Read) -> io::Result<File> {
+    let dir = std::env::temp_dir();
+    let path = dir.join(format!("portcullis-{}-{:p}", std::process::id(), &raw const from));
+    let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    io::copy(&mut from, &mut file)?;
+    file.flush()?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file)
+}

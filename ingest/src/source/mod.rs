@@ -1,0 +1,3 @@
+//! Sources: bytes, where they came from, how to acknowledge them.
+
+pub mod file;
