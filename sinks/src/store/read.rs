@@ -1,0 +1,373 @@
+//! The read side of the store: a connection of its own, which never waits for the writer.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use event::identity::TimedId;
+use event::incident::Evidence;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
+
+use super::dead::Class;
+use super::error::{Doing, StoreError};
+use super::view::{
+    Counts, DeadLetterView, DetectionView, Filter, IncidentDetail, IncidentSummary, LinkedIncident,
+    Page, SinkCounts, TimelineEntry,
+};
+use super::{column, counter, file};
+use crate::limits;
+
+const SUMMARY: &str = "SELECT n, id, rule, title, severity, site, area, person, state, opened_at, \
+     updated_at, detections, events, evidence_omitted, config_hash, revision FROM incident";
+
+/// Reads the store while it is being written. Shared between threads; they take turns.
+#[derive(Debug)]
+pub struct Reader {
+    db: Mutex<Connection>,
+}
+
+impl Reader {
+    /// Opens a store that [`super::Store::open`] has made.
+    ///
+    /// # Errors
+    /// There is none, or its schema is not this program's.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Ok(Self { db: Mutex::new(file::open_for_reading(path.as_ref())?) })
+    }
+
+    /// Incidents by time of opening, newest first; `cursor` is the `next` of the page before.
+    ///
+    /// # Errors
+    /// The cursor is none of this list, or SQLite refused.
+    pub fn incidents(
+        &self,
+        filter: &Filter,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<IncidentSummary>, StoreError> {
+        let limit = limit.clamp(1, limits::PAGE_ITEMS_MAX);
+        let (condition, mut values) = condition(filter, cursor)?;
+        values.push(Value::Integer(limit as i64 + 1));
+        let sql = format!("{SUMMARY}{condition} ORDER BY id DESC LIMIT ?");
+        let db = self.lock();
+        let db = db.unchecked_transaction().doing("listing incidents")?;
+        let mut items = summaries(&db, &sql, params_from_iter(values))?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|i| i.id.to_string());
+        Ok(Page { items, next })
+    }
+
+    /// One incident, all of it as of one moment.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn incident(&self, id: TimedId) -> Result<Option<IncidentDetail>, StoreError> {
+        let db = self.lock();
+        let db = db.unchecked_transaction().doing("reading an incident")?;
+        let n: Option<i64> = db
+            .query_row("SELECT n FROM incident WHERE id = ?1", [id.to_string()], |row| row.get(0))
+            .optional()
+            .doing("reading an incident")?;
+        n.map(|n| {
+            Ok(IncidentDetail {
+                incident: summary_of(&db, n)?,
+                detections: detections(&db, n)?,
+                events: events(&db, n)?,
+                timeline: timeline(&db, n)?,
+                links: links(&db, id)?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Incidents that changed after `revision`, in the order of their last change, and the revision
+    /// to ask with next. At most [`limits::CHANGES_MAX`]: ask again until none comes.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn changed_since(&self, revision: u64) -> Result<(Vec<IncidentSummary>, u64), StoreError> {
+        let sql = format!("{SUMMARY} WHERE revision > ?1 ORDER BY revision LIMIT ?2");
+        let db = self.lock();
+        let db = db.unchecked_transaction().doing("reading changes")?;
+        let items = summaries(&db, &sql, params![revision, limits::CHANGES_MAX])?;
+        let next = items.last().map_or(revision, |i| i.revision);
+        Ok((items, next))
+    }
+
+    /// The newest dead letters.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetterView>, StoreError> {
+        let shown = limits::DEAD_LETTER_SHOWN_BYTES_MAX;
+        rows(
+            &self.lock(),
+            "SELECT class, source, position, reason, substr(raw, 1, ?1), length(raw), at
+             FROM dead_letter ORDER BY n DESC LIMIT ?2",
+            params![shown, limit.min(limits::PAGE_ITEMS_MAX)],
+            |row| {
+                let (raw, bytes): (Vec<u8>, u64) = (row.get(4)?, row.get(5)?);
+                Ok(DeadLetterView {
+                    class: row.get(0)?,
+                    source: row.get(1)?,
+                    position: row.get(2)?,
+                    reason: row.get(3)?,
+                    raw: column::shown(raw, bytes),
+                    bytes,
+                    at: column::time(row, 6)?,
+                })
+            },
+        )
+    }
+
+    /// What the store holds, as of one moment.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        let db = self.lock();
+        let db = db.unchecked_transaction().doing("counting")?;
+        let count = |name| counter::get(&db, name).map(|value| value as u64);
+        let by = |column: &str| {
+            let sql = format!("SELECT {column}, count(*) FROM incident GROUP BY {column}");
+            rows(&db, &sql, [], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))
+        };
+        let by_severity =
+            rows(&db, "SELECT severity, count(*) FROM incident GROUP BY severity", [], |row| {
+                Ok((column::severity(row, 0)?.as_str().to_owned(), row.get(1)?))
+            })?;
+        let by_state = by("state")?;
+        let mut counts = Counts {
+            incidents: by_state.iter().map(|(_, n)| n).sum(),
+            incidents_by_state: by_state.into_iter().collect(),
+            incidents_by_severity: by_severity.into_iter().collect(),
+            incidents_by_rule: by("rule")?.into_iter().collect(),
+            detections: count(counter::DETECTIONS)?,
+            shadowed: count(counter::SHADOWED)?,
+            events: count(counter::EVENTS)?,
+            sinks: sinks(&db)?,
+            revision: count(counter::REVISION)?,
+            ..Counts::default()
+        };
+        for class in Class::ALL {
+            let [kept, _, dropped] = class.counters();
+            counts.dead_letters.insert(class.as_str().to_owned(), count(kept)?);
+            counts.dead_letters_dropped.insert(class.as_str().to_owned(), count(dropped)?);
+        }
+        Ok(counts)
+    }
+
+    /// A reader that panicked left nothing half done: reading changes nothing.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The configured sinks with their counts.
+pub(crate) fn sinks(db: &Connection) -> Result<Vec<SinkCounts>, StoreError> {
+    rows(
+        db,
+        "SELECT name, pending, delivered, dead FROM sink WHERE configured = 1 ORDER BY n",
+        [],
+        |row| {
+            Ok(SinkCounts {
+                name: row.get(0)?,
+                pending: row.get(1)?,
+                delivered: row.get(2)?,
+                dead: row.get(3)?,
+            })
+        },
+    )
+}
+
+/// The incident of a row.
+pub(super) fn summary_of(db: &Connection, n: i64) -> Result<IncidentSummary, StoreError> {
+    summaries(db, &format!("{SUMMARY} WHERE n = ?1"), [n])?
+        .pop()
+        .ok_or(rusqlite::Error::QueryReturnedNoRows)
+        .doing("reading an incident")
+}
+
+/// `WHERE …` and its values, for a filter behind a cursor.
+fn condition(filter: &Filter, cursor: Option<&str>) -> Result<(String, Vec<Value>), StoreError> {
+    let mut parts = Vec::new();
+    let mut values = Vec::new();
+    let mut narrow = |sql: &'static str, value: Value| {
+        parts.push(sql);
+        values.extend(std::iter::repeat_n(value, sql.matches('?').count()));
+    };
+    if let Some(cursor) = cursor {
+        let id = TimedId::parse(cursor)
+            .ok_or_else(|| StoreError::Cursor { cursor: cursor.chars().take(64).collect() })?;
+        narrow("id < ?", Value::Text(id.to_string()));
+    }
+    if let Some(state) = filter.state {
+        narrow("state = ?", Value::Text(state.as_str().to_owned()));
+    }
+    if let Some(severity) = filter.severity {
+        narrow("severity = ?", Value::Integer(i64::from(column::of_severity(severity))));
+    }
+    if let Some(site) = &filter.site {
+        narrow("site = ?", Value::Text(site.clone()));
+    }
+    if let Some(rule) = &filter.rule {
+        narrow("rule = ?", Value::Text(rule.clone()));
+    }
+    if let Some(text) = filter.text.as_deref().filter(|t| !t.is_empty()) {
+        let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        narrow(
+            "(title LIKE ? ESCAPE '\\' OR rule LIKE ? ESCAPE '\\' OR site LIKE ? ESCAPE '\\' OR \
+             area LIKE ? ESCAPE '\\' OR person LIKE ? ESCAPE '\\' OR id LIKE ? ESCAPE '\\')",
+            Value::Text(format!("%{escaped}%")),
+        );
+    }
+    let sql =
+        if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) };
+    Ok((sql, values))
+}
+
+fn summaries(
+    db: &Connection,
+    sql: &str,
+    values: impl Params,
+) -> Result<Vec<IncidentSummary>, StoreError> {
+    let mut found: Vec<(i64, IncidentSummary)> =
+        rows(db, sql, values, |row| Ok((row.get(0)?, summary(row)?)))?;
+    for (n, incident) in &mut found {
+        incident.feeds = rows(
+            db,
+            "SELECT feed FROM incident_feed WHERE incident = ?1 ORDER BY feed",
+            [*n],
+            |row| row.get(0),
+        )?;
+        incident.links = links(db, incident.id)?.into_iter().map(|l| l.id).collect();
+    }
+    Ok(found.into_iter().map(|(_, incident)| incident).collect())
+}
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<IncidentSummary> {
+    Ok(IncidentSummary {
+        id: column::id(row, 1)?,
+        rule: row.get(2)?,
+        title: row.get(3)?,
+        severity: column::severity(row, 4)?,
+        site: row.get(5)?,
+        area: row.get(6)?,
+        person: row.get(7)?,
+        state: column::state(row, 8)?,
+        opened_at: column::time(row, 9)?,
+        updated_at: column::time(row, 10)?,
+        detections: row.get(11)?,
+        events: row.get(12)?,
+        evidence_omitted: row.get(13)?,
+        config_hash: row.get(14)?,
+        revision: row.get(15)?,
+        feeds: Vec::new(),
+        links: Vec::new(),
+    })
+}
+
+fn detections(db: &Connection, incident: i64) -> Result<Vec<DetectionView>, StoreError> {
+    let mut found = rows(
+        db,
+        "SELECT n, id, rule, title, severity, key, at, evidence_omitted, why
+         FROM detection WHERE incident = ?1 ORDER BY at, id LIMIT ?2",
+        params![incident, limits::DETAIL_ROWS_MAX],
+        |row| {
+            let why: String = row.get(8)?;
+            let detection = DetectionView {
+                id: column::id(row, 1)?,
+                rule: row.get(2)?,
+                title: row.get(3)?,
+                severity: column::severity(row, 4)?,
+                key: row.get(5)?,
+                at: column::time(row, 6)?,
+                events: Vec::new(),
+                evidence_omitted: row.get(7)?,
+                why: serde_json::from_str(&why).unwrap_or_default(),
+            };
+            Ok((row.get::<_, i64>(0)?, detection))
+        },
+    )?;
+    for (n, detection) in &mut found {
+        detection.events = rows(
+            db,
+            "SELECT e.id FROM detection_event d JOIN event e ON e.n = d.event
+             WHERE d.detection = ?1 ORDER BY d.place",
+            [*n],
+            |row| row.get(0),
+        )?;
+    }
+    Ok(found.into_iter().map(|(_, detection)| detection).collect())
+}
+
+fn events(db: &Connection, incident: i64) -> Result<Vec<Evidence>, StoreError> {
+    rows(
+        db,
+        "SELECT e.id, e.feed, e.kind, e.device, e.occurred, e.recorded, e.raw
+         FROM incident_event i JOIN event e ON e.n = i.event
+         WHERE i.incident = ?1 ORDER BY e.occurred, e.id, e.kind LIMIT ?2",
+        params![incident, limits::DETAIL_ROWS_MAX],
+        |row| {
+            Ok(Evidence {
+                id: row.get(0)?,
+                feed: row.get(1)?,
+                kind: row.get(2)?,
+                device: row.get(3)?,
+                occurred: column::time(row, 4)?,
+                recorded: column::time(row, 5)?,
+                raw: row.get(6)?,
+            })
+        },
+    )
+}
+
+fn timeline(db: &Connection, incident: i64) -> Result<Vec<TimelineEntry>, StoreError> {
+    rows(
+        db,
+        "SELECT at, what, subject, text FROM timeline WHERE incident = ?1 ORDER BY n LIMIT ?2",
+        params![incident, limits::DETAIL_ROWS_MAX],
+        |row| {
+            let subject: Option<String> = row.get(2)?;
+            Ok(TimelineEntry {
+                at: column::time(row, 0)?,
+                what: row.get(1)?,
+                subject: subject.as_deref().and_then(TimedId::parse),
+                text: row.get(3)?,
+            })
+        },
+    )
+}
+
+fn links(db: &Connection, id: TimedId) -> Result<Vec<LinkedIncident>, StoreError> {
+    rows(
+        db,
+        "SELECT l.other, min(l.at), i.rule, i.title, i.site
+         FROM (SELECT linked AS other, at FROM link WHERE incident = ?1
+               UNION ALL SELECT incident, at FROM link WHERE linked = ?1) l
+         LEFT JOIN incident i ON i.id = l.other GROUP BY l.other ORDER BY l.other LIMIT ?2",
+        params![id.to_string(), limits::DETAIL_ROWS_MAX],
+        |row| {
+            Ok(LinkedIncident {
+                id: column::id(row, 0)?,
+                at: column::time(row, 1)?,
+                rule: row.get(2)?,
+                title: row.get(3)?,
+                site: row.get(4)?,
+            })
+        },
+    )
+}
+
+/// Runs a query and maps its rows.
+fn rows<T>(
+    db: &Connection,
+    sql: &str,
+    values: impl Params,
+    map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, StoreError> {
+    db.prepare_cached(sql)
+        .and_then(|mut s| s.query_map(values, map)?.collect())
+        .doing("reading the store")
+}
