@@ -348,5 +348,6 @@ impl Worker {
 
 /// At most [`limits::REASON_BYTES_MAX`] of a text.
 fn shortened(text: &str) -> &str {
-    &text[..text.floor_char_boundary(limits::REASON_BYTES_MAX)]
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    &text[..ends.take_while(|end| *end <= limits::REASON_BYTES_MAX).last().unwrap_or(0)]
 }

@@ -78,7 +78,7 @@ fn check(db: &Connection, path: &Path) -> Result<usize, StoreError> {
 }
 
 fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    for number in check(db, path)?..MIGRATIONS.len() {
+    for (number, migration) in MIGRATIONS.iter().enumerate().skip(check(db, path)?) {
         let tx = db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .doing("upgrading the store")?;
@@ -86,7 +86,7 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
         if check(&tx, path)? > number {
             continue;
         }
-        tx.execute_batch(MIGRATIONS[number]).doing("upgrading the store")?;
+        tx.execute_batch(migration).doing("upgrading the store")?;
         tx.pragma_update(None, "user_version", number as i64 + 1).doing("upgrading the store")?;
         tx.pragma_update(None, "application_id", APPLICATION_ID).doing("upgrading the store")?;
         tx.commit().doing("upgrading the store")?;
