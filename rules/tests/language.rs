@@ -67,7 +67,7 @@ fn told(result: Result<Plan, Vec<Diagnostic>>) -> String {
 
 #[test]
 fn the_ten_rules_compile() {
-    let text = include_str!("rulebooks/ten.yaml");
+    let text = include_str!("../../config/examples/ten-rules/rules/ten.yaml");
     let plan = plan("ten.yaml", text).unwrap_or_else(|d| panic!("{}", told(Err(d))));
     assert_eq!((plan.facts.len(), plan.rules.len()), (4, 10));
     assert_eq!(plan.rules[1].by, plan.facts[0].by, "R2 is kept by the key of the fact it reads");

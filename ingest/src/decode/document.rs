@@ -150,10 +150,6 @@ impl Row {
                 &mut self.ends[fields..],
             );
             read += nin;
-            for end in &mut self.ends[fields..fields + nend] {
-                // Ends count from this call's beginning.
-                *end += wrote;
-            }
             (wrote, fields) = (wrote + nout, fields + nend);
             match result {
                 // A second call with no input says that this was all.

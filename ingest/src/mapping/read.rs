@@ -426,9 +426,8 @@ impl File<'_> {
             return Some(Source::Constant(text.into()));
         };
         let result = if let Some(level) = path.strip_prefix("topic") {
-            let level = level.strip_prefix('[').and_then(|l| l.strip_suffix(']'));
-            let level = level.and_then(|l| l.parse().ok());
-            level.map(Source::Topic).ok_or_else(|| "write a level: $topic[1]".to_owned())
+            let level = level.strip_prefix('.').and_then(|l| l.parse().ok());
+            level.map(Source::Topic).ok_or_else(|| "write a level, from 0: $topic.1".to_owned())
         } else if let Some(path) = path.strip_prefix("item") {
             match &mut scope.item {
                 None => Err("`$item` stands only beside `each`".to_owned()),
@@ -437,7 +436,7 @@ impl File<'_> {
         } else if path.is_empty() || path.starts_with(['.', '[']) {
             scope.tree.path(path.trim_start_matches('.')).map(Source::Path)
         } else {
-            Err("a path begins with `$.`, `$[`, `$item` or `$topic[`".to_owned())
+            Err("a path begins with `$.`, `$[`, `$item` or `$topic.`".to_owned())
         };
         result.map_err(|message| self.reader.error_at(node, message)).ok()
     }

@@ -1,0 +1,132 @@
+//! Records in, findings out: decoding and the engine, with the books of both.
+//!
+//! `replay`, `run` and recovery go this one way.
+
+use event::books::SourceBooks;
+use event::{EventBlock, EventTime, RecordBlock, RecordKind, RecordRef, RejectReason, StreamId};
+use ingest::decode::{Decoder, Outcome};
+use rules::engine::{Engine, Findings, Input};
+
+use crate::setup::Setup;
+
+/// A refused delivery.
+pub struct Refused<'a> {
+    /// The record.
+    pub record: RecordRef<'a>,
+    /// Why.
+    pub reason: RejectReason,
+}
+
+/// Decoder and engine of one configuration.
+pub struct Pipeline {
+    decoder: Decoder,
+    /// The engine, for snapshots and figures.
+    pub engine: Engine,
+    events: EventBlock,
+    /// The deliveries' side of the books, by source.
+    deliveries: Vec<SourceBooks>,
+}
+
+impl Pipeline {
+    /// A pipeline without state.
+    pub fn new(setup: &Setup, shards: usize) -> anyhow::Result<Self> {
+        let engine = Engine::new(setup.plan.clone(), setup.interner.clone(), setup.options(shards));
+        let deliveries = vec![SourceBooks::default(); setup.config.sources.len()];
+        Self::with(setup, engine, deliveries)
+    }
+
+    /// A pipeline around an engine that was restored, with the deliveries' side of its books.
+    pub fn with(
+        setup: &Setup,
+        engine: Engine,
+        deliveries: Vec<SourceBooks>,
+    ) -> anyhow::Result<Self> {
+        let events = EventBlock::new(&setup.vocabulary);
+        Ok(Self { decoder: setup.decoder()?, engine, events, deliveries })
+    }
+
+    /// Takes records in the order of the log. Findings are added; refused deliveries go to
+    /// `refused`; `reached` is told each stream's greatest occurred time in this block.
+    pub fn step(
+        &mut self,
+        records: &RecordBlock,
+        findings: &mut Findings,
+        mut refused: impl FnMut(Refused<'_>),
+        mut reached: impl FnMut(StreamId, EventTime),
+    ) {
+        for record in records.iter() {
+            let (stream, source) = (record.stream, record.source);
+            let input = match record.kind {
+                RecordKind::Delivery => {
+                    self.deliver(&record, &mut refused);
+                    continue;
+                }
+                RecordKind::StreamOpened => Input::StreamOpened(stream, source),
+                RecordKind::StreamIdle => Input::StreamIdle(stream, source),
+                RecordKind::StreamEnded => Input::StreamEnded(stream, source),
+                RecordKind::Tick => Input::Tick(record.tick().unwrap_or_default()),
+                RecordKind::Control => continue,
+            };
+            self.flush(findings, &mut reached);
+            self.engine.feed(input, findings);
+        }
+        self.flush(findings, &mut reached);
+    }
+
+    /// Nothing will follow.
+    pub fn finish(&mut self, findings: &mut Findings) {
+        self.engine.feed(Input::EndOfInput, findings);
+    }
+
+    /// INV-BOOKS: both sides, by source.
+    pub fn books(&self) -> Vec<SourceBooks> {
+        let both = self.deliveries.iter().zip(self.engine.books()).map(|(ours, theirs)| {
+            let mut books = theirs.clone();
+            books.deliveries = ours.deliveries;
+            books.decoded = ours.decoded;
+            books.ignored = ours.ignored;
+            books.rejected = ours.rejected;
+            books
+        });
+        let both: Vec<_> = both.collect();
+        debug_assert!(both.iter().all(|b| b.imbalance() == (0, 0)), "INV-BOOKS: {both:?}");
+        both
+    }
+
+    /// The deliveries' side of the books, for a snapshot.
+    pub fn deliveries(&self) -> &[SourceBooks] {
+        &self.deliveries
+    }
+
+    fn deliver(&mut self, record: &RecordRef<'_>, refused: &mut impl FnMut(Refused<'_>)) {
+        let books = &mut self.deliveries[record.source.0 as usize];
+        books.deliveries += 1;
+        match self.decoder.decode(record, &mut self.events) {
+            Outcome::Decoded(_) => books.decoded += 1,
+            Outcome::Ignored => books.ignored += 1,
+            Outcome::Rejected(reason) => {
+                books.reject(reason);
+                refused(Refused { record: *record, reason });
+            }
+        }
+    }
+
+    fn flush(&mut self, findings: &mut Findings, reached: &mut impl FnMut(StreamId, EventTime)) {
+        if self.events.is_empty() {
+            return;
+        }
+        let mut newest: Option<(StreamId, EventTime)> = None;
+        for event in self.events.iter() {
+            match &mut newest {
+                Some((stream, at)) if *stream == event.stream() => *at = event.occurred().max(*at),
+                _ => {
+                    newest.into_iter().for_each(|(stream, at)| reached(stream, at));
+                    newest = Some((event.stream(), event.occurred()));
+                }
+            }
+        }
+        newest.into_iter().for_each(|(stream, at)| reached(stream, at));
+        self.engine.feed(Input::Events(&self.events), findings);
+        self.events.clear();
+    }
+}

@@ -1,0 +1,162 @@
+//! Findings in words: symbols become texts, positions become the evidence that stands there.
+
+use event::identity::TimedId;
+use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output};
+use event::{RecordBlock, Symbol};
+use ingest::decode::Decoder;
+use rules::engine::findings::{Effect, EvidenceRef, Finding, Findings};
+use rules::value::Value;
+
+use crate::setup::Setup;
+
+/// What the pseudo-site of enterprise rules is called in outputs.
+pub const ENTERPRISE: &str = "enterprise";
+
+/// Where a delivery's bytes are read again.
+pub trait Evidences {
+    /// Adds the delivery at a position to `block`; `false` when it is no longer there.
+    fn read(&mut self, position: event::Position, block: &mut RecordBlock)
+    -> std::io::Result<bool>;
+}
+
+/// Turns findings into outputs.
+pub struct Renderer<'a> {
+    setup: &'a Setup,
+    decoder: Decoder,
+    block: RecordBlock,
+}
+
+impl<'a> Renderer<'a> {
+    /// A renderer with a decoder of its own.
+    pub fn new(setup: &'a Setup) -> anyhow::Result<Self> {
+        Ok(Self { setup, decoder: setup.decoder()?, block: RecordBlock::new() })
+    }
+
+    /// One finding as an output.
+    pub fn output(
+        &mut self,
+        findings: &Findings,
+        finding: &Finding,
+        evidences: &mut impl Evidences,
+    ) -> std::io::Result<Output> {
+        let change = match finding.effect {
+            Effect::Linked(incident, to) => Change::Linked { incident, to, at: finding.at },
+            Effect::Cleared(incident) => Change::Cleared { incident, at: finding.at },
+            Effect::Opened => {
+                let detection = self.detection(findings, finding, Some(finding.id), evidences)?;
+                Change::Opened(Box::new(self.incident(&detection)), Box::new(detection))
+            }
+            Effect::Joined(incident) => {
+                let detection = self.detection(findings, finding, Some(incident), evidences)?;
+                Change::Joined(Box::new(detection))
+            }
+            Effect::Shadowed => {
+                Change::Shadowed(Box::new(self.detection(findings, finding, None, evidences)?))
+            }
+        };
+        Ok(Output { site: self.site(finding.site), seq: finding.seq, change })
+    }
+
+    fn incident(&self, detection: &Detection) -> Incident {
+        Incident {
+            id: detection.id,
+            rule: detection.rule.clone(),
+            title: detection.title.clone(),
+            severity: detection.severity,
+            site: detection.site.clone(),
+            area: detection.area.clone(),
+            person: detection.person.clone(),
+            state: IncidentState::Active,
+            opened_at: detection.at,
+            updated_at: detection.at,
+            config_hash: self.setup.hash.clone(),
+            links: Vec::new(),
+        }
+    }
+
+    fn detection(
+        &mut self,
+        findings: &Findings,
+        finding: &Finding,
+        incident: Option<TimedId>,
+        evidences: &mut impl Evidences,
+    ) -> std::io::Result<Detection> {
+        let rule = &self.setup.plan.rules[finding.rule.0 as usize];
+        let mut events = Vec::new();
+        for evidence in findings.evidence(finding) {
+            events.push(self.evidence(evidence, evidences)?);
+        }
+        let values = rule.why.iter().map(|(label, _)| label.clone());
+        let why = values.zip(findings.why(finding).iter().map(|v| self.value(*v)));
+        let key: Vec<_> =
+            finding.key.iter().filter_map(|s| s.some()).map(|s| self.text(s)).collect();
+        Ok(Detection {
+            id: finding.id,
+            rule: rule.id.clone(),
+            title: rule.title.clone(),
+            severity: finding.severity,
+            site: self.site(finding.site),
+            area: finding.area.some().map(|s| self.text(s)),
+            person: finding.person.some().map(|s| self.text(s)),
+            key: key.join("/"),
+            at: finding.at,
+            events,
+            evidence_omitted: u64::from(finding.omitted),
+            why: why.collect(),
+            incident,
+        })
+    }
+
+    /// The event behind a reference; what is no longer there is said so by empty bytes.
+    fn evidence(
+        &mut self,
+        at: &EvidenceRef,
+        evidences: &mut impl Evidences,
+    ) -> std::io::Result<Evidence> {
+        self.block.clear();
+        let there = evidences.read(at.position, &mut self.block)?;
+        let cited = if there && !self.block.is_empty() {
+            self.decoder.cite(&self.block.get(0), at.part)
+        } else {
+            None
+        };
+        Ok(cited.unwrap_or_else(|| Evidence {
+            id: format!("pruned/{:032x}", at.identity.0),
+            feed: String::new(),
+            kind: String::new(),
+            device: String::new(),
+            occurred: at.occurred,
+            recorded: at.occurred,
+            raw: String::new(),
+        }))
+    }
+
+    fn text(&self, symbol: Symbol) -> String {
+        self.setup.interner.text(symbol).to_owned()
+    }
+
+    fn site(&self, site: Symbol) -> String {
+        if site == Symbol::NONE { ENTERPRISE.to_owned() } else { self.text(site) }
+    }
+
+    fn value(&self, value: Value) -> String {
+        match value {
+            Value::Missing => "missing".into(),
+            Value::Bool(v) => v.to_string(),
+            Value::Int(v) => v.to_string(),
+            Value::Float(v) => v.to_string(),
+            Value::Text(v) => self.text(v),
+            Value::Time(v) => v.to_string(),
+            Value::Span(v) => v.to_string(),
+            Value::List { table, row, column } => {
+                let cell = self.setup.plan.model.tables[table as usize].cell(row, column as usize);
+                match cell {
+                    Some(event::model::Cell::Strings(list)) => {
+                        list.iter().map(|s| self.text(*s)).collect::<Vec<_>>().join(", ")
+                    }
+                    _ => String::new(),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A configuration folder, loaded whole: vocabulary, site model, rules, mappings.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use event::config::{Diagnostic, Reader};
+use event::identity::Digest;
+use event::{Interner, Vocabulary};
+use ingest::decode::{Decoder, SourceDecoding};
+use ingest::mapping::Mappings;
+use rules::engine::{Options, SourceOptions};
+use rules::plan::Plan;
+
+use crate::config::Config;
+
+/// Everything a configuration says, compiled.
+pub struct Setup {
+    /// The top file.
+    pub config: Config,
+    /// Kinds and fields.
+    pub vocabulary: Arc<Vocabulary>,
+    /// Texts.
+    pub interner: Arc<Interner>,
+    /// The rules.
+    pub plan: Arc<Plan>,
+    /// The mappings.
+    pub mappings: Arc<Mappings>,
+    /// Hash over every file of the configuration, in hex: which one was in force.
+    pub hash: String,
+}
+
+/// Path and text of a file.
+type Text = (String, String);
+
+impl Setup {
+    /// Loads a folder. The error holds every fault of every file, with its place.
+    pub fn load(dir: &Path) -> anyhow::Result<Self> {
+        Self::load_with(dir, Interner::shared(), &[])
+    }
+
+    /// As [`Self::load`], with texts that a snapshot has put back already, and with further
+    /// folders for the data files that tables name.
+    pub fn load_with(
+        dir: &Path,
+        interner: Arc<Interner>,
+        further: &[PathBuf],
+    ) -> anyhow::Result<Self> {
+        let top = dir.join("portcullis.yaml");
+        let text = std::fs::read_to_string(&top).with_context(|| {
+            format!("{} cannot be read; a configuration folder holds it", top.display())
+        })?;
+        let (mut reader, root) = Reader::parse(&top.display().to_string(), &text);
+        let config = Config::read(dir, &mut reader, &root);
+        let mut faults = std::mem::take(&mut reader.diagnostics);
+
+        let mapping_files = read_all(&config.mappings)?;
+        let model_files = read_all(&config.model)?;
+        let rule_files = read_all(&config.rules)?;
+        let mut vocabulary = Vocabulary::default();
+        faults.extend(ingest::mapping::declare(&mapping_files, &mut vocabulary));
+        faults.extend(rules::lang::declare(&rule_files, &mut vocabulary));
+        let vocabulary = Arc::new(vocabulary);
+
+        let dirs = search_dirs(dir, further);
+        let sites = &config.sites;
+        let model = ingest::model::load(&model_files, &dirs, sites, &vocabulary, &interner);
+        let model = match model {
+            Ok(model) => Arc::new(model),
+            Err(found) => {
+                // A missing table makes every rule that reads it faulty: tell the cause alone.
+                faults.extend(found);
+                check(&faults)?;
+                return Err(anyhow!("the site model could not be read"));
+            }
+        };
+        let mappings = ingest::mapping::compile(&mapping_files, vocabulary.clone(), model.clone());
+        let plan = rules::lang::compile(&rule_files, vocabulary.clone(), model.clone(), &interner);
+        let (mappings, plan) = match (mappings, plan) {
+            (Ok(mappings), Ok(plan)) => (Arc::new(mappings), Arc::new(plan)),
+            (mappings, plan) => {
+                faults.extend(mappings.err().into_iter().flatten());
+                faults.extend(plan.err().into_iter().flatten());
+                check(&faults)?;
+                return Err(anyhow!("the configuration did not compile"));
+            }
+        };
+        check(&faults)?;
+        let mut digest = Digest::default().part(text.as_bytes()).number(plan.hash);
+        for (_, text) in mapping_files.iter().chain(&model_files).chain(&rule_files) {
+            digest = digest.part(text.as_bytes());
+        }
+        let hash = format!("{:032x}", digest.finish());
+        let setup = Self { config, vocabulary, interner, plan, mappings, hash };
+        setup.decoder()?;
+        Ok(setup)
+    }
+
+    /// A decoder for the configured sources.
+    pub fn decoder(&self) -> anyhow::Result<Decoder> {
+        let sources = self.config.sources.iter().map(|s| SourceDecoding {
+            mappings: if s.mappings.is_empty() {
+                vec!["canonical".into(), "cloudevents".into()]
+            } else {
+                s.mappings.clone()
+            },
+            feed: s.feed.clone(),
+            site: s.site.clone(),
+            history: !self.config.live,
+        });
+        let sources: Vec<_> = sources.collect();
+        Decoder::new(self.mappings.clone(), &sources, self.interner.clone())
+            .map_err(|e| anyhow!("portcullis.yaml: {e}"))
+    }
+
+    /// How the engine admits events.
+    pub fn options(&self, shards: usize) -> Options {
+        let sources = self.config.sources.iter().map(|s| SourceOptions { slack: s.slack });
+        Options {
+            live: self.config.live,
+            shards,
+            sources: sources.collect(),
+            duplicates_within: self.config.duplicates_within,
+            duplicates_max: self.config.duplicates_max,
+            clock_skew_max: self.config.live.then_some(self.config.clock_skew_max),
+        }
+    }
+
+    /// What was read, in a line.
+    pub fn summary(&self) -> String {
+        format!(
+            "ok: {} rules, {} facts, {} mappings, {} tables, {} sources; configuration {}",
+            self.plan.rules.len(),
+            self.plan.facts.len(),
+            self.mappings.names().count(),
+            self.plan.model.tables.len(),
+            self.config.sources.len(),
+            &self.hash[..12],
+        )
+    }
+}
+
+/// Stops where there is a fault; prints warnings.
+fn check(faults: &[Diagnostic]) -> anyhow::Result<()> {
+    let text: String = faults.iter().map(|d| format!("{d}\n")).collect();
+    let count = faults.iter().filter(|d| !d.warning).count();
+    if count > 0 {
+        return Err(anyhow!("the configuration has {count} fault(s)\n\n{}", text.trim_end()));
+    }
+    eprint!("{text}");
+    Ok(())
+}
+
+fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Text>> {
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        Ok((path.display().to_string(), text))
+    };
+    paths.iter().map(read).collect()
+}
+
+/// Where data files that tables name are looked for.
+fn search_dirs(dir: &Path, further: &[PathBuf]) -> Vec<PathBuf> {
+    let mut dirs = vec![dir.to_owned()];
+    dirs.extend_from_slice(further);
+    if let Some(data) = std::env::var_os("PORTCULLIS_DATA") {
+        dirs.push(PathBuf::from(&data));
+        // The data of an example stands in a folder of the example's name.
+        dirs.extend(dir.file_name().map(|name| Path::new(&data).join(name)));
+    }
+    dirs
+}

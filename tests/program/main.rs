@@ -1,0 +1,4 @@
+//! Whole-program tests: the binary as its users run it.
+
+mod place;
+mod replay;

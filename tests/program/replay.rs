@@ -1,0 +1,242 @@
+//! `replay` against recorded data and the oracle of the benchmark workload.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::place::{bench, data, portcullis, project};
+
+/// What a replay printed and wrote.
+struct Replayed {
+    summary: Value,
+    detections: Vec<Value>,
+    incidents: Vec<Value>,
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{l}: {e}"))).collect()
+}
+
+fn replay(config: &Path, files: &[PathBuf], further: &[&str]) -> Replayed {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let (detections, incidents) = (dir.path().join("d.ndjson"), dir.path().join("i.ndjson"));
+    let mut command = portcullis();
+    command.arg("replay").arg("--config").arg(config).arg("--json").args(further);
+    command.arg("--detections").arg(&detections).arg("--incidents").arg(&incidents).args(files);
+    let output = command.output().unwrap_or_else(|e| panic!("{e}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}"));
+    let replayed =
+        Replayed { summary, detections: lines(&detections), incidents: lines(&incidents) };
+    replayed.check_books();
+    replayed
+}
+
+impl Replayed {
+    /// INV-BOOKS: both currencies add up, for every source.
+    fn check_books(&self) {
+        let books = self.summary["books"].as_object().unwrap_or_else(|| panic!("no books"));
+        assert!(!books.is_empty());
+        for (source, books) in books {
+            let n = |name: &str| books[name].as_u64().unwrap_or_else(|| panic!("{source} {name}"));
+            let rejected = books["rejected"].as_object().unwrap_or_else(|| panic!("rejected"));
+            let rejected: u64 = rejected.values().filter_map(Value::as_u64).sum();
+            let read = n("decoded") + n("ignored") + rejected + n("in_flight");
+            assert_eq!(n("deliveries"), read, "deliveries of {source}");
+            let judged = ["accepted", "duplicate", "late", "quarantined", "deferred", "waiting"];
+            let judged: u64 = judged.iter().map(|name| n(name)).sum();
+            assert_eq!(n("events"), judged, "events of {source}");
+        }
+    }
+
+    fn figure(&self, source: &str, name: &str) -> u64 {
+        self.summary["books"][source][name].as_u64().unwrap_or_else(|| panic!("{source} {name}"))
+    }
+
+    fn detections_of(&self, rule: &str) -> Vec<&Value> {
+        self.detections.iter().filter(|d| d["rule"] == rule).collect()
+    }
+}
+
+fn example(name: &str) -> PathBuf {
+    project().join("config/examples").join(name)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("not a text: {value}"))
+}
+
+#[test]
+fn badge_simulator_gives_the_travels_and_the_attempts() {
+    let Some(data) = data("aws-badge-sim") else { return };
+    let events = data.join("events.jsonl.gz");
+    let replayed = replay(&example("aws-badge-sim"), &[events], &[]);
+    assert_eq!(replayed.detections_of("impossible-travel").len(), 4);
+    assert_eq!(replayed.detections_of("unauthorised-attempt").len(), 125);
+    assert_eq!(replayed.incidents.len(), 129);
+    assert_eq!(replayed.figure("badges", "accepted"), 62_976);
+    // Each attempt, and none of the other denials, is on a room its user has no right to.
+    let rooms = rights(&data.join("user_answer_key.jsonl.gz"));
+    for (denied, attempt) in denials(&data.join("events.jsonl.gz"), &rooms) {
+        let at = format!("badge/{}/", text(&denied["room_id"]));
+        let found = replayed
+            .detections_of("unauthorised-attempt")
+            .into_iter()
+            .any(|d| text(&d["events"][0]).starts_with(&at) && d["at"] == denied["timestamp"]);
+        assert_eq!(found, attempt, "{denied}");
+    }
+}
+
+fn gunzip(path: &Path) -> String {
+    let output = Command::new("gzip").arg("-dc").arg(path).output();
+    String::from_utf8(output.unwrap_or_else(|e| panic!("{e}")).stdout)
+        .unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))
+}
+
+fn rights(path: &Path) -> BTreeMap<String, Vec<Value>> {
+    let users = gunzip(path);
+    let users = users.lines().map(parse);
+    let rights = users.map(|u| {
+        let rooms = u["authorized_rooms"].as_array().cloned().unwrap_or_default();
+        (text(&u["user_id"]).to_owned(), rooms)
+    });
+    rights.collect()
+}
+
+fn denials(path: &Path, rooms: &BTreeMap<String, Vec<Value>>) -> Vec<(Value, bool)> {
+    let events = gunzip(path);
+    let denied = events.lines().map(parse).filter(|e| e["success"] == false);
+    let judged = denied.map(|e| {
+        let allowed = rooms.get(text(&e["user_id"])).is_some_and(|r| r.contains(&e["room_id"]));
+        (e, !allowed)
+    });
+    let judged: Vec<_> = judged.collect();
+    assert_eq!(judged.len(), 262);
+    judged
+}
+
+#[test]
+fn superseded_cards_of_the_office_building() {
+    let Some(data) = data("vast2016-mc2") else { return };
+    let files = ["proxOut-MC2.csv.gz", "proxMobileOut-MC2.csv.gz"].map(|f| data.join(f));
+    let replayed = replay(&example("vast2016-mc2"), &files, &[]);
+    let found = replayed.detections_of("superseded-card");
+    let found: Vec<_> = found.iter().map(|d| (text(&d["key"]), &text(&d["at"])[..10])).collect();
+    let days = ["2016-06-02", "2016-06-03", "2016-06-08", "2016-06-10"];
+    assert_eq!(found, days.map(|day| ("pyoung", day)));
+    assert_eq!(replayed.figure("fixed", "duplicate"), 1);
+    assert_eq!(replayed.figure("robot", "duplicate"), 9_042);
+    assert_eq!(replayed.figure("robot", "late"), 0);
+}
+
+#[test]
+fn a_camera_stream_keeps_its_books() {
+    let Some(data) = data("meva") else { return };
+    let replayed = replay(&example("meva"), &[data.join("meva_activities_flat.csv.gz")], &[]);
+    assert_eq!(replayed.figure("cameras", "deliveries"), 66_222);
+    assert_eq!(replayed.figure("cameras", "accepted"), 66_221);
+    assert_eq!(replayed.figure("cameras", "ignored"), 1, "the header");
+    assert_eq!(replayed.detections_of("abandoned-package").len(), 1);
+}
+
+/// The alerts of the oracle: rule and the ids of the events.
+fn oracle(dir: &Path, file: &Path) -> Vec<String> {
+    let output = Command::new("python3").arg(dir.join("oracle.py")).arg("--ids").arg(file).output();
+    let output = output.unwrap_or_else(|e| panic!("python3: {e}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut alerts: Vec<_> =
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    alerts.sort();
+    alerts
+}
+
+/// Our detections in the oracle's words.
+fn alerts(replayed: &Replayed) -> Vec<String> {
+    let words = replayed.detections.iter().map(|d| {
+        let events = d["events"].as_array().unwrap_or_else(|| panic!("no events: {d}"));
+        let ids = events.iter().map(|e| text(e).rsplit('/').next().unwrap_or_default());
+        let ids: Vec<_> = ids.collect();
+        // For these the oracle names the trigger alone.
+        let trigger_alone = ["R2", "R3", "R8", "R9"].contains(&text(&d["rule"]));
+        let shown = if trigger_alone { &ids[ids.len() - 1..] } else { &ids[..] };
+        format!("{} {}", text(&d["rule"]), shown.join(" "))
+    });
+    let mut words: Vec<_> = words.collect();
+    words.sort();
+    words
+}
+
+/// The lines of a file as they arrive when each is delayed by up to 1.9 s, by a seed.
+fn shuffled(from: &Path, to: &Path, seed: u64) {
+    let text = std::fs::read_to_string(from).unwrap_or_else(|e| panic!("{e}"));
+    let mut state = seed;
+    let mut arrivals: Vec<_> = text
+        .lines()
+        .map(|line| {
+            // splitmix64
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let delay = (z ^ z >> 31) % 1_900;
+            let at = line.split("\"ts\":").nth(1).and_then(|t| t.split(',').next());
+            let at: u64 = at.and_then(|t| t.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+            (at + delay, line)
+        })
+        .collect();
+    arrivals.sort_by_key(|(at, _)| *at);
+    assert!(arrivals.windows(2).any(|w| w[0].1 > w[1].1), "nothing was shuffled");
+    let text: String = arrivals.iter().flat_map(|(_, line)| [*line, "\n"]).collect();
+    std::fs::write(to, text).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn ten_rules_agree_with_the_oracle_in_order_and_shuffled() {
+    let Some(bench) = bench() else { return };
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let file = dir.path().join("first.ndjson");
+    let made = Command::new("python3").arg(bench.join("gen.py")).arg("300000").arg(&file).status();
+    assert!(made.unwrap_or_else(|e| panic!("python3: {e}")).success());
+    let wanted = oracle(&bench, &file);
+    assert_eq!(wanted.len(), 15_891);
+
+    let config = example("ten-rules");
+    let in_order = replay(&config, std::slice::from_ref(&file), &[]);
+    assert_eq!(alerts(&in_order), wanted, "in file order");
+
+    let (other, seed) = (dir.path().join("shuffled.ndjson"), 20_261_124);
+    println!("seed {seed}");
+    shuffled(&file, &other, seed);
+    let disordered = replay(&config, &[other], &["--shards", "3", "--block-bytes", "7777"]);
+    assert_eq!(alerts(&disordered), wanted, "shuffled within the slack");
+    assert_eq!(disordered.summary["hash"], in_order.summary["hash"]);
+    assert_eq!(disordered.figure("workload", "late"), 0);
+}
+
+#[test]
+fn a_faulty_configuration_is_told_with_its_places() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let top = "time: histroy\nsources: [{id: a, mappings: [canonicle]}]\nrules: [r.yaml]\n";
+    std::fs::write(dir.path().join("portcullis.yaml"), top).unwrap_or_else(|e| panic!("{e}"));
+    let rules = "rules: [{id: R1, on: AccesDenied}]\n";
+    std::fs::write(dir.path().join("r.yaml"), rules).unwrap_or_else(|e| panic!("{e}"));
+    let mut command = portcullis();
+    let output = command.arg("check").arg("--config").arg(dir.path()).output();
+    let output = output.unwrap_or_else(|e| panic!("{e}"));
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr);
+    for wanted in [
+        "portcullis.yaml:1:7",
+        "did you mean `history`?",
+        "r.yaml:1:21",
+        "did you mean `AccessDenied`?",
+    ] {
+        assert!(told.contains(wanted), "{wanted} is missing in:\n{told}");
+    }
+}
