@@ -234,7 +234,7 @@ fn a_faulty_configuration_is_told_with_its_places() {
     for wanted in [
         "portcullis.yaml:1:7",
         "did you mean `history`?",
-        "r.yaml:1:21",
+        "r.yaml:1:22",
         "did you mean `AccessDenied`?",
     ] {
         assert!(told.contains(wanted), "{wanted} is missing in:\n{told}");
