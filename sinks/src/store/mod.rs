@@ -125,7 +125,7 @@ impl Store {
         dead::trim(&tx, dead::Class::Notification, &self.limits)?;
         tx.commit().doing("committing to the store")?;
         if notified && let Some(wake) = &self.wake {
-            let _ = wake;
+            wake.ring();
         }
         Ok(())
     }
