@@ -1,0 +1,293 @@
+//! What every live source hands over, and how it is acknowledged: the shape all of them share.
+//!
+//! A source never acknowledges upstream by itself. It hands over a [`Batch`]; whoever makes the
+//! records durable calls [`Ack::done`] (INV-ACK). When the intake is full the source stops reading,
+//! so the pressure goes back to the broker or the client, and nothing is discarded (INV-BOUND).
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use event::{
+    EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
+};
+
+/// Deliveries of one batch: with the bytes below, a few milliseconds of the log's time.
+pub const BATCH_DELIVERIES_MAX: usize = 1_000;
+
+/// Bytes after which a batch takes no further delivery; one delivery may go beyond.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Batches handed over by one source and not acknowledged yet: 1,024 × 256 KiB bounds what a
+/// stalled log can pile up behind a source.
+pub const BATCHES_UNACKED_MAX: usize = 1_024;
+
+/// Tells the time of our own clock: what a delivery is recorded at.
+pub type Clock = Arc<dyn Fn() -> EventTime + Send + Sync>;
+
+/// Gives the lasting id of a stream's name.
+pub type Streams = Arc<dyn Fn(&str) -> StreamId + Send + Sync>;
+
+/// The bounded way to the log. Full means: stop reading.
+pub type Intake = SyncSender<Batch>;
+
+/// The promise of a batch, given back to its source once the log holds the range durably.
+/// Dropped without [`Ack::done`], the range is never acknowledged, and comes again.
+pub struct Ack(Option<Box<dyn FnOnce() + Send>>);
+
+impl Ack {
+    /// Calls `done` when the range is durable.
+    #[must_use]
+    pub fn new(done: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(done)))
+    }
+
+    /// Nobody waits.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// The log holds the range durably.
+    pub fn done(self) {
+        if let Some(done) = self.0 {
+            done();
+        }
+    }
+}
+
+impl fmt::Debug for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Ack(awaited)" } else { "Ack(none)" })
+    }
+}
+
+/// Records and the acknowledgement of all of them.
+#[derive(Debug)]
+pub struct Batch {
+    /// The records, in the order of their streams.
+    pub records: RecordBlock,
+    /// To be called once they are durable.
+    pub ack: Ack,
+}
+
+/// What joins a source to the rest of the program.
+#[derive(Clone)]
+pub struct Wiring {
+    /// The source's number: an index into the configuration's sources.
+    pub source: SourceId,
+    /// Where its batches go.
+    pub intake: Intake,
+    /// What its deliveries are recorded at.
+    pub clock: Clock,
+    /// Names its streams.
+    pub streams: Streams,
+}
+
+impl Wiring {
+    /// Adds a record that says something of a stream.
+    pub(crate) fn mark(&self, records: &mut RecordBlock, kind: RecordKind, stream: &Stream) {
+        records.push(&self.record(kind, stream.id, stream.name.as_bytes(), b""));
+    }
+
+    /// Adds a delivery; one longer than `payload_bytes_max` keeps its head and says so.
+    pub(crate) fn deliver(
+        &self,
+        records: &mut RecordBlock,
+        stream: StreamId,
+        retained: bool,
+        (topic, payload): (&[u8], &[u8]),
+        payload_bytes_max: usize,
+    ) {
+        let head = &payload[..payload.len().min(payload_bytes_max)];
+        let mut record = self.record(RecordKind::Delivery, stream, topic, head);
+        record.flags = flags(retained, payload.len() > payload_bytes_max);
+        records.push(&record);
+    }
+
+    /// A record without flags, recorded now.
+    pub(crate) fn record<'a>(
+        &self,
+        kind: RecordKind,
+        stream: StreamId,
+        topic: &'a [u8],
+        payload: &'a [u8],
+    ) -> RecordRef<'a> {
+        RecordRef {
+            kind,
+            flags: RecordFlags::default(),
+            stream,
+            source: self.source,
+            recorded: (self.clock)(),
+            position: Position(0),
+            topic,
+            payload,
+        }
+    }
+}
+
+/// The flags of a delivery.
+pub(crate) fn flags(retained: bool, oversize: bool) -> RecordFlags {
+    let mut bits = 0;
+    if retained {
+        bits |= RecordFlags::RETAINED.0;
+    }
+    if oversize {
+        bits |= RecordFlags::OVERSIZE.0;
+    }
+    RecordFlags(bits)
+}
+
+/// A stream by id and name.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: StreamId,
+    pub(crate) name: String,
+}
+
+impl Stream {
+    pub(crate) fn named(streams: &Streams, name: String) -> Self {
+        Self { id: streams(&name), name }
+    }
+}
+
+/// How a source is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceState {
+    /// Whether it stands in connection with its broker.
+    pub connected: bool,
+    /// Why not, or what is wrong though it is connected; empty when all is well.
+    pub reason: String,
+    /// Deliveries handed over, redelivered ones included.
+    pub deliveries: u64,
+    /// Connections lost and made again.
+    pub reconnects: u64,
+}
+
+/// The state of a source, written by its thread and read by anybody.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    link: Mutex<(bool, String)>,
+    deliveries: AtomicU64,
+    reconnects: AtomicU64,
+    stopping: AtomicBool,
+}
+
+impl Board {
+    /// Connected or not, and what is wrong.
+    pub(crate) fn link(&self, connected: bool, reason: impl Into<String>) {
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = (connected, reason.into());
+    }
+
+    pub(crate) fn count(&self, deliveries: usize) {
+        self.deliveries.fetch_add(deliveries as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reconnected(&self) {
+        self.reconnects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn read(&self) -> SourceState {
+        let (connected, reason) = self.link.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        SourceState {
+            connected,
+            reason,
+            deliveries: self.deliveries.load(Ordering::Relaxed),
+            reconnects: self.reconnects.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A source at work on its own thread. Dropping it stops it too.
+pub struct Running {
+    board: Arc<Board>,
+    wake: Box<dyn Fn() + Send + Sync>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// `wake` makes the thread look at [`Board::stopping`].
+    pub(crate) fn new(
+        board: Arc<Board>,
+        thread: JoinHandle<()>,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self { board, wake: Box::new(wake), thread: Some(thread) }
+    }
+
+    /// Stops reading, sends the acknowledgements that have come, disconnects, and waits for the
+    /// thread's end. What is not acknowledged by then comes again at the next start.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn state(&self) -> SourceState {
+        self.board.read()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.board.stopping.store(true, Ordering::Release);
+        (self.wake)();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a source's thread has panicked");
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Running").field(&self.state()).finish()
+    }
+}
+
+/// Why a source cannot start. What can come right by itself (a broker that is down) is no error:
+/// it stands in [`SourceState::reason`].
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The settings are of another type.
+    #[error("source {source_id}: not a source of type {wanted}")]
+    Kind {
+        /// The source.
+        source_id: String,
+        /// The type that was started.
+        wanted: &'static str,
+    },
+    /// A secret is not in the environment.
+    #[error(
+        "source {source_id}: the environment variable {variable} is not set: put the secret into it"
+    )]
+    SecretUnset {
+        /// The source.
+        source_id: String,
+        /// The variable.
+        variable: String,
+    },
+    /// librdkafka refused the settings.
+    #[error("source {source_id}: {error}")]
+    Kafka {
+        /// The source.
+        source_id: String,
+        /// Its word.
+        error: rdkafka::error::KafkaError,
+    },
+    /// No thread or runtime could be made.
+    #[error("source {source_id}: {error}")]
+    Thread {
+        /// The source.
+        source_id: String,
+        /// The system's word.
+        error: std::io::Error,
+    },
+}
