@@ -5,6 +5,8 @@
 
 pub mod decode;
 pub mod limits;
+pub mod log;
 pub mod mapping;
 pub mod model;
+pub mod registry;
 pub mod source;

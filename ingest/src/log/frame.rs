@@ -1,0 +1,82 @@
+//! One record as bytes.
+//!
+//! length u32 · CRC-32C u32 · kind u8 · flags u8 · stream u16 · source u16 · topic length u16 ·
+//! recorded i64 · unsynced u32 · topic · payload; little endian. The checksum covers the record's
+//! position and everything behind itself, so a record in the wrong place is no record. `unsynced`
+//! is how many bytes before this record were not durable when it was written: what tells a torn
+//! tail from damage.
+
+use event::{
+    EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
+};
+
+/// Bytes before the topic.
+pub const HEADER: usize = 28;
+/// Bytes before what the checksum covers.
+const COVERED_FROM: usize = 8;
+
+/// A record that was found whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Bytes to the next one.
+    pub len: usize,
+    /// Bytes before it that were not durable when it was written.
+    pub unsynced: u32,
+}
+
+fn checksum(position: u64, covered: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&position.to_le_bytes()), covered)
+}
+
+/// Appends a record that will stand at `position`.
+pub fn encode(record: &RecordRef<'_>, position: u64, unsynced: u32, out: &mut Vec<u8>) {
+    let start = out.len();
+    let topic = &record.topic[..record.topic.len().min(u16::MAX as usize)];
+    let len = HEADER + topic.len() + record.payload.len();
+    out.extend_from_slice(&(len as u32).to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&[record.kind as u8, record.flags.0]);
+    out.extend_from_slice(&record.stream.0.to_le_bytes());
+    out.extend_from_slice(&record.source.0.to_le_bytes());
+    out.extend_from_slice(&(topic.len() as u16).to_le_bytes());
+    out.extend_from_slice(&record.recorded.0.to_le_bytes());
+    out.extend_from_slice(&unsynced.to_le_bytes());
+    out.extend_from_slice(topic);
+    out.extend_from_slice(record.payload);
+    let crc = checksum(position, &out[start + COVERED_FROM..]);
+    out[start + 4..start + COVERED_FROM].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// The length that a record's first bytes claim, where it is one a record can have.
+pub fn claimed_len(bytes: &[u8]) -> Option<usize> {
+    let len = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    let most = HEADER + u16::MAX as usize + event::limits::DELIVERY_BYTES_MAX;
+    (HEADER..=most).contains(&len).then_some(len)
+}
+
+/// Reads the record at the beginning of `bytes`; `None` when there is no whole one.
+pub fn decode(bytes: &[u8], position: u64, out: Option<&mut RecordBlock>) -> Option<Frame> {
+    let len = claimed_len(bytes)?;
+    let bytes = bytes.get(..len)?;
+    let crc = u32::from_le_bytes(bytes[4..8].try_into().ok()?);
+    if checksum(position, &bytes[COVERED_FROM..]) != crc {
+        return None;
+    }
+    let kind = RecordKind::from_number(bytes[8])?;
+    let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    let topic_end = HEADER + u16_at(14) as usize;
+    let topic = bytes.get(HEADER..topic_end)?;
+    if let Some(out) = out {
+        out.push(&RecordRef {
+            kind,
+            flags: RecordFlags(bytes[9]),
+            stream: StreamId(u16_at(10)),
+            source: SourceId(u16_at(12)),
+            recorded: EventTime(i64::from_le_bytes(bytes[16..24].try_into().ok()?)),
+            position: Position(position),
+            topic,
+            payload: &bytes[topic_end..],
+        });
+    }
+    Some(Frame { len, unsynced: u32::from_le_bytes(bytes[24..28].try_into().ok()?) })
+}

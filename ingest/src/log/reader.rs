@@ -1,0 +1,176 @@
+//! Reading: from a position on, following the writer; or one record again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use event::{Position, RecordBlock};
+
+use super::files::Files;
+use super::segment::{self, Segment};
+use super::{LogError, Progress, frame};
+
+/// Reads a log that is being written.
+#[derive(Debug)]
+pub struct LogReader {
+    dir: PathBuf,
+    files: Arc<dyn Files>,
+    progress: Arc<Progress>,
+    segments: Vec<Segment>,
+    position: u64,
+    bytes: Vec<u8>,
+}
+
+impl LogReader {
+    /// A reader that begins at a position.
+    ///
+    /// # Errors
+    /// The file system refused, or the position is no longer in the log.
+    pub fn open(
+        dir: &Path,
+        files: Arc<dyn Files>,
+        progress: Arc<Progress>,
+        from: Position,
+    ) -> Result<Self, LogError> {
+        let segments = Segment::list(&*files, dir)?;
+        let reader = Self {
+            dir: dir.to_owned(),
+            files,
+            progress,
+            segments,
+            position: from.0,
+            bytes: Vec::new(),
+        };
+        let first = reader.segments.first().map_or(0, |s| s.first);
+        if from.0 < first || from > reader.progress.written() {
+            return Err(LogError::Pruned(from.0));
+        }
+        Ok(reader)
+    }
+
+    /// Where the next record will be read.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position(self.position)
+    }
+
+    /// The oldest position still in the log.
+    #[must_use]
+    pub fn oldest(&self) -> Position {
+        Position(self.segments.first().map_or(0, |s| s.first))
+    }
+
+    /// Adds the next records to `block`, about `bytes_max` bytes of them; how many.
+    ///
+    /// # Errors
+    /// The file system refused, or a record is damaged.
+    pub fn read(&mut self, block: &mut RecordBlock, bytes_max: usize) -> Result<usize, LogError> {
+        let written = self.progress.written().0;
+        let before = block.len();
+        while self.position < written && block.len() == before {
+            let segment = self.segment(self.position)?;
+            // The next segment begins where this one ends; the last one ends at what is written.
+            let end = if segment.end > self.position { segment.end.min(written) } else { written };
+            let wanted = (end - self.position).min(bytes_max.max(frame::HEADER) as u64) as usize;
+            let (whole, needed) = self.read_some(&segment, wanted, block)?;
+            if whole == 0 {
+                // One record longer than asked for: read all of it.
+                let room = (end - self.position) as usize;
+                let needed = needed.filter(|n| *n <= room && *n > wanted);
+                let needed = needed.ok_or_else(|| damaged(&segment, self.position))?;
+                if self.read_some(&segment, needed, block)?.0 == 0 {
+                    return Err(damaged(&segment, self.position));
+                }
+            }
+        }
+        Ok(block.len() - before)
+    }
+
+    /// Reads `wanted` bytes and takes the whole records of them; how many bytes those were, and
+    /// what the next one claims to need.
+    fn read_some(
+        &mut self,
+        segment: &Segment,
+        wanted: usize,
+        block: &mut RecordBlock,
+    ) -> Result<(usize, Option<usize>), LogError> {
+        self.bytes.resize(wanted, 0);
+        let offset = segment.offset(self.position);
+        let read =
+            segment.file.read_at(&mut self.bytes, offset).map_err(LogError::io(&segment.path))?;
+        let mut at = 0;
+        while let Some(found) =
+            frame::decode(&self.bytes[at..read], self.position + at as u64, Some(block))
+        {
+            at += found.len;
+        }
+        self.position += at as u64;
+        Ok((at, frame::claimed_len(&self.bytes[at..read])))
+    }
+
+    /// Adds the record at a position; `false` when it was pruned.
+    ///
+    /// # Errors
+    /// The file system refused, or the record is damaged.
+    pub fn at(&mut self, position: Position, block: &mut RecordBlock) -> Result<bool, LogError> {
+        if position < self.oldest() || position >= self.progress.written() {
+            return Ok(false);
+        }
+        let segment = self.segment(position.0)?;
+        let offset = segment.offset(position.0);
+        let mut bytes = vec![0; 4_096];
+        let read = segment.file.read_at(&mut bytes, offset).map_err(LogError::io(&segment.path))?;
+        let len =
+            frame::claimed_len(&bytes[..read]).ok_or_else(|| damaged(&segment, position.0))?;
+        if len > read {
+            bytes.resize(len, 0);
+            segment.file.read_at(&mut bytes, offset).map_err(LogError::io(&segment.path))?;
+        }
+        let len = len.min(bytes.len());
+        let found = frame::decode(&bytes[..len], position.0, Some(block));
+        found.map(|_| true).ok_or_else(|| damaged(&segment, position.0))
+    }
+
+    /// Removes whole segments before a position; how many.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn prune(&mut self, before: Position) -> Result<usize, LogError> {
+        self.segments = Segment::list(&*self.files, &self.dir)?;
+        let whole = |s: &&Segment| s.end <= before.0 && s.end > s.first;
+        // The last one is being written.
+        let last = self.segments.len().saturating_sub(1);
+        let old = self.segments[..last].iter().take_while(whole).count();
+        for segment in self.segments.drain(..old) {
+            self.files.remove(&segment.path).map_err(LogError::io(&segment.path))?;
+        }
+        if old > 0 {
+            self.files.sync_dir(&self.dir).map_err(LogError::io(&self.dir))?;
+        }
+        Ok(old)
+    }
+
+    /// The segment that a position stands in.
+    fn segment(&mut self, position: u64) -> Result<Segment, LogError> {
+        let last = self.segments.last().map_or(0, |s| s.first);
+        if position >= last {
+            // The writer may have gone on to a new segment.
+            let next = segment::path(&self.dir, position);
+            if position > last && self.files.open(&next).is_ok() {
+                self.segments = Segment::list(&*self.files, &self.dir)?;
+            }
+        }
+        let place = self.segments.partition_point(|s| s.first <= position);
+        let found = place.checked_sub(1).map(|place| (place, self.segments[place].clone()));
+        let Some((place, mut segment)) = found else { return Err(LogError::Pruned(position)) };
+        // Only a segment with another behind it has an end that stands.
+        match self.segments.get(place + 1) {
+            Some(next) => segment.end = next.first,
+            None => segment.end = segment.first,
+        }
+        Ok(segment)
+    }
+}
+
+fn damaged(segment: &Segment, position: u64) -> LogError {
+    LogError::Damaged { segment: segment.name(), offset: segment.offset(position), position }
+}
