@@ -1,5 +1,6 @@
 //! The command line. Its words are stable: scripts rely on them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -16,6 +17,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run as a service: sources to incidents, with the console, until SIGTERM.
+    Run(RunArgs),
     /// Read a configuration and tell every fault of it with its place.
     Check(ConfigDir),
     /// Run recorded files through the rules, as fast as they go.
@@ -41,6 +44,23 @@ pub struct ConfigDir {
     /// Folder of the configuration.
     #[arg(long, value_name = "DIR")]
     pub config: PathBuf,
+}
+
+/// How to run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Folder of the configuration.
+    #[arg(long, value_name = "DIR")]
+    pub config: PathBuf,
+    /// Folder of log, snapshots and store.
+    #[arg(long, value_name = "DIR", default_value = "portcullis-data")]
+    pub data: PathBuf,
+    /// Address of the console, instead of the configuration's; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Bytes of log between two snapshots.
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, hide = true)]
+    pub snapshot_bytes: u64,
 }
 
 /// What to replay.
@@ -78,6 +98,7 @@ impl Cli {
                 println!("{}", setup.summary());
                 Ok(())
             }
+            Command::Run(args) => crate::run::run(&args),
             Command::Replay(args) => crate::replay::replay(&args),
             Command::Events(Events::Schema { config }) => {
                 let vocabulary = match config {

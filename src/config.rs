@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use event::TimeSpan;
 use event::config::{Node, Reader};
+use ingest::source::settings::{Kind, SourceSettings};
+use sinks::SinkSettings;
 
 /// A configuration's top file, read.
 #[derive(Clone, Debug)]
@@ -13,7 +15,15 @@ pub struct Config {
     /// Names and time zones; none: every site name is taken.
     pub sites: Vec<(String, String)>,
     /// The sources, by `SourceId`.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceSettings>,
+    /// Where notifications go.
+    pub sinks: Vec<SinkSettings>,
+    /// Where the console listens.
+    pub listen: String,
+    /// The store's file, in the data folder.
+    pub store: PathBuf,
+    /// Bytes of log kept beyond what recovery needs, for evidence and replay.
+    pub log_bytes_max: u64,
     /// Files of each kind, found.
     pub mappings: Vec<PathBuf>,
     /// Tables.
@@ -26,23 +36,6 @@ pub struct Config {
     pub duplicates_max: usize,
     /// Live: a clock further off than this is quarantined.
     pub clock_skew_max: TimeSpan,
-}
-
-/// One source.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// Its name in books and metrics.
-    pub id: String,
-    /// Mappings, tried in order.
-    pub mappings: Vec<String>,
-    /// The feed of events that name none.
-    pub feed: Option<String>,
-    /// The site of events that name none.
-    pub site: Option<String>,
-    /// How far behind a stream's newest an event may be.
-    pub slack: TimeSpan,
-    /// Patterns of file names that `replay` gives it.
-    pub files: Vec<String>,
 }
 
 const KEYS: [&str; 12] = [
@@ -60,7 +53,27 @@ const KEYS: [&str; 12] = [
     "log",
 ];
 
+/// Log kept for evidence and replay where the configuration does not say: 16 GiB, some 50 M
+/// deliveries.
+const LOG_BYTES_MAX: u64 = 16 << 30;
+
 impl Config {
+    /// What of it decides about incidents, as text: part of the configuration's hash.
+    pub fn fingerprint(&self) -> String {
+        let sources = self.sources.iter().map(|s| (&s.id, &s.mappings, &s.feed, &s.site, s.slack));
+        let sources: Vec<_> = sources.collect();
+        let admission = (self.duplicates_within, self.duplicates_max, self.clock_skew_max);
+        format!("{:?}", (self.live, &self.sites, sources, admission))
+    }
+
+    /// Patterns of the file names that a source takes.
+    pub fn files_of(source: &SourceSettings) -> &[String] {
+        match &source.kind {
+            Kind::File { files } => files,
+            _ => &[],
+        }
+    }
+
     /// Reads the tree; faults stay in the reader.
     pub fn read(dir: &Path, reader: &mut Reader, root: &Node) -> Self {
         reader.expect_keys(root, &KEYS);
@@ -78,7 +91,29 @@ impl Config {
         }
         let mut sources = Vec::new();
         for node in root.get("sources").map(Node::items).unwrap_or_default() {
-            sources.extend(Source::read(reader, node));
+            sources.extend(SourceSettings::read(reader, node));
+        }
+        let mut sinks = Vec::new();
+        for node in root.get("sinks").map(Node::items).unwrap_or_default() {
+            sinks.extend(SinkSettings::read(reader, node));
+        }
+        for section in ["sources", "sinks"] {
+            unique_ids(reader, root.get(section));
+        }
+        let store = root.get("store").and_then(|n| {
+            reader.expect_keys(n, &["path"]);
+            reader.optional_text(n, "path")
+        });
+        let log_bytes_max = root.get("log").and_then(|n| {
+            reader.expect_keys(n, &["bytes_max"]);
+            n.get("bytes_max").and_then(|n| reader.parsed(n, "a number of bytes"))
+        });
+        let listen = reader.optional_text(root, "listen");
+        if let (Some(node), Some(text)) = (root.get("listen"), &listen)
+            && text.parse::<std::net::SocketAddr>().is_err()
+        {
+            let help = Some("write an address and a port: 127.0.0.1:8080".to_owned());
+            reader.error_with(node, format!("`{text}` is not an address to listen on"), help);
         }
         let duplicates = root.get("duplicates");
         let duplicates_within = duplicates.and_then(|d| reader.optional_span(d, "within"));
@@ -89,6 +124,10 @@ impl Config {
             live,
             sites,
             sources,
+            sinks,
+            listen: listen.unwrap_or_else(|| "127.0.0.1:8080".into()),
+            store: store.unwrap_or_else(|| "incidents.db".into()).into(),
+            log_bytes_max: log_bytes_max.unwrap_or(LOG_BYTES_MAX),
             mappings: files(dir, reader, root.get("mappings")),
             model: files(dir, reader, root.get("model")),
             rules: files(dir, reader, root.get("rules")),
@@ -101,20 +140,15 @@ impl Config {
     }
 }
 
-impl Source {
-    fn read(reader: &mut Reader, node: &Node) -> Option<Self> {
-        let texts = |reader: &mut Reader, key: &str| -> Vec<String> {
-            let items = node.get(key).map(Node::items).unwrap_or_default();
-            items.iter().filter_map(|n| reader.scalar(n).map(str::to_owned)).collect()
-        };
-        Some(Self {
-            id: reader.required_text(node, "id")?,
-            mappings: texts(reader, "mappings"),
-            feed: reader.optional_text(node, "feed"),
-            site: reader.optional_text(node, "site"),
-            slack: reader.optional_span(node, "slack").unwrap_or(TimeSpan::from_secs(2)),
-            files: texts(reader, "files"),
-        })
+/// Ids keep books and offsets: each stands once.
+fn unique_ids(reader: &mut Reader, list: Option<&Node>) {
+    let nodes = list.map(Node::items).unwrap_or_default();
+    for (place, node) in nodes.iter().enumerate() {
+        let id = node.get("id").and_then(Node::text);
+        let again = nodes[..place].iter().any(|n| n.get("id").and_then(Node::text) == id);
+        if let (Some(at), true) = (node.get("id"), id.is_some() && again) {
+            reader.error_at(at, "this id stands twice");
+        }
     }
 }
 

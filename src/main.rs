@@ -2,14 +2,28 @@
 
 mod cli;
 mod config;
+mod console;
+mod crash;
+mod live;
 mod pipeline;
 mod render;
 mod replay;
+mod run;
 mod setup;
 
 use clap::Parser as _;
 
+/// Time of our own clock: the one place that reads it.
+#[must_use]
+fn now() -> event::EventTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    event::EventTime(since.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)))
+}
+
 fn main() -> std::process::ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PORTCULLIS_LOG")
+        .unwrap_or_else(|_| "info,rumqttd=off,rumqttc=warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli::Cli::parse().run() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

@@ -11,11 +11,12 @@ use event::incident::{Change, Detection, Severity};
 use event::{EventTime, Position, RecordBlock, SourceId};
 use indicatif::{ProgressBar, ProgressStyle};
 use ingest::source::file::{FileInput, FileReader};
+use ingest::source::settings::SourceSettings;
 use rules::engine::Findings;
 use serde_json::{Map, Value, json};
 
 use crate::cli::ReplayArgs;
-use crate::config::matches;
+use crate::config::{Config, matches};
 use crate::pipeline::Pipeline;
 use crate::render::{Evidences, Renderer};
 use crate::setup::Setup;
@@ -98,11 +99,11 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
 fn source_of(setup: &Setup, path: &Path) -> anyhow::Result<SourceId> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let sources = &setup.config.sources;
-    let fits = |s: &crate::config::Source| s.files.iter().any(|p| matches(p, &name));
+    let fits = |s: &SourceSettings| Config::files_of(s).iter().any(|p| matches(p, &name));
     let found = sources.iter().position(fits).or_else(|| {
-        // A configuration of one source, or standard input: there is nothing to choose.
-        let only = sources.len() == 1 || (name == "-" && !sources.is_empty());
-        (only && sources[0].files.is_empty() || name == "-").then_some(0)
+        // With one source, or for standard input, there is nothing to choose.
+        let any = name == "-" || sources.iter().all(|s| Config::files_of(s).is_empty());
+        (any && !sources.is_empty()).then_some(0)
     });
     let Some(index) = found else {
         bail!(

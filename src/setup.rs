@@ -26,7 +26,7 @@ pub struct Setup {
     pub plan: Arc<Plan>,
     /// The mappings.
     pub mappings: Arc<Mappings>,
-    /// Hash over every file of the configuration, in hex: which one was in force.
+    /// Hash over all that decides about incidents, in hex: which configuration was in force.
     pub hash: String,
 }
 
@@ -86,7 +86,7 @@ impl Setup {
             }
         };
         check(&faults)?;
-        let mut digest = Digest::default().part(text.as_bytes()).number(plan.hash);
+        let mut digest = Digest::default().part(config.fingerprint().as_bytes()).number(plan.hash);
         for (_, text) in mapping_files.iter().chain(&model_files).chain(&rule_files) {
             digest = digest.part(text.as_bytes());
         }
@@ -99,11 +99,7 @@ impl Setup {
     /// A decoder for the configured sources.
     pub fn decoder(&self) -> anyhow::Result<Decoder> {
         let sources = self.config.sources.iter().map(|s| SourceDecoding {
-            mappings: if s.mappings.is_empty() {
-                vec!["canonical".into(), "cloudevents".into()]
-            } else {
-                s.mappings.clone()
-            },
+            mappings: s.mappings.clone(),
             feed: s.feed.clone(),
             site: s.site.clone(),
             history: !self.config.live,

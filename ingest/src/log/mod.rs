@@ -109,6 +109,11 @@ impl Progress {
         self.moved.notify_all();
     }
 
+    /// Whether nothing more will be written.
+    pub fn closed(&self) -> bool {
+        self.state().closed
+    }
+
     /// Waits until something is written past `position`; `false` at the deadline, or when the log
     /// is closed and was read to its end.
     pub fn wait_written(&self, position: Position, deadline: Instant) -> bool {

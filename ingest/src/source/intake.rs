@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use event::{
@@ -71,6 +71,13 @@ pub struct Batch {
     pub records: RecordBlock,
     /// To be called once they are durable.
     pub ack: Ack,
+}
+
+impl Batch {
+    /// Deliveries among the records.
+    pub(crate) fn deliveries(&self) -> u64 {
+        self.records.iter().filter(|r| r.kind == RecordKind::Delivery).count() as u64
+    }
 }
 
 /// What joins a source to the rest of the program.
@@ -166,10 +173,18 @@ pub struct SourceState {
     pub reconnects: u64,
 }
 
+#[derive(Debug, Default)]
+struct Link {
+    connected: bool,
+    reason: String,
+    /// Whether it was ever connected: then the next connection is a reconnection.
+    ever: bool,
+}
+
 /// The state of a source, written by its thread and read by anybody.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
-    link: Mutex<(bool, String)>,
+    link: Mutex<Link>,
     deliveries: AtomicU64,
     reconnects: AtomicU64,
     stopping: AtomicBool,
@@ -178,26 +193,46 @@ pub(crate) struct Board {
 impl Board {
     /// Connected or not, and what is wrong.
     pub(crate) fn link(&self, connected: bool, reason: impl Into<String>) {
-        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = (connected, reason.into());
+        let mut link = self.lock();
+        if connected && !link.connected && link.ever {
+            self.reconnects.fetch_add(1, Ordering::Relaxed);
+        }
+        *link = Link { connected, reason: reason.into(), ever: link.ever || connected };
     }
 
-    pub(crate) fn count(&self, deliveries: usize) {
-        self.deliveries.fetch_add(deliveries as u64, Ordering::Relaxed);
+    /// Connected, unless that is known already: then what is wrong stays.
+    pub(crate) fn recovered(&self) {
+        if !self.connected() {
+            self.link(true, "");
+        }
     }
 
-    pub(crate) fn reconnected(&self) {
-        self.reconnects.fetch_add(1, Ordering::Relaxed);
+    /// Something is wrong; whether it is connected stays as it is.
+    pub(crate) fn complain(&self, reason: &str) {
+        reason.clone_into(&mut self.lock().reason);
+    }
+
+    pub(crate) fn connected(&self) -> bool {
+        self.lock().connected
+    }
+
+    pub(crate) fn count(&self, deliveries: u64) {
+        self.deliveries.fetch_add(deliveries, Ordering::Relaxed);
     }
 
     pub(crate) fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
+    fn lock(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read(&self) -> SourceState {
-        let (connected, reason) = self.link.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let link = self.lock();
         SourceState {
-            connected,
-            reason,
+            connected: link.connected,
+            reason: link.reason.clone(),
             deliveries: self.deliveries.load(Ordering::Relaxed),
             reconnects: self.reconnects.load(Ordering::Relaxed),
         }

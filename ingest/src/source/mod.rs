@@ -2,5 +2,8 @@
 
 pub mod backoff;
 pub mod file;
+pub mod http;
 pub mod intake;
+pub mod kafka;
+pub mod mqtt;
 pub mod settings;

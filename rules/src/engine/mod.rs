@@ -24,7 +24,8 @@ use std::sync::Arc;
 use event::books::SourceBooks;
 use event::vocabulary::KIND_ADVANCE;
 use event::{
-    EventBlock, EventFlags, EventRef, EventTime, Interner, SourceId, StreamId, Symbol, TimeSpan,
+    EventBlock, EventFlags, EventRef, EventTime, Interner, Position, SourceId, StreamId, Symbol,
+    TimeSpan,
 };
 use hashbrown::HashMap;
 
@@ -181,6 +182,14 @@ impl Engine {
     #[must_use]
     pub fn watermark(&self) -> EventTime {
         self.streams.watermark()
+    }
+
+    /// Where the oldest delivery stands of which an event still waits for the watermark.
+    #[must_use]
+    pub fn oldest_waiting(&self) -> Option<Position> {
+        let sites = self.shards.iter().flat_map(|s| &s.sites).map(|a| &a.waiting);
+        let rows = sites.chain([&self.merge]).flat_map(Reorder::rows);
+        rows.map(|(_, event)| event.position()).min()
     }
 
     /// Detections and incidents of each rule, over all sites.

@@ -1,0 +1,136 @@
+//! The store's thread: what was found leaves once the log holds what it stands on (INV-ONCE).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use event::Position;
+use event::incident::Output;
+use ingest::log::{LogReader, Progress, RealFiles};
+use sinks::{DeadLetter, Store};
+
+use super::snapshots::{Snapshot, Snapshots};
+use super::status::Live;
+
+/// Outputs of one transaction: group commit makes full durability affordable.
+const OUTPUTS_PER_COMMIT: usize = 1_000;
+/// How often a store that refuses is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// What the engine's thread hands over, in order.
+pub enum Emit {
+    /// Outputs and refused deliveries of the log before `until`.
+    Outputs {
+        /// What they stand on ends here.
+        until: Position,
+        outputs: Vec<Output>,
+        dead: Vec<DeadLetter>,
+    },
+    /// The state with all outputs so far.
+    Snapshot(Box<Snapshot>),
+}
+
+/// Emits.
+pub struct Emitter {
+    pub store: Store,
+    pub snapshots: Snapshots,
+    pub progress: Arc<Progress>,
+    pub changed: tokio::sync::watch::Sender<u64>,
+    pub live: Arc<Live>,
+    pub log_bytes_max: u64,
+    pub log_dir: PathBuf,
+}
+
+impl Emitter {
+    /// Runs until the engine's thread has ended and everything has left.
+    pub fn run(mut self, messages: &Receiver<Emit>) -> anyhow::Result<()> {
+        let mut next = None;
+        while let Some(message) = next.take().or_else(|| messages.recv().ok()) {
+            match message {
+                Emit::Snapshot(snapshot) => self.keep(&snapshot)?,
+                Emit::Outputs { mut until, mut outputs, mut dead } => {
+                    // What has come meanwhile goes into the same transaction.
+                    while outputs.len() < OUTPUTS_PER_COMMIT {
+                        match messages.try_recv() {
+                            Ok(Emit::Outputs { until: u, outputs: o, dead: d }) => {
+                                until = u;
+                                outputs.extend(o);
+                                dead.extend(d);
+                            }
+                            Ok(other) => {
+                                next = Some(other);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    self.commit(until, &outputs, &dead)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        until: Position,
+        outputs: &[Output],
+        dead: &[DeadLetter],
+    ) -> anyhow::Result<()> {
+        self.wait_durable(until)?;
+        debug_assert!(self.progress.durable() >= until, "INV-ONCE: left before it was durable");
+        crate::crash::point("store-committing");
+        while let Err(error) = self.store.commit(outputs, dead) {
+            if !error.may_pass() || self.live.stopping() {
+                return Err(error.into());
+            }
+            tracing::error!(%error, "the log goes on; the store is tried again");
+            self.live.store_fault(Some(error.to_string()));
+            std::thread::sleep(RETRY_EVERY);
+        }
+        self.live.store_fault(None);
+        crate::crash::point("store-committed");
+        self.changed.send_modify(|n| *n += 1);
+        Ok(())
+    }
+
+    /// A snapshot may stand only when the log before it is durable and its outputs are stored.
+    fn keep(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        self.wait_durable(snapshot.position)?;
+        if let Err(error) = self.snapshots.write(snapshot) {
+            tracing::error!("no snapshot: {error:#}; a start reads further back in the log");
+            return Ok(());
+        }
+        if snapshot.full {
+            self.prune(snapshot)?;
+        }
+        Ok(())
+    }
+
+    /// Removes log that neither recovery nor the configured reach needs.
+    fn prune(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let keep = self.progress.written().0.saturating_sub(self.log_bytes_max);
+        let before = Position(keep.min(snapshot.resume.0));
+        if before > Position(0) {
+            let from = self.progress.written();
+            let files = Arc::new(RealFiles);
+            let mut reader = LogReader::open(&self.log_dir, files, self.progress.clone(), from)?;
+            let segments = reader.prune(before)?;
+            if segments > 0 {
+                tracing::info!(segments, "pruned the log");
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_durable(&self, until: Position) -> anyhow::Result<()> {
+        while !self.progress.wait_durable(until, Instant::now() + RETRY_EVERY) {
+            if self.live.failure().is_some() {
+                bail!("the log is not durable up to {}", until.0);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,314 @@
+//! The program at work: sources → log → engine → store → sinks, each on threads of its own.
+//!
+//! ```text
+//! sources ─► writer ─► log ─► syncer ─► acknowledgements
+//!                       └───► follower (engine) ─► emitter (waits for the log) ─► store ─► outbox
+//! ```
+//!
+//! The engine reads what the log holds, at the first start as after a crash: there is one way.
+
+mod emitter;
+mod epoch;
+mod follower;
+mod snapshots;
+mod status;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, bail};
+use event::books::SourceBooks;
+use event::{Interner, Position, SourceId};
+use ingest::log::{LogReader, LogWriter, Options, Progress, RealFiles};
+use ingest::registry::StreamRegistry;
+use ingest::source::intake::{Batch, Clock, Streams, Wiring};
+use ingest::source::settings::Kind;
+use ingest::source::{http, kafka, mqtt};
+use rules::engine::{Engine, restore_symbols};
+use sinks::{Outbox, Store};
+
+use crate::pipeline::Pipeline;
+use crate::setup::Setup;
+use epoch::Epoch;
+use snapshots::{Snapshot, Snapshots};
+pub use status::Live;
+
+/// Batches between the sources and the log: a full intake is what stops a source.
+const INTAKE_BATCHES_MAX: usize = 64;
+/// Messages between engine and store.
+const EMIT_MAX: usize = 64;
+
+/// How the program is started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Folder of the configuration.
+    pub config: PathBuf,
+    /// Folder of log, snapshots and store.
+    pub data: PathBuf,
+    /// Forget the engine's state of earlier runs; the store stays.
+    pub afresh: bool,
+    /// Log between two snapshots, so that a start reads back no more than seconds of work.
+    pub snapshot_bytes: u64,
+}
+
+/// The program at work.
+pub struct Program {
+    /// What was configured.
+    pub setup: Arc<Setup>,
+    /// How it is doing.
+    pub live: Arc<Live>,
+    /// The store's file.
+    pub store: PathBuf,
+    /// Endpoints of HTTP sources, to be served beside the console.
+    pub endpoints: axum::Router,
+    /// Told after every commit.
+    pub changed: tokio::sync::watch::Receiver<u64>,
+    intake: Option<SyncSender<Batch>>,
+    threads: Vec<JoinHandle<()>>,
+    outbox: Arc<Outbox>,
+    _lock: File,
+}
+
+/// What is found in the data folder, or begun there.
+struct Found {
+    setup: Arc<Setup>,
+    pipeline: Pipeline,
+    epoch: Epoch,
+    from: Position,
+}
+
+impl Program {
+    /// Recovers what the data folder holds and starts everything.
+    pub fn start(start: &Start, before: impl FnOnce(&mut Setup)) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&start.data)
+            .with_context(|| format!("the data folder {}", start.data.display()))?;
+        let lock = lock(&start.data)?;
+        let registry = Arc::new(StreamRegistry::open(&start.data.join("streams"))?);
+        let files = Arc::new(RealFiles);
+        let log_dir = start.data.join("log");
+        let writer = LogWriter::open(&log_dir, files.clone(), Options::default())?;
+        if writer.cut > 0 {
+            tracing::warn!(bytes = writer.cut, "cut what a crash had torn off the log's end");
+        }
+        let progress = writer.progress();
+        let snapshots = Snapshots::open(&start.data.join("snapshots"))?;
+
+        let first = Setup::load(&start.config)?;
+        let path = start.data.join(&first.config.store);
+        let mut store = Store::open(&path)?;
+        let found = recover(start, first, before, &snapshots, &progress, &store)?;
+        let Found { setup, pipeline, epoch, from } = found;
+        let sinks = setup.config.sinks.iter().map(sinks::SinkSettings::sink);
+        let outbox = Arc::new(Outbox::start(store.path(), sinks.collect::<Result<_, _>>()?)?);
+        store.set_wake(outbox.wake());
+
+        let live = Arc::new(Live::new(&setup, progress.clone(), outbox.clone()));
+        let (changed, receiver) = tokio::sync::watch::channel(0);
+        let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
+        let (emit, emitted) = sync_channel(EMIT_MAX);
+        let reader = LogReader::open(&log_dir, files.clone(), progress.clone(), from)?;
+        let evidence = LogReader::open(&log_dir, files, progress.clone(), from)?;
+        tracing::info!(from = from.0, until = progress.written().0, "reading the log");
+
+        let syncer = writer.syncer();
+        let mut threads = Vec::new();
+        let follower = follower::Follower {
+            setup: setup.clone(),
+            pipeline,
+            reader,
+            evidence: follower::LogEvidence(evidence),
+            progress: progress.clone(),
+            live: live.clone(),
+            emit,
+            bases: epoch.bases.clone(),
+            full_needed: snapshots.full_needed(),
+            snapshot_bytes: start.snapshot_bytes,
+        };
+        threads.push(spawn("engine", live.clone(), move || follower.run())?);
+        let emitter = emitter::Emitter {
+            store,
+            snapshots,
+            progress: progress.clone(),
+            changed,
+            live: live.clone(),
+            log_bytes_max: setup.config.log_bytes_max,
+            log_dir,
+        };
+        threads.push(spawn("store", live.clone(), move || emitter.run(&emitted))?);
+        let writers = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
+        threads.push(spawn("log sync", live.clone(), {
+            let acks = writers.acks();
+            move || acks.run(&syncer)
+        })?);
+        threads.push(spawn("log", live.clone(), move || writers.run())?);
+
+        let mut program = Self {
+            setup,
+            live,
+            store: path,
+            endpoints: axum::Router::new(),
+            changed: receiver,
+            intake: Some(intake),
+            threads,
+            outbox,
+            _lock: lock,
+        };
+        program.start_sources(&registry)?;
+        Ok(program)
+    }
+
+    fn start_sources(&mut self, registry: &Arc<StreamRegistry>) -> anyhow::Result<()> {
+        let clock: Clock = Arc::new(crate::now);
+        let live = self.live.clone();
+        let registry = registry.clone();
+        let streams: Streams = Arc::new(move |name: &str| {
+            registry.id(name).unwrap_or_else(|error| {
+                // Without a durable number nothing of the stream may be logged.
+                live.fail(format!("the stream {name} cannot be registered: {error}"));
+                loop {
+                    std::thread::park();
+                }
+            })
+        });
+        let Some(intake) = &self.intake else { bail!("the intake is closed") };
+        let sources = self.setup.config.sources.clone();
+        for (index, settings) in sources.iter().enumerate() {
+            let wiring = Wiring {
+                source: SourceId(index as u16),
+                intake: intake.clone(),
+                clock: clock.clone(),
+                streams: streams.clone(),
+            };
+            match settings.kind {
+                Kind::Mqtt { .. } => self.live.add_source(index, mqtt::start(settings, wiring)?),
+                Kind::Kafka { .. } => self.live.add_source(index, kafka::start(settings, wiring)?),
+                Kind::Http { .. } => {
+                    let endpoint = http::router(settings, wiring)?;
+                    self.endpoints = std::mem::take(&mut self.endpoints).merge(endpoint);
+                }
+                Kind::File { .. } => {
+                    tracing::info!(source = settings.id, "files are read by `replay` only");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops in the order of the way, so that nothing taken is left on it: sources, log, engine,
+    /// store, outbox. HTTP endpoints must be gone before.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.live.stop_sources();
+        self.endpoints = axum::Router::new();
+        drop(self.intake.take());
+        for thread in self.threads.drain(..).rev() {
+            let _ = thread.join();
+        }
+        let failure = self.live.failure();
+        drop(self.outbox);
+        match failure {
+            Some(reason) => bail!("{reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Starts a thread whose panic or error stops the program.
+fn spawn(
+    name: &'static str,
+    live: Arc<Live>,
+    work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<JoinHandle<()>> {
+    let guarded = move || {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => live.fail(format!("{name}: {error:#}")),
+            Err(_) => live.fail(format!("{name}: a defect of the program; see the log above")),
+        }
+    };
+    Ok(std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?)
+}
+
+/// One program at a time writes a data folder.
+fn lock(data: &Path) -> anyhow::Result<File> {
+    let path = data.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+    if file.try_lock().is_err() {
+        bail!(
+            "{} is in use by another Portcullis: stop it, or give another folder with --data",
+            data.display()
+        );
+    }
+    Ok(file)
+}
+
+/// The newest snapshot of this configuration with the log behind it; else a new epoch.
+fn recover(
+    start: &Start,
+    mut first: Setup,
+    before: impl FnOnce(&mut Setup),
+    snapshots: &Snapshots,
+    progress: &Progress,
+    store: &Store,
+) -> anyhow::Result<Found> {
+    let written = progress.written();
+    let path = start.data.join("epoch.json");
+    let known = Epoch::load(&path)?;
+    let newest = snapshots.newest().filter(|s| s.last().position <= written);
+    if let Some(epoch) = known.clone().filter(|e| e.config == first.hash && !start.afresh) {
+        if let Some(chain) = newest.filter(|s| s.last().config == epoch.config) {
+            let interner = Interner::shared();
+            for part in &chain.parts {
+                restore_symbols(&part.engine, &interner)?;
+            }
+            let mut setup = Setup::load_with(&start.config, interner.clone(), &[])?;
+            before(&mut setup);
+            let parts: Vec<_> = chain.parts.iter().map(|p| p.engine.as_slice()).collect();
+            let engine = Engine::restore(setup.plan.clone(), interner, setup.options(1), &parts)?;
+            let pipeline = Pipeline::with(&setup, engine, chain.last().books.clone())?;
+            let from = chain.last().position;
+            return Ok(Found { setup: Arc::new(setup), pipeline, epoch, from });
+        }
+        before(&mut first);
+        let pipeline = Pipeline::new(&first, 1)?;
+        let from = epoch.from;
+        return Ok(Found { setup: Arc::new(first), pipeline, epoch, from });
+    }
+    // Another configuration: state begins anew where the old one's engine had come to, so that
+    // nothing that was taken is passed over.
+    let from = match (&newest, &known) {
+        _ if start.afresh => written,
+        (Some(chain), _) => chain.last().resume,
+        (None, Some(epoch)) => epoch.from,
+        (None, None) => Position(0),
+    };
+    if known.is_some() && !start.afresh {
+        tracing::warn!("the configuration has changed: facts, windows and presence begin anew");
+    }
+    before(&mut first);
+    let epoch = Epoch { config: first.hash.clone(), from, bases: store.emitted_seq()? };
+    epoch.save(&path)?;
+    let pipeline = Pipeline::new(&first, 1)?;
+    Ok(Found { setup: Arc::new(first), pipeline, epoch, from })
+}
+
+/// The deliveries' side of all books, as a snapshot holds it.
+type Books = Vec<SourceBooks>;
+
+/// A snapshot's state at a position.
+fn snapshot_of(
+    pipeline: &mut Pipeline,
+    config: &str,
+    position: Position,
+    resume: Position,
+    full: bool,
+) -> Snapshot {
+    let mut engine = Vec::new();
+    pipeline.engine.snapshot(&mut engine, full);
+    let books: Books = pipeline.deliveries().to_vec();
+    Snapshot { config: config.to_owned(), position, resume, full, books, engine }
+}

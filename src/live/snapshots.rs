@@ -1,0 +1,265 @@
+//! Snapshots of the engine on disk: a full one, then increments, each whole or not there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use event::Position;
+use event::books::SourceBooks;
+
+use super::epoch::write_whole;
+
+const MAGIC: &[u8; 8] = b"PCSNAP01";
+/// Increments after which a full snapshot begins a new chain: bounds what a start reads.
+const INCREMENTS_MAX: usize = 16;
+
+/// One part of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Hash of the configuration it was made under.
+    pub config: String,
+    /// The log behind this position is not in it yet.
+    pub position: Position,
+    /// Where another configuration would have to begin, so that no event that still waits is
+    /// passed over.
+    pub resume: Position,
+    /// Whether it begins a chain.
+    pub full: bool,
+    /// The deliveries' side of the books.
+    pub books: Vec<SourceBooks>,
+    /// The engine's own bytes.
+    pub engine: Vec<u8>,
+}
+
+/// A full snapshot and its increments, oldest first.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// At least one.
+    pub parts: Vec<Snapshot>,
+}
+
+impl Chain {
+    /// The newest part.
+    pub fn last(&self) -> &Snapshot {
+        &self.parts[self.parts.len() - 1]
+    }
+}
+
+/// The folder of snapshots.
+#[derive(Debug)]
+pub struct Snapshots {
+    dir: PathBuf,
+    newest: Option<Chain>,
+    /// Chain under way: number of its full part, parts so far.
+    chain: Option<(u64, usize)>,
+    full_needed: Arc<AtomicBool>,
+}
+
+impl Snapshots {
+    /// Opens the folder and reads the newest chain that is whole.
+    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        let mut names: Vec<(u64, u64, PathBuf)> = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Some((chain, part)) =
+                name.strip_suffix(".snapshot").and_then(|n| n.split_once('-'))
+            else {
+                continue;
+            };
+            if let (Ok(chain), Ok(part)) = (u64::from_str_radix(chain, 16), part.parse()) {
+                names.push((chain, part, path));
+            }
+        }
+        names.sort();
+        let mut newest = None;
+        let mut chains: Vec<u64> = names.iter().map(|(chain, ..)| *chain).collect();
+        chains.dedup();
+        for chain in chains.into_iter().rev() {
+            let mut parts = Vec::new();
+            for (number, (_, part, path)) in names.iter().filter(|n| n.0 == chain).enumerate() {
+                match decode(&fs::read(path)?) {
+                    Some(snapshot) if *part == number as u64 && snapshot.full == (number == 0) => {
+                        parts.push(snapshot);
+                    }
+                    _ => {
+                        tracing::warn!(file = %path.display(), "not a whole snapshot: left aside");
+                        break;
+                    }
+                }
+            }
+            if !parts.is_empty() {
+                newest = Some(Chain { parts });
+                break;
+            }
+        }
+        let full_needed = Arc::new(AtomicBool::new(true));
+        Ok(Self { dir: dir.to_owned(), newest, chain: None, full_needed })
+    }
+
+    /// The newest whole chain that was found.
+    pub fn newest(&self) -> Option<&Chain> {
+        self.newest.as_ref()
+    }
+
+    /// Set when the next snapshot must be full; whoever makes one takes it back.
+    pub fn full_needed(&self) -> Arc<AtomicBool> {
+        self.full_needed.clone()
+    }
+
+    /// Writes one, durable when it returns. After an error the next must be full.
+    pub fn write(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let result = self.try_write(snapshot);
+        let long = self.chain.is_some_and(|(_, parts)| parts > INCREMENTS_MAX);
+        if result.is_err() || long {
+            self.full_needed.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    fn try_write(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let (chain, part) = match (snapshot.full, self.chain) {
+            (true, _) => (snapshot.position.0, 0),
+            (false, Some((chain, parts))) => (chain, parts),
+            // The chain broke while this increment was on its way: it stands on nothing.
+            (false, None) => return Ok(()),
+        };
+        self.chain = None;
+        let path = self.dir.join(format!("{chain:016x}-{part:04}.snapshot"));
+        crate::crash::point("snapshot-begun");
+        write_whole(&path, &encode(snapshot)).with_context(|| path.display().to_string())?;
+        crate::crash::point("snapshot-written");
+        self.chain = Some((chain, part + 1));
+        if snapshot.full {
+            self.forget_before(chain)?;
+        }
+        Ok(())
+    }
+
+    /// Removes older chains, and what a crash left half written.
+    fn forget_before(&self, chain: u64) -> anyhow::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let number = name.get(..16).and_then(|n| u64::from_str_radix(n, 16).ok());
+            let stale = name.ends_with(".new") && !name.starts_with(&format!("{chain:016x}"));
+            if stale || number.is_some_and(|n| n != chain) {
+                fs::remove_file(&path).with_context(|| path.display().to_string())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn encode(snapshot: &Snapshot) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    put(&mut out, snapshot.config.as_bytes());
+    for number in [snapshot.position.0, snapshot.resume.0, u64::from(snapshot.full)] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&(snapshot.books.len() as u64).to_le_bytes());
+    for books in &snapshot.books {
+        let figures = [books.deliveries, books.decoded, books.ignored];
+        for figure in figures.iter().chain(&books.rejected) {
+            out.extend_from_slice(&figure.to_le_bytes());
+        }
+    }
+    put(&mut out, &snapshot.engine);
+    let crc = crc32c::crc32c(&out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(len)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let len = usize::try_from(self.number()?).ok()?;
+        self.take(len)
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Snapshot> {
+    let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    if crc32c::crc32c(body).to_le_bytes() != crc {
+        return None;
+    }
+    let mut input = Bytes(body);
+    if input.take(8)? != MAGIC {
+        return None;
+    }
+    let config = std::str::from_utf8(input.bytes()?).ok()?.to_owned();
+    let (position, resume) = (Position(input.number()?), Position(input.number()?));
+    let full = input.number()? == 1;
+    let mut books = Vec::new();
+    for _ in 0..input.number()? {
+        let mut one = SourceBooks {
+            deliveries: input.number()?,
+            decoded: input.number()?,
+            ignored: input.number()?,
+            ..SourceBooks::default()
+        };
+        for count in &mut one.rejected {
+            *count = input.number()?;
+        }
+        books.push(one);
+    }
+    let engine = input.bytes()?.to_vec();
+    Some(Snapshot { config, position, resume, full, books, engine })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(position: u64, full: bool) -> Snapshot {
+        let books = vec![SourceBooks { deliveries: 7, decoded: 6, ..SourceBooks::default() }];
+        let config = "c".to_owned();
+        let (position, resume) = (Position(position), Position(position / 2));
+        Snapshot { config, position, resume, full, books, engine: vec![1, 2, 3] }
+    }
+
+    #[test]
+    fn the_newest_whole_chain_is_found() {
+        let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+        let open = || Snapshots::open(dir.path()).unwrap_or_else(|e| panic!("{e}"));
+        let mut snapshots = open();
+        assert!(snapshots.newest().is_none() && snapshots.full_needed().load(Ordering::Acquire));
+        for (position, full) in [(10, true), (20, false), (30, false)] {
+            snapshots.write(&snapshot(position, full)).unwrap_or_else(|e| panic!("{e}"));
+        }
+        let found = open().newest().cloned().unwrap_or_else(|| panic!("no chain"));
+        assert_eq!(found.parts, [snapshot(10, true), snapshot(20, false), snapshot(30, false)]);
+
+        // A damaged increment ends the chain before it.
+        let path = dir.path().join("000000000000000a-0002.snapshot");
+        let mut bytes = fs::read(&path).unwrap_or_else(|e| panic!("{e}"));
+        bytes[20] ^= 1;
+        fs::write(&path, bytes).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(open().newest().map(|c| c.parts.len()), Some(2));
+
+        // A new full one takes the place of the old chain.
+        let mut snapshots = open();
+        snapshots.write(&snapshot(40, true)).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(open().newest().map(|c| c.last().position), Some(Position(40)));
+        assert_eq!(fs::read_dir(dir.path()).map(Iterator::count).unwrap_or_default(), 1);
+    }
+}

@@ -1,0 +1,240 @@
+//! How the program is doing: what health, metrics and the console read.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use event::books::SourceBooks;
+use event::{Position, SourceId};
+use ingest::log::Progress;
+use ingest::source::intake::{Running, SourceState};
+use sinks::{Outbox, SinkStatus};
+
+use crate::pipeline::Pipeline;
+use crate::setup::Setup;
+
+/// Figures of the running program; the threads write, anybody reads.
+pub struct Live {
+    ids: Vec<String>,
+    kinds: Vec<&'static str>,
+    rules: Vec<String>,
+    progress: Arc<Progress>,
+    outbox: Arc<Outbox>,
+    /// Where the log ended when we started: behind it, every record came through our own writer.
+    recovered_at: Position,
+    /// Deliveries of this run in the log, by source.
+    logged: Vec<AtomicU64>,
+    figures: Mutex<Figures>,
+    sources: Mutex<Vec<(usize, Running)>>,
+    failure: Mutex<Option<String>>,
+    failed: tokio::sync::Notify,
+    stopping: AtomicBool,
+    started: Instant,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Figures {
+    books: Vec<SourceBooks>,
+    /// The books when the engine had read what stood in the log at the start.
+    at_recovery: Option<Vec<SourceBooks>>,
+    rules: Vec<(u64, u64)>,
+    read: Position,
+    watermark: i64,
+    state_bytes: usize,
+    evicted: u64,
+    log_fault: Option<String>,
+    store_fault: Option<String>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Live {
+    /// At the start.
+    pub fn new(setup: &Setup, progress: Arc<Progress>, outbox: Arc<Outbox>) -> Self {
+        let sources = &setup.config.sources;
+        Self {
+            ids: sources.iter().map(|s| s.id.clone()).collect(),
+            kinds: sources.iter().map(|s| kind_of(&s.kind)).collect(),
+            rules: setup.plan.rules.iter().map(|r| r.id.clone()).collect(),
+            recovered_at: progress.written(),
+            progress,
+            outbox,
+            logged: sources.iter().map(|_| AtomicU64::new(0)).collect(),
+            figures: Mutex::default(),
+            sources: Mutex::default(),
+            failure: Mutex::default(),
+            failed: tokio::sync::Notify::new(),
+            stopping: AtomicBool::new(false),
+            started: Instant::now(),
+        }
+    }
+
+    /// A delivery is about to stand in the log.
+    pub fn logged(&self, source: SourceId) {
+        self.logged[source.0 as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The engine has read the log up to a position.
+    pub fn stepped(&self, pipeline: &Pipeline, read: Position) {
+        let counts = pipeline.engine.rule_counts();
+        let mut figures = lock(&self.figures);
+        figures.books = pipeline.books();
+        figures.rules = counts.iter().map(|c| (c.detections, c.incidents)).collect();
+        figures.read = read;
+        figures.watermark = pipeline.engine.watermark().0;
+        figures.state_bytes = pipeline.engine.state_bytes();
+        figures.evicted = pipeline.engine.evicted();
+        if read >= self.recovered_at && figures.at_recovery.is_none() {
+            figures.at_recovery = Some(figures.books.clone());
+        }
+    }
+
+    /// The log refuses, or no longer does.
+    pub fn log_fault(&self, fault: Option<String>) {
+        lock(&self.figures).log_fault = fault;
+    }
+
+    /// The store refuses, or no longer does.
+    pub fn store_fault(&self, fault: Option<String>) {
+        lock(&self.figures).store_fault = fault;
+    }
+
+    /// Something cannot go on: the program stops.
+    pub fn fail(&self, reason: String) {
+        tracing::error!("{reason}");
+        lock(&self.failure).get_or_insert(reason);
+        self.failed.notify_one();
+    }
+
+    /// Why the program must stop.
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.failure).clone()
+    }
+
+    /// Waits until the program must stop.
+    pub async fn failed(&self) {
+        self.failed.notified().await;
+    }
+
+    /// Whether the program is about to stop: nothing is waited for any more.
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// A source has started.
+    pub fn add_source(&self, index: usize, source: Running) {
+        lock(&self.sources).push((index, source));
+    }
+
+    /// Stops every source; each gives back what is not acknowledged.
+    pub fn stop_sources(&self) {
+        self.stopping.store(true, Ordering::Release);
+        let sources = std::mem::take(&mut *lock(&self.sources));
+        sources.into_iter().for_each(|(_, source)| source.stop());
+    }
+
+    /// INV-BOOKS: every source's books with what is logged and not read yet.
+    pub fn books(&self) -> Vec<(String, SourceBooks)> {
+        let logged: Vec<_> = self.logged.iter().map(|n| n.load(Ordering::Relaxed)).collect();
+        let figures = lock(&self.figures);
+        let books = figures.books.iter().enumerate().map(|(index, books)| {
+            let mut books = books.clone();
+            if let Some(start) = &figures.at_recovery {
+                let read = books.deliveries - start[index].deliveries;
+                books.in_flight = logged[index].saturating_sub(read);
+                books.deliveries += books.in_flight;
+            }
+            (self.ids[index].clone(), books)
+        });
+        books.collect()
+    }
+
+    /// Id, type and state of each source; HTTP sources are up while the program is.
+    pub fn sources(&self) -> Vec<(String, &'static str, SourceState)> {
+        let running = lock(&self.sources);
+        let state = |index| {
+            let found = running.iter().find(|(i, _)| *i == index);
+            let up = SourceState { connected: true, ..SourceState::default() };
+            found.map_or(up, |(_, source)| source.state())
+        };
+        let all = self.ids.iter().zip(&self.kinds).enumerate();
+        all.map(|(index, (id, kind))| (id.clone(), *kind, state(index))).collect()
+    }
+
+    /// How the sinks are doing.
+    pub fn sinks(&self) -> Vec<SinkStatus> {
+        self.outbox.status().unwrap_or_default()
+    }
+
+    /// Detections and incidents of each rule.
+    pub fn rules(&self) -> Vec<(String, u64, u64)> {
+        let figures = lock(&self.figures);
+        let counts = figures.rules.iter().copied();
+        self.rules.iter().cloned().zip(counts).map(|(rule, (d, i))| (rule, d, i)).collect()
+    }
+
+    /// Gauges by name, with what they mean.
+    pub fn gauges(&self) -> Vec<(&'static str, &'static str, f64)> {
+        let figures = lock(&self.figures).clone();
+        let written = self.progress.written().0;
+        let lag = written.saturating_sub(figures.read.0);
+        let watermark = if figures.watermark.unsigned_abs() == i64::MAX.unsigned_abs()
+            || figures.watermark == i64::MIN
+        {
+            f64::NAN
+        } else {
+            figures.watermark as f64 / 1e6
+        };
+        vec![
+            ("log_written_bytes", "Position behind the newest record of the log.", written as f64),
+            (
+                "log_durable_bytes",
+                "Position up to which the log survives a power cut.",
+                self.progress.durable().0 as f64,
+            ),
+            ("engine_lag_bytes", "Log that the engine has not read yet.", lag as f64),
+            (
+                "engine_watermark_seconds",
+                "Event time up to which events are released, seconds since 1970.",
+                watermark,
+            ),
+            (
+                "engine_state_bytes",
+                "Memory of facts, runs and identities.",
+                figures.state_bytes as f64,
+            ),
+            ("engine_evicted", "Runs and identities given up at a limit.", figures.evicted as f64),
+            ("uptime_seconds", "Since the program started.", self.started.elapsed().as_secs_f64()),
+        ]
+    }
+
+    /// Whether it does its work; the error says what is wrong.
+    pub fn ready(&self) -> Result<(), String> {
+        if let Some(reason) = self.failure() {
+            return Err(reason);
+        }
+        let figures = lock(&self.figures);
+        if let Some(fault) = figures.log_fault.as_ref().or(figures.store_fault.as_ref()) {
+            return Err(fault.clone());
+        }
+        if figures.at_recovery.is_none() {
+            return Err(format!(
+                "reading the log: {} of {} bytes",
+                figures.read.0, self.recovered_at.0
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn kind_of(kind: &ingest::source::settings::Kind) -> &'static str {
+    use ingest::source::settings::Kind;
+    match kind {
+        Kind::Mqtt { .. } => "mqtt",
+        Kind::Kafka { .. } => "kafka",
+        Kind::Http { .. } => "http",
+        Kind::File { .. } => "file",
+    }
+}

@@ -1,0 +1,148 @@
+//! The log's two threads: one appends what the sources hand over, one makes it durable and
+//! acknowledges it.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use event::{
+    EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
+};
+use ingest::log::{LogWriter, SyncHandle};
+use ingest::source::intake::{Ack, Batch};
+
+use super::status::Live;
+
+/// How often silence is looked at, and a refused append tried again.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+
+/// Appends.
+pub struct Writer {
+    log: LogWriter,
+    batches: Receiver<Batch>,
+    acks: Sender<(Position, Ack)>,
+    waiting: Arc<Mutex<Option<Receiver<(Position, Ack)>>>>,
+    live: Arc<Live>,
+    /// Live time: silence makes ticks.
+    ticks: bool,
+    /// Whether each stream is waited for.
+    awaited: BTreeMap<StreamId, bool>,
+    last: Instant,
+}
+
+/// Makes durable, then acknowledges.
+pub struct Acks {
+    waiting: Arc<Mutex<Option<Receiver<(Position, Ack)>>>>,
+}
+
+impl Writer {
+    /// The appending side of a log.
+    pub fn new(log: LogWriter, batches: Receiver<Batch>, live: Arc<Live>, ticks: bool) -> Self {
+        let (acks, waiting) = channel();
+        let waiting = Arc::new(Mutex::new(Some(waiting)));
+        let (awaited, last) = (BTreeMap::new(), Instant::now());
+        Self { log, batches, acks, waiting, live, ticks, awaited, last }
+    }
+
+    /// The durable side.
+    pub fn acks(&self) -> Acks {
+        Acks { waiting: self.waiting.clone() }
+    }
+
+    /// Runs until every source is gone.
+    pub fn run(mut self) -> anyhow::Result<()> {
+        loop {
+            match self.batches.recv_timeout(TICK_EVERY) {
+                Ok(batch) => self.take(batch)?,
+                Err(RecvTimeoutError::Timeout) => self.tick()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    fn take(&mut self, batch: Batch) -> anyhow::Result<()> {
+        let Batch { mut records, ack } = batch;
+        for record in records.iter() {
+            let awaited = match record.kind {
+                RecordKind::StreamIdle | RecordKind::StreamEnded => false,
+                RecordKind::Delivery => {
+                    self.live.logged(record.source);
+                    true
+                }
+                RecordKind::StreamOpened => true,
+                RecordKind::Tick | RecordKind::Control => continue,
+            };
+            self.awaited.insert(record.stream, awaited);
+        }
+        self.last = Instant::now();
+        let end = self.append(&mut records)?;
+        // When the syncer is gone the program is failing: the range stays unacknowledged.
+        let _ = self.acks.send((end, ack));
+        Ok(())
+    }
+
+    /// Appends; a full disk is waited for, and meanwhile nothing is taken (INV-ACK).
+    fn append(&mut self, records: &mut RecordBlock) -> anyhow::Result<Position> {
+        loop {
+            match self.log.append(records) {
+                Ok(end) => {
+                    self.live.log_fault(None);
+                    crate::crash::point("log-written");
+                    return Ok(end);
+                }
+                Err(error) if error.may_pass() && !self.live.stopping() => {
+                    tracing::error!(%error, "nothing is taken until the log can be written");
+                    self.live.log_fault(Some(error.to_string()));
+                    std::thread::sleep(TICK_EVERY);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// With every stream silent, time goes on by what our clock measured since the last record.
+    fn tick(&mut self) -> anyhow::Result<()> {
+        if !self.ticks || self.awaited.is_empty() || self.awaited.values().any(|awaited| *awaited) {
+            return Ok(());
+        }
+        let silent = i64::try_from(self.last.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let mut records = RecordBlock::new();
+        records.push(&RecordRef {
+            kind: RecordKind::Tick,
+            flags: RecordFlags::default(),
+            stream: StreamId(0),
+            source: SourceId(0),
+            recorded: EventTime(0),
+            position: Position(0),
+            topic: b"",
+            payload: &silent.to_le_bytes(),
+        });
+        let end = self.append(&mut records)?;
+        let _ = self.acks.send((end, Ack::none()));
+        Ok(())
+    }
+}
+
+impl Acks {
+    /// Runs until the appending side is gone and everything is durable.
+    pub fn run(self, log: &SyncHandle) -> anyhow::Result<()> {
+        let taken = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(waiting) = taken else { return Ok(()) };
+        let mut group = Vec::new();
+        while let Ok(first) = waiting.recv() {
+            group.push(first);
+            // Group commit: one fsync for all that came while the last one ran.
+            group.extend(waiting.try_iter());
+            let durable = log.sync()?;
+            crate::crash::point("log-synced");
+            for (end, ack) in group.drain(..) {
+                debug_assert!(end <= durable, "INV-ACK: acknowledged before durable");
+                ack.done();
+            }
+            crate::crash::point("log-acked");
+        }
+        log.progress().close();
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! `run`: the program as a service, until SIGTERM or SIGINT.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use crate::cli::RunArgs;
+use crate::live::{Program, Start};
+
+/// Runs the command.
+pub fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let start = Start {
+        config: args.config.clone(),
+        data: args.data.clone(),
+        afresh: false,
+        snapshot_bytes: args.snapshot_bytes,
+    };
+    let listen = args.listen;
+    let runtime = runtime()?;
+    let program = Program::start(&start, |_| {})?;
+    let address = listen.map_or_else(|| program.setup.config.listen.clone(), |l| l.to_string());
+    runtime.block_on(serve(program, &address, |at| println!("listening on http://{at}"), stopped()))
+}
+
+/// The threads of the console and the HTTP sources.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(2).enable_all().build()?)
+}
+
+/// Serves until `stop` or a failure, then stops everything in order. Port 0 takes a free port;
+/// `ready` is told which.
+pub async fn serve(
+    program: Program,
+    address: &str,
+    ready: impl FnOnce(SocketAddr),
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: free the port, or give another with --listen")
+    })?;
+    let at = listener.local_addr()?;
+    let live = program.live.clone();
+    let (end, ended) = tokio::sync::watch::channel(false);
+    let until = {
+        let mut ended = ended.clone();
+        async move {
+            let _ = ended.wait_for(|e| *e).await;
+        }
+    };
+    let console = crate::console::Console {
+        store: program.store.clone(),
+        status: live.clone(),
+        changed: program.changed.clone(),
+        extra: program.endpoints.clone(),
+    };
+    let server = tokio::spawn(crate::console::serve(listener, console, until));
+    ready(at);
+    tokio::select! {
+        () = stop => tracing::info!("stopping"),
+        () = live.failed() => {}
+    }
+    let _ = end.send(true);
+    let served = server.await;
+    // Joining threads blocks; nothing else runs here any more.
+    tokio::task::block_in_place(|| program.stop())?;
+    served?
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("no signal can be waited for: stop with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

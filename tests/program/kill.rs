@@ -1,0 +1,184 @@
+//! `kill -9` at every point of the way: nothing that was acknowledged is lost, nothing stands twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::place::project;
+use crate::server::{Receiver, Server};
+
+const EVENTS: u64 = 1_200;
+const PER_REQUEST: usize = 20;
+/// Every point of `src/crash.rs`, and how often it is passed before the kill.
+const POINTS: [(&str, [u64; 4]); 9] = [
+    ("log-written", [1, 2, 13, 29]),
+    ("log-synced", [1, 3, 14, 28]),
+    ("log-acked", [1, 4, 15, 27]),
+    ("engine-stepped", [1, 2, 4, 6]),
+    ("store-committing", [1, 2, 3, 5]),
+    ("store-committed", [1, 2, 4, 5]),
+    ("snapshot-begun", [1, 2, 3, 5]),
+    ("snapshot-half", [1, 2, 3, 4]),
+    ("snapshot-written", [1, 2, 3, 4]),
+];
+
+/// Canonical events of one site that meet most forms of rules, by splitmix64.
+fn events(seed: u64) -> Vec<String> {
+    let mut state = seed;
+    let mut random = move |below: u64| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ z >> 31) % below
+    };
+    let mut lines = Vec::new();
+    for id in 0..EVENTS {
+        let ms = 1_700_000_000_000 + id * 700 + random(300) * 2;
+        let at = event::EventTime::from_millis(ms as i64);
+        let door = random(6);
+        let (feed, rest) = match random(10) {
+            0..=2 => ("badge", r#""kind":"AccessDenied","reason":"revoked""#),
+            3 | 4 => ("badge", r#""kind":"AccessGranted","dir":"in""#),
+            5 => ("badge", r#""kind":"AccessGranted","dir":"out""#),
+            6 | 7 => ("gate", r#""kind":"DoorOpened""#),
+            8 => ("gate", r#""kind":"DoorClosed""#),
+            _ => ("gate", r#""kind":"DoorForcedOpen""#),
+        };
+        let card = random(9);
+        lines.push(format!(
+            r#"{{"id":{id},"occurred":"{at}","feed":"{feed}","device":"D{door}","door":"D{door}","zone":"Z{}","site":"S{}","credential":"B{card}",{rest}}}"#,
+            door / 2,
+            door % 2,
+        ));
+    }
+    lines.push(
+        r#"{"kind":"Advance","occurred":"2024-01-01T00:00:00Z","id":"end","site":"S0"}"#.into(),
+    );
+    lines
+}
+
+fn configuration(dir: &Path, webhook: &str) -> PathBuf {
+    let rules = project().join("config/examples/ten-rules/rules/ten.yaml");
+    let text = format!(
+        "time: history\n\
+         sources: [{{id: http, type: http, mappings: [canonical], slack: 2s}}]\n\
+         sinks: [{{id: soc, type: webhook, url: '{webhook}'}}]\n\
+         rules: ['{}']\n",
+        rules.display()
+    );
+    let config = dir.join("config");
+    std::fs::create_dir_all(&config).unwrap_or_else(|e| panic!("{e}"));
+    std::fs::write(config.join("portcullis.yaml"), text).unwrap_or_else(|e| panic!("{e}"));
+    config
+}
+
+/// What a run has left behind.
+#[derive(Debug, PartialEq)]
+struct Left {
+    incidents: BTreeMap<String, (String, u64, u64)>,
+    accepted: u64,
+    books: Value,
+    told: BTreeSet<String>,
+    crashes: u32,
+}
+
+/// Posts all events, starting the program again whenever it dies; what was not answered 202 is
+/// posted again.
+fn run(crash: Option<(&str, u64)>) -> Left {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let receiver = Receiver::start();
+    let config = configuration(dir.path(), &receiver.url());
+    let data = dir.path().join("data");
+    let crash = crash.map(|(point, n)| format!("{point}:{n}"));
+    let further = ["--snapshot-bytes", "9000"];
+    let mut crashes = 0;
+    let mut server = Server::start(&config, &data, &further, crash.as_deref());
+    let lines = events(7);
+    for request in lines.chunks(PER_REQUEST) {
+        let body = request.iter().fold(String::new(), |mut body, line| {
+            let _ = writeln!(body, "{line}");
+            body
+        });
+        while !server.post(&body) {
+            crashes += 1;
+            assert!(crashes < 5, "the program does not come up again");
+            server.join();
+            server = Server::start(&config, &data, &further, None);
+        }
+    }
+    // The kill may also fall behind the last answer.
+    let wanted = EVENTS + 1;
+    let books = loop {
+        let done = |books: &Value| {
+            let n = |name: &str| books["books"]["http"][name].as_u64().unwrap_or_default();
+            n("accepted") == wanted && n("in_flight") == 0 && n("waiting") == 0
+        };
+        if let Some(books) = server.wait_for("/api/v1/books", done) {
+            break books["books"]["http"].clone();
+        }
+        crashes += 1;
+        assert!(crashes < 5, "the program does not come up again");
+        server.join();
+        server = Server::start(&config, &data, &further, None);
+    };
+    let accepted = books["accepted"].as_u64().unwrap_or_default();
+    if !server.terminate() {
+        // Killed at the last snapshot: the next start takes it from there.
+        crashes += 1;
+        Server::start(&config, &data, &further, None).terminate();
+    }
+    let store = sinks::Reader::open(data.join("incidents.db")).unwrap_or_else(|e| panic!("{e}"));
+    let mut incidents = BTreeMap::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = store.incidents(&sinks::Filter::default(), cursor.as_deref(), 500);
+        let page = page.unwrap_or_else(|e| panic!("{e}"));
+        for item in page.items {
+            let item = serde_json::to_value(item).unwrap_or_else(|e| panic!("{e}"));
+            let n = |name: &str| item[name].as_u64().unwrap_or_default();
+            let told = (item["rule"].to_string(), n("detections"), n("events"));
+            let again = incidents.insert(item["id"].as_str().unwrap_or_default().to_owned(), told);
+            assert!(again.is_none(), "an incident stands twice");
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    // The outbox delivers at least once: whatever was left goes out at the next start.
+    let server = Server::start(&config, &data, &further, None);
+    let all: BTreeSet<_> = incidents.keys().cloned().collect();
+    let told = receiver.wait_for(|told| told.is_superset(&all));
+    assert!(server.terminate());
+    Left { incidents, accepted, books, told, crashes }
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_stands_twice() {
+    let undisturbed = run(None);
+    assert_eq!(undisturbed.crashes, 0);
+    assert_eq!(undisturbed.books["duplicate"], 0);
+    assert!(undisturbed.incidents.len() > 100, "{}", undisturbed.incidents.len());
+    let rules: BTreeSet<_> = undisturbed.incidents.values().map(|(rule, ..)| rule).collect();
+    assert!(rules.len() >= 7, "{rules:?}");
+    for (point, times) in POINTS {
+        for n in times {
+            let disturbed = run(Some((point, n)));
+            assert_eq!(disturbed.crashes, 1, "{point}:{n} was never passed");
+            assert_eq!(disturbed.accepted, undisturbed.accepted, "{point}:{n}");
+            assert_eq!(disturbed.incidents, undisturbed.incidents, "{point}:{n}");
+            assert_eq!(disturbed.told, undisturbed.told, "{point}:{n}");
+            let figure = |left: &Left, name: &str| left.books[name].as_u64().unwrap_or_default();
+            let again = figure(&disturbed, "duplicate");
+            for higher in ["deliveries", "decoded", "events"] {
+                let difference = figure(&disturbed, higher) - figure(&undisturbed, higher);
+                assert_eq!(difference, again, "{higher} at {point}:{n}");
+            }
+            for equal in ["ignored", "late", "quarantined", "deferred", "waiting"] {
+                assert_eq!(disturbed.books[equal], undisturbed.books[equal], "{equal} {point}:{n}");
+            }
+        }
+    }
+}
