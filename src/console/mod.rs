@@ -32,6 +32,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let Console { status, extra, .. } = console;
     let figures = status.clone();
+    let up = status.clone();
     let health = get(move || async move {
         match status.ready() {
             Ok(()) => (StatusCode::OK, Json(json!({"status": "ok"}))),
@@ -43,7 +44,16 @@ pub async fn serve(
             figures.books().into_iter().map(|(id, books)| (id, json!(books))).collect();
         Json(json!({"books": books}))
     });
-    let router = axum::Router::new().route("/health", health).route("/api/v1/books", books);
+    let sources = get(move || async move {
+        let sources = up.sources().into_iter().map(|(id, kind, state)| {
+            json!({"id": id, "kind": kind, "connected": state.connected, "reason": state.reason})
+        });
+        Json(json!({"sources": sources.collect::<Vec<_>>()}))
+    });
+    let router = axum::Router::new()
+        .route("/api/v1/sources", sources)
+        .route("/health", health)
+        .route("/api/v1/books", books);
     let router = router.merge(extra);
     Ok(axum::serve(listener, router).with_graceful_shutdown(stop).await?)
 }

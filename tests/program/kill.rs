@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::place::project;
 use crate::server::{Receiver, Server};
+use crate::traffic;
 
 const EVENTS: u64 = 1_200;
 const PER_REQUEST: usize = 20;
@@ -24,41 +25,6 @@ const POINTS: [(&str, [u64; 4]); 9] = [
     ("snapshot-written", [1, 2, 3, 4]),
 ];
 
-/// Canonical events of one site that meet most forms of rules, by splitmix64.
-fn events(seed: u64) -> Vec<String> {
-    let mut state = seed;
-    let mut random = move |below: u64| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31) % below
-    };
-    let mut lines = Vec::new();
-    for id in 0..EVENTS {
-        let ms = 1_700_000_000_000 + id * 700 + random(300) * 2;
-        let at = event::EventTime::from_millis(ms as i64);
-        let door = random(6);
-        let (feed, rest) = match random(10) {
-            0..=2 => ("badge", r#""kind":"AccessDenied","reason":"revoked""#),
-            3 | 4 => ("badge", r#""kind":"AccessGranted","dir":"in""#),
-            5 => ("badge", r#""kind":"AccessGranted","dir":"out""#),
-            6 | 7 => ("gate", r#""kind":"DoorOpened""#),
-            8 => ("gate", r#""kind":"DoorClosed""#),
-            _ => ("gate", r#""kind":"DoorForcedOpen""#),
-        };
-        let card = random(9);
-        lines.push(format!(
-            r#"{{"id":{id},"occurred":"{at}","feed":"{feed}","device":"D{door}","door":"D{door}","zone":"Z{}","site":"S{}","credential":"B{card}",{rest}}}"#,
-            door / 2,
-            door % 2,
-        ));
-    }
-    lines.push(
-        r#"{"kind":"Advance","occurred":"2024-01-01T00:00:00Z","id":"end","site":"S0"}"#.into(),
-    );
-    lines
-}
-
 fn configuration(dir: &Path, webhook: &str) -> PathBuf {
     let rules = project().join("config/examples/ten-rules/rules/ten.yaml");
     let text = format!(
@@ -72,6 +38,28 @@ fn configuration(dir: &Path, webhook: &str) -> PathBuf {
     std::fs::create_dir_all(&config).unwrap_or_else(|e| panic!("{e}"));
     std::fs::write(config.join("portcullis.yaml"), text).unwrap_or_else(|e| panic!("{e}"));
     config
+}
+
+/// Rule, detections and events of each incident.
+pub fn incidents(store: &sinks::Reader) -> BTreeMap<String, (String, u64, u64)> {
+    let mut incidents = BTreeMap::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = store.incidents(&sinks::Filter::default(), cursor.as_deref(), 500);
+        let page = page.unwrap_or_else(|e| panic!("{e}"));
+        for item in page.items {
+            let item = serde_json::to_value(item).unwrap_or_else(|e| panic!("{e}"));
+            let n = |name: &str| item[name].as_u64().unwrap_or_default();
+            let rule = item["rule"].as_str().unwrap_or_default().to_owned();
+            let told = (rule, n("detections"), n("events"));
+            let again = incidents.insert(item["id"].as_str().unwrap_or_default().to_owned(), told);
+            assert!(again.is_none(), "an incident stands twice");
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return incidents;
+        }
+    }
 }
 
 /// What a run has left behind.
@@ -95,7 +83,8 @@ fn run(crash: Option<(&str, u64)>) -> Left {
     let further = ["--snapshot-bytes", "9000"];
     let mut crashes = 0;
     let mut server = Server::start(&config, &data, &further, crash.as_deref());
-    let lines = events(7);
+    let mut lines = traffic::events(7, EVENTS);
+    lines.push(traffic::ADVANCE.to_owned());
     for request in lines.chunks(PER_REQUEST) {
         let body = request.iter().fold(String::new(), |mut body, line| {
             let _ = writeln!(body, "{line}");
@@ -130,23 +119,7 @@ fn run(crash: Option<(&str, u64)>) -> Left {
         Server::start(&config, &data, &further, None).terminate();
     }
     let store = sinks::Reader::open(data.join("incidents.db")).unwrap_or_else(|e| panic!("{e}"));
-    let mut incidents = BTreeMap::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let page = store.incidents(&sinks::Filter::default(), cursor.as_deref(), 500);
-        let page = page.unwrap_or_else(|e| panic!("{e}"));
-        for item in page.items {
-            let item = serde_json::to_value(item).unwrap_or_else(|e| panic!("{e}"));
-            let n = |name: &str| item[name].as_u64().unwrap_or_default();
-            let told = (item["rule"].to_string(), n("detections"), n("events"));
-            let again = incidents.insert(item["id"].as_str().unwrap_or_default().to_owned(), told);
-            assert!(again.is_none(), "an incident stands twice");
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let incidents = incidents(&store);
     // The outbox delivers at least once: whatever was left goes out at the next start.
     let server = Server::start(&config, &data, &further, None);
     let all: BTreeSet<_> = incidents.keys().cloned().collect();

@@ -1,6 +1,9 @@
 //! Whole-program tests: the binary as its users run it.
 
+mod brokers;
 mod kill;
 mod place;
 mod replay;
 mod server;
+mod services;
+mod traffic;

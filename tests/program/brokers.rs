@@ -1,0 +1,178 @@
+//! The same traffic through files, a real Mosquitto and a real Kafka: the same incidents, id for
+//! id, out of order within the slack and with repeats.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+
+use crate::kill::incidents;
+use crate::place::{portcullis, project};
+use crate::server::Server;
+use crate::services::{Kafka, Mqtt};
+use crate::traffic;
+
+const EVENTS: u64 = 12_000;
+/// Topics of MQTT, partitions of Kafka.
+const WAYS: usize = 8;
+
+type Incidents = BTreeMap<String, (String, u64, u64)>;
+
+fn configuration(dir: &Path, name: &str, source: &str) -> PathBuf {
+    let rules = project().join("config/examples/ten-rules/rules/ten.yaml");
+    let config = dir.join(name);
+    let text = format!(
+        "time: history\nsources: [{{id: in, {source}, mappings: [canonical], slack: 2s}}]\n\
+         rules: ['{}']\n",
+        rules.display()
+    );
+    std::fs::create_dir_all(&config).unwrap_or_else(|e| panic!("{e}"));
+    std::fs::write(config.join("portcullis.yaml"), text).unwrap_or_else(|e| panic!("{e}"));
+    config
+}
+
+/// The incidents of the lines in their order, by `replay`.
+fn from_file(dir: &Path, lines: &[String]) -> Incidents {
+    let config = configuration(dir, "file", "type: file, files: ['*.ndjson']");
+    let (file, out) = (dir.join("in.ndjson"), dir.join("out.ndjson"));
+    std::fs::write(&file, lines.join("\n")).unwrap_or_else(|e| panic!("{e}"));
+    let mut command = portcullis();
+    command.arg("replay").arg("--config").arg(config).arg("--incidents").arg(&out).arg(&file);
+    let output = command.output().unwrap_or_else(|e| panic!("{e}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&out).unwrap_or_else(|e| panic!("{e}"));
+    let lines = text.lines().map(|line| {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        let n = |name: &str| value[name].as_array().map_or(0, Vec::len) as u64;
+        let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        (text("id"), (text("rule"), n("detections"), n("events")))
+    });
+    lines.collect()
+}
+
+/// Runs the program while `send` sends, until `events` are judged; its books and incidents.
+fn through(
+    dir: &Path,
+    config: &Path,
+    events: u64,
+    send: impl FnOnce(),
+) -> (serde_json::Value, Incidents) {
+    let data = config.join("data");
+    let server = Server::start(config, &data, &[], None);
+    let up = |v: &serde_json::Value| v["sources"][0]["connected"] == true;
+    assert!(server.wait_for("/api/v1/sources", up).is_some());
+    send();
+    let judged = |v: &serde_json::Value| {
+        let n = |name: &str| v["books"]["in"][name].as_u64().unwrap_or_default();
+        n("events") >= events && n("waiting") == 0 && n("in_flight") == 0
+    };
+    let books = server.wait_for("/api/v1/books", judged).unwrap_or_default();
+    assert!(server.terminate(), "in {}", dir.display());
+    let store = sinks::Reader::open(data.join("incidents.db")).unwrap_or_else(|e| panic!("{e}"));
+    (books["books"]["in"].clone(), incidents(&store))
+}
+
+/// Which way a line goes: by its door, so that a device keeps to one.
+fn way(line: &str) -> usize {
+    let door = line.split("\"door\":\"D").nth(1).and_then(|d| d.bytes().next());
+    usize::from(door.unwrap_or(b'7') - b'0') % WAYS
+}
+
+fn publish(port: u16, lines: &[String]) {
+    let mut options = MqttOptions::new("publisher", "127.0.0.1", port);
+    options.set_inflight(500);
+    let (client, mut connection) = Client::new(options, 1_000);
+    let total = lines.len();
+    let acked = std::thread::spawn(move || {
+        let mut acked = 0;
+        for event in connection.iter() {
+            match event {
+                Ok(Event::Incoming(Packet::PubAck(_))) => acked += 1,
+                Ok(_) => {}
+                Err(error) => panic!("the publisher's connection: {error}"),
+            }
+            if acked == total {
+                return;
+            }
+        }
+    });
+    for line in lines {
+        let topic = format!("site/{}/events", way(line));
+        client
+            .publish(topic, QoS::AtLeastOnce, false, line.as_bytes())
+            .unwrap_or_else(|e| panic!("{e}"));
+    }
+    acked.join().unwrap_or_else(|_| panic!("not every message was acknowledged"));
+}
+
+fn produce(brokers: &str, lines: &[String]) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("queue.buffering.max.messages", "1000000")
+        .create()
+        .unwrap_or_else(|e| panic!("{e}"));
+    for line in lines {
+        // Time moves on in every partition.
+        let advance = line.contains("\"Advance\"");
+        let ways = if advance { 0..WAYS } else { way(line)..way(line) + 1 };
+        for partition in ways {
+            let record = BaseRecord::<(), str>::to("events").partition(partition as i32);
+            producer.send(record.payload(line)).unwrap_or_else(|(e, _)| panic!("{e}"));
+        }
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(Duration::from_secs(60)).unwrap_or_else(|e| panic!("{e}"));
+}
+
+fn create_topic(brokers: &str) {
+    let mut config = ClientConfig::new();
+    let config = config.set("bootstrap.servers", brokers);
+    let admin: AdminClient<DefaultClientContext> =
+        config.create().unwrap_or_else(|e| panic!("{e}"));
+    let topic = NewTopic::new("events", WAYS as i32, TopicReplication::Fixed(1));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+    let made =
+        runtime.unwrap_or_else(|e| panic!("{e}")).block_on(admin.create_topics([&topic], &options));
+    assert!(made.is_ok_and(|all| all.iter().all(Result::is_ok)), "the topic was not made");
+}
+
+#[test]
+fn mosquitto_and_kafka_give_the_incidents_of_the_file() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let seed = 20_261_123;
+    println!("seed {seed}");
+    let mut lines = traffic::events(seed, EVENTS);
+    let mut sent = traffic::disturbed(&lines, seed);
+    lines.push(traffic::ADVANCE.to_owned());
+    sent.push(traffic::ADVANCE.to_owned());
+    let repeats = (sent.len() - lines.len()) as u64;
+    let wanted = from_file(dir.path(), &lines);
+    assert!(wanted.len() > 1_000, "{}", wanted.len());
+
+    let broker = Mqtt::start();
+    let source =
+        format!("type: mqtt, url: 'mqtt://127.0.0.1:{}', topics: ['site/+/events']", broker.port);
+    let config = configuration(dir.path(), "mqtt", &source);
+    let count = sent.len() as u64;
+    let (books, found) = through(dir.path(), &config, count, || publish(broker.port, &sent));
+    assert_eq!(books["late"], 0, "{books}");
+    assert!(books["duplicate"].as_u64() >= Some(repeats), "{books}");
+    assert_eq!(found, wanted, "through MQTT");
+
+    let Some(kafka) = Kafka::start() else { return };
+    create_topic(&kafka.brokers());
+    let source = format!("type: kafka, brokers: '{}', topics: [events], group: g", kafka.brokers());
+    let config = configuration(dir.path(), "kafka", &source);
+    // One time mark for each partition.
+    let count = count + WAYS as u64 - 1;
+    let (books, found) = through(dir.path(), &config, count, || produce(&kafka.brokers(), &sent));
+    assert_eq!(books["late"], 0, "{books}");
+    assert!(books["duplicate"].as_u64() >= Some(repeats), "{books}");
+    assert_eq!(found, wanted, "through Kafka");
+}
