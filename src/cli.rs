@@ -19,6 +19,8 @@ pub struct Cli {
 enum Command {
     /// Run as a service: sources to incidents, with the console, until SIGTERM.
     Run(RunArgs),
+    /// Show it at work: a broker, a simulated site, the pipeline and the console, in one process.
+    Demo(DemoArgs),
     /// Read a configuration and tell every fault of it with its place.
     Check(ConfigDir),
     /// Run recorded files through the rules, as fast as they go.
@@ -63,6 +65,32 @@ pub struct RunArgs {
     pub snapshot_bytes: u64,
 }
 
+/// How to show it.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder of the configuration, instead of the model site's.
+    #[arg(long, value_name = "DIR")]
+    pub config: Option<PathBuf>,
+    /// The dice of the simulated site: the same seed and start give the same incidents.
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub seed: u64,
+    /// When the night begins, RFC 3339; now, when nothing is said.
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<String>,
+    /// How many times faster than real time.
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub speed: f64,
+    /// Stop after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub exit_after: Option<f64>,
+    /// Folder of log, snapshots and store.
+    #[arg(long, value_name = "DIR", default_value = "portcullis-data")]
+    pub data: PathBuf,
+    /// Address of the console; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+}
+
 /// What to replay.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
@@ -98,6 +126,7 @@ impl Cli {
                 println!("{}", setup.summary());
                 Ok(())
             }
+            Command::Demo(args) => crate::demo::demo(&args),
             Command::Run(args) => crate::run::run(&args),
             Command::Replay(args) => crate::replay::replay(&args),
             Command::Events(Events::Schema { config }) => {

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod console;
 mod crash;
+mod demo;
 mod live;
 mod pipeline;
 mod render;

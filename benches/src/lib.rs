@@ -1,1 +1,3 @@
-//! workload
+//! Simulated sites, load, oracle, fault plans, peers.
+
+pub mod harbour;
