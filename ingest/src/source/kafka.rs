@@ -84,6 +84,9 @@ fn config(id: &str, brokers: &str, group: &str) -> ClientConfig {
         .set("bootstrap.servers", brokers)
         .set("group.id", group)
         .set("client.id", format!("portcullis-{id}"))
+        // How long a crash of ours leaves the partitions unread: the group waits for the dead member
+        // even when we are back at once. The default is 45 s.
+        .set("session.timeout.ms", "10000")
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "1000")
