@@ -113,6 +113,10 @@ pub struct IncidentCell {
     pub keep: i64,
     /// Which sides of which link policies it has been entered in: bit 2·policy + side.
     pub sides: u64,
+    /// Detections whose condition still holds: it is cleared when the last of them ends …
+    pub holding: u32,
+    /// … unless this is 1: it also has a detection that no condition ends.
+    pub lasting: u32,
 }
 
 /// One identity seen.

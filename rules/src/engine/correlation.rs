@@ -11,7 +11,7 @@ use super::scope::{Context, outside};
 use super::site::Conclusion;
 use super::state::{Owner, State};
 use crate::limits::LINKS_MAX;
-use crate::plan::{Dimension, Grouping, Rule};
+use crate::plan::{Dimension, Grouping, Pattern, Rule};
 use crate::value::Value;
 
 /// Open incidents of one site, and the links found since they were last taken.
@@ -80,6 +80,10 @@ impl Correlation {
         let cell = self.incidents.get_mut(incident);
         cell.updated = cell.updated.max(conclusion.at.0);
         cell.severity = cell.severity.max(rule.severity as u32);
+        match rule.pattern {
+            Pattern::Watch { clears: true, .. } => cell.holding += 1,
+            _ => cell.lasting = 1,
+        }
         for dimension in &grouping.by {
             if let Some((owner, key)) = place_of(cx, conclusion, number, *dimension) {
                 let cell = state.find_or_insert(owner, &key, Value::Missing);
@@ -88,6 +92,18 @@ impl Correlation {
         }
         self.link_by_policy(cx, state, conclusion, incident);
         effect
+    }
+
+    /// One condition of an incident has ended; whether that clears it: no other one holds, and all
+    /// its detections had one.
+    pub fn ended(&mut self, incident: TimedId) -> bool {
+        let id = halves(incident.0);
+        let found = (0..self.incidents.len()).find(|i| self.live(*i, id).is_some());
+        // While a condition holds its incident is kept, so it is always found.
+        let Some(found) = found else { return false };
+        let cell = self.incidents.get_mut(found);
+        cell.holding = cell.holding.saturating_sub(1);
+        cell.holding == 0 && cell.lasting == 0
     }
 
     /// Links found since the last call: the newer incident, then the older.
@@ -100,7 +116,8 @@ impl Correlation {
     pub fn forget(&mut self, incident: u32, now: EventTime) {
         if incident < self.incidents.len() {
             let cell = self.incidents.get(incident);
-            if cell.live != 0 && now.0.saturating_sub(cell.updated) >= cell.keep {
+            let over = cell.holding == 0 && now.0.saturating_sub(cell.updated) >= cell.keep;
+            if cell.live != 0 && over {
                 self.incidents.remove(incident);
             }
         }
@@ -157,6 +174,8 @@ impl Correlation {
             updated: conclusion.at.0,
             keep: grouping.gap.0.max(links),
             sides: 0,
+            holding: 0,
+            lasting: 0,
         })
     }
 

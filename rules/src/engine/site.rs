@@ -301,8 +301,11 @@ impl Site {
         }
     }
 
-    /// Says that the condition of the incident a rule's key opened last has gone.
+    /// A condition that a detection of an incident stood on has gone: says so when it was the last.
     pub fn clear_incident(&mut self, incident: TimedId, at: EventTime, out: &mut Findings) {
+        if !self.correlation.ended(incident) {
+            return;
+        }
         self.seq += 1;
         let effect = Effect::Cleared(incident);
         out.push_plain(Finding::of_incident(self.name, self.seq, effect, at));

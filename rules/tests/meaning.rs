@@ -1,0 +1,345 @@
+//! What the forms of the rule language mean, edge by edge: a rulebook, a script of events, and
+//! what must be found.
+
+use std::sync::Arc;
+
+use event::model::{Cell, ColumnType, Model, Table};
+use event::vocabulary::field;
+use event::{
+    EventBlock, EventFlags, EventTime, FieldType, Identity, Interner, Position, SourceId, StreamId,
+    Symbol, TimeSpan, Vocabulary,
+};
+use rules::engine::{Effect, Engine, Findings, Input, Options, SourceOptions};
+use rules::lang;
+
+/// Runs a rulebook (the text under `facts:` and `rules:`) over a script: one event a line,
+/// `TIME KIND field=value …`, times in seconds. What is found, one line each.
+fn found(rulebook: &str, script: &str) -> Vec<String> {
+    found_with(rulebook, script, TimeSpan::ZERO, false)
+}
+
+fn found_with(rulebook: &str, script: &str, slack: TimeSpan, ends_open: bool) -> Vec<String> {
+    let interner = Interner::shared();
+    let files = [("test.yaml".to_owned(), rulebook.to_owned())];
+    let mut vocabulary = Vocabulary::default();
+    let faults = lang::declare(&files, &mut vocabulary);
+    assert!(faults.is_empty(), "{faults:?}");
+    let vocabulary = Arc::new(vocabulary);
+    let model = Arc::new(site(&interner));
+    let plan = lang::compile(&files, vocabulary.clone(), model, &interner);
+    let plan = Arc::new(plan.unwrap_or_else(|faults| {
+        panic!("{}", faults.iter().map(ToString::to_string).collect::<String>())
+    }));
+    let options = Options { sources: vec![SourceOptions { slack }], ..Options::default() };
+    let mut engine = Engine::new(plan.clone(), interner.clone(), options);
+    let mut out = Findings::default();
+    for (number, line) in script.lines().map(str::trim).filter(|l| !l.is_empty()).enumerate() {
+        let mut block = EventBlock::new(&vocabulary);
+        event(&mut block, &vocabulary, &interner, number as u64, line);
+        engine.feed(Input::Events(&block), &mut out);
+    }
+    if !ends_open {
+        engine.feed(Input::EndOfInput, &mut out);
+    }
+    let mut ids = Vec::new();
+    let lines = out.iter().map(|finding| {
+        let mut incident = |id| {
+            let known = ids.iter().position(|i| *i == id);
+            known.unwrap_or_else(|| {
+                ids.push(id);
+                ids.len() - 1
+            })
+        };
+        let at = finding.at.0 as f64 / 1e6;
+        let rule = || plan.rules[finding.rule.0 as usize].id.clone();
+        let key: Vec<_> =
+            finding.key.iter().filter_map(|k| k.some()).map(|k| interner.text(k)).collect();
+        let cited: Vec<_> =
+            out.evidence(finding).iter().map(|e| e.position.0.to_string()).collect();
+        let said = |what: String| {
+            format!("{at} {} {} [{}] {what}", rule(), key.join("/"), cited.join(" "))
+        };
+        match finding.effect {
+            Effect::Opened => said(format!("opens {}", incident(finding.id))),
+            Effect::Joined(id) => said(format!("joins {}", incident(id))),
+            Effect::Shadowed => said("shadow".into()),
+            Effect::Linked(a, b) => format!("{at} link {} {}", incident(a), incident(b)),
+            Effect::Cleared(id) => format!("{at} clears {}", incident(id)),
+        }
+    });
+    lines.collect()
+}
+
+/// Doors with limits, people with rights.
+fn site(interner: &Interner) -> Model {
+    let symbol = |text: &str| interner.intern(text).unwrap_or(Symbol::NONE);
+    let mut model = Model::default();
+    let mut doors = Table {
+        name: "doors".into(),
+        entity: Some(field::DOOR),
+        columns: vec![("held_limit".into(), ColumnType::Duration)],
+        ..Table::default()
+    };
+    doors.rows.insert(symbol("D1"), vec![Some(Cell::Duration(TimeSpan::from_secs(30)))]);
+    model.push(doors);
+    let mut persons = Table {
+        name: "persons".into(),
+        entity: Some(field::PERSON),
+        columns: vec![("visitor".into(), ColumnType::Bool), ("hosts".into(), ColumnType::Strings)],
+        ..Table::default()
+    };
+    let host = vec![symbol("host")];
+    let row = |visitor, hosts| vec![Some(Cell::Bool(visitor)), Some(Cell::Strings(hosts))];
+    persons.rows.insert(symbol("guest"), row(true, host));
+    persons.rows.insert(symbol("host"), row(false, Vec::new()));
+    model.push(persons);
+    model
+}
+
+fn event(
+    block: &mut EventBlock,
+    vocabulary: &Vocabulary,
+    interner: &Interner,
+    number: u64,
+    line: &str,
+) {
+    let symbol = |text: &str| interner.intern(text).unwrap_or(Symbol::NONE);
+    let mut words = line.split_whitespace();
+    let at = words.next().and_then(|t| t.parse::<f64>().ok()).unwrap_or_else(|| panic!("{line}"));
+    let kind = words.next().and_then(|k| vocabulary.kind_named(k));
+    let kind = kind.unwrap_or_else(|| panic!("{line}"));
+    let mut row = block.push();
+    let at = EventTime((at * 1e6) as i64);
+    row.times(at, at);
+    row.class(kind, EventFlags::default(), StreamId(0), SourceId(0));
+    row.position(Position(number + 1), 0);
+    row.identity(Identity(u128::from(number) + 1));
+    let (mut where_, mut device) = (symbol("S"), symbol("dev"));
+    for word in words {
+        let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("{line}"));
+        match name {
+            "site" => where_ = symbol(value),
+            "device" => device = symbol(value),
+            _ => {
+                let id = vocabulary.field_named(name).unwrap_or_else(|| panic!("{line}"));
+                let number = || value.parse().unwrap_or_else(|_| panic!("{line}"));
+                match vocabulary.field(id).ty {
+                    FieldType::String => row.text(id, symbol(value)),
+                    FieldType::Int => row.int(id, number()),
+                    other => panic!("{other:?} in {line}"),
+                }
+            }
+        }
+    }
+    row.place(where_, device);
+}
+
+const FORCED: &str = "
+facts: {mode: {by: door, set: {DoorModeChanged: e.mode}, init: locked}}
+rules:
+- id: forced
+  on: DoorOpened
+  if: mode == 'locked'
+  unless:
+  - {on: [AccessGranted, RequestToExit], same: door, from: -10s, to: 2s}
+  - {on: DoorClosed, same: door, to: 400ms}
+";
+
+#[test]
+fn a_forced_door_is_decided_when_no_excuse_can_come_any_more() {
+    let one = |script| found(FORCED, script);
+    assert_eq!(one("100 DoorOpened door=D1"), ["102 forced D1 [1] opens 0"]);
+    // The contact often reports before the grant or the request to exit.
+    assert!(one("100 DoorOpened door=D1\n101.5 AccessGranted door=D1").is_empty());
+    assert!(one("100 DoorOpened door=D1\n101 RequestToExit door=D1").is_empty());
+    // Exactly at the end of a window is outside.
+    assert_eq!(one("100 DoorOpened door=D1\n102 AccessGranted door=D1").len(), 1);
+    assert_eq!(one("90 AccessGranted door=D1\n100 DoorOpened door=D1").len(), 1);
+    assert!(one("90.1 AccessGranted door=D1\n100 DoorOpened door=D1").is_empty());
+    // Another door's grant is no excuse; a contact that bounces is one.
+    assert_eq!(one("99 AccessGranted door=D2\n100 DoorOpened door=D1").len(), 1);
+    assert!(one("100 DoorOpened door=D1\n100.3 DoorClosed door=D1").is_empty());
+    assert_eq!(one("100 DoorOpened door=D1\n100.4 DoorClosed door=D1").len(), 1);
+    // Masked in unlocked mode.
+    assert!(one("1 DoorModeChanged door=D1 mode=unlocked\n100 DoorOpened door=D1").is_empty());
+}
+
+const HELD: &str = "
+facts: {open: {by: door, set: {DoorOpened: 'true', DoorClosed: 'false'}, init: false}}
+rules:
+- {id: held, watch: open, if: value, for: door.held_limit, resolve: DoorClosed}
+- {id: tried, on: AccessDenied}
+";
+
+#[test]
+fn a_held_door_speaks_at_its_own_limit_and_clears() {
+    assert_eq!(
+        found(HELD, "100 DoorOpened door=D1\n140 DoorClosed door=D1"),
+        ["130 held D1 [1] opens 0", "140 clears 0"]
+    );
+    assert!(found(HELD, "100 DoorOpened door=D1\n129.9 DoorClosed door=D1").is_empty());
+    // A timer due at the time of an event runs before it.
+    assert_eq!(found(HELD, "100 DoorOpened door=D1\n130 DoorClosed door=D1").len(), 2);
+    // A door without a limit in the site model is never held too long.
+    assert!(found(HELD, "100 DoorOpened door=D9\n900 DoorClosed door=D9").is_empty());
+}
+
+#[test]
+fn an_incident_clears_only_when_nothing_in_it_lasts() {
+    let script = "
+        100 DoorOpened door=D1 area=A
+        135 AccessDenied door=D1 area=A
+        140 DoorClosed door=D1 area=A";
+    let together = HELD.replace("rules:", "incidents: {by: [area], gap: 10m}\nrules:");
+    let lines = found(&together, script);
+    assert_eq!(lines, ["130 held D1 [1] opens 0", "135 tried  [2] joins 0"], "a denial stays");
+}
+
+#[test]
+fn travel_is_too_fast_only_below_the_time() {
+    let rules = "rules: [{id: t, scope: enterprise, travel: {by: credential, on: AccessGranted, min_time: 5m}}]";
+    let at = |second: &str| {
+        let script = format!(
+            "100 AccessGranted credential=C site=A\n{second} AccessGranted credential=C site=B"
+        );
+        found(rules, &script)
+    };
+    assert_eq!(at("399.999"), ["399.999 t C [1 2] opens 0"]);
+    assert!(at("400").is_empty(), "exactly the time is possible");
+    let same = "1 AccessGranted credential=C site=A\n2 AccessGranted credential=C site=A";
+    assert!(found(rules, same).is_empty());
+}
+
+#[test]
+fn anti_passback_knows_nobody_at_first_and_forgets() {
+    let rules = "rules: [{id: p, passage: {by: credential, on: AccessTaken, from: \"e.dir == 'in' ? 'out' : e.area\", to: \"e.dir == 'in' ? e.area : 'out'\", forget: 1h, forgive: DoorModeChanged}}]";
+    let go = |at: u32, dir: &str| format!("{at} AccessTaken credential=C area=A dir={dir}\n");
+    let run = |steps: &[(u32, &str)]| {
+        let script: String = steps.iter().map(|(at, dir)| go(*at, dir)).collect();
+        found(rules, &script).len()
+    };
+    assert_eq!(run(&[(1, "in")]), 0, "the first passage makes Unknown known");
+    assert_eq!(run(&[(1, "out")]), 0);
+    assert_eq!(run(&[(1, "in"), (2, "out"), (3, "in")]), 0);
+    assert_eq!(run(&[(1, "in"), (2, "in")]), 1);
+    assert_eq!(run(&[(1, "in"), (3602, "in")]), 0, "forgotten after an hour");
+    let forgiven = go(1, "in") + "2 DoorModeChanged credential=C\n" + &go(3, "in");
+    assert!(found(rules, &forgiven).is_empty());
+}
+
+#[test]
+fn escort_counts_hosts_and_not_other_visitors() {
+    let rules = "rules: [{id: e, on: AccessTaken, if: e.person.visitor, unless: [{on: AccessTaken, same: door, if: x.person in e.person.hosts && !x.person.visitor, from: -30s, to: 30s}]}]";
+    let run = |other: &str| found(rules, &format!("100 AccessTaken door=D1 person=guest\n{other}"));
+    assert_eq!(run(""), ["130 e D1 [1] opens 0"]);
+    assert!(run("110 AccessTaken door=D1 person=host").is_empty());
+    assert_eq!(run("110 AccessTaken door=D1 person=stranger").len(), 1);
+    let before = "90 AccessTaken door=D1 person=host\n100 AccessTaken door=D1 person=guest";
+    assert!(found(rules, before).is_empty(), "the host may go first");
+}
+
+#[test]
+fn windows_leave_out_what_is_exactly_as_old() {
+    let rules = "
+facts: {n: {count: AccessDenied, by: door, within: 60s}, d: {distinct: credential, on: AccessDenied, by: door, within: 60s}}
+rules:
+- {id: three, on: AccessDenied, if: n >= 3, emit: each}
+- {id: cards, on: AccessDenied, if: d >= 2, emit: edge}
+";
+    let denied = |at: f64, card: &str| format!("{at} AccessDenied door=D1 credential={card}\n");
+    let three = |a, b, c| {
+        let lines = found(rules, &[denied(a, "C"), denied(b, "C"), denied(c, "C")].concat());
+        lines.len()
+    };
+    assert_eq!(three(0.0, 30.0, 59.9), 1);
+    assert_eq!(three(0.0, 30.0, 60.0), 0);
+    let cards: String = [(0, "A"), (1, "B"), (2, "B"), (100, "B"), (101, "A")]
+        .iter()
+        .map(|(t, c)| denied(f64::from(*t), c))
+        .collect();
+    let edges: Vec<_> =
+        found(rules, &cards).into_iter().filter(|l| l.contains(" cards ")).collect();
+    assert_eq!(edges.len(), 2, "once for each rising edge: {edges:?}");
+}
+
+#[test]
+fn a_sequence_waits_for_its_steps_and_its_end() {
+    let rules = "rules: [{id: s, by: door, within: 30s, runs: each, sequence: [{a: AccessDenied}, {b: DoorOpened}], without: AccessGranted}]";
+    let run = |script: &str| found(rules, script);
+    assert_eq!(
+        run("1 AccessDenied door=D1\n2 AccessDenied door=D1\n3 DoorOpened door=D1"),
+        ["3 s D1 [1 3] opens 0", "3 s D1 [2 3] opens 1"],
+        "one completing event completes all that wait"
+    );
+    assert!(run("1 AccessDenied door=D1\n31 DoorOpened door=D1").is_empty());
+    let granted = "1 AccessDenied door=D1\n2 AccessGranted door=D1\n3 DoorOpened door=D1";
+    assert!(run(granted).is_empty());
+    assert!(run("1 AccessDenied door=D1\n2 DoorOpened door=D2").is_empty());
+}
+
+#[test]
+fn what_is_said_once_is_said_again_after_its_time() {
+    let rules = "rules: [{id: o, by: door, on: AccessDenied, emit: {once: 10m}, group: none}]";
+    let at = |t: u32| format!("{t} AccessDenied door=D1\n");
+    let times = [1, 2, 300, 600, 601, 700].map(at).concat();
+    let lines = found(rules, &times);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[1].starts_with("601 "), "{lines:?}");
+}
+
+#[test]
+fn shadow_rules_detect_and_open_nothing() {
+    let rules =
+        "rules: [{id: s, on: AccessDenied, mode: shadow}, {id: off, on: AccessDenied, mode: off}]";
+    assert_eq!(found(rules, "1 AccessDenied door=D1"), ["1 s  [1] shadow"]);
+}
+
+#[test]
+fn detections_group_by_what_they_share_until_the_gap() {
+    let rules = "
+rules: [{id: a, on: AccessDenied}, {id: b, on: DoorForcedOpen}]
+incidents: {by: [area, person], gap: 60s, span_max: 150s}
+";
+    let run = |script: &str| found(rules, script);
+    let effects = |lines: Vec<String>| -> Vec<String> {
+        lines.iter().map(|l| l.split(']').nth(1).unwrap_or(l).trim().to_owned()).collect()
+    };
+    let near = run("1 AccessDenied area=A\n60.9 DoorForcedOpen area=A");
+    assert_eq!(effects(near), ["opens 0", "joins 0"]);
+    let late = run("1 AccessDenied area=A\n61 DoorForcedOpen area=A");
+    assert_eq!(effects(late), ["opens 0", "opens 1"], "exactly the gap is outside");
+    let long = run(
+        "0 AccessDenied area=A\n50 AccessDenied area=A\n100 AccessDenied area=A\n150 AccessDenied area=A",
+    );
+    assert_eq!(
+        effects(long),
+        ["opens 0", "joins 0", "joins 0", "opens 1"],
+        "no longer than the span"
+    );
+    // Two incidents that turn out to belong together are linked, never merged.
+    let both =
+        run("1 AccessDenied area=A\n2 AccessDenied person=P\n3 DoorForcedOpen area=A person=P");
+    assert_eq!(both.len(), 4, "{both:?}");
+    assert!(both.iter().any(|l| l == "3 link 1 0"), "{both:?}");
+}
+
+#[test]
+fn events_of_one_time_are_ordered_by_rank_not_by_arrival() {
+    let rules = "rules: [{id: s, by: door, within: 30s, sequence: [{a: AccessGranted}, {b: DoorOpened}, {c: AccessTaken}, {d: DoorClosed}]}]";
+    let script = "
+        5 DoorClosed door=D1
+        5 AccessTaken door=D1
+        5 DoorOpened door=D1
+        5 AccessGranted door=D1";
+    // Evidence of one time stands in the order of identities, the trigger last.
+    assert_eq!(found(rules, script), ["5 s D1 [2 3 4 1] opens 0"]);
+}
+
+#[test]
+fn nothing_is_released_before_the_watermark_has_passed_it() {
+    let rules = "rules: [{id: a, on: AccessDenied}]";
+    let slack = TimeSpan::from_secs(2);
+    let open = |script| found_with(rules, script, slack, true).len();
+    assert_eq!(open("10 AccessDenied door=D1\n12 Heartbeat"), 0, "equality does not release");
+    assert_eq!(open("10 AccessDenied door=D1\n12.001 Heartbeat"), 1);
+}
