@@ -35,8 +35,7 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<()> {
     }
     let port = broker()?;
     // Each demo is a night of its own: the engine begins afresh, the store keeps what it has.
-    let begin =
-        Start { config, data: args.data.clone(), afresh: true, snapshot_bytes: 16 << 20 };
+    let begin = Start { config, data: args.data.clone(), afresh: true, snapshot_bytes: 16 << 20 };
     let runtime = runtime()?;
     let _guard = runtime.enter();
     let program = Program::start(&begin, |setup| connect_to(setup, port))?;
@@ -80,7 +79,9 @@ fn banner(at: SocketAddr, port: u16, start: EventTime, args: &DemoArgs) {
     println!("  broker     mqtt://127.0.0.1:{port}   (try: mosquitto_sub -p {port} -t '#' -v)");
     println!("  data       {}", args.data.display());
     println!("  story      seed {}, from {start}, speed {}", args.seed, args.speed);
-    println!("The first incident comes within 20 s; the fence and the forged seal within 2 minutes.");
+    println!(
+        "The first incident comes within 20 s; the fence and the forged seal within 2 minutes."
+    );
     println!("Stop with Ctrl-C.");
     println!("listening on http://{at}");
 }

@@ -1,14 +1,24 @@
-//! The console and its JSON API.
+//! The console and its JSON API, on loopback unless the configuration says otherwise.
+
+mod api;
+mod events;
+mod metrics;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::Json;
-use axum::http::StatusCode;
+use anyhow::Context as _;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::json;
+use sinks::Reader;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::live::Live;
 
@@ -19,9 +29,18 @@ pub struct Console {
     /// How the program is doing.
     pub status: Arc<Live>,
     /// Told after every commit.
-    pub changed: tokio::sync::watch::Receiver<u64>,
+    pub changed: watch::Receiver<u64>,
     /// Endpoints of HTTP sources.
-    pub extra: axum::Router,
+    pub extra: Router,
+}
+
+/// What every handler shares.
+struct Shared {
+    store: Reader,
+    live: Arc<Live>,
+    changed: watch::Receiver<u64>,
+    /// Set when the program stops: open streams end.
+    stopping: watch::Receiver<bool>,
 }
 
 /// Serves until `stop`.
@@ -30,30 +49,83 @@ pub async fn serve(
     console: Console,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let Console { status, extra, .. } = console;
-    let figures = status.clone();
-    let up = status.clone();
-    let health = get(move || async move {
-        match status.ready() {
-            Ok(()) => (StatusCode::OK, Json(json!({"status": "ok"}))),
-            Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": reason}))),
-        }
+    let loopback = listener.local_addr()?.ip().is_loopback();
+    let (end, stopping) = watch::channel(false);
+    let app = router(console, stopping, loopback)?;
+    let stop = async move {
+        stop.await;
+        let _ = end.send(true);
+    };
+    Ok(axum::serve(listener, app).with_graceful_shutdown(stop).await?)
+}
+
+fn router(
+    console: Console,
+    stopping: watch::Receiver<bool>,
+    loopback: bool,
+) -> anyhow::Result<Router> {
+    let Console { store, status, changed, extra } = console;
+    let store = Reader::open(store).context("the console cannot read the store")?;
+    let shared = Arc::new(Shared { store, live: status, changed, stopping });
+    let pages = Router::new()
+        .route("/", get(|| page("text/html; charset=utf-8", include_str!("page/index.html"))))
+        .route("/console.js", get(|| page("text/javascript", include_str!("page/console.js"))))
+        .route("/console.css", get(|| page("text/css", include_str!("page/console.css"))));
+    let api = Router::new()
+        .route("/api/v1/incidents", get(api::incidents))
+        .route("/api/v1/incidents/live", get(events::live))
+        .route("/api/v1/incidents/{id}", get(api::incident))
+        .route("/api/v1/books", get(api::books))
+        .route("/api/v1/sources", get(api::sources))
+        .route("/api/v1/rules", get(api::rules))
+        .route("/api/v1/dead-letters", get(api::dead_letters))
+        .route("/health", get(api::health))
+        .route("/metrics", get(metrics::metrics))
+        .with_state(shared);
+    Ok(pages
+        .merge(api)
+        .merge(extra)
+        .fallback(|| async {
+            problem(StatusCode::NOT_FOUND, "there is nothing here", "the console is at /")
+        })
+        .layer(from_fn_with_state(loopback, only_our_host))
+        .layer(from_fn(guard)))
+}
+
+async fn page(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text)
+}
+
+/// On loopback, a page of another name that resolves to us (DNS rebinding) gets nothing.
+async fn only_our_host(State(loopback): State<bool>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
     });
-    let books = get(move || async move {
-        let books: serde_json::Map<_, _> =
-            figures.books().into_iter().map(|(id, books)| (id, json!(books))).collect();
-        Json(json!({"books": books}))
-    });
-    let sources = get(move || async move {
-        let sources = up.sources().into_iter().map(|(id, kind, state)| {
-            json!({"id": id, "kind": kind, "connected": state.connected, "reason": state.reason})
-        });
-        Json(json!({"sources": sources.collect::<Vec<_>>()}))
-    });
-    let router = axum::Router::new()
-        .route("/api/v1/sources", sources)
-        .route("/health", health)
-        .route("/api/v1/books", books);
-    let router = router.merge(extra);
-    Ok(axum::serve(listener, router).with_graceful_shutdown(stop).await?)
+    let ours = matches!(name, "localhost" | "127.0.0.1" | "[::1]" | "");
+    if loopback && !ours {
+        let help = "ask for 127.0.0.1 or localhost, or listen on another address";
+        return problem(StatusCode::FORBIDDEN, "this name is not ours", help);
+    }
+    next.run(request).await
+}
+
+/// Headers that keep a browser from doing what the console never asks for.
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An error as JSON: what is wrong, and what to do.
+fn problem(status: StatusCode, error: impl Into<String>, help: impl Into<String>) -> Response {
+    (status, Json(json!({"error": error.into(), "help": help.into()}))).into_response()
 }

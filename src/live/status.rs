@@ -18,6 +18,7 @@ pub struct Live {
     ids: Vec<String>,
     kinds: Vec<&'static str>,
     rules: Vec<String>,
+    plan: Arc<rules::plan::Plan>,
     progress: Arc<Progress>,
     outbox: Arc<Outbox>,
     /// Where the log ended when we started: behind it, every record came through our own writer.
@@ -58,6 +59,7 @@ impl Live {
             ids: sources.iter().map(|s| s.id.clone()).collect(),
             kinds: sources.iter().map(|s| kind_of(&s.kind)).collect(),
             rules: setup.plan.rules.iter().map(|r| r.id.clone()).collect(),
+            plan: setup.plan.clone(),
             recovered_at: progress.written(),
             progress,
             outbox,
@@ -173,6 +175,16 @@ impl Live {
         let figures = lock(&self.figures);
         let counts = figures.rules.iter().copied();
         self.rules.iter().cloned().zip(counts).map(|(rule, (d, i))| (rule, d, i)).collect()
+    }
+
+    /// What the rulebook says of a rule beside its condition: procedure, risk, control.
+    pub fn rule(&self, id: &str) -> serde_json::Value {
+        let rule = self.plan.rules.iter().find(|r| r.id == id);
+        rule.map_or(serde_json::Value::Null, |rule| {
+            serde_json::json!({
+                "procedure": rule.procedure, "risk": rule.risk, "control": rule.control,
+            })
+        })
     }
 
     /// Gauges by name, with what they mean.

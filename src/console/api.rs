@@ -1,0 +1,136 @@
+//! The JSON API.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use event::identity::TimedId;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sinks::store::IncidentDetail;
+use sinks::{Filter, StoreError};
+
+use super::{Shared, problem};
+
+type Reply = Result<Response, Response>;
+
+/// Items of a page where none is asked for.
+const PAGE_ITEMS: usize = 50;
+
+/// Runs a read of the store where blocking does no harm.
+async fn read<T: Send + 'static>(
+    shared: Arc<Shared>,
+    work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Response> {
+    let result = tokio::task::spawn_blocking(move || work(&shared)).await;
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error @ StoreError::Cursor { .. })) => {
+            Err(problem(StatusCode::BAD_REQUEST, error.to_string(), "begin without a cursor"))
+        }
+        Ok(Err(error)) => {
+            let help = "see the program's log";
+            Err(problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), help))
+        }
+        Err(_) => Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "a defect", "see the log")),
+    }
+}
+
+#[derive(Deserialize)]
+pub struct List {
+    #[serde(flatten)]
+    filter: Filter,
+    cursor: Option<String>,
+    limit: Option<String>,
+}
+
+pub async fn incidents(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<List>, axum::extract::rejection::QueryRejection>,
+) -> Reply {
+    let help = "state, severity, site, rule, text, cursor and limit narrow the list";
+    let Query(list) = query.map_err(|e| problem(StatusCode::BAD_REQUEST, e.body_text(), help))?;
+    let limit = match list.limit.as_deref().map(str::parse) {
+        None => PAGE_ITEMS,
+        Some(Ok(limit)) => limit,
+        Some(Err(_)) => {
+            return Err(problem(StatusCode::BAD_REQUEST, "limit is not a number", help));
+        }
+    };
+    let page = read(shared, move |shared| {
+        shared.store.incidents(&list.filter, list.cursor.as_deref(), limit)
+    });
+    Ok(Json(page.await?).into_response())
+}
+
+pub async fn incident(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Reply {
+    let unknown = || problem(StatusCode::NOT_FOUND, "no such incident", "see /api/v1/incidents");
+    let id = TimedId::parse(&id).ok_or_else(unknown)?;
+    let live = shared.live.clone();
+    let detail = read(shared, move |shared| shared.store.incident(id)).await?;
+    let detail = detail.ok_or_else(unknown)?;
+    let rule = live.rule(&detail.incident.rule);
+    Ok(Json(whole(detail, rule)).into_response())
+}
+
+/// One object: the incident's own fields, its lists in the place of their counts, and what the
+/// rulebook says an operator should do.
+fn whole(detail: IncidentDetail, rule: Value) -> Value {
+    let IncidentDetail { incident, detections, events, timeline, links } = detail;
+    let mut object = match json!(incident) {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    };
+    object.insert("detections".into(), json!(detections));
+    object.insert("events".into(), json!(events));
+    object.insert("timeline".into(), json!(timeline));
+    object.insert("links".into(), json!(links));
+    if let Value::Object(rule) = rule {
+        object.extend(rule);
+    }
+    Value::Object(object)
+}
+
+pub async fn books(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let books = shared.live.books().into_iter().map(|(id, books)| (id, json!(books)));
+    Json(json!({"books": books.collect::<Map<_, _>>()}))
+}
+
+pub async fn sources(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let sources = shared.live.sources().into_iter().map(|(id, kind, state)| {
+        json!({
+            "id": id, "kind": kind, "connected": state.connected, "reason": state.reason,
+            "deliveries": state.deliveries, "reconnects": state.reconnects,
+        })
+    });
+    let sources: Vec<_> = sources.collect();
+    Json(json!({"sources": sources, "sinks": shared.live.sinks()}))
+}
+
+pub async fn rules(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let rules = shared.live.rules().into_iter().map(|(id, detections, incidents)| {
+        json!({"id": id, "detections": detections, "incidents": incidents})
+    });
+    Json(json!({"rules": rules.collect::<Vec<_>>()}))
+}
+
+pub async fn dead_letters(State(shared): State<Arc<Shared>>) -> Reply {
+    let letters = read(shared, |shared| shared.store.dead_letters(100)).await?;
+    Ok(Json(json!({"items": letters})).into_response())
+}
+
+pub async fn health(State(shared): State<Arc<Shared>>) -> Response {
+    let down: Vec<_> = shared.live.sources().into_iter().filter(|s| !s.2.connected).collect();
+    let down: Map<_, _> =
+        down.into_iter().map(|(id, _, state)| (id, state.reason.into())).collect();
+    // A source that is down is not ours to restart: it is told, and the program is well.
+    match shared.live.ready() {
+        Ok(()) => Json(json!({"status": "ok", "sources_down": down})).into_response(),
+        Err(reason) => {
+            let body = json!({"status": "unavailable", "reason": reason, "sources_down": down});
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        }
+    }
+}
