@@ -116,7 +116,7 @@ impl Loader<'_> {
             return symbols.map(Cell::Strings);
         }
         let text = self.reader.scalar(node)?.to_owned();
-        let cell = self.from_text(&text, ty);
+        let cell = self.cell_of_text(&text, ty);
         if cell.is_none() {
             let word = TYPES.iter().find(|(_, t)| *t == ty).map_or("", |(w, _)| w);
             self.reader.error_at(node, format!("`{text}` is not a {word}"));
@@ -124,7 +124,7 @@ impl Loader<'_> {
         cell
     }
 
-    fn from_text(&self, text: &str, ty: ColumnType) -> Option<Cell> {
+    fn cell_of_text(&self, text: &str, ty: ColumnType) -> Option<Cell> {
         Some(match ty {
             ColumnType::String => Cell::String(self.interner.intern(text)?),
             ColumnType::Int => Cell::Int(text.parse().ok()?),
@@ -138,9 +138,9 @@ impl Loader<'_> {
         })
     }
 
-    fn from_json(&self, value: &serde_json::Value, ty: ColumnType) -> Option<Cell> {
+    fn cell_of_json(&self, value: &serde_json::Value, ty: ColumnType) -> Option<Cell> {
         match (value, ty) {
-            (serde_json::Value::String(text), _) => self.from_text(text, ty),
+            (serde_json::Value::String(text), _) => self.cell_of_text(text, ty),
             (serde_json::Value::Bool(value), ColumnType::Bool) => Some(Cell::Bool(*value)),
             (serde_json::Value::Number(n), ColumnType::Int) => n.as_i64().map(Cell::Int),
             (serde_json::Value::Number(n), ColumnType::Float) => n.as_f64().map(Cell::Float),
@@ -195,7 +195,7 @@ impl Loader<'_> {
             let cells = table.columns.iter().map(|(column, ty)| match &row[column] {
                 serde_json::Value::Null => Ok(None),
                 value => self
-                    .from_json(value, *ty)
+                    .cell_of_json(value, *ty)
                     .map(Some)
                     .ok_or_else(|| format!("line {number}: `{column}` is not what it should be")),
             });
@@ -221,7 +221,7 @@ impl Loader<'_> {
             let mut cells = Vec::with_capacity(columns.len());
             for ((name, ty), column) in table.columns.iter().zip(&columns) {
                 let text = row.get(*column).unwrap_or_default();
-                let cell = if text.is_empty() { None } else { Some(self.from_text(text, *ty)) };
+                let cell = if text.is_empty() { None } else { Some(self.cell_of_text(text, *ty)) };
                 if cell == Some(None) {
                     return Err(format!("line {number}: `{text}` in `{name}`"));
                 }

@@ -74,7 +74,11 @@ impl Follower {
             }
             block.clear();
             findings.clear();
-            self.reader.read(&mut block, STEP_BYTES)?;
+            let step = match self.live.recovered_behind(here) {
+                0 => STEP_BYTES,
+                left => STEP_BYTES.min(usize::try_from(left).unwrap_or(STEP_BYTES)),
+            };
+            self.reader.read(&mut block, step)?;
             let mut dead = Vec::new();
             let sources = &setup.config.sources;
             self.pipeline.step(

@@ -139,12 +139,9 @@ impl Program {
             log_dir,
         };
         threads.push(spawn("store", live.clone(), move || emitter.run(&emitted))?);
-        let writers = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
-        threads.push(spawn("log sync", live.clone(), {
-            let acks = writers.acks();
-            move || acks.run(&syncer)
-        })?);
-        threads.push(spawn("log", live.clone(), move || writers.run())?);
+        let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
+        threads.push(spawn("log sync", live.clone(), move || acks.run(&syncer))?);
+        threads.push(spawn("log", live.clone(), move || writer.run())?);
 
         let mut program = Self {
             setup,

@@ -73,6 +73,12 @@ impl Live {
         }
     }
 
+    /// How much of the log, from a position on, was there before this run: a step of the engine
+    /// ends where that ends, so that what it has read of this run's deliveries is known.
+    pub fn recovered_behind(&self, here: Position) -> u64 {
+        self.recovered_at.0.saturating_sub(here.0)
+    }
+
     /// A delivery is about to stand in the log.
     pub fn logged(&self, source: SourceId) {
         self.logged[source.0 as usize].fetch_add(1, Ordering::Relaxed);
@@ -89,6 +95,7 @@ impl Live {
         figures.state_bytes = pipeline.engine.state_bytes();
         figures.evicted = pipeline.engine.evicted();
         if read >= self.recovered_at && figures.at_recovery.is_none() {
+            debug_assert_eq!(read, self.recovered_at, "INV-BOOKS: read past what was recovered");
             figures.at_recovery = Some(figures.books.clone());
         }
     }

@@ -2,8 +2,8 @@
 //! acknowledges it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use event::{
@@ -22,7 +22,6 @@ pub struct Writer {
     log: LogWriter,
     batches: Receiver<Batch>,
     acks: Sender<(Position, Ack)>,
-    waiting: Arc<Mutex<Option<Receiver<(Position, Ack)>>>>,
     live: Arc<Live>,
     /// Live time: silence makes ticks.
     ticks: bool,
@@ -33,21 +32,20 @@ pub struct Writer {
 
 /// Makes durable, then acknowledges.
 pub struct Acks {
-    waiting: Arc<Mutex<Option<Receiver<(Position, Ack)>>>>,
+    waiting: Receiver<(Position, Ack)>,
 }
 
 impl Writer {
-    /// The appending side of a log.
-    pub fn new(log: LogWriter, batches: Receiver<Batch>, live: Arc<Live>, ticks: bool) -> Self {
+    /// Both sides of a log: the appending and the durable one.
+    pub fn new(
+        log: LogWriter,
+        batches: Receiver<Batch>,
+        live: Arc<Live>,
+        ticks: bool,
+    ) -> (Self, Acks) {
         let (acks, waiting) = channel();
-        let waiting = Arc::new(Mutex::new(Some(waiting)));
         let (awaited, last) = (BTreeMap::new(), Instant::now());
-        Self { log, batches, acks, waiting, live, ticks, awaited, last }
-    }
-
-    /// The durable side.
-    pub fn acks(&self) -> Acks {
-        Acks { waiting: self.waiting.clone() }
+        (Self { log, batches, acks, live, ticks, awaited, last }, Acks { waiting })
     }
 
     /// Runs until every source is gone.
@@ -127,13 +125,11 @@ impl Writer {
 impl Acks {
     /// Runs until the appending side is gone and everything is durable.
     pub fn run(self, log: &SyncHandle) -> anyhow::Result<()> {
-        let taken = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(waiting) = taken else { return Ok(()) };
         let mut group = Vec::new();
-        while let Ok(first) = waiting.recv() {
+        while let Ok(first) = self.waiting.recv() {
             group.push(first);
             // Group commit: one fsync for all that came while the last one ran.
-            group.extend(waiting.try_iter());
+            group.extend(self.waiting.try_iter());
             let durable = log.sync()?;
             crate::crash::point("log-synced");
             for (end, ack) in group.drain(..) {

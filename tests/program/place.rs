@@ -1,5 +1,6 @@
 //! Where a test finds the program, the configurations and the recorded data.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,10 +21,12 @@ pub fn required() -> bool {
     std::env::var_os("PORTCULLIS_REQUIRE_SERVICES").is_some_and(|v| v == "1")
 }
 
-/// Says that a test was not run, by name: `./test` counts these lines.
+/// Says what a test had to leave out: `./test` counts the tests that these lines name, so they go
+/// past the test harness, which keeps what a test prints to itself.
 pub fn skipped(what: &str) {
     assert!(!required(), "{what}, and PORTCULLIS_REQUIRE_SERVICES=1");
-    println!("SKIPPED {what}");
+    let thread = std::thread::current();
+    let _ = writeln!(std::io::stderr(), "\nSKIPPED {}: {what}", thread.name().unwrap_or("?"));
 }
 
 /// A folder of the recorded data, from `PORTCULLIS_DATA` or beside the project.

@@ -106,7 +106,7 @@ fn stand_in(port: u16) {
         ..Default::default()
     };
     let mut broker = rumqttd::Broker::new(config);
-    std::thread::spawn(move || broker.start());
+    std::thread::spawn(move || drop(broker.start()));
     wait_for_port(port, "rumqttd");
 }
 

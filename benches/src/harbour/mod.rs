@@ -4,10 +4,12 @@
 //! Ten minutes of ordinary traffic; in the second minute somebody comes over the fence at F3 and
 //! breaks into the bonded store while a forged seal leaves through gate 2. What the devices say
 //! goes out as they say it: canonical JSON from our own controllers, Frigate's and Axis's shapes
-//! from the cameras, Zigbee2MQTT's from a door contact.
+//! from the cameras, Zigbee2MQTT's from a door contact. Some of it is said twice, as MQTT does.
 
+mod incidents;
+mod shift;
+mod site;
 mod stage;
-mod story;
 
 use event::EventTime;
 
@@ -32,7 +34,7 @@ pub const SITE: &str = "harbour-north";
 #[must_use]
 pub fn story(seed: u64, start: EventTime) -> Vec<Message> {
     let mut stage = stage::Stage::new(seed, start);
-    story::shift(&mut stage);
-    story::intrusion(&mut stage);
+    shift::play(&mut stage);
+    incidents::play(&mut stage);
     stage.finish()
 }

@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Message, SITE};
 
+/// One message in so many is delivered twice: MQTT's "at least once".
+const REPEATED_ONE_IN: u64 = 90;
+
 /// splitmix64: all that is random about the site.
 pub struct Random(u64);
 
@@ -14,15 +17,38 @@ impl Random {
     /// A number below `below`.
     pub fn below(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ z >> 31) % below
+    }
+
+    /// From `from` up to, not including, `to`, in milliseconds.
+    pub fn between(&mut self, from: i64, to: i64) -> i64 {
+        from + self.below((to - from) as u64) as i64
     }
 
     /// One of a list.
     pub fn one_of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.below(list.len() as u64) as usize]
     }
+
+    /// A list in another order.
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
+        for place in (1..list.len()).rev() {
+            list.swap(place, self.below(place as u64 + 1) as usize);
+        }
+    }
+}
+
+/// Something said, before it is numbered and published.
+struct Said {
+    ms: i64,
+    topic: String,
+    payload: Map<String, Value>,
+    /// Whether its device numbers what it says.
+    numbered: bool,
+    retained: bool,
 }
 
 /// What has been said so far.
@@ -30,109 +56,148 @@ pub struct Stage {
     /// The site's dice.
     pub random: Random,
     start: EventTime,
-    messages: Vec<Message>,
-    /// The next sequence number of each device.
-    sequences: BTreeMap<String, u64>,
-    last_ms: i64,
+    said: Vec<Said>,
 }
 
 impl Stage {
     /// An empty night.
     pub fn new(seed: u64, start: EventTime) -> Self {
-        let random = Random(seed ^ 0x4841_5242_4f55_524e);
         // Devices tell time in milliseconds: so does the night.
         let start = EventTime::from_millis(start.millis());
-        Self { random, start, messages: Vec::new(), sequences: BTreeMap::new(), last_ms: 0 }
+        Self { random: Random(seed ^ 0x4841_5242_4f55_524e), start, said: Vec::new() }
     }
 
     fn time(&self, ms: i64) -> EventTime {
         self.start.plus(TimeSpan::from_millis(ms))
     }
 
-    fn sequence(&mut self, device: &str) -> u64 {
-        let next = self.sequences.entry(device.to_owned()).or_insert(1_000);
-        *next += 1;
-        *next
-    }
-
-    fn publish(&mut self, ms: i64, topic: String, payload: &Value) {
-        self.last_ms = self.last_ms.max(ms);
-        // Controllers and cameras need 20 to 300 ms to say it.
-        let delay = 20 + self.random.below(280) as i64;
-        let payload = payload.to_string().into_bytes();
-        self.messages.push(Message { at: self.time(ms + delay), topic, payload, retained: false });
+    fn keep(&mut self, ms: i64, topic: String, payload: Value, numbered: bool, retained: bool) {
+        let Value::Object(payload) = payload else { return };
+        self.said.push(Said { ms, topic, payload, numbered, retained });
     }
 
     /// One of our controllers says something, canonically.
     pub fn say(&mut self, ms: i64, feed: &str, device: &str, kind: &str, fields: Value) {
-        // The sequence is the device's: it grows in the order of what happened there only if the
-        // story is told in that order; the identity asks no more than that it does not repeat.
-        let id = self.sequence(&format!("{feed}/{device}"));
-        let mut event = Map::new();
-        event.insert("kind".into(), kind.into());
-        event.insert("occurred".into(), self.time(ms).to_string().into());
-        event.insert("feed".into(), feed.into());
-        event.insert("device".into(), device.into());
-        event.insert("id".into(), id.into());
-        event.insert("site".into(), SITE.into());
-        if let Value::Object(fields) = fields {
+        let mut event = json!({
+            "kind": kind, "occurred": self.time(ms).to_string(), "feed": feed, "device": device,
+            "site": SITE
+        });
+        if let (Value::Object(event), Value::Object(fields)) = (&mut event, fields) {
             event.extend(fields);
         }
-        self.publish(ms, format!("site/{SITE}/{feed}/{device}"), &Value::Object(event));
+        self.keep(ms, format!("site/{SITE}/{feed}"), event, true, false);
     }
 
-    /// Frigate says that an object has entered a zone.
-    pub fn frigate(&mut self, ms: i64, camera: &str, label: &str, track: &str, zones: &[&str]) {
-        let entered = &zones[..zones.len().saturating_sub(1)];
-        let seconds = self.time(ms).0 as f64 / 1e6;
+    /// Frigate follows an object that enters a zone after a moment, and tells its life: new, in the
+    /// zone, moving about, gone. `plate` where it read one.
+    pub fn frigate(&mut self, ms: i64, camera: &str, label: &str, zone: &str, plate: Option<&str>) {
+        let letters = b"abcdefghijklmnopqrstuvwxyz0123456789";
+        let suffix: String =
+            (0..6).map(|_| char::from(*self.random.one_of(letters.as_slice()))).collect();
+        let seen = self.seconds(ms - 600);
+        let track = format!("{seen:.6}-{suffix}");
         let score = 0.7 + self.random.below(29) as f64 / 100.0;
-        let state = |entered: &[&str], time: f64| {
+        let state = |zones: &[&str], time: f64, end: Option<f64>| {
             json!({
                 "id": track, "camera": camera, "frame_time": time, "label": label,
                 "sub_label": null, "top_score": score, "score": score, "false_positive": false,
-                "start_time": time, "end_time": null, "box": [424, 500, 536, 712],
-                "current_zones": entered, "entered_zones": entered, "has_snapshot": true,
-                "has_clip": true, "active": true, "stationary": false
+                "start_time": seen, "end_time": end, "box": [424, 500, 536, 712],
+                "current_zones": if end.is_some() { &[] } else { zones }, "entered_zones": zones,
+                "has_snapshot": true, "has_clip": true, "active": true, "stationary": false,
+                "recognized_license_plate": plate
             })
         };
-        let update = json!({
-            "type": if entered.is_empty() { "new" } else { "update" },
-            "before": state(entered, seconds - 0.2),
-            "after": state(zones, seconds),
-        });
-        self.publish(ms, "frigate/events".into(), &update);
+        let entered = self.seconds(ms);
+        let mut updates = vec![
+            (ms - 600, "new", state(&[], seen, None), state(&[], seen, None)),
+            (ms, "update", state(&[], seen, None), state(&[zone], entered, None)),
+        ];
+        let (mut last, mut before) = (ms, entered);
+        for _ in 0..1 + self.random.below(3) {
+            last += self.random.between(700, 2_500);
+            let time = self.seconds(last);
+            let state = (state(&[zone], before, None), state(&[zone], time, None));
+            updates.push((last, "update", state.0, state.1));
+            before = time;
+        }
+        let end = self.seconds(last + 3_000);
+        let state = (state(&[zone], before, None), state(&[zone], before, Some(end)));
+        updates.push((last + 3_000, "end", state.0, state.1));
+        for (ms, kind, before, after) in updates {
+            let update = json!({"type": kind, "before": before, "after": after});
+            self.keep(ms, "frigate/events".into(), update, false, false);
+        }
     }
 
-    /// An Axis camera's analytics says that a scenario has become active, or no longer is.
-    pub fn axis(&mut self, ms: i64, serial: &str, profile: &str, active: bool) {
-        let topic = format!("axis/{serial}/event/tnsaxis:CameraApplicationPlatform/FenceGuard/{profile}");
-        let message = json!({
-            "timestamp": self.time(ms).millis(),
-            "topic": format!("tnsaxis:CameraApplicationPlatform/FenceGuard/{profile}"),
-            "message": {"source": {}, "key": {}, "data": {"active": if active { "1" } else { "0" }}}
-        });
-        self.publish(ms, topic, &message);
+    fn seconds(&self, ms: i64) -> f64 {
+        self.time(ms).0 as f64 / 1e6
     }
 
-    /// A Zigbee door contact reports; `true` means closed.
+    /// A scenario of an Axis camera's analytics becomes active, and ends `for_ms` later.
+    /// `scenario` is application and profile: `FenceGuard/Camera1Profile1`.
+    pub fn axis(&mut self, ms: i64, serial: &str, scenario: &str, class: &str, for_ms: i64) {
+        for (ms, active) in [(ms, "1"), (ms + for_ms, "0")] {
+            let topic =
+                format!("axis/{serial}/event/tns:axis/CameraApplicationPlatform/{scenario}");
+            let notice = json!({
+                "timestamp": self.time(ms).millis(),
+                "topic": format!("onvif:CameraApplicationPlatform/axis:{scenario}"),
+                "message": {"source": {}, "key": {}, "data": {"active": active, "classTypes": class}}
+            });
+            self.keep(ms, topic, notice, false, false);
+        }
+    }
+
+    /// A Zigbee door contact reports; `true` means closed. The gateway retains its last word.
     pub fn contact(&mut self, ms: i64, name: &str, closed: bool) {
         let quality = 100 + self.random.below(80);
-        let at = self.time(ms).to_string();
-        let report = json!({"contact": closed, "last_seen": at, "linkquality": quality, "battery": 87});
-        self.publish(ms, format!("zigbee2mqtt/{name}"), &report);
+        let report = json!({
+            "contact": closed, "last_seen": self.time(ms).to_string(), "linkquality": quality,
+            "battery": 87, "voltage": 2_955
+        });
+        self.keep(ms, format!("zigbee2mqtt/{name}"), report, false, true);
     }
 
     /// The night in the order it is published, and time moved past its end.
     pub fn finish(mut self) -> Vec<Message> {
-        self.messages.sort_by(|a, b| (a.at, &a.topic).cmp(&(b.at, &b.topic)));
-        let end = self.time(self.last_ms + 2 * 3_600_000).to_string();
+        let start = self.start;
+        let mut said = std::mem::take(&mut self.said);
+        said.sort_by_key(|s| s.ms);
+        let mut sequences: BTreeMap<String, u64> = BTreeMap::new();
+        let mut messages = Vec::with_capacity(said.len() + said.len() / 50);
+        let mut last = 0;
+        for mut one in said {
+            if one.numbered {
+                // A device numbers what it says in the order that it happened.
+                let device = one.payload["device"].as_str().unwrap_or_default().to_owned();
+                let next = sequences.entry(device).or_insert(1_000);
+                *next += 1;
+                one.payload.insert("id".into(), (*next).into());
+            }
+            last = last.max(one.ms);
+            // Controllers and cameras need 20 to 300 ms to say it.
+            let at = one.ms + self.random.between(20, 300);
+            let payload = Value::Object(one.payload).to_string().into_bytes();
+            let publish = |at| Message {
+                at: start.plus(TimeSpan::from_millis(at)),
+                topic: one.topic.clone(),
+                payload: payload.clone(),
+                retained: one.retained,
+            };
+            messages.push(publish(at));
+            if self.random.below(REPEATED_ONE_IN) == 0 {
+                messages.push(publish(at + self.random.between(50, 900)));
+            }
+        }
+        messages.sort_by_key(|m| m.at);
+        let end = start.plus(TimeSpan::from_millis(last + 2 * 3_600_000)).to_string();
         let clock = json!({"kind": "Advance", "occurred": end, "id": "end", "site": SITE});
-        self.messages.push(Message {
-            at: self.time(self.last_ms + 1_000),
+        messages.push(Message {
+            at: start.plus(TimeSpan::from_millis(last + 2_000)),
             topic: format!("site/{SITE}/clock"),
             payload: clock.to_string().into_bytes(),
             retained: false,
         });
-        self.messages
+        messages
     }
 }

@@ -538,9 +538,7 @@ impl Compiler<'_> {
                 return Err(fault(ast, "% is for integers".into(), None));
             }
             (_, a, b) if a.is_number() && b.is_number() => Type::Float,
-            (Add, Type::Time, Type::Span)
-            | (Add, Type::Span, Type::Time)
-            | (Subtract, Type::Time, Type::Span) => Type::Time,
+            (Add | Subtract, Type::Time, Type::Span) | (Add, Type::Span, Type::Time) => Type::Time,
             (Subtract, Type::Time, Type::Time)
             | (Add | Subtract, Type::Span, Type::Span)
             | (Multiply, Type::Span, Type::Int)

@@ -146,7 +146,7 @@ fn column_of(env: &impl Env, table: u16, column: u16, key: Value) -> Value {
     }
 }
 
-fn list_of<'e>(env: &'e impl Env, list: Value) -> Option<&'e [Symbol]> {
+fn list_of(env: &impl Env, list: Value) -> Option<&[Symbol]> {
     let Value::List { table, row, column } = list else { return None };
     match env.model().tables[table as usize].cell(row, column as usize)? {
         Cell::Strings(texts) => Some(texts),
