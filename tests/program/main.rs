@@ -1,6 +1,8 @@
 //! Whole-program tests: the binary as its users run it.
 
 mod brokers;
+mod browser;
+mod demo;
 mod kill;
 mod place;
 mod replay;

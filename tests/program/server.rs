@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,14 @@ impl Server {
     }
 
     /// Starts a command that prints `listening on URL`.
-    pub fn spawn(mut command: std::process::Command) -> Self {
+    pub fn spawn(command: std::process::Command) -> Self {
+        Self::with_lines(command).0
+    }
+
+    /// The same, with the lines it prints after that one.
+    pub fn with_lines(
+        mut command: std::process::Command,
+    ) -> (Self, std::sync::mpsc::Receiver<String>) {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{e}"));
         let stdout = child.stdout.take().unwrap_or_else(|| panic!("no stdout"));
         let mut lines = BufReader::new(stdout).lines();
@@ -44,13 +52,16 @@ impl Server {
             .map_while(Result::ok)
             .find_map(|line| line.split("listening on ").nth(1).map(str::to_owned))
             .unwrap_or_else(|| panic!("the program ended before it listened: {:?}", child.wait()));
+        let (said, heard) = channel();
         // The pipe is read on, so that the program never waits for us.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| drop(said.send(line)));
+        });
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
             .build();
-        Self { child, url: url.trim().to_owned(), agent: config.into() }
+        (Self { child, url: url.trim().to_owned(), agent: config.into() }, heard)
     }
 
     /// Where it listens.

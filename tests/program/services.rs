@@ -18,7 +18,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until something accepts connections.
-fn wait_for_port(port: u16, what: &str) {
+pub fn wait_for_port(port: u16, what: &str) {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
@@ -28,7 +28,7 @@ fn wait_for_port(port: u16, what: &str) {
 }
 
 /// A program on the PATH, or where distributions put daemons.
-fn program(name: &str) -> Option<PathBuf> {
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
     dirs.map(|dir| dir.join(name)).find(|p| p.is_file())
