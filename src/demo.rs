@@ -38,6 +38,7 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<()> {
     let begin = Start { config, data: args.data.clone(), afresh: true, snapshot_bytes: 16 << 20 };
     let runtime = runtime()?;
     let _guard = runtime.enter();
+    let stopped = stopped()?;
     let program = Program::start(&begin, |setup| connect_to(setup, port))?;
     let address = args.listen.to_string();
     let messages = story(args.seed, start);
@@ -62,9 +63,9 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<()> {
     let limit = args.exit_after;
     let stop = async move {
         match limit {
-            None => stopped().await,
+            None => stopped.await,
             Some(seconds) => tokio::select! {
-                () = stopped() => {}
+                () = stopped => {}
                 () = tokio::time::sleep(Duration::from_secs_f64(seconds.max(0.0))) => {}
             },
         }

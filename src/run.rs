@@ -19,9 +19,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     };
     let listen = args.listen;
     let runtime = runtime()?;
+    let _guard = runtime.enter();
+    let stop = stopped()?;
     let program = Program::start(&start, |_| {})?;
     let address = listen.map_or_else(|| program.setup.config.listen.clone(), |l| l.to_string());
-    runtime.block_on(serve(program, &address, |at| println!("listening on http://{at}"), stopped()))
+    runtime.block_on(serve(program, &address, |at| println!("listening on http://{at}"), stop))
 }
 
 /// The threads of the console and the HTTP sources.
@@ -69,17 +71,16 @@ pub async fn serve(
     served?
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub async fn stopped() {
+/// From now on SIGTERM and SIGINT end the program in order; what is returned waits for one. Called
+/// in the runtime, before anything starts: a signal that comes early is not missed.
+pub fn stopped() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("no signal can be waited for: stop with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
+    let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
+    let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
 }

@@ -107,7 +107,7 @@ fn code(text: &str) -> String {
 /// Bytes of the text or character that begins here.
 fn quoted(text: &str, at: usize) -> Option<usize> {
     let rest = &text[at..];
-    let word_before = text[..at].chars().next_back().is_some_and(|c| c.is_alphanumeric());
+    let word_before = text[..at].chars().next_back().is_some_and(char::is_alphanumeric);
     let raw = rest.trim_start_matches('b');
     if let Some(raw) = raw.strip_prefix('r').filter(|_| !word_before) {
         let hashes = raw.len() - raw.trim_start_matches('#').len();
@@ -631,6 +631,9 @@ fn the_tree_is_tidy() {
     assert_eq!(count, 0, "{count} faults, listed above");
 }
 
+/// Which rule, the files it reads, and how many faults it must find.
+type Case<'a> = (usize, &'a [(&'a str, &'a str)], usize);
+
 /// A small tree for each rule, with the faults it must find.
 #[test]
 fn planted_faults_are_found() {
@@ -639,7 +642,7 @@ fn planted_faults_are_found() {
     let law = "| **INV-LOG** | stands | `a/b.rs` | `a/t.rs::gone` | x |\nINV-ACK";
     let image = "COPY gone /x\nEXPOSE 1\nCMD [\"fly\", \"--gone\", \"0.0.0.0:2\"]\n";
     let compose = "- ./gone:/x\n- \"9:9\"\n";
-    let cases: [(usize, &[(&str, &str)], usize); 14] = [
+    let cases: [Case<'_>; 14] = [
         (0, &[("a.rs", "fn f() {}\n"), ("b.rs", "//! x\n")], 1),
         (1, &[("a.rs", &long), ("b.rs", "//! x\nfn f(a: [u8; 2]);\nfn g() {}\n")], 1),
         (2, &[("a.rs", "//! todo!()\nfn f() { todo!() }\n#[ignore]\nlet s = \"dbg!\";")], 2),

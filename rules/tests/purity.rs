@@ -207,7 +207,7 @@ fn run(events: &[One], way: Way) -> BTreeMap<String, Vec<String>> {
         collect(&findings, &interner, &mut found);
         findings.clear();
         if number % way.restore_every == way.restore_every - 1 {
-            let full = parts.len() % way.full_every == 0;
+            let full = parts.len().is_multiple_of(way.full_every);
             if full {
                 parts.clear();
             }

@@ -157,7 +157,7 @@ fn a_browser_shows_the_incidents() {
         "The seal is not the one on record",
         "FenceAlarm",
         "fence-ctl-2",
-        "Call the police line",
+        "Keep gate 2 shut",
     ] {
         assert!(detail.contains(text), "no {text}: {detail}");
     }

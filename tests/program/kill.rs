@@ -116,7 +116,7 @@ fn run(crash: Option<(&str, u64)>) -> Left {
     if !server.terminate() {
         // Killed at the last snapshot: the next start takes it from there.
         crashes += 1;
-        Server::start(&config, &data, &further, None).terminate();
+        assert!(Server::start(&config, &data, &further, None).terminate(), "not in order");
     }
     let store = sinks::Reader::open(data.join("incidents.db")).unwrap_or_else(|e| panic!("{e}"));
     let incidents = incidents(&store);
