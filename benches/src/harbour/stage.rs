@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::random::Random;
 use event::{EventTime, TimeSpan};
 use serde_json::{Map, Value, json};
 
@@ -9,37 +10,6 @@ use super::{Message, SITE};
 
 /// One message in so many is delivered twice: MQTT's "at least once".
 const REPEATED_ONE_IN: u64 = 90;
-
-/// splitmix64: all that is random about the site.
-pub struct Random(u64);
-
-impl Random {
-    /// A number below `below`.
-    pub fn below(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31) % below
-    }
-
-    /// From `from` up to, not including, `to`, in milliseconds.
-    pub fn between(&mut self, from: i64, to: i64) -> i64 {
-        from + self.below((to - from) as u64) as i64
-    }
-
-    /// One of a list.
-    pub fn one_of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        &list[self.below(list.len() as u64) as usize]
-    }
-
-    /// A list in another order.
-    pub fn shuffle<T>(&mut self, list: &mut [T]) {
-        for place in (1..list.len()).rev() {
-            list.swap(place, self.below(place as u64 + 1) as usize);
-        }
-    }
-}
 
 /// Something said, before it is numbered and published.
 struct Said {
@@ -64,7 +34,7 @@ impl Stage {
     pub fn new(seed: u64, start: EventTime) -> Self {
         // Devices tell time in milliseconds: so does the night.
         let start = EventTime::from_millis(start.millis());
-        Self { random: Random(seed ^ 0x4841_5242_4f55_524e), start, said: Vec::new() }
+        Self { random: Random::new(seed ^ 0x4841_5242_4f55_524e), start, said: Vec::new() }
     }
 
     fn time(&self, ms: i64) -> EventTime {

@@ -66,12 +66,23 @@ impl<T: Cell> Pages<T> {
         let index = self.len;
         assert!(index < NIL, "pages full");
         if index as usize == self.pages.len() * PAGE_CELLS {
-            self.pages.push(vec![T::zeroed(); PAGE_CELLS].into_boxed_slice());
-            self.dirty.push(true);
+            // Half as many again: a state that moves about its size allocates no further (INV-HOT).
+            self.grow(self.pages.len() + (self.pages.len() / 2).max(1));
         }
         self.len += 1;
         *self.get_mut(index) = cell;
         index
+    }
+
+    /// Empty pages up to so many.
+    fn grow(&mut self, pages: usize) {
+        self.pages.resize_with(pages, || vec![T::zeroed(); PAGE_CELLS].into_boxed_slice());
+        self.dirty.resize(pages, false);
+    }
+
+    /// Pages with a cell that was ever used.
+    fn used(&self) -> usize {
+        (self.len as usize).div_ceil(PAGE_CELLS)
     }
 
     /// Frees a cell.
@@ -106,7 +117,7 @@ impl<T: Cell> Pages<T> {
             out.extend_from_slice(&number.to_le_bytes());
         }
         let chosen: Vec<usize> =
-            (0..self.pages.len()).filter(|page| full || self.dirty[*page]).collect();
+            (0..self.used()).filter(|page| full || self.dirty[*page]).collect();
         out.extend_from_slice(&(chosen.len() as u32).to_le_bytes());
         for page in chosen {
             out.extend_from_slice(&(page as u32).to_le_bytes());
@@ -120,14 +131,11 @@ impl<T: Cell> Pages<T> {
         self.len = input.u32()?;
         self.free = input.u32()?;
         self.live = input.u32()?;
-        let needed = (self.len as usize).div_ceil(PAGE_CELLS);
+        let needed = self.used();
         if needed * PAGE_CELLS * size_of::<T>() > input.whole * 64 {
             return None;
         }
-        while self.pages.len() < needed {
-            self.pages.push(vec![T::zeroed(); PAGE_CELLS].into_boxed_slice());
-            self.dirty.push(false);
-        }
+        self.grow(self.pages.len().max(needed));
         for _ in 0..input.u32()? {
             let page = input.u32()? as usize;
             let bytes = input.take(PAGE_CELLS * size_of::<T>())?;

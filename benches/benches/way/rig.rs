@@ -1,0 +1,122 @@
+//! Decoder and engine of `config/examples/ten-rules`, put together as the program does.
+
+use std::path::Path;
+
+use event::config::Diagnostic;
+use event::identity::Digest;
+use event::{
+    EventBlock, EventTime, Interner, Position, RecordBlock, RecordFlags, RecordKind, RecordRef,
+    SourceId, StreamId, TimeSpan, Vocabulary,
+};
+use ingest::decode::{Decoder, Outcome, SourceDecoding};
+use rules::engine::{Engine, Findings, Input, Options, SourceOptions};
+
+/// The way from records to findings.
+pub struct Rig {
+    decoder: Decoder,
+    engine: Engine,
+    pub events: EventBlock,
+    pub findings: Findings,
+}
+
+fn read(name: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples/ten-rules");
+    let path = root.join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    vec![(name.to_owned(), text)]
+}
+
+fn good<T>(result: Result<T, Vec<Diagnostic>>) -> T {
+    result.unwrap_or_else(|faults| panic!("{faults:?}"))
+}
+
+impl Rig {
+    /// Loads the configuration.
+    pub fn new() -> Self {
+        let (mappings, rulebook) = (read("mappings/workload.yaml"), read("rules/ten.yaml"));
+        let interner = Interner::shared();
+        let mut vocabulary = Vocabulary::default();
+        let mut faults = ingest::mapping::declare(&mappings, &mut vocabulary);
+        faults.extend(rules::lang::declare(&rulebook, &mut vocabulary));
+        assert!(faults.is_empty(), "{faults:?}");
+        let vocabulary = std::sync::Arc::new(vocabulary);
+        let model = good(ingest::model::load(&[], &[], &[], &vocabulary, &interner));
+        let model = std::sync::Arc::new(model);
+        let mappings = ingest::mapping::compile(&mappings, vocabulary.clone(), model.clone());
+        let plan = rules::lang::compile(&rulebook, vocabulary.clone(), model, &interner);
+        let source = SourceDecoding {
+            mappings: vec!["workload".to_owned()],
+            history: true,
+            ..SourceDecoding::default()
+        };
+        let options = Options {
+            sources: vec![SourceOptions { slack: TimeSpan::from_secs(2) }],
+            duplicates_within: TimeSpan::from_secs(600),
+            duplicates_max: 2_000_000,
+            ..Options::default()
+        };
+        let decoder = Decoder::new(good(mappings).into(), &[source], interner.clone());
+        let decoder = decoder.unwrap_or_else(|e| panic!("{e}"));
+        let mut rig = Self {
+            decoder,
+            engine: Engine::new(good(plan).into(), interner, options),
+            events: EventBlock::new(&vocabulary),
+            findings: Findings::default(),
+        };
+        let opened = Input::StreamOpened(StreamId(0), SourceId(0));
+        rig.engine.feed(opened, &mut rig.findings);
+        rig
+    }
+
+    /// Decodes every record into `events`.
+    pub fn decode(&mut self, records: &RecordBlock) {
+        self.events.clear();
+        for record in records.iter().filter(|r| r.kind == RecordKind::Delivery) {
+            let outcome = self.decoder.decode(&record, &mut self.events);
+            assert!(matches!(outcome, Outcome::Decoded(1)), "{outcome:?}");
+        }
+    }
+
+    /// Steps the engine over what was decoded; the findings are of this step.
+    pub fn step(&mut self) {
+        self.findings.clear();
+        self.engine.feed(Input::Events(&self.events), &mut self.findings);
+    }
+
+    /// Nothing follows.
+    pub fn finish(&mut self) {
+        self.findings.clear();
+        self.engine.feed(Input::EndOfInput, &mut self.findings);
+    }
+
+    /// Adds what was found to a hash over effects, rules, ids and evidence.
+    pub fn hash(&self, mut digest: Digest) -> Digest {
+        for finding in self.findings.iter() {
+            digest = digest.part(format!("{:?} {}", finding.effect, finding.id).as_bytes());
+            for evidence in self.findings.evidence(finding) {
+                digest = digest.number(u128::from(evidence.position.0));
+            }
+        }
+        digest
+    }
+}
+
+/// Lines as the records of one block, at their byte offsets from `base`.
+pub fn records(lines: &str, base: u64) -> RecordBlock {
+    let mut block = RecordBlock::new();
+    let mut at = base;
+    for line in lines.split_inclusive('\n') {
+        block.push(&RecordRef {
+            kind: RecordKind::Delivery,
+            flags: RecordFlags::default(),
+            stream: StreamId(0),
+            source: SourceId(0),
+            recorded: EventTime(0),
+            position: Position(at),
+            topic: b"",
+            payload: line.trim_end().as_bytes(),
+        });
+        at += line.len() as u64;
+    }
+    block
+}

@@ -1,0 +1,84 @@
+//! INV-HOT: once a site has seen its traffic, the rules allocate nothing, detections and evidence
+//! included. A counting allocator watches the engine over the last of so many events.
+
+#![allow(unsafe_code, reason = "an allocator is unsafe to write; this one only counts")]
+
+#[path = "../benches/way/rig.rs"]
+mod rig;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use event::identity::Digest;
+use rig::{Rig, records};
+use workload::badges::Badges;
+
+const SEED: u64 = 42;
+const BLOCK: usize = 1_000;
+
+struct Counting;
+
+static WATCHED: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+fn count() {
+    if WATCHED.load(Ordering::Relaxed) {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator with the caller's own arguments.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn the_rules_allocate_nothing_in_steady_state() {
+    let (events, watched) = (2_000_000, 1_000_000);
+    println!("seed {SEED}");
+    let mut badges = Badges::new(SEED);
+    let mut rig = Rig::new();
+    let mut text = String::new();
+    let mut digest = Digest::default();
+    let (mut base, mut found, mut cited, mut blocks) = (0, 0, 0, Vec::new());
+    for block in 0..events / BLOCK {
+        text.clear();
+        (0..BLOCK).for_each(|_| badges.line(&mut text));
+        rig.decode(&records(&text, base));
+        base += text.len() as u64;
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        WATCHED.store(block * BLOCK >= events - watched, Ordering::Relaxed);
+        rig.step();
+        let seen = WATCHED.swap(false, Ordering::Relaxed);
+        if ALLOCATIONS.load(Ordering::Relaxed) != before {
+            blocks.push((block, ALLOCATIONS.load(Ordering::Relaxed) - before));
+        }
+        digest = rig.hash(digest);
+        if seen {
+            found += rig.findings.len();
+            cited += rig.findings.iter().map(|f| rig.findings.evidence(f).len()).sum::<usize>();
+        }
+    }
+    rig.finish();
+    println!("hash {:032x}", rig.hash(digest).finish());
+    assert!(found > 40_000 && cited > found, "{found} findings with {cited} events");
+    assert_eq!(blocks, [], "block and allocations");
+}
