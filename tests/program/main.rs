@@ -3,6 +3,7 @@
 mod brokers;
 mod browser;
 mod demo;
+mod inputs;
 mod kill;
 mod place;
 mod replay;

@@ -103,7 +103,7 @@ impl Reader {
         let shown = limits::DEAD_LETTER_SHOWN_BYTES_MAX;
         rows(
             &self.lock(),
-            "SELECT class, source, position, reason, substr(raw, 1, ?1), length(raw), at
+            "SELECT class, source, position, reason, coalesce(substr(raw, 1, ?1), x''), length(raw), at
              FROM dead_letter ORDER BY n DESC LIMIT ?2",
             params![shown, limit.min(limits::PAGE_ITEMS_MAX)],
             |row| {
