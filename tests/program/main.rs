@@ -3,6 +3,7 @@
 mod brokers;
 mod browser;
 mod demo;
+mod docs;
 mod inputs;
 mod kill;
 mod place;
