@@ -3,7 +3,7 @@
 //! `replay`, `run` and recovery go this one way.
 
 use event::books::SourceBooks;
-use event::{EventBlock, EventTime, RecordBlock, RecordKind, RecordRef, RejectReason, StreamId};
+use event::{EventBlock, EventRef, RecordBlock, RecordKind, RecordRef, RejectReason};
 use ingest::decode::{Decoder, Outcome};
 use rules::engine::{Engine, Findings, Input};
 
@@ -46,13 +46,13 @@ impl Pipeline {
     }
 
     /// Takes records in the order of the log. Findings are added; refused deliveries go to
-    /// `refused`; `reached` is told each stream's greatest occurred time in this block.
+    /// `refused`; `saw` is shown every decoded event.
     pub fn step(
         &mut self,
         records: &RecordBlock,
         findings: &mut Findings,
         mut refused: impl FnMut(Refused<'_>),
-        mut reached: impl FnMut(StreamId, EventTime),
+        mut saw: impl FnMut(EventRef<'_>),
     ) {
         for record in records.iter() {
             let (stream, source) = (record.stream, record.source);
@@ -67,10 +67,10 @@ impl Pipeline {
                 RecordKind::Tick => Input::Tick(record.tick().unwrap_or_default()),
                 RecordKind::Control => continue,
             };
-            self.flush(findings, &mut reached);
+            self.flush(findings, &mut saw);
             self.engine.feed(input, findings);
         }
-        self.flush(findings, &mut reached);
+        self.flush(findings, &mut saw);
     }
 
     /// Nothing will follow.
@@ -111,21 +111,11 @@ impl Pipeline {
         }
     }
 
-    fn flush(&mut self, findings: &mut Findings, reached: &mut impl FnMut(StreamId, EventTime)) {
+    fn flush(&mut self, findings: &mut Findings, saw: &mut impl FnMut(EventRef<'_>)) {
         if self.events.is_empty() {
             return;
         }
-        let mut newest: Option<(StreamId, EventTime)> = None;
-        for event in self.events.iter() {
-            match &mut newest {
-                Some((stream, at)) if *stream == event.stream() => *at = event.occurred().max(*at),
-                _ => {
-                    newest.into_iter().for_each(|(stream, at)| reached(stream, at));
-                    newest = Some((event.stream(), event.occurred()));
-                }
-            }
-        }
-        newest.into_iter().for_each(|(stream, at)| reached(stream, at));
+        self.events.iter().for_each(saw);
         self.engine.feed(Input::Events(&self.events), findings);
         self.events.clear();
     }

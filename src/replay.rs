@@ -68,9 +68,12 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
         findings.clear();
         let more = files.read(&mut block)?;
         if more {
-            let mut reached = Vec::new();
-            pipeline.step(&block, &mut findings, |_| {}, |stream, at| reached.push((stream, at)));
-            reached.into_iter().for_each(|(stream, at)| files.progress(stream, at));
+            pipeline.step(
+                &block,
+                &mut findings,
+                |_| {},
+                |event| files.progress(event.stream(), event.occurred()),
+            );
         } else {
             pipeline.finish(&mut findings);
         }

@@ -109,6 +109,10 @@ pub async fn sources(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json(json!({"sources": sources, "sinks": shared.live.sinks()}))
 }
 
+pub async fn unknown_devices(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(shared.live.unknown_devices())
+}
+
 pub async fn rules(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let rules = shared.live.rules().into_iter().map(|(id, detections, incidents)| {
         json!({"id": id, "detections": detections, "incidents": incidents})

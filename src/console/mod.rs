@@ -78,6 +78,7 @@ fn router(
         .route("/api/v1/books", get(api::books))
         .route("/api/v1/sources", get(api::sources))
         .route("/api/v1/rules", get(api::rules))
+        .route("/api/v1/unknown-devices", get(api::unknown_devices))
         .route("/api/v1/dead-letters", get(api::dead_letters))
         .route("/health", get(api::health))
         .route("/metrics", get(metrics::metrics))

@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use event::incident::Output;
-use event::{Position, RecordBlock};
+use event::{EventFlags, Position, RecordBlock};
 use ingest::log::{LogReader, Progress};
 use rules::engine::Findings;
 use sinks::DeadLetter;
@@ -93,7 +93,13 @@ impl Follower {
                         at: refused.record.recorded,
                     });
                 },
-                |_, _| {},
+                |event| {
+                    if event.flags().has(EventFlags::UNKNOWN_DEVICE) {
+                        let device = setup.interner.text(event.device());
+                        let strangers = self.live.strangers();
+                        strangers.note(event.source().0 as usize, device, event.occurred());
+                    }
+                },
             );
             crate::crash::point("engine-stepped");
             let mut outputs: Vec<Output> = Vec::new();

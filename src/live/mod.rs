@@ -12,6 +12,7 @@ mod epoch;
 mod follower;
 mod snapshots;
 mod status;
+mod strangers;
 mod writer;
 
 use std::fs::File;

@@ -10,6 +10,7 @@ use ingest::log::Progress;
 use ingest::source::intake::{Running, SourceState};
 use sinks::{Outbox, SinkStatus};
 
+use super::strangers::Strangers;
 use crate::pipeline::Pipeline;
 use crate::setup::Setup;
 
@@ -25,6 +26,7 @@ pub struct Live {
     recovered_at: Position,
     /// Deliveries of this run in the log, by source.
     logged: Vec<AtomicU64>,
+    strangers: Strangers,
     figures: Mutex<Figures>,
     sources: Mutex<Vec<(usize, Running)>>,
     failure: Mutex<Option<String>>,
@@ -64,6 +66,7 @@ impl Live {
             progress,
             outbox,
             logged: sources.iter().map(|_| AtomicU64::new(0)).collect(),
+            strangers: Strangers::default(),
             figures: Mutex::default(),
             sources: Mutex::default(),
             failure: Mutex::default(),
@@ -98,6 +101,16 @@ impl Live {
             debug_assert_eq!(read, self.recovered_at, "INV-BOOKS: read past what was recovered");
             figures.at_recovery = Some(figures.books.clone());
         }
+    }
+
+    /// Devices that the site model does not know.
+    pub fn strangers(&self) -> &Strangers {
+        &self.strangers
+    }
+
+    /// Their list, as the API gives it.
+    pub fn unknown_devices(&self) -> serde_json::Value {
+        self.strangers.list(&self.ids)
     }
 
     /// The log refuses, or no longer does.

@@ -196,6 +196,10 @@ fn odd_input_is_kept_and_counted_under_its_name() {
         assert_eq!(books[name], count, "{name}: {books}");
     }
     assert_eq!(books["rejected"], json!({}));
+    let strangers = server.get("/api/v1/unknown-devices").unwrap_or_default();
+    assert_eq!(strangers["items"].as_array().map(Vec::len), Some(1), "{strangers}");
+    assert_eq!(strangers["items"][0]["device"], "nobody-knows-me");
+    assert_eq!(strangers["items"][0]["source"], "in");
     assert!(server.terminate());
     let store = sinks::Reader::open(store.join("incidents.db")).unwrap_or_else(|e| panic!("{e}"));
     // The retained one sets state and fires nothing; one with a wrong clock is judged by our own.
