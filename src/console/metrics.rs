@@ -119,6 +119,12 @@ fn text(shared: &Shared) -> String {
             family.value(&[("rule", rule)], count as f64);
         }
     }
+    let (quantiles, count) = shared.live.visible_quantiles();
+    let help =
+        "From the newest delivery taken to its incident stored; slack and holds not counted.";
+    let mut family = Family::new(&mut out, "visible_seconds", "summary", help);
+    quantiles.iter().for_each(|(q, seconds)| family.value(&[("quantile", q)], *seconds));
+    let _ = writeln!(out, "portcullis_visible_seconds_count {count}");
     for (name, help, value) in shared.live.gauges() {
         Family::new(&mut out, name, "gauge", help).value(&[], value);
     }

@@ -6,8 +6,8 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use event::Position;
 use event::incident::Output;
+use event::{EventTime, Position};
 use ingest::log::{LogReader, Progress, RealFiles};
 use sinks::{DeadLetter, Store};
 
@@ -25,6 +25,8 @@ pub enum Emit {
     Outputs {
         /// What they stand on ends here.
         until: Position,
+        /// When the newest delivery of the step was taken.
+        recorded: EventTime,
         outputs: Vec<Output>,
         dead: Vec<DeadLetter>,
     },
@@ -50,12 +52,14 @@ impl Emitter {
         while let Some(message) = next.take().or_else(|| messages.recv().ok()) {
             match message {
                 Emit::Snapshot(snapshot) => self.keep(&snapshot)?,
-                Emit::Outputs { mut until, mut outputs, mut dead } => {
+                Emit::Outputs { mut until, mut recorded, mut outputs, mut dead } => {
                     // What has come meanwhile goes into the same transaction.
                     while outputs.len() < OUTPUTS_PER_COMMIT {
                         match messages.try_recv() {
-                            Ok(Emit::Outputs { until: u, outputs: o, dead: d }) => {
+                            Ok(Emit::Outputs { until: u, recorded: r, outputs: o, dead: d }) => {
                                 until = u;
+                                // The one that has waited longest tells the latency.
+                                recorded = recorded.min(r);
                                 outputs.extend(o);
                                 dead.extend(d);
                             }
@@ -67,6 +71,9 @@ impl Emitter {
                         }
                     }
                     self.commit(until, &outputs, &dead)?;
+                    if !outputs.is_empty() {
+                        self.live.visible(crate::now().since(recorded));
+                    }
                 }
             }
         }

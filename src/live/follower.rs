@@ -110,7 +110,8 @@ impl Follower {
             }
             let until = self.reader.position();
             if !outputs.is_empty() || !dead.is_empty() {
-                self.send(Emit::Outputs { until, outputs, dead })?;
+                let recorded = block.iter().map(|r| r.recorded).max().unwrap_or_default();
+                self.send(Emit::Outputs { until, recorded, outputs, dead })?;
             }
             self.live.stepped(&self.pipeline, until);
             let due = until.0 - snapshot_at.0 >= self.snapshot_bytes

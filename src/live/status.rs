@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use event::books::SourceBooks;
-use event::{Position, SourceId};
+use event::{Position, SourceId, TimeSpan};
+use hdrhistogram::Histogram;
 use ingest::log::Progress;
 use ingest::source::intake::{Running, SourceState};
 use sinks::{Outbox, SinkStatus};
@@ -27,6 +28,8 @@ pub struct Live {
     /// Deliveries of this run in the log, by source.
     logged: Vec<AtomicU64>,
     strangers: Strangers,
+    /// Microseconds from taken to visible.
+    visible: Mutex<Histogram<u64>>,
     figures: Mutex<Figures>,
     sources: Mutex<Vec<(usize, Running)>>,
     failure: Mutex<Option<String>>,
@@ -49,6 +52,14 @@ struct Figures {
     store_fault: Option<String>,
 }
 
+/// Up to an hour, to three digits.
+fn latencies() -> Histogram<u64> {
+    match Histogram::new_with_max(3_600_000_000, 3) {
+        Ok(histogram) => histogram,
+        Err(error) => unreachable!("the bounds are constants: {error}"),
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -67,6 +78,7 @@ impl Live {
             outbox,
             logged: sources.iter().map(|_| AtomicU64::new(0)).collect(),
             strangers: Strangers::default(),
+            visible: Mutex::new(latencies()),
             figures: Mutex::default(),
             sources: Mutex::default(),
             failure: Mutex::default(),
@@ -101,6 +113,19 @@ impl Live {
             debug_assert_eq!(read, self.recovered_at, "INV-BOOKS: read past what was recovered");
             figures.at_recovery = Some(figures.books.clone());
         }
+    }
+
+    /// What was found has become visible, so long after its newest delivery was taken.
+    pub fn visible(&self, after: TimeSpan) {
+        lock(&self.visible).saturating_record(u64::try_from(after.0).unwrap_or(0));
+    }
+
+    /// Quantiles of taken to visible in seconds, and how many commits they are of.
+    pub fn visible_quantiles(&self) -> (Vec<(&'static str, f64)>, u64) {
+        let visible = lock(&self.visible);
+        let of = [("0.5", 0.5), ("0.99", 0.99), ("0.999", 0.999), ("1", 1.0)];
+        let of = of.map(|(name, q)| (name, visible.value_at_quantile(q) as f64 / 1e6));
+        (of.into(), visible.len())
     }
 
     /// Devices that the site model does not know.

@@ -94,6 +94,22 @@ impl Server {
         serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()
     }
 
+    /// A figure of the metrics page, by its name with labels, once it is above zero.
+    pub fn metric(&self, name: &str) -> f64 {
+        let deadline = Instant::now() + PATIENCE;
+        let url = format!("{}/metrics", self.url);
+        loop {
+            let response = self.agent.get(&url).call();
+            let mut response = response.unwrap_or_else(|e| panic!("{e}"));
+            let text = response.body_mut().read_to_string().unwrap_or_default();
+            let figure = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+            match figure {
+                Some(figure) if figure > 0.0 => return figure,
+                _ => assert!(Instant::now() < deadline, "{name} stays {figure:?}"),
+            }
+        }
+    }
+
     /// Gets JSON until it is what is waited for; `None` when the program has died.
     pub fn wait_for(&self, path: &str, done: impl Fn(&Value) -> bool) -> Option<Value> {
         let deadline = Instant::now() + PATIENCE;
