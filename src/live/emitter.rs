@@ -25,8 +25,8 @@ pub enum Emit {
     Outputs {
         /// What they stand on ends here.
         until: Position,
-        /// When the newest delivery of the step was taken.
-        recorded: EventTime,
+        /// When the newest delivery of the step was taken, where there is one.
+        recorded: Option<EventTime>,
         outputs: Vec<Output>,
         dead: Vec<DeadLetter>,
     },
@@ -59,7 +59,7 @@ impl Emitter {
                             Ok(Emit::Outputs { until: u, recorded: r, outputs: o, dead: d }) => {
                                 until = u;
                                 // The one that has waited longest tells the latency.
-                                recorded = recorded.min(r);
+                                recorded = recorded.into_iter().chain(r).min();
                                 outputs.extend(o);
                                 dead.extend(d);
                             }
@@ -71,7 +71,7 @@ impl Emitter {
                         }
                     }
                     self.commit(until, &outputs, &dead)?;
-                    if !outputs.is_empty() {
+                    if let Some(recorded) = recorded.filter(|_| !outputs.is_empty()) {
                         self.live.visible(crate::now().since(recorded));
                     }
                 }

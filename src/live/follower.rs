@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use event::incident::Output;
-use event::{EventFlags, Position, RecordBlock};
+use event::{EventFlags, Position, RecordBlock, RecordKind};
 use ingest::log::{LogReader, Progress};
 use rules::engine::Findings;
 use sinks::DeadLetter;
@@ -110,7 +110,9 @@ impl Follower {
             }
             let until = self.reader.position();
             if !outputs.is_empty() || !dead.is_empty() {
-                let recorded = block.iter().map(|r| r.recorded).max().unwrap_or_default();
+                // What a tick brings out has been held: that is no latency.
+                let deliveries = block.iter().filter(|r| r.kind == RecordKind::Delivery);
+                let recorded = deliveries.map(|r| r.recorded).max();
                 self.send(Emit::Outputs { until, recorded, outputs, dead })?;
             }
             self.live.stepped(&self.pipeline, until);

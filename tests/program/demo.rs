@@ -101,6 +101,8 @@ fn the_story_is_told_and_told_again() {
     let seal = seal.unwrap_or_default();
     assert!(texts(&seal["links"], "id").contains(id_of("fence-intrusion").as_str()), "{seal}");
     assert!(texts(&fence["links"], "id").contains(id_of("forged-seal").as_str()), "{fence}");
+    assert!(first.metric("portcullis_visible_seconds_count") >= 1.0);
+    assert!(first.metric("portcullis_visible_seconds{quantile=\"0.5\"}") < 60.0);
     assert!(first.terminate());
 
     let second = play(&dir.path().join("second"), None, 7);

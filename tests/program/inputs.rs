@@ -196,8 +196,6 @@ fn odd_input_is_kept_and_counted_under_its_name() {
         assert_eq!(books[name], count, "{name}: {books}");
     }
     assert_eq!(books["rejected"], json!({}));
-    assert!(server.metric("portcullis_visible_seconds_count") >= 1.0);
-    assert!(server.metric("portcullis_visible_seconds{quantile=\"0.5\"}") < 60.0);
     let retained = "portcullis_events_noted_total{source=\"in\",what=\"retained\"}";
     assert_eq!(server.metric(retained), 1.0);
     let strangers = server.get("/api/v1/unknown-devices").unwrap_or_default();
