@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 
@@ -129,19 +127,6 @@ fn produce(brokers: &str, lines: &[String]) {
     producer.flush(Duration::from_secs(60)).unwrap_or_else(|e| panic!("{e}"));
 }
 
-fn create_topic(brokers: &str) {
-    let mut config = ClientConfig::new();
-    let config = config.set("bootstrap.servers", brokers);
-    let admin: AdminClient<DefaultClientContext> =
-        config.create().unwrap_or_else(|e| panic!("{e}"));
-    let topic = NewTopic::new("events", WAYS as i32, TopicReplication::Fixed(1));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-    let made =
-        runtime.unwrap_or_else(|e| panic!("{e}")).block_on(admin.create_topics([&topic], &options));
-    assert!(made.is_ok_and(|all| all.iter().all(Result::is_ok)), "the topic was not made");
-}
-
 #[test]
 fn mosquitto_and_kafka_give_the_incidents_of_the_file() {
     let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
@@ -165,13 +150,13 @@ fn mosquitto_and_kafka_give_the_incidents_of_the_file() {
     assert!(books["duplicate"].as_u64() >= Some(repeats), "{books}");
     assert_eq!(found, wanted, "through MQTT");
 
-    let Some(kafka) = Kafka::start() else { return };
-    create_topic(&kafka.brokers());
-    let source = format!("type: kafka, brokers: '{}', topics: [events], group: g", kafka.brokers());
+    let kafka = Kafka::start();
+    kafka.create_topic("events", WAYS as i32);
+    let source = format!("type: kafka, brokers: '{}', topics: [events], group: g", kafka.brokers);
     let config = configuration(dir.path(), "kafka", &source);
     // One time mark for each partition.
     let count = count + WAYS as u64 - 1;
-    let (books, found) = through(dir.path(), &config, count, || produce(&kafka.brokers(), &sent));
+    let (books, found) = through(dir.path(), &config, count, || produce(&kafka.brokers, &sent));
     assert_eq!(books["late"], 0, "{books}");
     assert!(books["duplicate"].as_u64() >= Some(repeats), "{books}");
     assert_eq!(found, wanted, "through Kafka");

@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use tempfile::TempDir;
 
 use crate::place::{project, skipped};
@@ -110,21 +115,27 @@ fn stand_in(port: u16) {
     wait_for_port(port, "rumqttd");
 }
 
-/// Apache Kafka, one process in KRaft mode.
+/// Apache Kafka, one process in KRaft mode, or librdkafka's mock cluster where there is none.
 pub struct Kafka {
-    /// Its port on loopback.
-    pub port: u16,
-    _daemon: Daemon,
+    /// `host:port`.
+    pub brokers: String,
+    standing: Cluster,
+}
+
+enum Cluster {
+    Real(#[expect(dead_code, reason = "its drop ends the process")] Daemon),
+    Mock(MockCluster<'static, DefaultProducerContext>),
 }
 
 impl Kafka {
-    /// Starts it; `None` where it is not there. The jars are put in place by `./test`.
-    pub fn start() -> Option<Self> {
+    /// Starts it. The jars are put in place by `./test`.
+    pub fn start() -> Self {
         let jars = project().join(".cache/kafka-4.1.0");
         let (Some(java), true) = (program("java"), jars.join("kafka_2.13-4.1.0.jar").is_file())
         else {
-            skipped("Apache Kafka is not there: the mock cluster's tests stand alone");
-            return None;
+            skipped("Apache Kafka is not there: the same runs against librdkafka's mock cluster");
+            let mock = MockCluster::new(1).unwrap_or_else(|e| panic!("{e}"));
+            return Self { brokers: mock.bootstrap_servers(), standing: Cluster::Mock(mock) };
         };
         let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
         let (port, controller) = (free_port(), free_port());
@@ -148,12 +159,23 @@ impl Kafka {
         let child = child.unwrap_or_else(|e| panic!("{e}"));
         let daemon = Daemon { child, _dir: dir };
         wait_for_port(port, "Kafka");
-        Some(Self { port, _daemon: daemon })
+        Self { brokers: format!("127.0.0.1:{port}"), standing: Cluster::Real(daemon) }
     }
 
-    /// `host:port`.
-    pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    /// Makes a topic.
+    pub fn create_topic(&self, name: &str, partitions: i32) {
+        if let Cluster::Mock(mock) = &self.standing {
+            return mock.create_topic(name, partitions, 1).unwrap_or_else(|e| panic!("{e}"));
+        }
+        let admin: Result<AdminClient<DefaultClientContext>, _> =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).create();
+        let admin = admin.unwrap_or_else(|e| panic!("{e}"));
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap_or_else(|e| panic!("{e}"));
+        let made = runtime.block_on(admin.create_topics([&topic], &options));
+        assert!(made.is_ok_and(|all| all.iter().all(Result::is_ok)), "the topic was not made");
     }
 }
 
