@@ -122,9 +122,19 @@ impl Writer {
     }
 }
 
+/// However the syncer ends, nothing more becomes durable: whoever waits for that must know.
+struct Closing<'a>(&'a SyncHandle);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.progress().close();
+    }
+}
+
 impl Acks {
     /// Runs until the appending side is gone and everything is durable.
     pub fn run(self, log: &SyncHandle) -> anyhow::Result<()> {
+        let _closing = Closing(log);
         let mut group = Vec::new();
         while let Ok(first) = self.waiting.recv() {
             group.push(first);
@@ -138,7 +148,6 @@ impl Acks {
             }
             crate::crash::point("log-acked");
         }
-        log.progress().close();
         Ok(())
     }
 }

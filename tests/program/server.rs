@@ -123,9 +123,13 @@ impl Server {
         }
     }
 
-    /// Waits for the end of a program that was killed.
+    /// Waits for the end of a program that was killed, or failed.
     pub fn join(&mut self) {
-        let _ = self.child.wait();
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            assert!(Instant::now() < deadline, "the program does not answer and does not end");
+            std::thread::yield_now();
+        }
     }
 
     /// SIGKILL.
