@@ -164,6 +164,9 @@ pub struct Rule {
     pub pattern: Pattern,
     /// How often it speaks.
     pub emit: Emit,
+    /// Whether an event later than its source's slack fires it: what it says depends on that event
+    /// alone.
+    pub late: bool,
     /// What later expressions of the rule read of earlier events: (step or binding, field). In a
     /// sequence the step that is captured from; 0 for the opening event of `unless`.
     pub captures: Vec<(u8, FieldRef)>,

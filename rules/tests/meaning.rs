@@ -116,6 +116,10 @@ fn event(
     row.identity(Identity(u128::from(number) + 1));
     let (mut where_, mut device) = (symbol("S"), symbol("dev"));
     for word in words {
+        if word == "retained" {
+            row.flag(EventFlags::RETAINED);
+            continue;
+        }
         let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("{line}"));
         match name {
             "site" => where_ = symbol(value),
@@ -342,4 +346,42 @@ fn nothing_is_released_before_the_watermark_has_passed_it() {
     let open = |script| found_with(rules, script, slack, true).len();
     assert_eq!(open("10 AccessDenied door=D1\n12 Heartbeat"), 0, "equality does not release");
     assert_eq!(open("10 AccessDenied door=D1\n12.001 Heartbeat"), 1);
+}
+
+#[test]
+fn a_late_event_fires_what_looks_at_it_alone() {
+    let rules = "
+facts:
+  alarms: {count: Panic, by: door, within: 60s}
+rules:
+- {id: alone, on: Panic, by: door, group: {by: [door], gap: 30s}}
+- {id: rows, on: Panic, if: alarms >= 1, by: door}
+- {id: said-once, on: Panic, by: door, emit: {once: 10s}}
+- {id: then, by: door, within: 90s, sequence: [{a: Panic}, {b: DoorOpened}]}";
+    let only = |script| {
+        let mut lines = found(rules, script);
+        lines.retain(|line| line.contains(" alone "));
+        lines
+    };
+    let script = "
+        100 Panic door=D1
+        101 Heartbeat
+        80 Panic door=D1
+        10 Panic door=D1
+        110 Panic door=D1
+        11 Panic door=D1 retained
+        111 DoorOpened door=D2";
+    assert_eq!(
+        only(script),
+        [
+            "100 alone D1 [1] opens 0",
+            "80 alone D1 [3] joins 0",
+            "10 alone D1 [4] opens 3",
+            // The one that is open now goes on, whatever came late.
+            "110 alone D1 [5] joins 0",
+        ]
+    );
+    // Nothing else is touched by what came late: no count, no run.
+    let quiet = found(rules, "100 Heartbeat door=D1\n90 Panic door=D1\n120 DoorOpened door=D1");
+    assert_eq!(quiet, ["90 alone D1 [2] opens 0"]);
 }

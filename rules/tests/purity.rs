@@ -50,6 +50,7 @@ fn rule(id: &str, by: Vec<FieldRef>, scope: Scope, pattern: Pattern) -> Rule {
         mode: Mode::Live,
         scope,
         by,
+        late: matches!(pattern, Pattern::Event(_)),
         pattern,
         emit: Emit::Each,
         captures: Vec::new(),
@@ -254,7 +255,11 @@ fn total(found: &BTreeMap<String, Vec<String>>) -> usize {
 fn batches_shards_and_restarts_change_nothing() {
     for seed in [1, 2, 3] {
         println!("seed {seed}");
-        let events = history(seed, 3_000);
+        let mut events = history(seed, 3_000);
+        // Some come long after their time, of which a part fires still.
+        for late in events.iter_mut().skip(50).step_by(37) {
+            late.at -= 20 * SECOND;
+        }
         let expected = run(&events, PLAIN);
         assert!(total(&expected) > 1_500, "{} findings", total(&expected));
         assert!(expected.contains_key(""), "the enterprise has findings");

@@ -138,8 +138,14 @@ impl Correlation {
         same.then_some(incident)
     }
 
+    /// Lets a dimension's cell point at an incident, unless a late detection would take it from one
+    /// that has moved on.
     fn point(&self, state: &mut State, cell: u32, incident: u32) {
-        let id = self.incidents.get(incident).id;
+        let (id, updated) = (self.incidents.get(incident).id, self.incidents.get(incident).updated);
+        let standing = self.incident_of(state, cell);
+        if standing.is_some_and(|other| self.incidents.get(other).updated > updated) {
+            return;
+        }
         let cell = state.keys.get_mut(cell);
         cell.value = u64::from(incident);
         (cell.aux, cell.spare) = (id[0], id[1]);
@@ -155,7 +161,10 @@ impl Correlation {
 
     fn takes(&self, incident: u32, grouping: &Grouping, at: EventTime) -> bool {
         let cell = self.incidents.get(incident);
-        !outside(at, cell.updated, grouping.gap) && !outside(at, cell.opened, grouping.span_max)
+        // A late detection may stand before the incident was opened.
+        let before = outside(EventTime(cell.opened), at.0, grouping.gap);
+        let after = outside(at, cell.updated, grouping.gap);
+        !before && !after && !outside(at, cell.opened, grouping.span_max)
     }
 
     fn open(
@@ -222,7 +231,10 @@ impl Correlation {
         for entry in state.list(state.keys.get(cell).head).take(LINKS_MAX) {
             let id = [entry.captures[0], entry.captures[1]];
             let Some(other) = self.live(entry.value as u32, id) else { continue };
-            if other != incident && !outside(at, self.incidents.get(other).updated, within) {
+            let (opened, updated) =
+                (self.incidents.get(other).opened, self.incidents.get(other).updated);
+            let apart = outside(at, updated, within) || outside(EventTime(opened), at.0, within);
+            if other != incident && !apart {
                 self.link(incident, other);
             }
         }

@@ -33,6 +33,8 @@ pub struct Interest {
     pub facts: Vec<FactId>,
     /// Rules to step.
     pub rules: Vec<RuleId>,
+    /// Rules that fire even late.
+    pub late: Vec<RuleId>,
 }
 
 /// One scope's view of a plan.
@@ -117,7 +119,11 @@ impl Layout {
                 continue;
             }
             for kind in kinds_of_rule(rule) {
-                add(&mut by_kind[kind.0 as usize].rules, id);
+                let interest = &mut by_kind[kind.0 as usize];
+                add(&mut interest.rules, id);
+                if rule.late {
+                    add(&mut interest.late, id);
+                }
             }
             if let Pattern::Watch { fact, triggers, .. } = &rule.pattern {
                 for fact in triggers.iter().chain([fact]) {

@@ -162,7 +162,7 @@ impl Engine {
     /// Takes one input; findings are added to `out`, in the order of each site.
     pub fn feed(&mut self, input: Input<'_>, out: &mut Findings) {
         match input {
-            Input::Events(events) => events.iter().for_each(|event| self.admit(event)),
+            Input::Events(events) => events.iter().for_each(|event| self.admit(event, out)),
             Input::StreamOpened(stream, source) => self.streams.open(stream, source),
             Input::StreamIdle(stream, source) => self.streams.idle(stream, source),
             Input::StreamEnded(stream, source) => self.streams.end(stream, source),
@@ -222,7 +222,7 @@ impl Engine {
     }
 
     /// Judges one event: duplicate, late, or to wait for the watermark.
-    fn admit(&mut self, event: EventRef<'_>) {
+    fn admit(&mut self, event: EventRef<'_>, out: &mut Findings) {
         let (stream, source) = (event.stream(), event.source());
         self.books[source.0 as usize].events += 1;
         if event.kind() == KIND_ADVANCE {
@@ -242,6 +242,10 @@ impl Engine {
             books.duplicate += 1;
         } else if occurred < watermark.max(admitted.floor) {
             books.late += 1;
+            // Further back than identities are remembered it may have been judged before.
+            if watermark.since(occurred) < self.options.duplicates_within {
+                self.late(event, occurred, place, out);
+            }
         } else {
             books.waiting += 1;
             let key = (occurred, rank, 0, event.identity().0);
@@ -259,6 +263,31 @@ impl Engine {
         if !quarantined {
             self.streams.reach(stream, source, occurred);
         }
+    }
+
+    /// An event behind the watermark. All that stands before it in the log has its effect first,
+    /// whatever the batches.
+    fn late(
+        &mut self,
+        event: EventRef<'_>,
+        occurred: EventTime,
+        place: (usize, usize),
+        out: &mut Findings,
+    ) {
+        let layouts = [&self.layout, &self.enterprise_layout];
+        if layouts.iter().all(|layout| layout.interest(event.kind()).late.is_empty()) {
+            return;
+        }
+        self.release(out);
+        let Self { plan, interner, layout, enterprise_layout, shards, scratch, .. } = self;
+        scratch.clear();
+        scratch.push_row(event);
+        scratch.get_mut(0).times(occurred, event.recorded());
+        let event = scratch.get(0);
+        let cx = Context { plan, layout, interner };
+        shards[place.0].sites[place.1].site.late(cx, event, out);
+        let cx = Context { plan, layout: enterprise_layout, interner };
+        self.enterprise.late(cx, event, out);
     }
 
     /// The time an event is judged by, and whether its device's clock is off beyond its bound.

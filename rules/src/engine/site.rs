@@ -115,6 +115,16 @@ impl Site {
         self.sweep_some(cx);
     }
 
+    /// Takes an event from behind the site's time: rules that look at that event alone fire; no
+    /// fact, level or run is touched.
+    pub fn late(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        if !event.flags().has(EventFlags::RETAINED) {
+            for rule in &cx.layout.interest(event.kind()).late {
+                self.step_rule(cx, *rule, event, out);
+            }
+        }
+    }
+
     fn step_rule(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
         let rule = &cx.plan.rules[id.0 as usize];
         match &rule.pattern {

@@ -207,6 +207,8 @@ impl Book<'_> {
         let pattern = pattern::read(self, reader, node, &mut by, scope)?;
         let reads = std::mem::take(&mut self.compiler.reads);
         let windowed = |f: &crate::plan::FactId| self.scopes[f.0 as usize] == scope;
+        let emit = self.emit(reader, node);
+        let late = matches!(pattern, Pattern::Event(_)) && reads.is_empty() && emit == Emit::Each;
         let evidence_of: Vec<_> = match &pattern {
             Pattern::Event(_) => reads.iter().copied().filter(windowed).collect(),
             _ => Vec::new(),
@@ -218,7 +220,8 @@ impl Book<'_> {
             title: reader.optional_text(node, "title").unwrap_or_else(|| id.clone()),
             severity: self.severity(reader, node),
             mode: self.mode(reader, node),
-            emit: self.emit(reader, node),
+            emit,
+            late,
             grouping: node.get("group").map(|n| group_of(reader, n)),
             evidence_max: self.evidence_max(reader, node),
             risk: reader.optional_text(node, "risk"),
