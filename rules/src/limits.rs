@@ -9,6 +9,9 @@ pub const CAPTURES_MAX: usize = 6;
 /// Steps of one sequence: a run's step is a `u8`, and evidence wants to stay readable.
 pub const STEPS_MAX: usize = 16;
 
+/// Parts of one `all` or `any` step: their marks share a word with another eight.
+pub const PARTS_MAX: usize = 8;
+
 /// Evidence kept of one detection, the first and the last included, unless a rule says less.
 pub const EVIDENCE_MAX: usize = 16;
 

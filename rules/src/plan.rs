@@ -62,7 +62,7 @@ pub enum Scope {
 }
 
 /// Kinds of event, and a condition on the current one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Trigger {
     /// Any of these kinds.
     pub kinds: Vec<KindId>,
@@ -85,7 +85,7 @@ pub struct Fact {
 }
 
 /// What a fact keeps.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum FactKind {
     /// How many events within the window before (and with) the current one. Int.
     Count {
@@ -167,9 +167,8 @@ pub struct Rule {
     /// Whether an event later than its source's slack fires it: what it says depends on that event
     /// alone.
     pub late: bool,
-    /// What later expressions of the rule read of earlier events: (step or binding, field). In a
-    /// sequence the step that is captured from; 0 for the opening event of `unless`.
-    pub captures: Vec<(u8, FieldRef)>,
+    /// What later expressions of the rule read of earlier events.
+    pub captures: Vec<Capture>,
     /// Facts whose windows of this key are evidence, beside the rule's own events.
     pub evidence_of: Vec<FactId>,
     /// Most events cited, first and last included.
@@ -238,21 +237,34 @@ pub enum Pattern {
     },
 }
 
-/// A sequence of steps. Every step's cell says how often and in which order its parts may come, so
-/// that repeated, `all` / `any` and `not … for` steps are further [`StepKind`]s.
+/// Steps in order. A run is one partial match; it goes one way only: an event that could both stay
+/// with the step a run waits at and move it on moves it on, to the furthest step it reaches.
 #[derive(Clone, Debug)]
 pub struct Sequence {
+    /// Must have been absent before the first step's event.
+    pub lead: Option<Lead>,
     /// The steps in order.
     pub steps: Vec<Step>,
     /// From the first step's event to the last's; exactly this long is outside.
     pub within: TimeSpan,
     /// An event of the key that ends all waiting runs.
     pub without: Option<Trigger>,
-    /// "Next" is judged on this stream: an event of it that does not complete the step that a run
-    /// waits for ends the run.
+    /// "Next" is judged on this stream: an event of it that a run has no use for ends the run.
     pub strict: Option<Trigger>,
     /// Which first events start runs.
     pub runs: Runs,
+    /// What becomes of the other runs of the key when one matches.
+    pub skip: Skip,
+}
+
+/// What a sequence must not have seen before its first step: `not … for`, first.
+#[derive(Clone, Debug)]
+pub struct Lead {
+    /// What must be absent.
+    pub on: Trigger,
+    /// For so long before the first step's event; what is exactly so old is outside. Nothing is
+    /// known from before the site's first event, so that counts as no absence.
+    pub span: TimeSpan,
 }
 
 /// Which first events start runs.
@@ -265,22 +277,65 @@ pub enum Runs {
     First,
     /// Each starts one in place of the waiting one.
     Last,
+    /// As `First`, and none once a run of the key has matched.
+    Once,
 }
 
-/// One step.
+/// What a match does to the key's other runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Skip {
+    /// They go on.
+    #[default]
+    None,
+    /// They end, and the completing event starts none: matches do not overlap.
+    PastLast,
+}
+
+/// One step: parts that are met by events, or by the absence of events.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// Its name in expressions.
-    pub name: String,
-    /// How it is met.
-    pub kind: StepKind,
+    /// One part, unless the step is `all` or `any`.
+    pub parts: Vec<Part>,
+    /// Whether all parts must be met, or one of them.
+    pub join: Join,
+    /// So many events at least, where the step has one part; 0 is optional.
+    pub least: u8,
+    /// So many at most.
+    pub most: u8,
+    /// Any of these ends a run that waits for this step.
+    pub without: Vec<Trigger>,
 }
 
-/// How a step is met.
+/// How the parts of a step are joined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    /// In any order; one event meets every part that it fits.
+    #[default]
+    All,
+    /// Whichever is met first.
+    Any,
+}
+
+/// One part of a step.
 #[derive(Clone, Debug)]
-pub enum StepKind {
-    /// By one event.
-    One(Trigger),
+pub struct Part {
+    /// Its number in the sequence: what captures are of.
+    pub number: u8,
+    /// What meets it; or, with `absent`, what must not come.
+    pub on: Trigger,
+    /// Met when no such event has come for so long since the step was reached. A span.
+    pub absent: Option<Expr>,
+}
+
+/// What an expression reads of an earlier event of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// The part of a sequence; 0 for the opening event of `unless`.
+    pub part: u8,
+    /// Which of a repeated part's events, from 0; `None`: the latest.
+    pub nth: Option<u8>,
+    /// The field.
+    pub field: FieldRef,
 }
 
 /// A guard of `unless`.

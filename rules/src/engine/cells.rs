@@ -75,15 +75,18 @@ pub struct Run {
     pub tail: u32,
     /// Events beyond the evidence kept.
     pub omitted: u32,
-    /// Keeps the alignment.
-    pub spare: u32,
+    /// Events of evidence kept.
+    pub kept: u32,
     /// The first event's time (microseconds).
     pub started: i64,
-    /// When it is decided (microseconds).
+    /// When it reached the step it waits at (microseconds).
+    pub entered: i64,
+    /// When it is next decided (microseconds).
     pub deadline: i64,
     /// Tells this run from others that had the cell before.
     pub serial: u64,
-    /// Satisfied guards' counts, eight bits each.
+    /// Satisfied guards' counts, eight bits each; in a sequence the step's events so far, or, of a
+    /// step of several parts, those met (bit n) and those that can be met no more (bit 8 + n).
     pub counts: u64,
     /// The first event's identity.
     pub identity: [u64; 2],

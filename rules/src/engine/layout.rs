@@ -2,12 +2,12 @@
 //! state.
 
 use event::vocabulary::field;
-use event::{EventRef, FieldId, Interner, KindId, Symbol};
+use event::{EventRef, FieldId, Interner, KindId, Symbol, TimeSpan};
 
 use super::state::Owner;
 use crate::plan::{
-    Dimension, Fact, FactId, FactKind, Grouping, Pattern, Plan, Rule, RuleId, Scope, StepKind,
-    Trigger,
+    Dimension, Fact, FactId, FactKind, Grouping, Guard, Pattern, Plan, Rule, RuleId, Scope,
+    Sequence, Trigger,
 };
 
 /// Who a detection is about: area, door, person, credential, track, device.
@@ -37,12 +37,35 @@ pub struct Interest {
     pub late: Vec<RuleId>,
 }
 
+/// What a rule keeps beside its runs: what an owner's cells remember, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub enum Memory {
+    /// Runs that wait for a guard.
+    Waiting,
+    /// Guard events so far back.
+    History(TimeSpan),
+    /// When a sequence's lead was last seen.
+    Lead(TimeSpan),
+}
+
+fn memories_of(rule: &Rule) -> Vec<Memory> {
+    match &rule.pattern {
+        Pattern::Unless { guards, .. } => {
+            let both = |guard: &Guard| [Memory::Waiting, Memory::History(guard.from.negated())];
+            guards.iter().flat_map(both).collect()
+        }
+        Pattern::Sequence(Sequence { lead: Some(lead), .. }) => vec![Memory::Lead(lead.span)],
+        _ => Vec::new(),
+    }
+}
+
 /// One scope's view of a plan.
 #[derive(Debug)]
 pub struct Layout {
     by_kind: Vec<Interest>,
     watchers: Vec<Vec<RuleId>>,
-    guard_base: Vec<u32>,
+    memory_base: Vec<u32>,
+    memories: Vec<Memory>,
     groupings: Vec<Grouping>,
     grouping_of: Vec<usize>,
     dimension_base: u32,
@@ -76,10 +99,10 @@ fn kinds_of_rule(rule: &Rule) -> Vec<KindId> {
         Pattern::Event(on) | Pattern::Travel { on, .. } => of(on),
         Pattern::Sequence(sequence) => {
             for step in &sequence.steps {
-                let StepKind::One(on) = &step.kind;
-                of(on);
+                step.parts.iter().map(|part| &part.on).chain(&step.without).for_each(&mut of);
             }
-            sequence.without.iter().chain(&sequence.strict).for_each(of);
+            let lead = sequence.lead.iter().map(|lead| &lead.on);
+            lead.chain(&sequence.without).chain(&sequence.strict).for_each(of);
         }
         Pattern::Unless { on, guards } => {
             of(on);
@@ -104,17 +127,16 @@ impl Layout {
                 add(&mut by_kind[kind.0 as usize].facts, FactId(number as u16));
             }
         }
-        let (mut groupings, mut grouping_of, mut guard_base) = (Vec::new(), Vec::new(), Vec::new());
-        let mut next_owner = (plan.facts.len() + plan.rules.len()) as u32;
+        let (mut groupings, mut grouping_of) = (Vec::new(), Vec::new());
+        let (mut memory_base, mut memories) = (Vec::new(), Vec::new());
+        let first_memory = (plan.facts.len() + plan.rules.len()) as u32;
         for (number, rule) in plan.rules.iter().enumerate() {
             let id = RuleId(number as u16);
             let grouping = rule.grouping.as_ref().unwrap_or(&plan.grouping);
             add(&mut groupings, grouping.clone());
             grouping_of.extend(groupings.iter().position(|g| g == grouping));
-            guard_base.push(next_owner);
-            if let Pattern::Unless { guards, .. } = &rule.pattern {
-                next_owner += 2 * guards.len() as u32;
-            }
+            memory_base.push(first_memory + memories.len() as u32);
+            memories.extend(memories_of(rule));
             if rule.scope != scope || rule.mode == crate::plan::Mode::Off {
                 continue;
             }
@@ -131,7 +153,7 @@ impl Layout {
                 }
             }
         }
-        let dimension_base = next_owner;
+        let dimension_base = first_memory + memories.len() as u32;
         let link_base = dimension_base + 8 * groupings.len() as u32;
         let names = plan.vocabulary.kinds().iter();
         let column = |table: &str, column: &str| {
@@ -141,7 +163,8 @@ impl Layout {
         Self {
             by_kind,
             watchers,
-            guard_base,
+            memory_base,
+            memories,
             groupings,
             grouping_of,
             dimension_base,
@@ -182,12 +205,23 @@ impl Layout {
 
     /// Owner of the runs that wait for a guard.
     pub fn guard_waiting(&self, rule: RuleId, guard: usize) -> Owner {
-        Owner(self.guard_base[rule.0 as usize] + 2 * guard as u32)
+        Owner(self.memory_base[rule.0 as usize] + 2 * guard as u32)
     }
 
     /// Owner of a guard's history.
     pub fn guard_history(&self, rule: RuleId, guard: usize) -> Owner {
-        Owner(self.guard_base[rule.0 as usize] + 2 * guard as u32 + 1)
+        Owner(self.memory_base[rule.0 as usize] + 2 * guard as u32 + 1)
+    }
+
+    /// Owner of when a sequence's lead was last seen.
+    pub fn lead(&self, rule: RuleId) -> Owner {
+        Owner(self.memory_base[rule.0 as usize])
+    }
+
+    /// What an owner's cells remember, where the owner is a rule's memory.
+    pub fn memory(&self, owner: Owner) -> Option<Memory> {
+        let first = self.dimension_base - self.memories.len() as u32;
+        self.memories.get(owner.0.checked_sub(first)? as usize).copied()
     }
 
     /// A rule's grouping, and its number.

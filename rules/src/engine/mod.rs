@@ -8,6 +8,7 @@ mod layout;
 mod pages;
 mod presence;
 mod reorder;
+mod runs;
 mod scope;
 mod seen;
 mod sequence;

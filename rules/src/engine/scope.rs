@@ -3,7 +3,7 @@
 use event::model::Model;
 use event::{EventRef, EventTime, FieldType, Interner, Symbol, TimeSpan};
 
-use super::cells::Key;
+use super::cells::{Key, Run};
 use super::layout::Layout;
 use super::state::{Captured, NOTHING_CAPTURED, State};
 use crate::plan::{FactId, FactKind, FieldRef, Plan};
@@ -224,6 +224,11 @@ impl<'a> Sight<'a> {
     pub fn with(mut self, captured: Captured) -> Self {
         self.captured = captured;
         self
+    }
+
+    /// The same moment, with what a run has captured by now.
+    pub fn now_with(&self, run: &Run) -> Sight<'a> {
+        Sight { captured: super::state::unpack_all(&run.captures, run.tags), ..*self }
     }
 
     /// Whether a trigger's kind and condition fit the event.

@@ -1,23 +1,54 @@
 //! Steps in order, all of one key: runs are the partial matches that wait.
 
-use event::EventRef;
+use event::{EventRef, EventTime};
 
-use super::cells::{Entry, Key, Run, halves, whole};
+use super::cells::{Entry, Key, Run};
 use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
-use super::state::{pack_into, unpack_all};
-use crate::limits::RUNS_MAX;
-use crate::plan::{Rule, RuleId, Runs, Sequence, StepKind};
+use super::state::unpack_all;
+use super::timers::Due;
+use crate::plan::{Join, Part, Rule, RuleId, Runs, Sequence, Skip, Step};
 use crate::value::Value;
 
-/// What an event does to a waiting run.
+/// What an event, or a lasting absence, does to a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
+    /// Nothing.
     Waits,
-    Advances,
-    Completes,
+    /// One way to go on is barred; another is left.
+    Bars,
+    /// The run goes on, and the event is one of its own.
+    Takes,
+    /// The run is complete.
+    Matches,
+    /// The run is over.
     Ends,
+}
+
+/// One sequence rule.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    cx: Context<'a>,
+    id: RuleId,
+    rule: &'a Rule,
+    sequence: &'a Sequence,
+}
+
+/// Bit of a part that can be met no more.
+const BARRED: u64 = 1 << 8;
+
+/// Whether a run that waits at a step of so many events may leave it.
+fn may_leave(step: &Step, counts: u64) -> bool {
+    step.is_plain() && counts >= u64::from(step.least)
+}
+
+impl Step {
+    /// One part, met by events.
+    fn is_plain(&self) -> bool {
+        matches!(self.parts.as_slice(), [Part { absent: None, .. }])
+    }
 }
 
 impl Site {
@@ -31,215 +62,339 @@ impl Site {
         out: &mut Findings,
     ) {
         let Some(key) = key_of(event, &rule.by) else { return };
-        let owner = cx.layout.rule(id);
-        if let Some(cell) = self.state.find(owner, &key) {
-            let mut previous = NIL;
-            let mut at = self.state.keys.get(cell).head;
-            while at != NIL {
-                let run = *self.state.runs.get(at);
-                match self.turn(cx, sequence, &run, event) {
-                    Turn::Waits => previous = at,
-                    Turn::Advances => {
-                        self.advance_run(cx, rule, at, event);
-                        previous = at;
-                    }
-                    Turn::Completes => {
-                        self.complete(cx, id, key, at, event, out);
-                        self.unlink_run(cell, previous, at);
-                    }
-                    Turn::Ends => self.unlink_run(cell, previous, at),
-                }
-                at = run.next;
-            }
+        let line = Line { cx, id, rule, sequence };
+        let used = self.step_runs(line, key, event, out);
+        if !used {
+            self.start_run(line, key, event, out);
         }
-        self.start_run(cx, id, rule, sequence, key, event, out);
-        if let Some(cell) = self.state.find(owner, &key) {
+        self.note_lead(line, key, event);
+        if let Some(cell) = self.state.find(cx.layout.rule(id), &key) {
             self.drop_if_idle(cell);
         }
     }
 
-    fn turn(&self, cx: Context<'_>, sequence: &Sequence, run: &Run, event: EventRef<'_>) -> Turn {
-        if outside(event.occurred(), run.started, sequence.within) {
+    /// Gives an event to every run of the key, in the order of their starts; whether a match has
+    /// used it up.
+    fn step_runs(
+        &mut self,
+        line: Line<'_>,
+        key: Key,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) -> bool {
+        let Some(cell) = self.state.find(line.cx.layout.rule(line.id), &key) else { return false };
+        let mut previous = NIL;
+        let mut at = self.state.keys.get(cell).head;
+        while at != NIL {
+            let mut run = *self.state.runs.get(at);
+            let turn = self.turn(line, &mut run, event);
+            match turn {
+                Turn::Waits => previous = at,
+                Turn::Bars | Turn::Takes => {
+                    self.keep(at, run);
+                    if turn == Turn::Takes {
+                        let max = usize::from(line.rule.evidence_max) - 1;
+                        self.state.cite(at, Entry::of(event, 0), max);
+                    }
+                    previous = at;
+                }
+                Turn::Matches => {
+                    self.complete(line, key, &run, event, out);
+                    if line.sequence.skip == Skip::PastLast {
+                        self.drop_runs(cell);
+                        return true;
+                    }
+                    self.unlink_run(cell, previous, at);
+                }
+                Turn::Ends => self.unlink_run(cell, previous, at),
+            }
+            at = run.next;
+        }
+        false
+    }
+
+    fn turn(&self, line: Line<'_>, run: &mut Run, event: EventRef<'_>) -> Turn {
+        let Sequence { steps, within, without, strict, .. } = line.sequence;
+        if outside(event.occurred(), run.started, *within) {
             return Turn::Ends;
         }
         let captured = unpack_all(&run.captures, run.tags);
-        let sight = Sight::of(cx, &self.state, event, &self.changed).with(captured);
-        let StepKind::One(trigger) = &sequence.steps[run.step as usize].kind;
-        if sight.fits(trigger) {
-            let last = run.step as usize + 1 == sequence.steps.len();
-            return if last { Turn::Completes } else { Turn::Advances };
+        let sight = Sight::of(line.cx, &self.state, event, &self.changed).with(captured);
+        let here = run.step as usize;
+        let mut furthest = here;
+        while may_leave(&steps[furthest], if furthest == here { run.counts } else { 0 })
+            && furthest + 1 < steps.len()
+        {
+            furthest += 1;
         }
-        let ends = |t: &Option<crate::plan::Trigger>| t.as_ref().is_some_and(|t| sight.fits(t));
-        if ends(&sequence.strict) || ends(&sequence.without) { Turn::Ends } else { Turn::Waits }
+        let mut barred = false;
+        for step in (here..=furthest).rev() {
+            match take(line, run, step, &sight) {
+                Turn::Waits => {}
+                Turn::Bars => barred = true,
+                turn => return turn,
+            }
+        }
+        let ends = steps[here..=furthest].iter().flat_map(|step| &step.without);
+        if ends.chain(without).chain(strict).any(|trigger| sight.fits(trigger)) {
+            return Turn::Ends;
+        }
+        if barred { Turn::Bars } else { Turn::Waits }
     }
 
-    fn advance_run(&mut self, cx: Context<'_>, rule: &Rule, at: u32, event: EventRef<'_>) {
-        let run = *self.state.runs.get(at);
-        let (mut words, mut tags) = (run.captures, run.tags);
-        let captured = unpack_all(&run.captures, run.tags);
-        let sight = Sight::of(cx, &self.state, event, &self.changed).with(captured);
-        sight.capture(rule, run.step as u8, &mut words, &mut tags);
-        let cell = self.state.runs.get_mut(at);
-        (cell.captures, cell.tags) = (words, tags);
-        cell.step += 1;
-        let kept = run.step as usize;
-        self.state.cite(at, Entry::of(event, 0), kept, usize::from(rule.evidence_max));
+    /// Puts back a run that has gone on, and sets its next deadline.
+    fn keep(&mut self, at: u32, run: Run) {
+        let before = std::mem::replace(self.state.runs.get_mut(at), run).deadline;
+        if run.deadline != before && run.deadline != i64::MAX {
+            let tie = super::cells::whole(run.identity);
+            let due = EventTime(run.deadline);
+            self.timers.push(due, run.owner, tie, run.serial, Due::Run(at));
+        }
     }
 
     fn complete(
         &mut self,
-        cx: Context<'_>,
-        id: RuleId,
+        line: Line<'_>,
         key: Key,
-        at: u32,
+        run: &Run,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let run = *self.state.runs.get(at);
         let mark = out.evidence_mark();
         self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
         out.push_evidence(Entry::of(event, 0).evidence());
-        let mut conclusion = self.conclusion_of(cx, id, key, event);
-        let Some(rule) = cx.plan.rules.get(id.0 as usize) else { return };
-        if let crate::plan::Pattern::Sequence(Sequence { runs: Runs::Each, .. }) = &rule.pattern {
-            conclusion.first = Some(event::Identity(whole(run.identity)));
-        }
+        let mut conclusion = self.conclusion_of(line.cx, line.id, key, event);
+        conclusion.first = first_of(line.sequence, run);
         conclusion.captured = unpack_all(&run.captures, run.tags);
+        conclusion.omitted = run.omitted;
         for (own, first) in conclusion.subject.iter_mut().zip(run.subject) {
             *own = own.some().unwrap_or(first);
         }
-        self.conclude(cx, conclusion, mark, out);
+        self.conclude(line.cx, conclusion, mark, out);
+        self.note_match(line, key);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one call site; the pieces are one step's")]
-    fn start_run(
-        &mut self,
-        cx: Context<'_>,
-        id: RuleId,
-        rule: &Rule,
-        sequence: &Sequence,
-        key: Key,
-        event: EventRef<'_>,
-        out: &mut Findings,
-    ) {
-        let StepKind::One(trigger) = &sequence.steps[0].kind;
+    /// `runs: once` starts none any more.
+    fn note_match(&mut self, line: Line<'_>, key: Key) {
+        if line.sequence.runs == Runs::Once {
+            let owner = line.cx.layout.rule(line.id);
+            let cell = self.state.find_or_insert(owner, &key, Value::Missing);
+            self.state.set_value(cell, Value::Bool(true));
+        }
+    }
+
+    fn start_run(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>, out: &mut Findings) {
+        let Line { cx, id, sequence, .. } = line;
         let sight = Sight::of(cx, &self.state, event, &self.changed);
-        if !sight.fits(trigger) {
+        if !sequence.steps[0].parts.iter().any(|part| sight.fits(&part.on)) {
             return;
         }
-        if sequence.steps.len() == 1 {
-            let mark = out.evidence_mark();
-            out.push_evidence(Entry::of(event, 0).evidence());
-            let conclusion = self.conclusion_of(cx, id, key, event);
-            self.conclude(cx, conclusion, mark, out);
+        let owner = cx.layout.rule(id);
+        let cell = self.state.find(owner, &key);
+        let waits = cell.is_some_and(|cell| self.state.keys.get(cell).head != NIL);
+        let matched = cell.is_some_and(|cell| self.state.value(cell) == Value::Bool(true));
+        let refused = match sequence.runs {
+            Runs::Each | Runs::Last => false,
+            Runs::First => waits,
+            Runs::Once => waits || matched,
+        };
+        if refused || !self.lead_is_absent(line, key, event.occurred()) {
             return;
         }
         let mut run = self.new_run(cx, id, event);
         let sight = Sight::of(cx, &self.state, event, &self.changed);
-        sight.capture(rule, 0, &mut run.captures, &mut run.tags);
-        run.step = 1;
-        let cell = self.state.find_or_insert(cx.layout.rule(id), &key, Value::Missing);
-        let waiting = self.state.keys.get(cell).head;
-        match sequence.runs {
-            Runs::First if waiting != NIL => return,
-            Runs::Last if waiting != NIL => {
-                while self.state.keys.get(cell).head != NIL {
-                    let head = self.state.keys.get(cell).head;
-                    self.unlink_run(cell, NIL, head);
+        let turn = take(line, &mut run, 0, &sight);
+        if let (Runs::Last, Some(cell)) = (sequence.runs, cell) {
+            self.drop_runs(cell);
+        }
+        if turn == Turn::Matches {
+            return self.complete(line, key, &run, event, out);
+        }
+        let cell = self.state.find_or_insert(owner, &key, Value::Missing);
+        let deadline = std::mem::replace(&mut run.deadline, i64::MAX);
+        if let Some(at) = self.link_run(cell, run, event) {
+            let run = Run { deadline, ..*self.state.runs.get(at) };
+            self.keep(at, run);
+        }
+    }
+
+    /// Whether what a sequence must not have seen first has been absent long enough.
+    fn lead_is_absent(&self, line: Line<'_>, key: Key, now: EventTime) -> bool {
+        let Some(lead) = &line.sequence.lead else { return true };
+        let seen = self.state.find(line.cx.layout.lead(line.id), &key);
+        let since = seen.map_or(self.began.0, |cell| self.state.keys.get(cell).time);
+        outside(now, since, lead.span)
+    }
+
+    fn note_lead(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>) {
+        let Some(lead) = &line.sequence.lead else { return };
+        if Sight::of(line.cx, &self.state, event, &self.changed).fits(&lead.on) {
+            let owner = line.cx.layout.lead(line.id);
+            let cell = self.state.find_or_insert(owner, &key, Value::Missing);
+            self.state.keys.get_mut(cell).time = event.occurred().0;
+        }
+    }
+
+    /// A run's deadline has come: what must not come has not come for long enough.
+    pub(super) fn absence_lasted(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        sequence: &Sequence,
+        index: u32,
+        at: EventTime,
+        out: &mut Findings,
+    ) {
+        let mut run = *self.state.runs.get(index);
+        // It has gone on since, and has another deadline or none.
+        if run.deadline != at.0 {
+            return;
+        }
+        let line = Line { cx, id, rule: &cx.plan.rules[id.0 as usize], sequence };
+        let cell = run.key_cell;
+        let key = self.state.keys.get(cell).key;
+        let turn = match outside(at, run.started, sequence.within) {
+            true => Turn::Ends,
+            false => {
+                let sight = self.sight_of_run(cx, line.rule, key, &run, at);
+                meet_absences(line, &mut run, &sight)
+            }
+        };
+        match turn {
+            Turn::Matches => {
+                let first = first_of(sequence, &run);
+                self.conclude_run(cx, id, key, &run, first, at, Value::Missing, out);
+                self.note_match(line, key);
+                match sequence.skip {
+                    Skip::PastLast => self.drop_runs(cell),
+                    Skip::None => self.find_and_unlink(index),
                 }
             }
-            _ => {}
+            Turn::Ends => self.find_and_unlink(index),
+            _ => self.keep(index, run),
         }
-        self.link_run(cell, run, event);
+        self.drop_if_idle(cell);
     }
 
-    /// A run that an event opens; its captures are the caller's.
-    pub(super) fn new_run(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>) -> Run {
-        self.serial += 1;
-        Run {
-            owner: u32::from(id.0) + 1,
-            next: NIL,
-            key_cell: NIL,
-            step: 0,
-            head: NIL,
-            tail: NIL,
-            omitted: 0,
-            spare: 0,
-            started: event.occurred().0,
-            deadline: i64::MAX,
-            serial: self.serial,
-            counts: 0,
-            identity: halves(event.identity().0),
-            captures: [0; 6],
-            tags: 0,
-            subject: cx.layout.subject(cx.plan, event),
+    fn sight_of_run<'a>(
+        &'a self,
+        cx: Context<'a>,
+        rule: &'a Rule,
+        key: Key,
+        run: &Run,
+        now: EventTime,
+    ) -> Sight<'a> {
+        Sight {
+            cx,
+            state: &self.state,
+            site: self.name,
+            event: None,
+            key: (&rule.by, key),
+            captured: unpack_all(&run.captures, run.tags),
+            value: Value::Missing,
+            changed: &[],
+            now,
         }
     }
+}
 
-    /// Keeps a run at the end of its key's list; the opening event is its first evidence. Refused,
-    /// and counted, when too many wait.
-    pub(super) fn link_run(&mut self, cell: u32, run: Run, event: EventRef<'_>) -> Option<u32> {
-        if self.state.runs.live() >= RUNS_MAX {
-            self.evicted += 1;
-            return None;
-        }
-        let index = self.state.runs.insert(Run { key_cell: cell, ..run });
-        let tail = self.state.keys.get(cell).tail;
-        if tail == NIL {
-            self.state.keys.get_mut(cell).head = index;
-        } else {
-            self.state.runs.get_mut(tail).next = index;
-        }
-        self.state.keys.get_mut(cell).tail = index;
-        self.state.cite(index, Entry::of(event, 0), 0, 2);
-        Some(index)
-    }
+/// What goes into the ids of a rule whose every start is a run of its own.
+fn first_of(sequence: &Sequence, run: &Run) -> Option<event::Identity> {
+    (sequence.runs == Runs::Each).then(|| event::Identity(super::cells::whole(run.identity)))
+}
 
-    /// Takes a run out of its key's list and frees it.
-    pub(super) fn unlink_run(&mut self, cell: u32, previous: u32, run: u32) {
-        let next = self.state.runs.get(run).next;
-        if previous == NIL {
-            self.state.keys.get_mut(cell).head = next;
-        } else {
-            self.state.runs.get_mut(previous).next = next;
+/// Gives an event to one step: the one a run waits at, or a later one that it may go to.
+fn take(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Turn {
+    let step = &line.sequence.steps[number];
+    let waiting = run.step as usize == number;
+    let before = if waiting { run.counts } else { 0 };
+    let mut after = before;
+    if let ([part], true) = (step.parts.as_slice(), step.is_plain()) {
+        if !sight.fits(&part.on) {
+            return Turn::Waits;
         }
-        if next == NIL {
-            self.state.keys.get_mut(cell).tail = previous;
+        sight.capture(line.rule, part.number, before.min(255) as u8, run);
+        after += 1;
+        let last = number + 1 == line.sequence.steps.len();
+        if after >= u64::from(step.most) || last && after >= u64::from(step.least) {
+            return reach(line, run, number + 1, sight);
         }
-        self.state.remove_run(run);
+    } else {
+        for (place, part) in step.parts.iter().enumerate() {
+            let (bit, bar) = (1 << place, BARRED << place);
+            if after & (bit | bar) != 0 || !sight.fits(&part.on) {
+                continue;
+            }
+            if part.absent.is_some() {
+                after |= bar;
+            } else if step.join == Join::All || after & 255 == 0 {
+                after |= bit;
+                sight.capture(line.rule, part.number, 0, run);
+            }
+        }
+        let bars = after >> 8 & 255;
+        let all = (1 << step.parts.len()) - 1;
+        if bars == all || step.join == Join::All && bars != 0 {
+            return Turn::Ends;
+        }
+        if after & 255 == all || step.join == Join::Any && after & 255 != 0 {
+            return reach(line, run, number + 1, sight);
+        }
+        if after & 255 == before & 255 {
+            run.counts = after;
+            return if after == before { Turn::Waits } else { Turn::Bars };
+        }
     }
+    if !waiting {
+        (run.step, run.entered) = (number as u32, sight.now.0);
+    }
+    run.counts = after;
+    if !step.is_plain() {
+        run.deadline = next_absence(line, run, sight);
+    }
+    Turn::Takes
+}
 
-    /// As [`Self::unlink_run`], finding the run before it.
-    pub(super) fn find_and_unlink(&mut self, run: u32) {
-        let cell = self.state.runs.get(run).key_cell;
-        let (mut previous, mut at) = (NIL, self.state.keys.get(cell).head);
-        while at != run {
-            assert!(at != NIL, "a run stands in its key's list");
-            (previous, at) = (at, self.state.runs.get(at).next);
-        }
-        self.unlink_run(cell, previous, run);
+/// A run has done with the step before `number`.
+fn reach(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Turn {
+    run.counts = 0;
+    run.deadline = i64::MAX;
+    if number == line.sequence.steps.len() {
+        return Turn::Matches;
     }
+    (run.step, run.entered) = (number as u32, sight.now.0);
+    run.deadline = next_absence(line, run, sight);
+    Turn::Takes
+}
 
-    /// Frees a rule's key cell that holds nothing any more.
-    pub(super) fn drop_if_idle(&mut self, cell: u32) {
-        let key = self.state.keys.get(cell);
-        if key.head == NIL && key.spare == 0 && key.aux == 0 && key.tag == 0 {
-            self.state.remove(cell);
-        }
-    }
+/// When the next absence that the run waits for has lasted; `MAX` where there is none.
+fn next_absence(line: Line<'_>, run: &Run, sight: &Sight<'_>) -> i64 {
+    let step = &line.sequence.steps[run.step as usize];
+    let open = |place: usize| run.counts & (1 << place | BARRED << place) == 0;
+    let absences = step.parts.iter().enumerate().filter(|(place, _)| open(*place));
+    let ends = absences.filter_map(|(_, part)| absence_end(part, run, sight));
+    ends.min().unwrap_or(i64::MAX)
+}
 
-    /// Packs what a guard's condition reads of its own event.
-    pub(super) fn history_entry(
-        &self,
-        cx: Context<'_>,
-        event: EventRef<'_>,
-        fields: &[crate::plan::FieldRef],
-    ) -> Entry {
-        let mut entry = Entry::of(event, 0);
-        for (place, field) in fields.iter().enumerate().take(entry.captures.len()) {
-            let value = super::scope::field_of(cx, event, *field);
-            pack_into(&mut entry.captures, &mut entry.tags, place, value);
+/// When a part's absence has lasted. A span that is missing never ends.
+fn absence_end(part: &Part, run: &Run, sight: &Sight<'_>) -> Option<i64> {
+    let span = sight.now_with(run).span(part.absent.as_ref()?)?;
+    Some(EventTime(run.entered).plus(span).0)
+}
+
+/// Meets every absence of a run's step that has lasted until now.
+fn meet_absences(line: Line<'_>, run: &mut Run, sight: &Sight<'_>) -> Turn {
+    let step = &line.sequence.steps[run.step as usize];
+    for (place, part) in step.parts.iter().enumerate() {
+        let open = run.counts & (1 << place | BARRED << place) == 0;
+        if open && absence_end(part, run, sight).is_some_and(|end| end <= sight.now.0) {
+            run.counts |= 1 << place;
         }
-        entry
     }
+    let met = run.counts & 255;
+    if met == (1 << step.parts.len()) - 1 || step.join == Join::Any && met != 0 {
+        return reach(line, run, run.step as usize + 1, sight);
+    }
+    run.deadline = next_absence(line, run, sight);
+    Turn::Takes
 }

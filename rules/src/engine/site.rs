@@ -3,10 +3,10 @@
 use event::identity::{Digest, TimedId};
 use event::{EventFlags, EventRef, EventTime, Identity, Symbol};
 
-use super::cells::{Entry, Key};
+use super::cells::{Entry, Key, Run};
 use super::correlation::Correlation;
 use super::findings::{Effect, Finding, Findings};
-use super::layout::{AREA, PERSON, Subject};
+use super::layout::{AREA, Memory, PERSON, Subject};
 use super::pages::NIL;
 use super::scope::{Changed, Context, Sight, key_of};
 use super::state::{Captured, NOTHING_CAPTURED, Owner, State};
@@ -41,6 +41,8 @@ pub struct Site {
     pub serial: u64,
     /// Event time the site has reached.
     pub now: EventTime,
+    /// Its first event's time: nothing is known from before.
+    pub began: EventTime,
     /// What the current event changed.
     pub changed: Vec<Changed>,
     /// Counts by rule.
@@ -63,6 +65,8 @@ pub struct Conclusion<'a> {
     pub event: Identity,
     /// The first step's event, for a rule with `runs: each`.
     pub first: Option<Identity>,
+    /// Contributing events that are not kept as evidence.
+    pub omitted: u32,
     /// Who it is about.
     pub subject: Subject,
     /// The completing event, where it is at hand.
@@ -80,6 +84,7 @@ impl Site {
             name,
             counts: vec![RuleCount::default(); rules],
             now: EventTime::MIN,
+            began: EventTime::MAX,
             ..Self::default()
         }
     }
@@ -104,6 +109,7 @@ impl Site {
             self.advance(cx, now, out);
         }
         self.now = self.now.max(now);
+        self.began = self.began.min(now);
         self.update_facts(cx, event);
         let silent = event.flags().has(EventFlags::RETAINED);
         self.watch_changes(cx, event, silent, out);
@@ -217,6 +223,7 @@ impl Site {
             at: event.occurred(),
             event: event.identity(),
             first: None,
+            omitted: 0,
             subject: cx.layout.subject(cx.plan, event),
             row: Some(event),
             captured: NOTHING_CAPTURED,
@@ -235,7 +242,7 @@ impl Site {
     ) -> Option<TimedId> {
         let rule = &cx.plan.rules[conclusion.rule.0 as usize];
         let max = usize::from(rule.evidence_max);
-        let omitted = out.trim_evidence(mark, max);
+        let omitted = conclusion.omitted + out.trim_evidence(mark, max);
         if !self.may_speak(cx, &conclusion, rule) {
             out.forget_evidence(mark);
             return None;
@@ -350,6 +357,10 @@ impl Site {
             }
             return;
         }
+        if let Some(memory) = cx.layout.memory(owner) {
+            self.sweep_memory(memory, hand);
+            return;
+        }
         let Some(fact) = cx.plan.facts.get(owner.0 as usize) else { return };
         let windowed = matches!(fact.kind, FactKind::Count { .. } | FactKind::Distinct { .. });
         if !windowed || cell.key[3] != Symbol::NONE {
@@ -357,6 +368,21 @@ impl Site {
         }
         let id = FactId(owner.0 as u16);
         super::facts::freshen(cx, &mut self.state, id, &cell.key, self.now);
+        if self.state.keys.get(hand).head == NIL {
+            self.state.remove(hand);
+        }
+    }
+
+    fn sweep_memory(&mut self, memory: Memory, hand: u32) {
+        match memory {
+            Memory::Waiting => return,
+            Memory::History(within) => self.forget_history(hand, within, self.now),
+            Memory::Lead(span) => {
+                if !super::scope::outside(self.now, self.state.keys.get(hand).time, span) {
+                    return;
+                }
+            }
+        }
         if self.state.keys.get(hand).head == NIL {
             self.state.remove(hand);
         }
@@ -411,11 +437,12 @@ impl Sight<'_> {
         }
     }
 
-    /// The values that a rule captures of the current event for `step`.
-    pub fn capture(&self, rule: &Rule, step: u8, words: &mut [u64], tags: &mut u64) {
-        for (place, (of, field)) in rule.captures.iter().enumerate() {
-            if *of == step {
-                super::state::pack_into(words, tags, place, self.field(*field));
+    /// The values that a rule captures of the current event, as the `nth` (from 0) of a part.
+    pub fn capture(&self, rule: &Rule, part: u8, nth: u8, run: &mut Run) {
+        for (place, capture) in rule.captures.iter().enumerate() {
+            if capture.part == part && capture.nth.is_none_or(|n| n == nth) {
+                let value = self.field(capture.field);
+                super::state::pack_into(&mut run.captures, &mut run.tags, place, value);
             }
         }
     }

@@ -17,7 +17,7 @@ use super::{Engine, Options};
 use crate::plan::Plan;
 
 /// Version of the format; a reader takes its own and the one before, where there is one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Why a snapshot could not be restored.
@@ -144,7 +144,8 @@ fn load_rows(input: &mut Bytes<'_>, stride: usize) -> Option<Reorder> {
 
 impl Site {
     fn save(&mut self, out: &mut Vec<u8>, full: bool) {
-        for number in [self.seq, self.serial, self.now.0 as u64, self.evicted] {
+        for number in [self.seq, self.serial, self.now.0 as u64, self.began.0 as u64, self.evicted]
+        {
             put(out, number);
         }
         for hand in self.sweep {
@@ -162,6 +163,7 @@ impl Site {
         self.seq = input.u64()?;
         self.serial = input.u64()?;
         self.now = EventTime(input.i64()?);
+        self.began = EventTime(input.i64()?);
         self.evicted = input.u64()?;
         for hand in &mut self.sweep {
             *hand = input.u64()? as u32;

@@ -193,21 +193,23 @@ impl State {
     }
 
     /// Adds an event to a run's evidence, at most `max` (the first and the newest are kept).
-    pub fn cite(&mut self, run: u32, entry: Entry, kept: usize, max: usize) {
-        let tail = self.runs.get(run).tail;
-        if kept >= max && tail != NIL && tail != self.runs.get(run).head {
-            let replaced = Entry { next: NIL, ..entry };
-            *self.entries.get_mut(tail) = replaced;
+    pub fn cite(&mut self, run: u32, entry: Entry, max: usize) {
+        let Run { head, tail, kept, .. } = *self.runs.get(run);
+        if kept as usize >= max.max(2) && tail != head {
+            *self.entries.get_mut(tail) = Entry { next: NIL, ..entry };
             self.runs.get_mut(run).omitted += 1;
             return;
         }
         let index = self.entries.insert(entry);
-        if tail == NIL {
-            self.runs.get_mut(run).head = index;
-        } else {
+        if tail != NIL {
             self.entries.get_mut(tail).next = index;
         }
-        self.runs.get_mut(run).tail = index;
+        let run = self.runs.get_mut(run);
+        run.kept += 1;
+        run.tail = index;
+        if head == NIL {
+            run.head = index;
+        }
     }
 
     /// Frees a run and its evidence. The caller has unlinked it from its key.

@@ -1,13 +1,13 @@
 //! An event unless others stand in windows around it: looks both ways in time.
 
-use event::{EventRef, EventTime, Identity, TimeSpan};
+use event::{EventRef, EventTime, TimeSpan};
 
-use super::cells::{Entry, Run, whole};
+use super::cells::{Entry, Run};
 use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, Sight, key_of, outside};
-use super::site::{Conclusion, Site};
-use super::state::unpack_all;
+use super::site::Site;
+use super::state::{pack_into, unpack_all};
 use super::timers::Due;
 use crate::plan::{Guard, Pattern, Rule, RuleId, Trigger};
 use crate::value::Value;
@@ -142,7 +142,7 @@ impl Site {
             return;
         }
         let sight = Sight::of(cx, &self.state, event, &self.changed);
-        sight.capture(rule, 0, &mut run.captures, &mut run.tags);
+        sight.capture(rule, 0, 0, &mut run);
         let deadline = event.occurred().plus(end);
         run.deadline = deadline.0;
         let (serial, owner) = (run.serial, run.owner);
@@ -196,7 +196,7 @@ impl Site {
         let Some(key) = key_of(event, &guard.same) else { return 0 };
         let owner = cx.layout.guard_history(id, number);
         let Some(cell) = self.state.find(owner, &key) else { return 0 };
-        self.forget_history(cell, guard, event.occurred());
+        self.forget_history(cell, guard.from.negated(), event.occurred());
         let state = &self.state;
         let satisfies = |entry: &&Entry| {
             let captured = unpack_all(&entry.captures, entry.tags);
@@ -219,13 +219,13 @@ impl Site {
         let Some(key) = key_of(event, &guard.same) else { return };
         let owner = cx.layout.guard_history(id, number);
         let cell = self.state.find_or_insert(owner, &key, Value::Missing);
-        self.forget_history(cell, guard, event.occurred());
+        self.forget_history(cell, guard.from.negated(), event.occurred());
         let entry = self.history_entry(cx, event, &guard.captures);
         self.state.append(cell, entry);
     }
 
-    fn forget_history(&mut self, cell: u32, guard: &Guard, now: EventTime) {
-        let within = guard.from.negated();
+    /// Drops what is so far back that no opening event can see it any more.
+    pub(super) fn forget_history(&mut self, cell: u32, within: TimeSpan, now: EventTime) {
         while let Some(head) = self.state.front(cell) {
             if !outside(now, head.time, within) {
                 return;
@@ -261,43 +261,32 @@ impl Site {
             return;
         }
         let id = RuleId((run.owner - 1) as u16);
-        if let Pattern::Watch { .. } = &cx.plan.rules[id.0 as usize].pattern {
-            self.level_lasted(cx, id, run, at, out);
-            return;
+        match &cx.plan.rules[id.0 as usize].pattern {
+            Pattern::Watch { .. } => return self.level_lasted(cx, id, run, at, out),
+            Pattern::Sequence(sequence) => {
+                return self.absence_lasted(cx, id, sequence, index, at, out);
+            }
+            _ => {}
         }
         let cell = run.key_cell;
         let key = self.state.keys.get(cell).key;
-        self.conclude_run(cx, id, key, &run, at, Value::Missing, out);
+        self.conclude_run(cx, id, key, &run, None, at, Value::Missing, out);
         self.find_and_unlink(index);
         self.drop_if_idle(cell);
     }
 
-    /// The detection of a run whose deadline has come. Returns its incident.
-    #[allow(clippy::too_many_arguments, reason = "two call sites; the pieces are one run's")]
-    pub(super) fn conclude_run(
-        &mut self,
+    /// Packs what a guard's condition reads of its own event.
+    pub(super) fn history_entry(
+        &self,
         cx: Context<'_>,
-        id: RuleId,
-        key: super::cells::Key,
-        run: &Run,
-        at: EventTime,
-        value: Value,
-        out: &mut Findings,
-    ) -> Option<event::identity::TimedId> {
-        self.changed.clear();
-        let mark = out.evidence_mark();
-        self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
-        let conclusion = Conclusion {
-            rule: id,
-            key,
-            at,
-            event: Identity(whole(run.identity)),
-            first: None,
-            subject: run.subject,
-            row: None,
-            captured: unpack_all(&run.captures, run.tags),
-            value,
-        };
-        self.conclude(cx, conclusion, mark, out)
+        event: EventRef<'_>,
+        fields: &[crate::plan::FieldRef],
+    ) -> Entry {
+        let mut entry = Entry::of(event, 0);
+        for (place, field) in fields.iter().enumerate().take(entry.captures.len()) {
+            let value = super::scope::field_of(cx, event, *field);
+            pack_into(&mut entry.captures, &mut entry.tags, place, value);
+        }
+        entry
     }
 }

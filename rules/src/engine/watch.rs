@@ -146,6 +146,7 @@ impl Site {
             at: cause.at,
             event: Identity(whole(cause.entry.identity)),
             first: None,
+            omitted: 0,
             subject: self.subject(cx, id, &key, cause.row),
             row: cause.row,
             captured: NOTHING_CAPTURED,
@@ -198,8 +199,9 @@ impl Site {
             head: NIL,
             tail: NIL,
             omitted: 0,
-            spare: 0,
+            kept: 0,
             started: cause.at.0,
+            entered: cause.at.0,
             deadline: deadline.0,
             serial: self.serial,
             counts: 0,
@@ -211,7 +213,7 @@ impl Site {
         let index = self.state.runs.insert(run);
         let cell = self.state.keys.get_mut(cell);
         (cell.head, cell.tail) = (index, index);
-        self.state.cite(index, cause.entry, 0, 2);
+        self.state.cite(index, cause.entry, 2);
         let tie = whole(cause.entry.identity);
         self.timers.push(deadline, run.owner, tie, run.serial, Due::Run(index));
     }
@@ -233,7 +235,7 @@ impl Site {
         let value = fact_value(cx, &self.state, *fact, &key, at);
         let lasted = condition.holds(&self.sight_of_key(cx, id, key, value, at));
         let incident =
-            if lasted { self.conclude_run(cx, id, key, &run, at, value, out) } else { None };
+            if lasted { self.conclude_run(cx, id, key, &run, None, at, value, out) } else { None };
         let index = self.state.keys.get(cell).head;
         self.find_and_unlink(index);
         if lasted {

@@ -9,7 +9,7 @@ use event::{FieldId, FieldType, Interner, TimeSpan, Vocabulary};
 use super::expr::{Expr, TextTest};
 use super::syntax::{Ast, Fault, Node, Operator, parse};
 use crate::limits::CAPTURES_MAX;
-use crate::plan::{FactId, FieldRef};
+use crate::plan::{Capture, FactId, FieldRef};
 use crate::value::Value;
 
 /// What an expression yields.
@@ -86,8 +86,10 @@ pub struct KnownFact {
 pub struct Names {
     /// Names of the current event.
     pub current: Vec<String>,
-    /// Names of earlier events, and the step they are captured from.
+    /// Names of earlier events, and the part they are captured from.
     pub earlier: Vec<(String, u8)>,
+    /// The part that the current event is to meet: its earlier events are `b[0]`, `b[last]`.
+    pub own: Option<(String, u8)>,
     /// Type of `value`.
     pub value: Option<Type>,
     /// Only these fields are at hand: the key of a watch.
@@ -107,7 +109,7 @@ pub struct Compiler<'a> {
     /// Facts read bare since this was last emptied.
     pub reads: Vec<FactId>,
     /// Captures asked for since this was last emptied.
-    pub captures: Vec<(u8, FieldRef)>,
+    pub captures: Vec<Capture>,
 }
 
 struct Typed {
@@ -292,8 +294,8 @@ impl Compiler<'_> {
             FieldRef::Slot(id, _) => Some(id),
             _ => None,
         };
-        if let Some((_, step)) = names.earlier.iter().find(|(n, _)| n == object) {
-            let index = self.capture(ast, *step, field)?;
+        if let Some((_, part)) = names.earlier.iter().find(|(n, _)| n == object) {
+            let index = self.capture(ast, Capture { part: *part, nth: None, field })?;
             return Ok(Typed { expr: Expr::Captured(index), ty, entity });
         }
         let at_hand = |keys: &Vec<FieldRef>| {
@@ -306,16 +308,39 @@ impl Compiler<'_> {
         Ok(Typed { expr: Expr::Field(field), ty, entity })
     }
 
-    fn capture(&mut self, ast: &Ast, step: u8, field: FieldRef) -> Result<u8, Fault> {
-        if let Some(index) = self.captures.iter().position(|c| *c == (step, field)) {
+    fn capture(&mut self, ast: &Ast, capture: Capture) -> Result<u8, Fault> {
+        if let Some(index) = self.captures.iter().position(|c| *c == capture) {
             return Ok(index as u8);
         }
         if self.captures.len() >= CAPTURES_MAX {
             let message = format!("more than {CAPTURES_MAX} fields of earlier events");
             return Err(fault(ast, message, None));
         }
-        self.captures.push((step, field));
+        self.captures.push(capture);
         Ok(self.captures.len() as u8 - 1)
+    }
+
+    /// `b[0].door`, `b[last].door`: a field of one of a repeated step's earlier events.
+    fn repeated(&mut self, ast: &Ast, part: u8, which: &Ast, member: &str) -> Result<Typed, Fault> {
+        let nth = match &which.node {
+            Node::Name(name) if name == "last" => None,
+            Node::Int(n) if (0..255).contains(n) => Some(*n as u8),
+            _ => {
+                let help = Some("write b[0].door for the first, b[last].door".to_owned());
+                return Err(fault(which, "which of the step's events".into(), help));
+            }
+        };
+        let Some((field, ty)) = self.field_named(member) else {
+            let known = self.vocabulary.fields().iter().map(|f| f.name.as_str());
+            let message = format!("events have no field `{member}`");
+            return Err(fault(ast, message, did_you_mean(member, known)));
+        };
+        let entity = match field {
+            FieldRef::Slot(id, _) => Some(id),
+            _ => None,
+        };
+        let index = self.capture(ast, Capture { part, nth, field })?;
+        Ok(Typed { expr: Expr::Captured(index), ty, entity })
     }
 
     fn member(
@@ -331,6 +356,12 @@ impl Compiler<'_> {
             if is_event {
                 return self.field(ast, name, member, names);
             }
+        }
+        if let Node::Index(of, which) = &object.node
+            && let Node::Name(name) = &of.node
+            && let Some((_, part)) = names.earlier.iter().chain(&names.own).find(|(n, _)| n == name)
+        {
+            return self.repeated(ast, *part, which, member);
         }
         if let Node::Index(table, key) = &object.node
             && let Node::Name(name) = &table.node

@@ -15,7 +15,7 @@ use crate::plan::{FactId, FieldRef};
 use crate::value::{Env, Value};
 
 /// A compiled expression.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the variants say what they are; their operands follow CEL")]
 pub enum Expr {
     Constant(Value),

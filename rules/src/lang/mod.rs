@@ -7,6 +7,7 @@ pub mod expr;
 mod fact;
 mod pattern;
 mod rulebook;
+mod sequence;
 pub mod syntax;
 
 pub use rulebook::{compile, declare};

@@ -6,10 +6,9 @@ use event::config::{Node, Reader, Yaml};
 use super::check::{Names, Type};
 use super::expr::Expr;
 use super::rulebook::{Book, positive};
-use crate::limits::STEPS_MAX;
-use crate::plan::{
-    FactId, FieldRef, Guard, Pattern, Runs, Scope, Sequence, Step, StepKind, Trigger,
-};
+use super::sequence;
+use super::syntax::Operator;
+use crate::plan::{Fact, FactId, FactKind, FieldRef, Guard, Pattern, Scope, Trigger};
 use crate::value::Value;
 
 /// Guards of one `unless`: their counts share a word.
@@ -27,13 +26,17 @@ pub fn read(
     scope: Scope,
 ) -> Option<Pattern> {
     if node.get("sequence").is_some() {
-        return sequence(book, reader, node, by);
+        return sequence::read(book, reader, node, by).map(Pattern::Sequence);
     }
     if let Some(guards) = node.get("unless") {
         return unless(book, reader, node, guards, by);
     }
     if let Some(fact) = node.get("watch") {
         return watch(book, reader, node, fact, by, scope);
+    }
+    let windows = [("count", node.get("count")), ("distinct", node.get("distinct"))];
+    if let Some((word, Some(window))) = windows.into_iter().find(|(_, window)| window.is_some()) {
+        return self::window(book, reader, node, (word, window), by, scope);
     }
     if let Some(passage) = node.get("passage") {
         return self::passage(book, reader, passage, by);
@@ -46,6 +49,11 @@ pub fn read(
         // The state it speaks by: that of the first fact it reads.
         *by = book.compiler.reads.first().map(|f| book.keys[f.0 as usize].clone());
     }
+    check_scopes(book, reader, node, scope);
+    Some(Pattern::Event(on))
+}
+
+fn check_scopes(book: &Book<'_>, reader: &mut Reader, node: &Node, scope: Scope) {
     for fact in &book.compiler.reads {
         if book.scopes[fact.0 as usize] != scope {
             let name = &book.compiler.facts[fact.0 as usize].name;
@@ -53,7 +61,6 @@ pub fn read(
             reader.error_at(at, format!("fact `{name}` has another scope than the rule"));
         }
     }
-    Some(Pattern::Event(on))
 }
 
 /// Reads `on:` and `if:` of a mapping, over an event called by any of `names`.
@@ -75,12 +82,18 @@ fn trigger(
     Some(Trigger { kinds, condition: condition.flatten() })
 }
 
-fn condition(book: &mut Book<'_>, reader: &mut Reader, node: &Node, names: &Names) -> Option<Expr> {
+/// Reads a condition.
+pub fn condition(
+    book: &mut Book<'_>,
+    reader: &mut Reader,
+    node: &Node,
+    names: &Names,
+) -> Option<Expr> {
     book.compiler.expression(reader, node, names, Some(Type::Bool)).map(|(expr, _)| expr)
 }
 
 /// Kinds alone, or `{on: …, if: …}`.
-fn stream(book: &mut Book<'_>, reader: &mut Reader, node: &Node) -> Option<Trigger> {
+pub fn stream(book: &mut Book<'_>, reader: &mut Reader, node: &Node) -> Option<Trigger> {
     if let Yaml::Mapping(_) = node.value {
         reader.expect_keys(node, &["on", "if"]);
         return trigger(book, reader, node, &["e"]);
@@ -88,59 +101,57 @@ fn stream(book: &mut Book<'_>, reader: &mut Reader, node: &Node) -> Option<Trigg
     Some(Trigger { kinds: book.kinds(reader, node), condition: None })
 }
 
-fn sequence(
+/// `count` and `distinct`: an event that makes so many within a window.
+fn window(
     book: &mut Book<'_>,
     reader: &mut Reader,
     node: &Node,
+    (word, window): (&str, &Node),
     by: &mut Option<Vec<FieldRef>>,
+    scope: Scope,
 ) -> Option<Pattern> {
-    let steps_node = node.get("sequence")?;
-    let mut steps: Vec<Step> = Vec::new();
-    for item in steps_node.items() {
-        let earlier: Vec<String> = steps.iter().map(|s| s.name.clone()).collect();
-        steps.extend(step(book, reader, item, &earlier));
+    let distinct = word == "distinct";
+    let keys: &[&str] =
+        if distinct { &["of", "by", "within", "at_least"] } else { &["by", "within", "at_least"] };
+    reader.expect_keys(window, keys);
+    if let Some(inner) = window.get("by") {
+        if by.is_some() {
+            reader.error_at(inner, format!("`by` stands in the rule and in its `{word}`"));
+        }
+        *by = Some(book.key(reader, inner));
     }
-    if steps.is_empty() || steps.len() > STEPS_MAX {
-        reader.error_at(steps_node, format!("a sequence has 1 to {STEPS_MAX} steps"));
-        return None;
-    }
-    if by.is_none() {
-        let help = Some("write by: door".to_owned());
-        reader.error_with(node, "`by` is missing: what the steps have in common", help);
-    }
-    let within = match node.get("within") {
-        Some(_) => positive(reader, node, "within")?,
-        None => TimeSpan::MAX,
+    let key = by.get_or_insert_default().clone();
+    let mut required = |key: &str, example: &str| {
+        let found = window.get(key);
+        if found.is_none() {
+            let help = Some(format!("write {key}: {example}"));
+            reader.error_with(window, format!("`{key}` is missing"), help);
+        }
+        found
     };
-    let words = [("each", Runs::Each), ("first", Runs::First), ("last", Runs::Last)];
-    Some(Pattern::Sequence(Sequence {
-        steps,
-        within,
-        without: node.get("without").and_then(|n| stream(book, reader, n)),
-        strict: node.get("strict").and_then(|n| stream(book, reader, n)),
-        runs: node.get("runs").and_then(|n| reader.one_of(n, &words)).unwrap_or_default(),
-    }))
-}
-
-fn step(book: &mut Book<'_>, reader: &mut Reader, node: &Node, earlier: &[String]) -> Option<Step> {
-    let named = node.entries().iter().find(|(k, _)| k.text() != Some("if"));
-    let (Some((name, kinds)), true) = (named, node.entries().len() <= 2) else {
-        let help = Some("write {a: AccessDenied, if: a.reason == 'revoked'}".to_owned());
-        reader.error_with(node, "a step names its event and kind", help);
-        return None;
+    let at_least = required("at_least", "3");
+    let of = if distinct { required("of", "credential") } else { None };
+    required("within", "60s");
+    let within = positive(reader, window, "within");
+    let at_least = reader.parsed::<u32>(at_least?, "a number");
+    let of = of.map(|of| book.key(reader, of));
+    let on = trigger(book, reader, node, &["e"])?;
+    let within = within?;
+    let kind = match of {
+        Some(of) => FactKind::Distinct { on: on.clone(), of: *of.first()?, within },
+        None => FactKind::Count { on: on.clone(), within },
     };
-    let text = reader.scalar(name)?.to_owned();
-    if earlier.contains(&text) {
-        reader.error_at(name, format!("step `{text}` stands twice"));
-    }
-    let names = Names {
-        current: vec![text.clone(), "e".into()],
-        earlier: earlier.iter().enumerate().map(|(n, name)| (name.clone(), n as u8)).collect(),
-        ..Names::default()
+    let name = format!("{word} of {}", node.get("id").and_then(Node::text).unwrap_or_default());
+    let fact = book.own_fact(Fact { name, scope, by: key, kind });
+    check_scopes(book, reader, node, scope);
+    book.compiler.reads.push(fact);
+    let least = Expr::Constant(Value::Int(i64::from(at_least?)));
+    let enough = Expr::Compare(Operator::GreaterEqual, Box::new(Expr::Fact(fact)), Box::new(least));
+    let condition = match on.condition {
+        Some(condition) => Expr::And(Box::new(condition), Box::new(enough)),
+        None => enough,
     };
-    let kinds = book.kinds(reader, kinds);
-    let condition = node.get("if").and_then(|c| condition(book, reader, c, &names));
-    Some(Step { name: text, kind: StepKind::One(Trigger { kinds, condition }) })
+    Some(Pattern::Event(Trigger { kinds: on.kinds, condition: Some(condition) }))
 }
 
 fn unless(
@@ -204,7 +215,7 @@ fn guard(book: &mut Book<'_>, reader: &mut Reader, node: &Node) -> Option<Guard>
             reader.diagnostics.truncate(told);
         }
         let found = std::mem::replace(&mut book.compiler.captures, opening);
-        captures = found.into_iter().map(|(_, field)| field).collect();
+        captures = found.into_iter().map(|capture| capture.field).collect();
         if captures.len() > GUARD_CAPTURES_MAX {
             let message = format!("reads more than {GUARD_CAPTURES_MAX} fields of `x`");
             reader.error_at(c, message);
@@ -261,7 +272,12 @@ fn watch(
 }
 
 /// A span written out (`30s`), or an expression that gives one.
-fn span_of(book: &mut Book<'_>, reader: &mut Reader, node: &Node, names: &Names) -> Option<Expr> {
+pub fn span_of(
+    book: &mut Book<'_>,
+    reader: &mut Reader,
+    node: &Node,
+    names: &Names,
+) -> Option<Expr> {
     if let Some(span) = node.text().and_then(TimeSpan::parse) {
         return Some(Expr::Constant(Value::Span(span)));
     }

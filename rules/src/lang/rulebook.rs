@@ -7,12 +7,13 @@ use event::incident::Severity;
 use event::model::{Cell, Model};
 use event::{Digest, FieldType, Interner, KindId, TimeSpan, Vocabulary};
 
-use super::check::{Compiler, Names};
+use super::check::{Compiler, KnownFact, Names, Type};
 use super::fact::{self, DraftFact};
 use super::pattern;
 use crate::limits::{EVIDENCE_MAX, KEY_PARTS_MAX, WHY_MAX};
 use crate::plan::{
-    Dimension, Emit, FieldRef, Grouping, Link, Mode, Pattern, Plan, Rule, RuleId, Scope,
+    Dimension, Emit, Fact, FactId, FieldRef, Grouping, Link, Mode, Pattern, Plan, Rule, RuleId,
+    Scope,
 };
 
 const SECTIONS: &[&str] = &["kinds", "fields", "facts", "rules", "incidents"];
@@ -82,7 +83,7 @@ pub fn compile(
     }
     let scopes: Vec<Scope> = drafts.iter().map(|(_, d)| d.scope).collect();
     let keys: Vec<Vec<FieldRef>> = drafts.iter().map(|(_, d)| d.by.clone()).collect();
-    let mut book = Book { compiler, scopes, keys, rules: Vec::new() };
+    let mut book = Book { compiler, scopes, keys, facts, steps: Vec::new(), rules: Vec::new() };
     for (reader, root) in &mut parsed {
         for node in root.get("rules").map(Node::items).unwrap_or_default() {
             let rule = book.rule(reader, node);
@@ -100,7 +101,7 @@ pub fn compile(
             }
         }
     }
-    let rules = std::mem::take(&mut book.rules);
+    let (rules, facts) = (std::mem::take(&mut book.rules), std::mem::take(&mut book.facts));
     let diagnostics: Vec<_> = parsed.into_iter().flat_map(|(r, _)| r.diagnostics).collect();
     if diagnostics.iter().any(|d| !d.warning) {
         return Err(diagnostics);
@@ -155,6 +156,10 @@ pub struct Book<'a> {
     pub scopes: Vec<Scope>,
     /// Key of each fact.
     pub keys: Vec<Vec<FieldRef>>,
+    /// The facts, and those that rules keep for themselves.
+    pub facts: Vec<Fact>,
+    /// Steps of the rule's sequence, for its `why`.
+    pub steps: Vec<(String, u8)>,
     rules: Vec<Rule>,
 }
 
@@ -178,16 +183,17 @@ const COMMON: &[&str] = &[
 
 /// Each pattern's key, and the keys that go with it.
 const PATTERNS: &[(&str, &[&str])] = &[
-    ("sequence", &["within", "without", "strict", "runs"]),
+    ("sequence", &["within", "without", "strict", "runs", "skip"]),
     ("unless", &[]),
+    ("count", &[]),
+    ("distinct", &[]),
     ("watch", &["for", "resolve"]),
     ("passage", &[]),
     ("travel", &[]),
 ];
 
 /// Keys of the rule language that this program does not run yet.
-const NOT_YET: &[&str] =
-    &["session", "tour", "count", "distinct", "detect", "group_by", "then", "inhibit"];
+const NOT_YET: &[&str] = &["session", "tour", "detect", "group_by", "then", "inhibit"];
 
 impl Book<'_> {
     fn rule(&mut self, reader: &mut Reader, node: &Node) -> Option<Rule> {
@@ -202,20 +208,21 @@ impl Book<'_> {
         }
         self.compiler.reads.clear();
         self.compiler.captures.clear();
+        self.steps.clear();
         let scope = self.scope(reader, node);
         let mut by = node.get("by").map(|n| self.key(reader, n));
         let pattern = pattern::read(self, reader, node, &mut by, scope)?;
         let reads = std::mem::take(&mut self.compiler.reads);
-        let windowed = |f: &crate::plan::FactId| self.scopes[f.0 as usize] == scope;
+        let windowed = |f: &FactId| self.scopes[f.0 as usize] == scope;
         let emit = self.emit(reader, node);
         let late = matches!(pattern, Pattern::Event(_)) && reads.is_empty() && emit == Emit::Each;
         let evidence_of: Vec<_> = match &pattern {
             Pattern::Event(_) => reads.iter().copied().filter(windowed).collect(),
             _ => Vec::new(),
         };
-        let captures = std::mem::take(&mut self.compiler.captures);
         let by = by.unwrap_or_default();
         let why = self.why(reader, node, &pattern, &by);
+        let captures = std::mem::take(&mut self.compiler.captures);
         Some(Rule {
             title: reader.optional_text(node, "title").unwrap_or_else(|| id.clone()),
             severity: self.severity(reader, node),
@@ -324,6 +331,7 @@ impl Book<'_> {
             }
             _ => names.current = vec!["e".into()],
         }
+        names.earlier.clone_from(&self.steps);
         let mut why = Vec::new();
         for (label, value) in entries {
             let label = label.text().unwrap_or_default().to_owned();
@@ -371,13 +379,22 @@ impl Book<'_> {
         kinds(&self.compiler, reader, node)
     }
 
+    /// A fact that a rule keeps for itself; one that keeps the same already is shared.
+    pub fn own_fact(&mut self, fact: Fact) -> FactId {
+        let same = |f: &Fact| (f.scope, &f.by, &f.kind) == (fact.scope, &fact.by, &fact.kind);
+        if let Some(number) = self.facts.iter().position(same) {
+            return FactId(number as u16);
+        }
+        let (name, parts) = (fact.name.clone(), fact.by.len());
+        self.compiler.facts.push(KnownFact { name, ty: Some(Type::Int), parts });
+        self.scopes.push(fact.scope);
+        self.keys.push(fact.by.clone());
+        self.facts.push(fact);
+        FactId(self.facts.len() as u16 - 1)
+    }
+
     /// A fact by name, of the scope that the rule has.
-    pub fn fact(
-        &self,
-        reader: &mut Reader,
-        node: &Node,
-        scope: Scope,
-    ) -> Option<crate::plan::FactId> {
+    pub fn fact(&self, reader: &mut Reader, node: &Node, scope: Scope) -> Option<FactId> {
         let name = reader.scalar(node)?;
         let Some(number) = self.compiler.facts.iter().position(|f| f.name == name) else {
             let known = self.compiler.facts.iter().map(|f| f.name.as_str());
@@ -389,7 +406,7 @@ impl Book<'_> {
             let help = Some("give rule and fact the same scope".to_owned());
             reader.error_with(node, format!("fact `{name}` has another scope"), help);
         }
-        Some(crate::plan::FactId(number as u16))
+        Some(FactId(number as u16))
     }
 }
 

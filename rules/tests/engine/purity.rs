@@ -5,133 +5,58 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::incident::Severity;
-use event::model::Model;
 use event::vocabulary::field;
 use event::{
-    EventBlock, EventFlags, EventTime, FieldType, Identity, Interner, KindId, Position, SourceId,
-    StreamId, TimeSpan, Vocabulary,
+    EventBlock, EventFlags, EventTime, Identity, Interner, KindId, Position, SourceId, StreamId,
+    TimeSpan, Vocabulary,
 };
 use rules::engine::{Effect, Engine, Findings, Input, Options, SourceOptions, restore_symbols};
-use rules::plan::{
-    Dimension, Emit, FieldRef, Grouping, Guard, Link, Mode, Pattern, Plan, Rule, RuleId, Runs,
-    Scope, Sequence, Step, StepKind, Trigger,
-};
+use rules::plan::Plan;
+
+use crate::script::{Random, compile};
 
 const SLACK: TimeSpan = TimeSpan::from_secs(2);
 const SECOND: i64 = 1_000_000;
-
-/// SplitMix64: a generator that fits a line and never changes.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31) % n
-    }
-}
 
 fn kind(v: &Vocabulary, name: &str) -> KindId {
     v.kind_named(name).unwrap_or_else(|| panic!("kind {name}"))
 }
 
-fn on(v: &Vocabulary, names: &[&str]) -> Trigger {
-    Trigger { kinds: names.iter().map(|n| kind(v, n)).collect(), condition: None }
-}
+const RULEBOOK: &str = "
+rules:
+- {id: denied, on: AccessDenied}
+- {id: then-forced, by: door, within: 30s, sequence: [{a: AccessDenied}, {b: DoorForcedOpen}]}
+- id: then-opened
+  by: door
+  within: 30s
+  sequence: [{a: AccessDenied}, {b: DoorOpened}]
+  without: AccessGranted
+- {id: left-open, on: DoorOpened, unless: [{on: DoorClosed, same: door, from: -3s, to: 20s}]}
+- id: twice
+  scope: enterprise
+  by: credential
+  within: 30s
+  sequence: [{a: AccessGranted}, {b: AccessGranted}]
+- id: pattern
+  by: door
+  within: 2m
+  runs: first
+  sequence:
+  - {not: DoorForcedOpen, for: 5s}
+  - {tries: AccessDenied, times: 2}
+  - {again: AccessDenied, times: 0..2}
+  - {came: DoorOpened}
+  - {any: [{went: AccessGranted, if: went.credential != tries.credential}, {not: DoorClosed, for: 7s}]}
+  - {all: [{open: DoorOpened}, {not: DoorForcedOpen, for: 3s}]}
+incidents:
+  by: [door, credential]
+  gap: 60s
+  span_max: 10m
+  links: [{between: [[then-forced], [left-open]], within: 90s}]
+";
 
-fn rule(id: &str, by: Vec<FieldRef>, scope: Scope, pattern: Pattern) -> Rule {
-    Rule {
-        id: id.into(),
-        title: id.into(),
-        severity: Severity::Medium,
-        mode: Mode::Live,
-        scope,
-        by,
-        late: matches!(pattern, Pattern::Event(_)),
-        pattern,
-        emit: Emit::Each,
-        captures: Vec::new(),
-        evidence_of: Vec::new(),
-        evidence_max: 8,
-        why: Vec::new(),
-        grouping: None,
-        risk: None,
-        control: None,
-        procedure: None,
-    }
-}
-
-fn sequence(v: &Vocabulary, a: &str, b: &str, without: Option<&str>) -> Pattern {
-    let step = |name: &str, k: &str| Step { name: name.into(), kind: StepKind::One(on(v, &[k])) };
-    Pattern::Sequence(Sequence {
-        steps: vec![step("a", a), step("b", b)],
-        within: TimeSpan::from_secs(30),
-        without: without.map(|k| on(v, &[k])),
-        strict: None,
-        runs: Runs::Each,
-    })
-}
-
-fn plan() -> Plan {
-    let v = Vocabulary::default();
-    let door = FieldRef::Slot(field::DOOR, FieldType::String);
-    let badge = FieldRef::Slot(field::CREDENTIAL, FieldType::String);
-    let guard = Guard {
-        kinds: vec![kind(&v, "DoorClosed")],
-        same: vec![door],
-        forward: None,
-        backward: None,
-        captures: Vec::new(),
-        from: TimeSpan::from_secs(-3),
-        to: TimeSpan::from_secs(20),
-        at_least: 1,
-    };
-    let rules = vec![
-        rule("denied", vec![], Scope::Site, Pattern::Event(on(&v, &["AccessDenied"]))),
-        rule(
-            "then-forced",
-            vec![door],
-            Scope::Site,
-            sequence(&v, "AccessDenied", "DoorForcedOpen", None),
-        ),
-        rule(
-            "then-opened",
-            vec![door],
-            Scope::Site,
-            sequence(&v, "AccessDenied", "DoorOpened", Some("AccessGranted")),
-        ),
-        rule(
-            "left-open",
-            vec![door],
-            Scope::Site,
-            Pattern::Unless { on: on(&v, &["DoorOpened"]), guards: vec![guard] },
-        ),
-        rule(
-            "twice",
-            vec![badge],
-            Scope::Enterprise,
-            sequence(&v, "AccessGranted", "AccessGranted", None),
-        ),
-    ];
-    Plan {
-        vocabulary: Arc::new(v),
-        model: Arc::new(Model::default()),
-        facts: Vec::new(),
-        rules,
-        grouping: Grouping {
-            by: vec![Dimension::Door, Dimension::Credential],
-            gap: TimeSpan::from_secs(60),
-            span_max: TimeSpan::from_secs(600),
-        },
-        links: vec![Link {
-            between: (vec![RuleId(1)], vec![RuleId(3)]),
-            within: TimeSpan::from_secs(90),
-        }],
-        hash: 7,
-    }
+fn plan(interner: &Interner) -> Arc<Plan> {
+    compile(RULEBOOK, interner)
 }
 
 #[derive(Clone)]
@@ -196,7 +121,7 @@ fn options(shards: usize) -> Options {
 /// Findings by site, in words: everything an output is made of.
 fn run(events: &[One], way: Way) -> BTreeMap<String, Vec<String>> {
     let mut interner = Interner::shared();
-    let mut p = Arc::new(plan());
+    let mut p = plan(&interner);
     let mut engine = Engine::new(p.clone(), interner.clone(), options(way.shards));
     let mut found = BTreeMap::new();
     let mut findings = Findings::default();
@@ -219,7 +144,7 @@ fn run(events: &[One], way: Way) -> BTreeMap<String, Vec<String>> {
             for part in &parts {
                 restore_symbols(part, &interner).expect("symbols");
             }
-            p = Arc::new(plan());
+            p = plan(&interner);
             let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             engine = Engine::restore(p.clone(), interner.clone(), options(way.shards), &slices)
                 .expect("restore");
@@ -304,8 +229,8 @@ fn disorder_within_the_slack_and_redelivery_change_nothing() {
 #[test]
 fn a_redelivery_is_a_duplicate_even_when_it_is_late() {
     let events = history(9, 500);
-    let p = Arc::new(plan());
     let interner = Interner::shared();
+    let p = plan(&interner);
     let mut engine = Engine::new(p.clone(), interner.clone(), options(1));
     let mut block = EventBlock::new(&p.vocabulary);
     decode(&events, &p.vocabulary, &interner, &mut block);

@@ -67,7 +67,7 @@ fn told(result: Result<Plan, Vec<Diagnostic>>) -> String {
 
 #[test]
 fn the_ten_rules_compile() {
-    let text = include_str!("../../config/examples/ten-rules/rules/ten.yaml");
+    let text = include_str!("../../../config/examples/ten-rules/rules/ten.yaml");
     let plan = plan("ten.yaml", text).unwrap_or_else(|d| panic!("{}", told(Err(d))));
     assert_eq!((plan.facts.len(), plan.rules.len()), (4, 10));
     assert_eq!(plan.rules[1].by, plan.facts[0].by, "R2 is kept by the key of the fact it reads");
@@ -84,9 +84,9 @@ fn every_form_of_the_language_compiles() {
 /// Every `wrong/*.yaml` against its `.txt`; `UPDATE=1` writes what is told now.
 #[test]
 fn wrong_rulebooks_are_told_where_and_what() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rulebooks/wrong");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/rulebooks/wrong");
     let mut names: Vec<_> = std::fs::read_dir(&folder)
-        .expect("tests/rulebooks/wrong")
+        .expect("tests/engine/rulebooks/wrong")
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".yaml"))
         .collect();

@@ -1,0 +1,131 @@
+//! Runs: partial matches, openings and levels that wait, in the lists of their keys.
+
+use event::identity::TimedId;
+use event::{EventRef, EventTime, Identity};
+
+use super::cells::{Entry, Key, Run, halves, whole};
+use super::findings::Findings;
+use super::pages::NIL;
+use super::scope::Context;
+use super::site::{Conclusion, Site};
+use super::state::unpack_all;
+use crate::limits::RUNS_MAX;
+use crate::plan::RuleId;
+use crate::value::Value;
+
+impl Site {
+    /// A run that an event opens; its captures are the caller's.
+    pub(super) fn new_run(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>) -> Run {
+        self.serial += 1;
+        Run {
+            owner: u32::from(id.0) + 1,
+            next: NIL,
+            key_cell: NIL,
+            step: 0,
+            head: NIL,
+            tail: NIL,
+            omitted: 0,
+            kept: 0,
+            started: event.occurred().0,
+            entered: event.occurred().0,
+            deadline: i64::MAX,
+            serial: self.serial,
+            counts: 0,
+            identity: halves(event.identity().0),
+            captures: [0; 6],
+            tags: 0,
+            subject: cx.layout.subject(cx.plan, event),
+        }
+    }
+
+    /// Keeps a run at the end of its key's list; the opening event is its first evidence. Refused,
+    /// and counted, when too many wait.
+    pub(super) fn link_run(&mut self, cell: u32, run: Run, event: EventRef<'_>) -> Option<u32> {
+        if self.state.runs.live() >= RUNS_MAX {
+            self.evicted += 1;
+            return None;
+        }
+        let index = self.state.runs.insert(Run { key_cell: cell, ..run });
+        let tail = self.state.keys.get(cell).tail;
+        if tail == NIL {
+            self.state.keys.get_mut(cell).head = index;
+        } else {
+            self.state.runs.get_mut(tail).next = index;
+        }
+        self.state.keys.get_mut(cell).tail = index;
+        self.state.cite(index, Entry::of(event, 0), 2);
+        Some(index)
+    }
+
+    /// Takes a run out of its key's list and frees it.
+    pub(super) fn unlink_run(&mut self, cell: u32, previous: u32, run: u32) {
+        let next = self.state.runs.get(run).next;
+        if previous == NIL {
+            self.state.keys.get_mut(cell).head = next;
+        } else {
+            self.state.runs.get_mut(previous).next = next;
+        }
+        if next == NIL {
+            self.state.keys.get_mut(cell).tail = previous;
+        }
+        self.state.remove_run(run);
+    }
+
+    /// Takes every run out of a key's list.
+    pub(super) fn drop_runs(&mut self, cell: u32) {
+        while self.state.keys.get(cell).head != NIL {
+            let head = self.state.keys.get(cell).head;
+            self.unlink_run(cell, NIL, head);
+        }
+    }
+
+    /// As [`Self::unlink_run`], finding the run before it.
+    pub(super) fn find_and_unlink(&mut self, run: u32) {
+        let cell = self.state.runs.get(run).key_cell;
+        let (mut previous, mut at) = (NIL, self.state.keys.get(cell).head);
+        while at != run {
+            assert!(at != NIL, "a run stands in its key's list");
+            (previous, at) = (at, self.state.runs.get(at).next);
+        }
+        self.unlink_run(cell, previous, run);
+    }
+
+    /// Frees a rule's key cell that holds nothing any more.
+    pub(super) fn drop_if_idle(&mut self, cell: u32) {
+        let key = self.state.keys.get(cell);
+        if key.head == NIL && key.spare == 0 && key.aux == 0 && key.tag == 0 {
+            self.state.remove(cell);
+        }
+    }
+
+    /// The detection of a run whose deadline has come. Returns its incident.
+    #[allow(clippy::too_many_arguments, reason = "the pieces are one run's")]
+    pub(super) fn conclude_run(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        key: Key,
+        run: &Run,
+        first: Option<Identity>,
+        at: EventTime,
+        value: Value,
+        out: &mut Findings,
+    ) -> Option<TimedId> {
+        self.changed.clear();
+        let mark = out.evidence_mark();
+        self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
+        let conclusion = Conclusion {
+            rule: id,
+            key,
+            at,
+            event: Identity(whole(run.identity)),
+            first,
+            omitted: run.omitted,
+            subject: run.subject,
+            row: None,
+            captured: unpack_all(&run.captures, run.tags),
+            value,
+        };
+        self.conclude(cx, conclusion, mark, out)
+    }
+}

@@ -1,0 +1,7 @@
+//! The rules: language, meaning of every form, purity, and agreement with what others say.
+
+mod language;
+mod meaning;
+mod oracle;
+mod purity;
+mod script;
