@@ -3,8 +3,8 @@
 /// Parts of one key: a rule or fact is kept `by` at most this many fields.
 pub const KEY_PARTS_MAX: usize = 3;
 
-/// Values captured from earlier events of a run: they fill a run's cell (6 × 8 B).
-pub const CAPTURES_MAX: usize = 6;
+/// Values captured from earlier events of a run: they fill a run's cell (8 × 8 B).
+pub const CAPTURES_MAX: usize = 8;
 
 /// Steps of one sequence: a run's step is a `u8`, and evidence wants to stay readable.
 pub const STEPS_MAX: usize = 16;
@@ -24,7 +24,7 @@ pub const PAGE_CELLS: usize = 64;
 /// Live keys of one site's state, unless the configuration says otherwise: 4 M × 64 B = 256 MiB.
 pub const KEYS_MAX: usize = 1 << 22;
 
-/// Waiting runs of one site: 1 M × 160 B = 160 MiB.
+/// Waiting runs of one site: 1 M × 184 B = 184 MiB.
 pub const RUNS_MAX: usize = 1 << 20;
 
 /// Window entries of one site: 8 M × 88 B = 704 MiB.

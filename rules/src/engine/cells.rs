@@ -91,7 +91,7 @@ pub struct Run {
     /// The first event's identity.
     pub identity: [u64; 2],
     /// Captured values.
-    pub captures: [u64; 6],
+    pub captures: [u64; 8],
     /// Types of the captures, four bits each.
     pub tags: u64,
     /// Who and where: area, door, person, credential, track of the first event; device.

@@ -32,7 +32,7 @@ impl Site {
             serial: self.serial,
             counts: 0,
             identity: halves(event.identity().0),
-            captures: [0; 6],
+            captures: [0; 8],
             tags: 0,
             subject: cx.layout.subject(cx.plan, event),
         }

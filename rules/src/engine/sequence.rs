@@ -253,12 +253,11 @@ impl Site {
         let line = Line { cx, id, rule: &cx.plan.rules[id.0 as usize], sequence };
         let cell = run.key_cell;
         let key = self.state.keys.get(cell).key;
-        let turn = match outside(at, run.started, sequence.within) {
-            true => Turn::Ends,
-            false => {
-                let sight = self.sight_of_run(cx, line.rule, key, &run, at);
-                meet_absences(line, &mut run, &sight)
-            }
+        let turn = if outside(at, run.started, sequence.within) {
+            Turn::Ends
+        } else {
+            let sight = self.sight_of_run(cx, line.rule, key, &run, at);
+            meet_absences(line, &mut run, &sight)
         };
         match turn {
             Turn::Matches => {
@@ -340,9 +339,14 @@ fn take(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Turn
         if after & 255 == all || step.join == Join::Any && after & 255 != 0 {
             return reach(line, run, number + 1, sight);
         }
+        if after == before {
+            return Turn::Waits;
+        }
         if after & 255 == before & 255 {
+            // Only the step that a run waits at has absences: see `lang::sequence`.
             run.counts = after;
-            return if after == before { Turn::Waits } else { Turn::Bars };
+            run.deadline = next_absence(line, run, sight);
+            return Turn::Bars;
         }
     }
     if !waiting {

@@ -206,7 +206,7 @@ impl Site {
             serial: self.serial,
             counts: 0,
             identity: cause.entry.identity,
-            captures: [0; 6],
+            captures: [0; 8],
             tags: 0,
             subject: self.subject(cx, id, &key, cause.row),
         };
