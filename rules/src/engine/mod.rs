@@ -179,6 +179,12 @@ impl Engine {
         &self.books
     }
 
+    /// The rulebook it runs.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Every event before this time has been released.
     #[must_use]
     pub fn watermark(&self) -> EventTime {

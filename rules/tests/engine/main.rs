@@ -5,3 +5,4 @@ mod meaning;
 mod oracle;
 mod purity;
 mod script;
+mod siddhi;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use event::config::Diagnostic;
 use event::model::{Cell, ColumnType, Model, Table};
 use event::vocabulary::field;
 use event::{
@@ -79,15 +80,19 @@ impl Random {
 
 /// The plan of a rulebook; a fault in it fails the test.
 pub fn compile(rulebook: &str, interner: &Interner) -> Arc<Plan> {
+    try_compile(rulebook, interner).unwrap_or_else(|faults| {
+        panic!("{}", faults.iter().map(ToString::to_string).collect::<String>())
+    })
+}
+
+/// The plan of a rulebook, or its faults.
+pub fn try_compile(rulebook: &str, interner: &Interner) -> Result<Arc<Plan>, Vec<Diagnostic>> {
     let files = [("test.yaml".to_owned(), rulebook.to_owned())];
     let mut vocabulary = Vocabulary::default();
     let faults = lang::declare(&files, &mut vocabulary);
     assert!(faults.is_empty(), "{faults:?}");
     let model = Arc::new(site(interner));
-    let plan = lang::compile(&files, Arc::new(vocabulary), model, interner);
-    Arc::new(plan.unwrap_or_else(|faults| {
-        panic!("{}", faults.iter().map(ToString::to_string).collect::<String>())
-    }))
+    lang::compile(&files, Arc::new(vocabulary), model, interner).map(Arc::new)
 }
 
 /// Doors with limits, people with rights.
@@ -152,7 +157,7 @@ pub fn event(
                     FieldType::String => row.text(id, symbol(value)),
                     FieldType::Int => row.int(id, number()),
                     FieldType::Float => {
-                        row.float(id, value.parse().unwrap_or_else(|_| panic!("{line}")))
+                        row.float(id, value.parse().expect("a number"));
                     }
                     FieldType::Bool => row.bool(id, value == "true"),
                 }

@@ -130,8 +130,9 @@ pub fn told(history: &[Ev], ids: impl IntoIterator<Item = u64>, trigger: u64) ->
 
 /// So many random rules and histories: 500, or `PORTCULLIS_HISTORIES`.
 fn agrees<S: Spec>(name: &str, make: impl Fn(&mut Random) -> S) {
-    let histories = std::env::var("PORTCULLIS_HISTORIES").ok().and_then(|n| n.parse().ok());
-    let first = std::env::var("PORTCULLIS_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let number = |name| std::env::var_os(name).and_then(|n| n.to_str()?.parse().ok());
+    let histories = number("PORTCULLIS_HISTORIES");
+    let first = number("PORTCULLIS_SEED").unwrap_or(0);
     let (mut all, mut some) = (0, 0);
     for seed in first..first + histories.unwrap_or(500_u64) {
         let mut r = Random(seed);
