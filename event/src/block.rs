@@ -89,6 +89,12 @@ impl EventBlock {
         self.words.clear();
     }
 
+    /// Takes the rows out, and leaves an empty block without memory of its own.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self { stride: self.stride, words: std::mem::take(&mut self.words) }
+    }
+
     /// Forgets the rows from `len` on: how a delivery is refused as a whole.
     pub fn truncate(&mut self, len: usize) {
         self.words.truncate(len * self.stride);

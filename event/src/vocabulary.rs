@@ -75,6 +75,8 @@ pub const RANK_TIMER: u8 = 0;
 pub const RANK_CONTROL: u8 = 1;
 /// Rank of a kind that no list names.
 pub const RANK_CUSTOM: u8 = 10;
+/// Rank of detections, where rules over several sites hear them.
+pub const RANK_DETECTION: u8 = 11;
 
 use Family::{Alarm, Badge, Cctv, Control, Device, Gate};
 

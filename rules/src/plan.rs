@@ -30,6 +30,38 @@ pub enum FieldRef {
     Kind,
     /// `e.time`: when it occurred.
     Time,
+    /// What a table of the model says in a column of texts of a field's value: `door.interlock`.
+    Joined {
+        /// The field whose value is the row's key.
+        of: Entity,
+        /// The table.
+        table: u16,
+        /// The column.
+        column: u16,
+    },
+}
+
+/// A field whose values a table of the model may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Entity {
+    /// A text of the vocabulary.
+    Slot(FieldId),
+    /// The device.
+    Device,
+    /// The site.
+    Site,
+}
+
+impl Entity {
+    /// The field itself.
+    #[must_use]
+    pub fn field(self) -> FieldRef {
+        match self {
+            Self::Slot(id) => FieldRef::Slot(id, FieldType::String),
+            Self::Device => FieldRef::Device,
+            Self::Site => FieldRef::Site,
+        }
+    }
 }
 
 /// A compiled rulebook. Rules and facts stand in the order of the files.
@@ -49,6 +81,14 @@ pub struct Plan {
     pub links: Vec<Link>,
     /// Hash of the rulebook's files, lists and tables.
     pub hash: u128,
+}
+
+impl Plan {
+    /// The kind that a rule's detections are events of: behind those of the vocabulary.
+    #[must_use]
+    pub fn detection_kind(&self, rule: RuleId) -> KindId {
+        KindId(self.vocabulary.kinds().len() as u16 + rule.0)
+    }
 }
 
 /// Where state lives: in each site, or once across sites.
@@ -82,6 +122,8 @@ pub struct Fact {
     pub by: Vec<FieldRef>,
     /// What it keeps.
     pub kind: FactKind,
+    /// Facts that its expressions read.
+    pub reads: Vec<FactId>,
 }
 
 /// What a fact keeps.
@@ -119,6 +161,18 @@ pub enum FactKind {
         /// Forgotten (back to `init`) this long after the last setting.
         ttl: Option<TimeSpan>,
     },
+}
+
+impl Fact {
+    /// What it is changed by.
+    #[must_use]
+    pub fn triggers(&self) -> Vec<&Trigger> {
+        match &self.kind {
+            FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => vec![on],
+            FactKind::Balance { up, down } => vec![up, down],
+            FactKind::Set { on, .. } => on.iter().map(|(trigger, _)| trigger).collect(),
+        }
+    }
 }
 
 /// Whether a rule pages people.
@@ -175,6 +229,8 @@ pub struct Rule {
     pub evidence_max: u8,
     /// Bound values shown with a detection: label, expression over the completing event.
     pub why: Vec<(String, Expr)>,
+    /// The facts its expressions read.
+    pub reads: Vec<FactId>,
     /// How its detections are grouped; `None`: as [`Plan::grouping`].
     pub grouping: Option<Grouping>,
     /// Risk of the risk register it serves.
@@ -183,6 +239,35 @@ pub struct Rule {
     pub control: Option<String>,
     /// What to do, for the operator.
     pub procedure: Option<String>,
+}
+
+impl Rule {
+    /// Kinds of event that step it; one may stand twice.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<KindId> {
+        let mut kinds = Vec::new();
+        let mut of = |trigger: &Trigger| kinds.extend(trigger.kinds.iter().copied());
+        match &self.pattern {
+            Pattern::Event(on) | Pattern::Travel { on, .. } => of(on),
+            Pattern::Sequence(sequence) => {
+                for step in &sequence.steps {
+                    step.parts.iter().map(|part| &part.on).chain(&step.without).for_each(&mut of);
+                }
+                let lead = sequence.lead.iter().map(|lead| &lead.on);
+                lead.chain(&sequence.without).chain(&sequence.strict).for_each(of);
+            }
+            Pattern::Unless { on, guards } => {
+                of(on);
+                kinds.extend(guards.iter().flat_map(|g| g.kinds.iter().copied()));
+            }
+            Pattern::Passage { on, forgive, .. } => {
+                of(on);
+                forgive.iter().for_each(of);
+            }
+            Pattern::Watch { .. } => {}
+        }
+        kinds
+    }
 }
 
 /// What a rule looks for.

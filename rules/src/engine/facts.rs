@@ -64,7 +64,7 @@ impl Site {
     pub fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) {
         self.changed.clear();
         for fact in &cx.layout.interest(event.kind()).facts {
-            let Some(key) = key_of(event, &cx.plan.facts[fact.0 as usize].by) else { continue };
+            let Some(key) = key_of(cx, event, &cx.plan.facts[fact.0 as usize].by) else { continue };
             self.update_fact(cx, event, *fact, key);
         }
     }
@@ -136,7 +136,7 @@ impl Site {
     /// Makes the facts exact that a rule reads bare, for the event's key.
     pub fn freshen_for(&mut self, cx: Context<'_>, event: EventRef<'_>, facts: &[FactId]) {
         for fact in facts {
-            if let Some(key) = key_of(event, &cx.plan.facts[fact.0 as usize].by) {
+            if let Some(key) = key_of(cx, event, &cx.plan.facts[fact.0 as usize].by) {
                 freshen(cx, &mut self.state, *fact, &key, event.occurred());
             }
         }

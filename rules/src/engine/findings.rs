@@ -143,6 +143,11 @@ impl Findings {
         excess as u32
     }
 
+    /// The event that the evidence pushed last ends with.
+    pub(super) fn trigger(&self) -> Option<EvidenceRef> {
+        self.evidence.last().copied()
+    }
+
     pub(super) fn forget_evidence(&mut self, mark: u32) {
         self.evidence.truncate(mark as usize);
     }

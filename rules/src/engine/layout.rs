@@ -2,12 +2,11 @@
 //! state.
 
 use event::vocabulary::field;
-use event::{EventRef, FieldId, Interner, KindId, Symbol, TimeSpan};
+use event::{EventMut, EventRef, FieldId, Interner, KindId, Symbol, TimeSpan};
 
 use super::state::Owner;
 use crate::plan::{
-    Dimension, Fact, FactId, FactKind, Grouping, Guard, Pattern, Plan, Rule, RuleId, Scope,
-    Sequence, Trigger,
+    Dimension, Fact, FactId, Grouping, Guard, Pattern, Plan, Rule, RuleId, Scope, Sequence,
 };
 
 /// Who a detection is about: area, door, person, credential, track, device.
@@ -74,7 +73,10 @@ pub struct Layout {
     door_area: Option<(usize, usize)>,
     device_area: Option<(usize, usize)>,
     credential_person: Option<(usize, usize)>,
-    /// Kind names as symbols.
+    /// Whether the enterprise hears a rule's detections, by rule.
+    forwards: Vec<bool>,
+    first_detection: u16,
+    /// Names of kinds, and of rules for their detections, as symbols.
     pub kind_names: Vec<Symbol>,
 }
 
@@ -84,46 +86,23 @@ fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
     }
 }
 
-fn triggers_of_fact(fact: &Fact) -> Vec<&Trigger> {
-    match &fact.kind {
-        FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => vec![on],
-        FactKind::Balance { up, down } => vec![up, down],
-        FactKind::Set { on, .. } => on.iter().map(|(trigger, _)| trigger).collect(),
-    }
-}
-
-fn kinds_of_rule(rule: &Rule) -> Vec<KindId> {
-    let mut kinds = Vec::new();
-    let mut of = |trigger: &Trigger| kinds.extend(trigger.kinds.iter().copied());
-    match &rule.pattern {
-        Pattern::Event(on) | Pattern::Travel { on, .. } => of(on),
-        Pattern::Sequence(sequence) => {
-            for step in &sequence.steps {
-                step.parts.iter().map(|part| &part.on).chain(&step.without).for_each(&mut of);
-            }
-            let lead = sequence.lead.iter().map(|lead| &lead.on);
-            lead.chain(&sequence.without).chain(&sequence.strict).for_each(of);
-        }
-        Pattern::Unless { on, guards } => {
-            of(on);
-            kinds.extend(guards.iter().flat_map(|g| g.kinds.iter().copied()));
-        }
-        Pattern::Passage { on, forgive, .. } => {
-            of(on);
-            forgive.iter().for_each(of);
-        }
-        Pattern::Watch { .. } => {}
-    }
-    kinds
+/// Whether the enterprise hears what a rule of a site detects.
+fn forwards(plan: &Plan, scope: Scope, rule: usize) -> bool {
+    let kind = plan.detection_kind(RuleId(rule as u16));
+    let facts = plan.facts.iter().filter(|f| f.scope == Scope::Enterprise);
+    let by_fact = facts.flat_map(Fact::triggers).any(|t| t.kinds.contains(&kind));
+    let mut rules = plan.rules.iter().filter(|r| r.scope == Scope::Enterprise);
+    scope == Scope::Site && (by_fact || rules.any(|r| r.kinds().contains(&kind)))
 }
 
 impl Layout {
     /// The view of one scope.
     pub fn new(plan: &Plan, scope: Scope, interner: &Interner) -> Self {
-        let mut by_kind = vec![Interest::default(); plan.vocabulary.kinds().len()];
+        let kinds = plan.vocabulary.kinds().len() + plan.rules.len();
+        let mut by_kind = vec![Interest::default(); kinds];
         let mut watchers = vec![Vec::new(); plan.facts.len()];
         for (number, fact) in plan.facts.iter().enumerate().filter(|(_, f)| f.scope == scope) {
-            for kind in triggers_of_fact(fact).into_iter().flat_map(|t| &t.kinds) {
+            for kind in fact.triggers().into_iter().flat_map(|t| &t.kinds) {
                 add(&mut by_kind[kind.0 as usize].facts, FactId(number as u16));
             }
         }
@@ -140,7 +119,7 @@ impl Layout {
             if rule.scope != scope || rule.mode == crate::plan::Mode::Off {
                 continue;
             }
-            for kind in kinds_of_rule(rule) {
+            for kind in rule.kinds() {
                 let interest = &mut by_kind[kind.0 as usize];
                 add(&mut interest.rules, id);
                 if rule.late {
@@ -155,7 +134,8 @@ impl Layout {
         }
         let dimension_base = first_memory + memories.len() as u32;
         let link_base = dimension_base + 8 * groupings.len() as u32;
-        let names = plan.vocabulary.kinds().iter();
+        let names = plan.vocabulary.kinds().iter().map(|k| &k.name);
+        let names = names.chain(plan.rules.iter().map(|rule| &rule.id));
         let column = |table: &str, column: &str| {
             let (index, table) = plan.model.table(table)?;
             Some((index, table.column(column)?))
@@ -173,7 +153,9 @@ impl Layout {
             door_area: column("doors", "area"),
             device_area: column("devices", "area"),
             credential_person: column("credentials", "person"),
-            kind_names: names.map(|k| interner.intern(&k.name).unwrap_or_default()).collect(),
+            kind_names: names.map(|name| interner.intern(name).unwrap_or_default()).collect(),
+            forwards: (0..plan.rules.len()).map(|n| forwards(plan, scope, n)).collect(),
+            first_detection: plan.vocabulary.kinds().len() as u16,
         }
     }
 
@@ -186,6 +168,16 @@ impl Layout {
     pub fn needs(&self, kind: KindId) -> bool {
         let interest = self.interest(kind);
         !interest.facts.is_empty() || !interest.rules.is_empty()
+    }
+
+    /// The kind of a rule's detections.
+    pub fn detection_kind(&self, rule: RuleId) -> KindId {
+        KindId(self.first_detection + rule.0)
+    }
+
+    /// Whether the enterprise hears a rule's detections.
+    pub fn forwards(&self, rule: RuleId) -> bool {
+        self.forwards[rule.0 as usize]
     }
 
     /// Rules that watch a fact.
@@ -253,6 +245,22 @@ impl Layout {
         let track = self.track.map_or(Symbol::NONE, text);
         let own = [text(field::AREA), door, text(field::PERSON), credential, track, event.device()];
         self.complete(plan, own)
+    }
+
+    /// Writes who a detection is about into the event that is made of it.
+    pub fn describe(&self, row: &mut EventMut<'_>, subject: &Subject) {
+        let fields = [
+            (Some(field::AREA), AREA),
+            (Some(field::DOOR), DOOR),
+            (Some(field::PERSON), PERSON),
+            (Some(field::CREDENTIAL), CREDENTIAL),
+            (self.track, TRACK),
+        ];
+        for (field, place) in fields {
+            if let (Some(field), Some(value)) = (field, subject[place].some()) {
+                row.text(field, value);
+            }
+        }
     }
 
     /// Fills in the area and the person from the site model.

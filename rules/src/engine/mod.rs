@@ -23,7 +23,7 @@ mod watch;
 use std::sync::Arc;
 
 use event::books::SourceBooks;
-use event::vocabulary::KIND_ADVANCE;
+use event::vocabulary::{KIND_ADVANCE, RANK_DETECTION};
 use event::{
     EventBlock, EventFlags, EventRef, EventTime, Interner, Position, SourceId, StreamId, Symbol,
     TimeSpan,
@@ -143,7 +143,7 @@ impl Engine {
         let shards = (0..options.shards.max(1)).map(|_| Shard::default()).collect();
         Self {
             streams: Streams::new(options.sources.iter().map(|s| s.slack).collect()),
-            enterprise: Site::new(Symbol::NONE, plan.rules.len()),
+            enterprise: Site::new(Symbol::NONE, &plan),
             merge: Reorder::new(stride),
             books: vec![SourceBooks::default(); options.sources.len().max(1)],
             ranks: plan.vocabulary.kinds().iter().map(|k| k.rank).collect(),
@@ -317,7 +317,7 @@ impl Engine {
         let shard = (digest % self.shards.len() as u128) as usize;
         let sites = &mut self.shards[shard].sites;
         sites.push(Admitted {
-            site: Site::new(site, self.plan.rules.len()),
+            site: Site::new(site, &self.plan),
             seen: Seen::new(self.options.duplicates_within, self.options.duplicates_max),
             waiting: Reorder::new(self.stride),
             floor: EventTime::MIN,
@@ -358,6 +358,11 @@ impl Engine {
                 }
             }
             admitted.site.advance(cx, watermark, out);
+            for detection in admitted.site.told.iter() {
+                let (at, id) = (detection.occurred(), detection.identity().0);
+                merge.push((at, RANK_DETECTION, admitted.digest, id), detection);
+            }
+            admitted.site.told.clear();
         }
         let cx = Context { plan, layout: enterprise_layout, interner };
         while let Some(event) = merge.pop(watermark) {

@@ -20,7 +20,7 @@ impl Site {
         out: &mut Findings,
     ) {
         let Pattern::Passage { on, from, to, forget, forgive } = &rule.pattern else { return };
-        let Some(key) = key_of(event, &rule.by) else { return };
+        let Some(key) = key_of(cx, event, &rule.by) else { return };
         let owner = cx.layout.rule(id);
         let sight = Sight::of(cx, &self.state, event, &self.changed);
         if forgive.as_ref().is_some_and(|trigger| sight.fits(trigger)) {
@@ -56,7 +56,7 @@ impl Site {
         out: &mut Findings,
     ) {
         let Pattern::Travel { on, place, min_time } = &rule.pattern else { return };
-        let Some(key) = key_of(event, &rule.by) else { return };
+        let Some(key) = key_of(cx, event, &rule.by) else { return };
         if !Sight::of(cx, &self.state, event, &self.changed).fits(on) {
             return;
         }

@@ -1,6 +1,6 @@
 //! What an expression sees while the engine judges one event, or one key under a timer.
 
-use event::model::Model;
+use event::model::{Cell, Model};
 use event::{EventRef, EventTime, FieldType, Interner, Symbol, TimeSpan};
 
 use super::cells::{Key, Run};
@@ -67,25 +67,42 @@ pub fn field_of(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Value 
         FieldRef::Device => Value::Text(event.device()),
         FieldRef::Kind => Value::Text(cx.layout.kind_names[event.kind().0 as usize]),
         FieldRef::Time => Value::Time(event.occurred()),
+        FieldRef::Joined { of, table, column } => match field_of(cx, event, of.field()) {
+            Value::Text(row) => joined(cx, row, table, column),
+            _ => Value::Missing,
+        },
+    }
+}
+
+/// What the model says of a row in a column of texts.
+fn joined(cx: Context<'_>, row: Symbol, table: u16, column: u16) -> Value {
+    match cx.plan.model.tables[table as usize].cell(row, column as usize) {
+        Some(Cell::String(symbol)) => Value::Text(*symbol),
+        _ => Value::Missing,
     }
 }
 
 /// One part of a key; `None` where the event does not have it. Numbers and booleans are no names:
 /// the compiler admits texts only.
-fn key_part(event: EventRef<'_>, field: FieldRef) -> Option<Symbol> {
+fn key_part(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option<Symbol> {
     match field {
         FieldRef::Slot(id, FieldType::String) => event.text(id)?.some(),
         FieldRef::Site => event.site().some(),
         FieldRef::Device => event.device().some(),
-        FieldRef::Slot(..) | FieldRef::Kind | FieldRef::Time => None,
+        FieldRef::Kind => cx.layout.kind_names[event.kind().0 as usize].some(),
+        FieldRef::Joined { .. } => match field_of(cx, event, field) {
+            Value::Text(symbol) => symbol.some(),
+            _ => None,
+        },
+        FieldRef::Slot(..) | FieldRef::Time => None,
     }
 }
 
 /// The key of an event; `None` where it lacks a part.
-pub fn key_of(event: EventRef<'_>, by: &[FieldRef]) -> Option<Key> {
+pub fn key_of(cx: Context<'_>, event: EventRef<'_>, by: &[FieldRef]) -> Option<Key> {
     let mut key = [Symbol::NONE; 4];
     for (part, field) in key.iter_mut().zip(by) {
-        *part = key_part(event, *field)?;
+        *part = key_part(cx, event, *field)?;
     }
     Some(key)
 }
@@ -162,7 +179,13 @@ impl Env for Sight<'_> {
             Some(part) => Value::Text(key[part]),
             None if field == FieldRef::Site => Value::Text(self.site),
             None if field == FieldRef::Time => Value::Time(self.now),
-            None => Value::Missing,
+            None => match field {
+                FieldRef::Joined { of, table, column } => match self.field(of.field()) {
+                    Value::Text(row) => joined(self.cx, row, table, column),
+                    _ => Value::Missing,
+                },
+                _ => Value::Missing,
+            },
         }
     }
 

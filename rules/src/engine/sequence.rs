@@ -61,7 +61,7 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let Some(key) = key_of(event, &rule.by) else { return };
+        let Some(key) = key_of(cx, event, &rule.by) else { return };
         let line = Line { cx, id, rule, sequence };
         let used = self.step_runs(line, key, event, out);
         if !used {

@@ -1,18 +1,18 @@
 //! One site's shard state: facts, runs, timers, correlation; stepped by admitted events.
 
 use event::identity::{Digest, TimedId};
-use event::{EventFlags, EventRef, EventTime, Identity, Symbol};
+use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, SourceId, StreamId, Symbol};
 
 use super::cells::{Entry, Key, Run};
 use super::correlation::Correlation;
 use super::findings::{Effect, Finding, Findings};
-use super::layout::{AREA, Memory, PERSON, Subject};
+use super::layout::{AREA, DEVICE, Memory, PERSON, Subject};
 use super::pages::NIL;
 use super::scope::{Changed, Context, Sight, key_of};
 use super::state::{Captured, NOTHING_CAPTURED, Owner, State};
 use super::timers::{Due, Timers};
 use crate::limits::WHY_MAX;
-use crate::plan::{Emit, FactId, FactKind, FieldRef, Mode, Pattern, Rule, RuleId, Trigger};
+use crate::plan::{Emit, FactId, FactKind, FieldRef, Mode, Pattern, Plan, Rule, RuleId, Trigger};
 use crate::value::{Env, Value};
 
 /// Detections and incidents of one rule at one site.
@@ -25,7 +25,7 @@ pub struct RuleCount {
 }
 
 /// One site's state. Everything in it is a function of the configuration and the site's stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Site {
     /// Its name; `Symbol::NONE` is the enterprise.
     pub name: Symbol,
@@ -51,6 +51,12 @@ pub struct Site {
     pub evicted: u64,
     /// Where the sweep goes on: keys, runs, incidents.
     pub sweep: [u32; 3],
+    /// Detections that rules and facts of this site are still to hear, and those being heard.
+    heard: [EventBlock; 2],
+    /// Detections that the enterprise is to hear; the engine takes them.
+    pub told: EventBlock,
+    /// A late event is judged: what it detects is heard by nobody.
+    late: bool,
 }
 
 /// What a detection is made of.
@@ -79,13 +85,24 @@ pub struct Conclusion<'a> {
 
 impl Site {
     /// A site without state.
-    pub fn new(name: Symbol, rules: usize) -> Self {
+    pub fn new(name: Symbol, plan: &Plan) -> Self {
+        let block = || EventBlock::new(&plan.vocabulary);
         Self {
             name,
-            counts: vec![RuleCount::default(); rules],
+            state: State::default(),
+            timers: Timers::default(),
+            correlation: Correlation::default(),
+            seq: 0,
+            serial: 0,
             now: EventTime::MIN,
             began: EventTime::MAX,
-            ..Self::default()
+            changed: Vec::new(),
+            counts: vec![RuleCount::default(); plan.rules.len()],
+            evicted: 0,
+            sweep: [0; 3],
+            heard: [block(), block()],
+            told: block(),
+            late: false,
         }
     }
 
@@ -97,6 +114,7 @@ impl Site {
                 Due::Run(run) => self.run_due(cx, run, serial, at, out),
                 Due::Expiry(cell) => self.fact_expired(cx, cell, serial, at, out),
             }
+            self.hear(cx, out);
         }
         self.now = self.now.max(to);
     }
@@ -110,6 +128,13 @@ impl Site {
         }
         self.now = self.now.max(now);
         self.began = self.began.min(now);
+        self.judge_event(cx, event, out);
+        self.hear(cx, out);
+        self.sweep_some(cx);
+    }
+
+    /// Facts first, then levels, then rules.
+    fn judge_event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         self.update_facts(cx, event);
         let silent = event.flags().has(EventFlags::RETAINED);
         self.watch_changes(cx, event, silent, out);
@@ -118,17 +143,52 @@ impl Site {
                 self.step_rule(cx, *rule, event, out);
             }
         }
-        self.sweep_some(cx);
+    }
+
+    /// Gives the detections just made to those that hear them, in order, then theirs: the compiler
+    /// has seen that this ends.
+    fn hear(&mut self, cx: Context<'_>, out: &mut Findings) {
+        while !self.heard[0].is_empty() {
+            self.heard.swap(0, 1);
+            for number in 0..self.heard[1].len() {
+                // A row at a time is lent out of the site; its buffer goes back where it was.
+                let block = self.heard[1].take();
+                self.judge_event(cx, block.get(number), out);
+                self.heard[1] = block;
+            }
+            self.heard[1].clear();
+        }
+    }
+
+    /// Makes a detection an event for those that hear it.
+    fn tell(&mut self, cx: Context<'_>, conclusion: &Conclusion<'_>, id: TimedId, out: &Findings) {
+        let kind = cx.layout.detection_kind(conclusion.rule);
+        let (here, there) = (cx.layout.needs(kind), cx.layout.forwards(conclusion.rule));
+        let Some(trigger) = out.trigger().filter(|_| !self.late && (here || there)) else { return };
+        let site = conclusion.row.map_or(self.name, |event| event.site());
+        let blocks = [(here, &mut self.heard[0]), (there, &mut self.told)];
+        for (_, block) in blocks.into_iter().filter(|(hears, _)| *hears) {
+            let mut row = block.push();
+            row.times(conclusion.at, conclusion.at);
+            row.class(kind, EventFlags::default(), StreamId(0), SourceId(0));
+            row.identity(Identity(id.0));
+            row.position(trigger.position, trigger.part);
+            row.place(site, conclusion.subject[DEVICE]);
+            cx.layout.describe(&mut row, &conclusion.subject);
+        }
     }
 
     /// Takes an event from behind the site's time: rules that look at that event alone fire; no
     /// fact, level or run is touched.
     pub fn late(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
-        if !event.flags().has(EventFlags::RETAINED) {
-            for rule in &cx.layout.interest(event.kind()).late {
-                self.step_rule(cx, *rule, event, out);
-            }
+        if event.flags().has(EventFlags::RETAINED) {
+            return;
         }
+        self.late = true;
+        for rule in &cx.layout.interest(event.kind()).late {
+            self.step_rule(cx, *rule, event, out);
+        }
+        self.late = false;
     }
 
     fn step_rule(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
@@ -159,7 +219,7 @@ impl Site {
         if !on.kinds.contains(&event.kind()) {
             return;
         }
-        let Some(key) = key_of(event, &rule.by) else { return };
+        let Some(key) = key_of(cx, event, &rule.by) else { return };
         self.freshen_for(cx, event, &rule.evidence_of);
         let sight = Sight::of(cx, &self.state, event, &self.changed);
         let holds = on.condition.as_ref().is_none_or(|c| c.holds(&sight));
@@ -201,7 +261,8 @@ impl Site {
     fn cite_windows(&self, cx: Context<'_>, rule: &Rule, event: EventRef<'_>, out: &mut Findings) {
         for fact in &rule.evidence_of {
             let by = &cx.plan.facts[fact.0 as usize].by;
-            let cell = key_of(event, by).and_then(|k| self.state.find(cx.layout.fact(*fact), &k));
+            let cell =
+                key_of(cx, event, by).and_then(|k| self.state.find(cx.layout.fact(*fact), &k));
             if let Some(cell) = cell {
                 let entries = self.state.list(self.state.keys.get(cell).head);
                 entries.for_each(|entry| out.push_evidence(entry.evidence()));
@@ -250,13 +311,14 @@ impl Site {
         let id = detection_id(cx, rule, &conclusion);
         let why = out.why_mark();
         self.bind(cx, rule, &conclusion, out);
-        let count = &mut self.counts[conclusion.rule.0 as usize];
-        count.detections += 1;
         let effect = if rule.mode == Mode::Shadow {
             Effect::Shadowed
         } else {
+            self.tell(cx, &conclusion, id, out);
             self.correlation.group(cx, &mut self.state, &conclusion, rule, id)
         };
+        let count = &mut self.counts[conclusion.rule.0 as usize];
+        count.detections += 1;
         count.incidents += u64::from(effect == Effect::Opened);
         self.seq += 1;
         let finding = Finding {

@@ -55,7 +55,7 @@ impl Site {
         guard: &Guard,
         event: EventRef<'_>,
     ) {
-        let Some(key) = key_of(event, &guard.same) else { return };
+        let Some(key) = key_of(cx, event, &guard.same) else { return };
         let Some(cell) = self.state.find(cx.layout.guard_waiting(id, number), &key) else { return };
         let (mut previous, mut at) = (NIL, self.state.keys.get(cell).head);
         while at != NIL {
@@ -121,7 +121,7 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let Some(key) = key_of(event, &rule.by) else { return };
+        let Some(key) = key_of(cx, event, &rule.by) else { return };
         if !Sight::of(cx, &self.state, event, &self.changed).fits(on) {
             return;
         }
@@ -166,7 +166,7 @@ impl Site {
         event: EventRef<'_>,
         (run, serial): (u32, u64),
     ) {
-        let Some(key) = key_of(event, &guard.same) else { return };
+        let Some(key) = key_of(cx, event, &guard.same) else { return };
         let owner = cx.layout.guard_waiting(id, number);
         let cell = self.state.find_or_insert(owner, &key, Value::Missing);
         // Runs that ended otherwise left their entries; a list may not grow with them.
@@ -193,7 +193,7 @@ impl Site {
         if guard.from >= TimeSpan::ZERO {
             return 0;
         }
-        let Some(key) = key_of(event, &guard.same) else { return 0 };
+        let Some(key) = key_of(cx, event, &guard.same) else { return 0 };
         let owner = cx.layout.guard_history(id, number);
         let Some(cell) = self.state.find(owner, &key) else { return 0 };
         self.forget_history(cell, guard.from.negated(), event.occurred());
@@ -216,7 +216,7 @@ impl Site {
         guard: &Guard,
         event: EventRef<'_>,
     ) {
-        let Some(key) = key_of(event, &guard.same) else { return };
+        let Some(key) = key_of(cx, event, &guard.same) else { return };
         let owner = cx.layout.guard_history(id, number);
         let cell = self.state.find_or_insert(owner, &key, Value::Missing);
         self.forget_history(cell, guard.from.negated(), event.occurred());

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use event::config::{Node as Yaml, Reader, did_you_mean};
 use event::model::{ColumnType, Model};
-use event::{FieldId, FieldType, Interner, TimeSpan, Vocabulary};
+use event::{FieldType, Interner, KindId, TimeSpan, Vocabulary};
 
 use super::expr::{Expr, TextTest};
 use super::syntax::{Ast, Fault, Node, Operator, parse};
 use crate::limits::CAPTURES_MAX;
-use crate::plan::{Capture, FactId, FieldRef};
+use crate::plan::{Capture, Entity, FactId, FieldRef};
 use crate::value::Value;
 
 /// What an expression yields.
@@ -106,6 +106,9 @@ pub struct Compiler<'a> {
     pub interner: &'a Interner,
     /// Facts.
     pub facts: Vec<KnownFact>,
+    /// Ids of all rules, and whether each is over detections: their kinds are behind the
+    /// vocabulary's.
+    pub rules: Vec<(String, bool)>,
     /// Facts read bare since this was last emptied.
     pub reads: Vec<FactId>,
     /// Captures asked for since this was last emptied.
@@ -115,8 +118,8 @@ pub struct Compiler<'a> {
 struct Typed {
     expr: Expr,
     ty: Type,
-    /// The field whose value it is: what `.column` looks up by.
-    entity: Option<FieldId>,
+    /// The table that knows its value: what `.column` looks up in.
+    entity: Option<usize>,
 }
 
 fn typed(expr: Expr, ty: Type) -> Typed {
@@ -155,6 +158,14 @@ impl Compiler<'_> {
                 reader.error(place, fault.width as u32, fault.message, fault.help);
             })
             .ok()
+    }
+
+    /// The kinds of a rule's detections; of `*`, of every rule that is not over detections itself.
+    pub fn detections(&self, name: &str) -> Vec<KindId> {
+        let first = self.vocabulary.kinds().len();
+        let rules = self.rules.iter().enumerate();
+        let chosen = rules.filter(|(_, (id, over))| id == name || name == "*" && !over);
+        chosen.map(|(number, _)| KindId((first + number) as u16)).collect()
     }
 
     /// A side of the event's access point, where the model has a table of them.
@@ -248,6 +259,51 @@ impl Compiler<'_> {
         Err(fault(ast, format!("nothing is called `{name}`"), did_you_mean(name, known)))
     }
 
+    /// The table that knows the values of a field: that of its `entity`; `devices`; `sites`.
+    fn table_of(&self, field: FieldRef) -> Option<usize> {
+        match field {
+            FieldRef::Slot(id, _) => self.model.table_of(id).map(|(index, _)| index),
+            FieldRef::Device => self.model.table("devices").map(|(index, _)| index),
+            FieldRef::Site => self.model.table("sites").map(|(index, _)| index),
+            FieldRef::Kind | FieldRef::Time | FieldRef::Joined { .. } => None,
+        }
+    }
+
+    /// A part of a key: a field of texts, or what a table says of one (`door.interlock`).
+    pub fn key_field(&self, name: &str) -> Result<FieldRef, (String, Option<String>)> {
+        let (base, column) = name.split_once('.').map_or((name, None), |(b, c)| (b, Some(c)));
+        let Some((field, ty)) = self.field_named(base) else {
+            let known = self.vocabulary.fields().iter().map(|f| f.name.as_str());
+            let help = did_you_mean(base, known.chain(["site", "device", "kind"]));
+            return Err((format!("no field `{base}`"), help));
+        };
+        if ty != Type::Text {
+            return Err((format!("`{base}` is no text, so it is no part of a key"), None));
+        }
+        let Some(column) = column else { return Ok(field) };
+        let of = match field {
+            FieldRef::Slot(id, _) => Some(Entity::Slot(id)),
+            FieldRef::Device => Some(Entity::Device),
+            FieldRef::Site => Some(Entity::Site),
+            _ => None,
+        };
+        let (Some(table), Some(of)) = (self.table_of(field), of) else {
+            let help = Some(format!("give a table of the model `entity: {base}`"));
+            return Err((format!("nothing is known of `{base}`"), help));
+        };
+        let known = &self.model.tables[table];
+        match known.column(column).map(|index| (index, known.columns[index].1)) {
+            Some((index, ColumnType::String)) => {
+                Ok(FieldRef::Joined { of, table: table as u16, column: index as u16 })
+            }
+            Some(_) => Err((format!("`{name}` is no text, so it is no part of a key"), None)),
+            None => {
+                let help = did_you_mean(column, known.columns.iter().map(|(n, _)| n.as_str()));
+                Err((format!("table `{}` has no column `{column}`", known.name), help))
+            }
+        }
+    }
+
     fn fact_named(&self, name: &str) -> Option<FactId> {
         self.facts.iter().position(|f| f.name == name).map(|n| FactId(n as u16))
     }
@@ -290,10 +346,7 @@ impl Compiler<'_> {
                 .or_else(|| Some("declare it under `fields:` of a rulebook or a mapping".into()));
             return Err(fault(ast, message, help));
         };
-        let entity = match field {
-            FieldRef::Slot(id, _) => Some(id),
-            _ => None,
-        };
+        let entity = self.table_of(field);
         if let Some((_, part)) = names.earlier.iter().find(|(n, _)| n == object) {
             let index = self.capture(ast, Capture { part: *part, nth: None, field })?;
             return Ok(Typed { expr: Expr::Captured(index), ty, entity });
@@ -335,10 +388,7 @@ impl Compiler<'_> {
             let message = format!("events have no field `{member}`");
             return Err(fault(ast, message, did_you_mean(member, known)));
         };
-        let entity = match field {
-            FieldRef::Slot(id, _) => Some(id),
-            _ => None,
-        };
+        let entity = self.table_of(field);
         let index = self.capture(ast, Capture { part, nth, field })?;
         Ok(Typed { expr: Expr::Captured(index), ty, entity })
     }
@@ -377,8 +427,7 @@ impl Compiler<'_> {
             }
             _ => self.compile(object, names)?,
         };
-        let table = inner.entity.and_then(|field| self.model.table_of(field));
-        let Some((index, _)) = table else {
+        let Some(index) = inner.entity else {
             let help = Some("give a table of the model `entity: <field>`".to_owned());
             return Err(fault(ast, format!("nothing is known of this by `.{member}`"), help));
         };
@@ -394,7 +443,7 @@ impl Compiler<'_> {
         };
         let expr = Expr::Column(table as u16, column as u16, Box::new(key));
         // A column that is called like an entity's field may be looked further: door.area.risk.
-        let entity = self.vocabulary.field_named(name);
+        let entity = self.field_named(name).and_then(|(field, _)| self.table_of(field));
         Ok(Typed { expr, ty: Type::of_column(known.columns[column].1), entity })
     }
 

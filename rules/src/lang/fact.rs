@@ -86,8 +86,10 @@ pub fn finish(
     number: usize,
 ) -> Option<Fact> {
     let node = root.get("facts")?.get(&draft.name)?;
+    compiler.reads.clear();
     let kind = kind(compiler, reader, node, number)?;
-    Some(Fact { name: draft.name.clone(), scope: draft.scope, by: draft.by.clone(), kind })
+    let reads = std::mem::take(&mut compiler.reads);
+    Some(Fact { name: draft.name.clone(), scope: draft.scope, by: draft.by.clone(), kind, reads })
 }
 
 fn kind(

@@ -94,7 +94,7 @@ pub fn condition(
 
 /// Kinds alone, or `{on: …, if: …}`.
 pub fn stream(book: &mut Book<'_>, reader: &mut Reader, node: &Node) -> Option<Trigger> {
-    if let Yaml::Mapping(_) = node.value {
+    if matches!(node.value, Yaml::Mapping(_)) && node.get("detection").is_none() {
         reader.expect_keys(node, &["on", "if"]);
         return trigger(book, reader, node, &["e"]);
     }
@@ -142,7 +142,8 @@ fn window(
         None => FactKind::Count { on: on.clone(), within },
     };
     let name = format!("{word} of {}", node.get("id").and_then(Node::text).unwrap_or_default());
-    let fact = book.own_fact(Fact { name, scope, by: key, kind });
+    let fact =
+        book.own_fact(Fact { name, scope, by: key, kind, reads: book.compiler.reads.clone() });
     check_scopes(book, reader, node, scope);
     book.compiler.reads.push(fact);
     let least = Expr::Constant(Value::Int(i64::from(at_least?)));

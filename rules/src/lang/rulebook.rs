@@ -64,9 +64,16 @@ pub fn compile(
         model: &model,
         interner,
         facts: Vec::new(),
+        rules: Vec::new(),
         reads: Vec::new(),
         captures: Vec::new(),
     };
+    for (_, root) in &parsed {
+        for node in root.get("rules").map(Node::items).unwrap_or_default() {
+            let id = node.get("id").and_then(Node::text).unwrap_or_default();
+            compiler.rules.push((id.to_owned(), is_over_detections(node)));
+        }
+    }
     let mut drafts: Vec<(usize, DraftFact)> = Vec::new();
     for (file, (reader, root)) in parsed.iter_mut().enumerate() {
         reader.expect_keys(root, SECTIONS);
@@ -102,6 +109,7 @@ pub fn compile(
         }
     }
     let (rules, facts) = (std::mem::take(&mut book.rules), std::mem::take(&mut book.facts));
+    check_cycles(&facts, &rules, vocabulary.kinds().len(), &mut parsed);
     let diagnostics: Vec<_> = parsed.into_iter().flat_map(|(r, _)| r.diagnostics).collect();
     if diagnostics.iter().any(|d| !d.warning) {
         return Err(diagnostics);
@@ -216,6 +224,7 @@ impl Book<'_> {
         let windowed = |f: &FactId| self.scopes[f.0 as usize] == scope;
         let emit = self.emit(reader, node);
         let late = matches!(pattern, Pattern::Event(_)) && reads.is_empty() && emit == Emit::Each;
+        let kept = reads.clone();
         let evidence_of: Vec<_> = match &pattern {
             Pattern::Event(_) => reads.iter().copied().filter(windowed).collect(),
             _ => Vec::new(),
@@ -240,6 +249,7 @@ impl Book<'_> {
             pattern,
             captures,
             evidence_of,
+            reads: kept,
             why,
         })
     }
@@ -410,12 +420,21 @@ impl Book<'_> {
     }
 }
 
-/// Reads kinds of event: one or several.
+/// Reads kinds of event: one or several; or `{detection: RULE}`, one or several rules.
 pub fn kinds(compiler: &Compiler<'_>, reader: &mut Reader, node: &Node) -> Vec<KindId> {
     let mut kinds = Vec::new();
     if let Yaml::Mapping(_) = node.value {
-        let help = Some("rules over detections are not run by this version".to_owned());
-        reader.error_with(node, "expected a kind of event", help);
+        reader.expect_keys(node, &["detection"]);
+        for item in node.get("detection").map(Node::items).unwrap_or_default() {
+            let Some(name) = reader.scalar(item) else { continue };
+            let found = compiler.detections(name);
+            if found.is_empty() {
+                let known = compiler.rules.iter().map(|(id, _)| id.as_str());
+                let help = did_you_mean(name, known);
+                reader.error_with(item, format!("no rule `{name}`"), help);
+            }
+            kinds.extend(found);
+        }
         return kinds;
     }
     for item in node.items() {
@@ -438,24 +457,9 @@ pub fn key(compiler: &Compiler<'_>, reader: &mut Reader, node: &Node) -> Vec<Fie
     let mut fields = Vec::new();
     for item in node.items() {
         let Some(name) = reader.scalar(item) else { continue };
-        let field = match name {
-            "site" => Some(FieldRef::Site),
-            "device" => Some(FieldRef::Device),
-            _ => compiler
-                .vocabulary
-                .field_named(name)
-                .map(|id| FieldRef::Slot(id, compiler.vocabulary.field(id).ty)),
-        };
-        match field {
-            Some(FieldRef::Slot(_, ty)) if ty != FieldType::String => {
-                reader.error_at(item, format!("`{name}` is no text, so it is no part of a key"));
-            }
-            Some(field) => fields.push(field),
-            None => {
-                let known = compiler.vocabulary.fields().iter().map(|f| f.name.as_str());
-                let help = did_you_mean(name, known.chain(["site", "device"]));
-                reader.error_with(item, format!("no field `{name}`"), help);
-            }
+        match compiler.key_field(name) {
+            Ok(field) => fields.push(field),
+            Err((message, help)) => reader.error_with(item, message, help),
         }
     }
     if fields.len() > KEY_PARTS_MAX {
@@ -463,6 +467,58 @@ pub fn key(compiler: &Compiler<'_>, reader: &mut Reader, node: &Node) -> Vec<Fie
         fields.truncate(KEY_PARTS_MAX);
     }
     fields
+}
+
+/// Whether a rule or fact is over detections, as it is written.
+fn is_over_detections(node: &Node) -> bool {
+    match &node.value {
+        Yaml::Scalar { .. } => false,
+        Yaml::Sequence(items) => items.iter().any(is_over_detections),
+        Yaml::Mapping(entries) => {
+            entries.iter().any(|(k, v)| k.text() == Some("detection") || is_over_detections(v))
+        }
+    }
+}
+
+/// Rules that hear themselves, through the rules and facts they hear.
+fn check_cycles(facts: &[Fact], rules: &[Rule], first_kind: usize, parsed: &mut [(Reader, Node)]) {
+    let heard_by = |rule: &Rule| {
+        let mut kinds = rule.kinds();
+        let mut todo = rule.reads.clone();
+        let mut seen = Vec::new();
+        while let Some(fact) = todo.pop() {
+            if !seen.contains(&fact) {
+                seen.push(fact);
+                let fact = &facts[fact.0 as usize];
+                kinds.extend(fact.triggers().into_iter().flat_map(|t| t.kinds.iter().copied()));
+                todo.extend(&fact.reads);
+            }
+        }
+        let rules = kinds.iter().filter_map(|kind| (kind.0 as usize).checked_sub(first_kind));
+        rules.collect::<Vec<usize>>()
+    };
+    let heard: Vec<Vec<usize>> = rules.iter().map(heard_by).collect();
+    for (number, rule) in rules.iter().enumerate() {
+        let (mut todo, mut seen) = (heard[number].clone(), Vec::new());
+        while let Some(next) = todo.pop() {
+            if next < rules.len() && !seen.contains(&next) {
+                seen.push(next);
+                todo.extend(&heard[next]);
+            }
+        }
+        if !seen.contains(&number) {
+            continue;
+        }
+        for (reader, root) in parsed.iter_mut() {
+            for node in root.get("rules").map(Node::items).unwrap_or_default() {
+                if let Some(id) = node.get("id").filter(|id| id.text() == Some(&rule.id)) {
+                    let help =
+                        Some("a rule over detections hears rules that do not hear it".into());
+                    reader.error_with(id, format!("rule `{}` hears itself", rule.id), help);
+                }
+            }
+        }
+    }
 }
 
 const DIMENSIONS: &[(&str, Dimension)] = &[

@@ -252,3 +252,58 @@ rules:
     let quiet = found(rules, "100 Heartbeat door=D1\n90 Panic door=D1\n120 DoorOpened door=D1");
     assert_eq!(quiet, ["90 alone D1 [2] opens 0"]);
 }
+
+#[test]
+fn two_independent_detectors_confirm_each_other() {
+    let rules = "
+rules:
+- {id: fence, on: FenceAlarm}
+- {id: pir, on: MotionDetected}
+- id: double-knock
+  on: {detection: [fence, pir]}
+  distinct: {of: device.group, by: area, within: 45m, at_least: 2}
+- {id: many, on: {detection: '*'}, count: {by: area, within: 1m, at_least: 3}, emit: edge}
+- {id: heard, mode: shadow, on: {detection: double-knock}}
+incidents: {by: [area]}
+";
+    let run = |script: &str| {
+        let lines = found(rules, script);
+        lines.iter().map(|l| l.split(" [").next().unwrap_or(l).to_owned()).collect::<Vec<_>>()
+    };
+    let same = "1 FenceAlarm area=A device=fence-1\n2 FenceAlarm area=A device=fence-2";
+    assert_eq!(run(same), ["1 fence ", "2 fence "], "one group is no second opinion");
+    let both = "1 FenceAlarm area=A device=fence-1\n9 MotionDetected area=A device=camera-1";
+    assert_eq!(run(both), ["1 fence ", "9 pir ", "9 double-knock A", "9 heard "]);
+    let apart = both.replace("9 Motion", "2701 Motion");
+    assert_eq!(run(&apart), ["1 fence ", "2701 pir "], "exactly the window is outside");
+    let three = format!("{both}\n10 FenceAlarm area=A device=fence-1");
+    assert_eq!(run(&three)[4..], ["10 fence ", "10 double-knock A", "10 many A", "10 heard "]);
+}
+
+#[test]
+fn the_enterprise_hears_what_its_sites_detect() {
+    let rules = "
+rules:
+- {id: left-open, by: door, sequence: [{a: DoorOpened}, {not: DoorClosed, for: 20s}]}
+- {id: everywhere, scope: enterprise, on: {detection: left-open}, distinct: {of: site, within: 1m, at_least: 2}}
+";
+    let script = "
+        1 DoorOpened door=D1 site=A
+        5 DoorOpened door=D2 site=B
+        60 Heartbeat site=A";
+    let lines = found(rules, script);
+    assert_eq!(lines[2], "25 everywhere  [1 2] opens 2", "{lines:?}");
+    assert_eq!(lines.len(), 3);
+    let later = script.replace("5 DoorOpened", "61 DoorOpened");
+    assert_eq!(found(rules, &later).len(), 2, "a minute apart is outside");
+}
+
+#[test]
+fn a_key_may_be_what_the_model_says_of_a_field() {
+    let rules = "
+facts: {changes: {count: DoorOpened, by: door.interlock, within: 10s}}
+rules: [{id: lock, on: DoorOpened, if: changes >= 2, by: door.interlock}]
+";
+    let two = "1 DoorOpened door=D1\n2 DoorOpened door=D2\n3 DoorOpened door=D3";
+    assert_eq!(found(rules, two), ["2 lock lock [1 2] opens 0"], "D3 is in no group");
+}

@@ -102,10 +102,16 @@ fn site(interner: &Interner) -> Model {
     let mut doors = Table {
         name: "doors".into(),
         entity: Some(field::DOOR),
-        columns: vec![("held_limit".into(), ColumnType::Duration)],
+        columns: vec![
+            ("held_limit".into(), ColumnType::Duration),
+            ("interlock".into(), ColumnType::String),
+        ],
         ..Table::default()
     };
-    doors.rows.insert(symbol("D1"), vec![Some(Cell::Duration(TimeSpan::from_secs(30)))]);
+    let limit = || Some(Cell::Duration(TimeSpan::from_secs(30)));
+    let lock = || Some(Cell::String(symbol("lock")));
+    doors.rows.insert(symbol("D1"), vec![limit(), lock()]);
+    doors.rows.insert(symbol("D2"), vec![None, lock()]);
     model.push(doors);
     let mut persons = Table {
         name: "persons".into(),
@@ -118,6 +124,15 @@ fn site(interner: &Interner) -> Model {
     persons.rows.insert(symbol("guest"), row(true, host));
     persons.rows.insert(symbol("host"), row(false, Vec::new()));
     model.push(persons);
+    let mut devices = Table {
+        name: "devices".into(),
+        columns: vec![("group".into(), ColumnType::String)],
+        ..Table::default()
+    };
+    for (device, group) in [("fence-1", "fence"), ("fence-2", "fence"), ("camera-1", "camera")] {
+        devices.rows.insert(symbol(device), vec![Some(Cell::String(symbol(group)))]);
+    }
+    model.push(devices);
     model
 }
 
