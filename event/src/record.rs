@@ -12,6 +12,11 @@ use crate::time::{EventTime, TimeSpan};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
+impl Position {
+    /// Of what stands nowhere in the log: an edge of a schedule.
+    pub const NONE: Self = Self((1 << 48) - 1);
+}
+
 /// An input stream: a Kafka partition, an MQTT connection, an HTTP endpoint, a file. The unit that
 /// has a watermark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -82,6 +82,8 @@ use Family::{Alarm, Badge, Cctv, Control, Device, Gate};
 
 const KINDS: &[(&str, Family, u8)] = &[
     ("Advance", Control, RANK_CONTROL),
+    ("ScheduleStarted", Device, RANK_CONTROL),
+    ("ScheduleEnded", Device, RANK_CONTROL),
     ("Heartbeat", Device, 2),
     ("LastWill", Device, 2),
     ("DeviceOnline", Device, 2),
@@ -143,6 +145,7 @@ const FIELDS: &[(&str, FieldType)] = &[
     ("camera", Text),
     ("code", Text),
     ("level", Int),
+    ("schedule", Text),
 ];
 
 /// The built-in fields that the engine itself reads, by slot.
@@ -160,6 +163,8 @@ pub mod field {
 
 /// The built-in kind that moves a stream's time.
 pub const KIND_ADVANCE: KindId = KindId(0);
+/// The built-in kinds that the engine makes of a schedule's edges.
+pub const KIND_SCHEDULE: [KindId; 2] = [KindId(2), KindId(1)];
 
 /// All kinds and fields of one configuration, frozen after load.
 #[derive(Clone, Debug)]

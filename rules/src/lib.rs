@@ -4,6 +4,7 @@
 //! events and gives findings. The same log gives the same findings in any batch size, on any
 //! number of shards, with a restart anywhere (INV-PURE).
 
+pub mod calendar;
 pub mod engine;
 pub mod lang;
 pub mod limits;

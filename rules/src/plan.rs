@@ -6,6 +6,7 @@ use event::incident::Severity;
 use event::model::Model;
 use event::{FieldId, FieldType, KindId, TimeSpan, Vocabulary};
 
+use crate::calendar::{Calendar, ScheduleId};
 use crate::lang::expr::Expr;
 use crate::value::Value;
 
@@ -71,6 +72,8 @@ pub struct Plan {
     pub vocabulary: Arc<Vocabulary>,
     /// Tables the expressions read.
     pub model: Arc<Model>,
+    /// Schedules, holidays, zones.
+    pub calendar: Calendar,
     /// Named state, updated before rules read.
     pub facts: Vec<Fact>,
     /// The rules.
@@ -122,8 +125,10 @@ pub struct Fact {
     pub by: Vec<FieldRef>,
     /// What it keeps.
     pub kind: FactKind,
-    /// Facts that its expressions read.
+    /// Facts that its expressions read, and the one it counts.
     pub reads: Vec<FactId>,
+    /// What makes it forget every key.
+    pub reset: Option<Trigger>,
 }
 
 /// What a fact keeps.
@@ -161,17 +166,38 @@ pub enum FactKind {
         /// Forgotten (back to `init`) this long after the last setting.
         ttl: Option<TimeSpan>,
     },
+    /// How many keys of a `set` fact, of those ever set, have a value that meets a condition. Int.
+    Tally {
+        /// The fact that is counted.
+        of: FactId,
+        /// Where each part of this fact's key comes from.
+        parts: Vec<TallyPart>,
+        /// Over `value`; `None` counts every key.
+        condition: Option<Expr>,
+    },
+}
+
+/// Where a part of a tally's key comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TallyPart {
+    /// From the counted fact's key.
+    Key(FieldRef),
+    /// It is the counted fact's value.
+    Value,
 }
 
 impl Fact {
     /// What it is changed by.
     #[must_use]
     pub fn triggers(&self) -> Vec<&Trigger> {
-        match &self.kind {
+        let mut triggers: Vec<&Trigger> = match &self.kind {
             FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => vec![on],
             FactKind::Balance { up, down } => vec![up, down],
+            FactKind::Tally { .. } => Vec::new(),
             FactKind::Set { on, .. } => on.iter().map(|(trigger, _)| trigger).collect(),
-        }
+        };
+        triggers.extend(&self.reset);
+        triggers
     }
 }
 
@@ -231,6 +257,8 @@ pub struct Rule {
     pub why: Vec<(String, Expr)>,
     /// The facts its expressions read.
     pub reads: Vec<FactId>,
+    /// The schedules they read.
+    pub schedules: Vec<ScheduleId>,
     /// How its detections are grouped; `None`: as [`Plan::grouping`].
     pub grouping: Option<Grouping>,
     /// Risk of the risk register it serves.
@@ -263,6 +291,11 @@ impl Rule {
             Pattern::Passage { on, forgive, .. } => {
                 of(on);
                 forgive.iter().for_each(of);
+            }
+            Pattern::Session(session) => {
+                of(&session.open);
+                of(&session.close);
+                session.aggregates.iter().map(|(_, aggregate)| &aggregate.on).for_each(of);
             }
             Pattern::Watch { .. } => {}
         }
@@ -298,6 +331,8 @@ pub enum Pattern {
         /// When the level ends, the incident is cleared.
         clears: bool,
     },
+    /// What begins, is counted for a while, and ends: judged as a whole. One at a time for a key.
+    Session(Session),
     /// Anti-passback, soft: who is where, with Unknown. Key = `by` (a person or a credential).
     Passage {
         /// A passage.
@@ -320,6 +355,48 @@ pub enum Pattern {
         /// Sooner than this is a detection; exactly this is not. A span.
         min_time: Expr,
     },
+}
+
+/// An opening, what comes with it, and its end.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Begins a session, unless one is open; ends the grace of the one before.
+    pub open: Trigger,
+    /// Ends it.
+    pub close: Trigger,
+    /// After the end, what comes so late still counts; then the session is judged.
+    pub grace: TimeSpan,
+    /// Judged, not closed, this long after it began.
+    pub max: Option<TimeSpan>,
+    /// Events of these kinds count for the session that begins less than so long after them,
+    /// and never for one that has ended.
+    pub before: Option<(Vec<KindId>, TimeSpan)>,
+    /// What is counted, each in its place among the captured values.
+    pub aggregates: Vec<(u8, Aggregate)>,
+    /// What must hold of it.
+    pub condition: Option<Expr>,
+    /// Whether an end without a beginning is judged: the condition asks `s.orphan`.
+    pub orphans: bool,
+}
+
+/// A count or a sum over the events of a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregate {
+    /// Events that count.
+    pub on: Trigger,
+    /// The number that is added up; `None` counts events.
+    pub sum: Option<Expr>,
+}
+
+/// What an expression asks of a session as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionField {
+    /// Whether it has ended.
+    Closed,
+    /// Whether it is an end without a beginning.
+    Orphan,
+    /// From its beginning to its end, or until it is judged.
+    Duration,
 }
 
 /// Steps in order. A run is one partial match; it goes one way only: an event that could both stay

@@ -3,7 +3,8 @@
 use event::model::Model;
 use event::{EventTime, Interner, Symbol, TimeSpan};
 
-use crate::plan::{FactId, FieldRef};
+use crate::calendar::ScheduleId;
+use crate::plan::{FactId, FieldRef, SessionField};
 
 /// What an expression yields. `Missing` makes the conjunct it stands in false, and is counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,6 +50,10 @@ pub trait Env {
     fn previous(&self, fact: FactId) -> Value;
     /// The value of the watched fact; in a fact's own expression, its value so far.
     fn value(&self) -> Value;
+    /// What is asked of a session as a whole.
+    fn session(&self, field: SessionField) -> Value;
+    /// Whether a schedule is on, at the site and the time of the evaluation.
+    fn schedule(&self, schedule: ScheduleId) -> bool;
     /// Tables.
     fn model(&self) -> &Model;
     /// Texts behind symbols.

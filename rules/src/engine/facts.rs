@@ -5,9 +5,9 @@ use event::{EventRef, EventTime, Symbol};
 use super::cells::{Entry, Key};
 use super::scope::{Changed, Context, Sight, fact_value, field_of, key_of, outside};
 use super::site::Site;
-use super::state::{Owner, State};
-use crate::plan::{FactId, FactKind, FieldRef};
-use crate::value::Value;
+use super::state::{NOTHING_CAPTURED, Owner, State};
+use crate::plan::{FactId, FactKind, FieldRef, TallyPart};
+use crate::value::{Env, Value};
 
 /// Drops what has left a fact's window for a key, so that its value is exact and cheap to read.
 pub fn freshen(cx: Context<'_>, state: &mut State, fact: FactId, key: &Key, now: EventTime) {
@@ -15,7 +15,7 @@ pub fn freshen(cx: Context<'_>, state: &mut State, fact: FactId, key: &Key, now:
     let (within, distinct) = match &cx.plan.facts[fact.0 as usize].kind {
         FactKind::Count { within, .. } => (*within, false),
         FactKind::Distinct { within, .. } => (*within, true),
-        FactKind::Balance { .. } | FactKind::Set { .. } => return,
+        FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => return,
     };
     let Some(cell) = state.find(owner, key) else { return };
     loop {
@@ -64,8 +64,104 @@ impl Site {
     pub fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) {
         self.changed.clear();
         for fact in &cx.layout.interest(event.kind()).facts {
-            let Some(key) = key_of(cx, event, &cx.plan.facts[fact.0 as usize].by) else { continue };
+            let plan = &cx.plan.facts[fact.0 as usize];
+            let sight = Sight::of(cx, self, event, &self.changed);
+            if plan.reset.as_ref().is_some_and(|reset| sight.fits(reset)) {
+                self.reset_fact(cx, *fact, event.occurred());
+            }
+            let Some(key) = key_of(cx, event, &plan.by) else { continue };
             self.update_fact(cx, event, *fact, key);
+        }
+    }
+
+    /// Forgets every key of a fact. Looks at every cell of the site: resets are rare.
+    fn reset_fact(&mut self, cx: Context<'_>, fact: FactId, now: EventTime) {
+        let owner = cx.layout.fact(fact).0 + 1;
+        for cell in 0..self.state.keys.len() {
+            let held = *self.state.keys.get(cell);
+            if held.owner != owner {
+                continue;
+            }
+            let before = fact_value(cx, &self.state, fact, &held.key, now);
+            let set = self.state.value(cell);
+            while self.state.pop_front(cell).is_some() {}
+            self.state.remove(cell);
+            // A cell of one counted value goes with the count.
+            let of_value = matches!(cx.plan.facts[fact.0 as usize].kind, FactKind::Distinct { .. })
+                && held.key[3] != Symbol::NONE;
+            if !of_value {
+                let known = (before == set).then_some(before);
+                self.note_change(cx, fact, held.key, before, (known, None));
+            }
+        }
+    }
+
+    /// Notes that a fact has changed, and counts its key anew: from the value that it had been set
+    /// to, to the one that it is set to now.
+    pub fn note_change(
+        &mut self,
+        cx: Context<'_>,
+        fact: FactId,
+        key: Key,
+        before: Value,
+        (from, to): (Option<Value>, Option<Value>),
+    ) {
+        self.changed.push(Changed { fact, key, before });
+        for tally in cx.layout.tallies(fact) {
+            let from = from.and_then(|value| self.tally_key(cx, *tally, &key, value));
+            let to = to.and_then(|value| self.tally_key(cx, *tally, &key, value));
+            if from == to {
+                continue;
+            }
+            for (key, by) in [(from, -1), (to, 1)] {
+                let Some(key) = key else { continue };
+                let cell = self.state.find_or_insert(cx.layout.fact(*tally), &key, Value::Int(0));
+                let before = self.state.value(cell);
+                if add(&mut self.state, cell, by) == 0 {
+                    self.state.remove(cell);
+                }
+                self.changed.push(Changed { fact: *tally, key, before });
+            }
+        }
+    }
+
+    /// Under which key a tally counts a value of the fact it counts; `None` where it does not.
+    fn tally_key(&self, cx: Context<'_>, tally: FactId, key: &Key, value: Value) -> Option<Key> {
+        let FactKind::Tally { of, parts, condition } = &cx.plan.facts[tally.0 as usize].kind else {
+            return None;
+        };
+        let mut sight = self.sight_of_fact(cx, *of, *key);
+        sight.value = value;
+        if condition.as_ref().is_some_and(|condition| !condition.holds(&sight)) {
+            return None;
+        }
+        let mut out = [Symbol::NONE; 4];
+        for (place, part) in out.iter_mut().zip(parts) {
+            let part = match part {
+                TallyPart::Value => value,
+                TallyPart::Key(field) => sight.field(*field),
+            };
+            match part {
+                Value::Text(symbol) => *place = symbol.some()?,
+                _ => return None,
+            }
+        }
+        Some(out)
+    }
+
+    fn sight_of_fact<'a>(&'a self, cx: Context<'a>, fact: FactId, key: Key) -> Sight<'a> {
+        Sight {
+            cx,
+            state: &self.state,
+            hours: &self.hours,
+            site: self.name,
+            event: None,
+            key: (&cx.plan.facts[fact.0 as usize].by, key),
+            captured: NOTHING_CAPTURED,
+            value: Value::Missing,
+            session: None,
+            changed: &[],
+            now: self.now,
         }
     }
 
@@ -75,8 +171,9 @@ impl Site {
         let owner = cx.layout.fact(fact);
         freshen(cx, &mut self.state, fact, &key, now);
         let before = fact_value(cx, &self.state, fact, &key, now);
-        let mut sight = Sight::of(cx, &self.state, event, &self.changed);
+        let mut sight = Sight::of(cx, self, event, &self.changed);
         sight.value = before;
+        let (mut from, mut to) = (None, None);
         match &plan.kind {
             FactKind::Count { on, .. } => {
                 if !sight.fits(on) {
@@ -109,15 +206,21 @@ impl Site {
                 if value == Value::Missing {
                     return;
                 }
+                let known = self.state.find(owner, &key).map(|cell| self.state.keys.get(cell).time);
+                let lives = |set| ttl.is_none_or(|ttl| !outside(now, set, ttl));
+                from = known.filter(|set| lives(*set)).map(|_| before);
+                to = Some(value);
                 let cell = self.state.find_or_insert(owner, &key, value);
                 self.state.set_value(cell, value);
                 self.state.keys.get_mut(cell).time = now.0;
-                if let (Some(ttl), false) = (ttl, cx.layout.watchers(fact).is_empty()) {
+                if let (Some(ttl), true) = (ttl, cx.layout.hears_expiry(fact)) {
                     self.watch_expiry(cx, fact, cell, event, now.plus(*ttl));
                 }
             }
+            // It changes with the fact it counts.
+            FactKind::Tally { .. } => return,
         }
-        self.changed.push(Changed { fact, key, before });
+        self.note_change(cx, fact, key, before, (from, to));
     }
 
     fn count_distinct(&mut self, owner: Owner, key: &Key, event: EventRef<'_>, value: Symbol) {

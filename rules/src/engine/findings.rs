@@ -117,7 +117,10 @@ impl Findings {
     }
 
     pub(super) fn push_evidence(&mut self, evidence: EvidenceRef) {
-        self.evidence.push(evidence);
+        // An edge of a schedule has no bytes to show.
+        if evidence.position != Position::NONE {
+            self.evidence.push(evidence);
+        }
     }
 
     /// Puts the evidence since `mark` in order of time, the trigger (pushed last) at the end, each

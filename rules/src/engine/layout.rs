@@ -1,12 +1,14 @@
 //! What the engine derives from a plan once: who is interested in which kind, and who owns which
 //! state.
 
-use event::vocabulary::field;
+use event::vocabulary::{KIND_SCHEDULE, field};
 use event::{EventMut, EventRef, FieldId, Interner, KindId, Symbol, TimeSpan};
 
 use super::state::Owner;
+use crate::calendar::ScheduleId;
 use crate::plan::{
-    Dimension, Fact, FactId, Grouping, Guard, Pattern, Plan, Rule, RuleId, Scope, Sequence,
+    Dimension, Fact, FactId, FactKind, Grouping, Guard, Pattern, Plan, Rule, RuleId, Scope,
+    Sequence, Session,
 };
 
 /// Who a detection is about: area, door, person, credential, track, device.
@@ -54,6 +56,7 @@ fn memories_of(rule: &Rule) -> Vec<Memory> {
             guards.iter().flat_map(both).collect()
         }
         Pattern::Sequence(Sequence { lead: Some(lead), .. }) => vec![Memory::Lead(lead.span)],
+        Pattern::Session(Session { before: Some((_, span)), .. }) => vec![Memory::History(*span)],
         _ => Vec::new(),
     }
 }
@@ -63,6 +66,7 @@ fn memories_of(rule: &Rule) -> Vec<Memory> {
 pub struct Layout {
     by_kind: Vec<Interest>,
     watchers: Vec<Vec<RuleId>>,
+    tallies: Vec<Vec<FactId>>,
     memory_base: Vec<u32>,
     memories: Vec<Memory>,
     groupings: Vec<Grouping>,
@@ -75,6 +79,7 @@ pub struct Layout {
     credential_person: Option<(usize, usize)>,
     /// Whether the enterprise hears a rule's detections, by rule.
     forwards: Vec<bool>,
+    schedule_watchers: Vec<Vec<RuleId>>,
     first_detection: u16,
     /// Names of kinds, and of rules for their detections, as symbols.
     pub kind_names: Vec<Symbol>,
@@ -84,6 +89,17 @@ fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
     if !list.contains(&item) {
         list.push(item);
     }
+}
+
+/// Watches whose condition reads a schedule.
+fn schedule_watchers(plan: &Plan, scope: Scope, schedule: ScheduleId) -> Vec<RuleId> {
+    let rules = plan.rules.iter().enumerate();
+    let watches = rules.filter(|(_, rule)| {
+        let watches = matches!(rule.pattern, Pattern::Watch { .. });
+        watches && rule.scope == scope && rule.mode != crate::plan::Mode::Off
+    });
+    let reads = watches.filter(|(_, rule)| rule.schedules.contains(&schedule));
+    reads.map(|(number, _)| RuleId(number as u16)).collect()
 }
 
 /// Whether the enterprise hears what a rule of a site detects.
@@ -101,9 +117,13 @@ impl Layout {
         let kinds = plan.vocabulary.kinds().len() + plan.rules.len();
         let mut by_kind = vec![Interest::default(); kinds];
         let mut watchers = vec![Vec::new(); plan.facts.len()];
+        let mut tallies = vec![Vec::new(); plan.facts.len()];
         for (number, fact) in plan.facts.iter().enumerate().filter(|(_, f)| f.scope == scope) {
             for kind in fact.triggers().into_iter().flat_map(|t| &t.kinds) {
                 add(&mut by_kind[kind.0 as usize].facts, FactId(number as u16));
+            }
+            if let FactKind::Tally { of, .. } = &fact.kind {
+                tallies[of.0 as usize].push(FactId(number as u16));
             }
         }
         let (mut groupings, mut grouping_of) = (Vec::new(), Vec::new());
@@ -143,6 +163,7 @@ impl Layout {
         Self {
             by_kind,
             watchers,
+            tallies,
             memory_base,
             memories,
             groupings,
@@ -154,6 +175,9 @@ impl Layout {
             device_area: column("devices", "area"),
             credential_person: column("credentials", "person"),
             kind_names: names.map(|name| interner.intern(name).unwrap_or_default()).collect(),
+            schedule_watchers: (0..plan.calendar.schedules.len())
+                .map(|n| schedule_watchers(plan, scope, ScheduleId(n as u16)))
+                .collect(),
             forwards: (0..plan.rules.len()).map(|n| forwards(plan, scope, n)).collect(),
             first_detection: plan.vocabulary.kinds().len() as u16,
         }
@@ -180,9 +204,30 @@ impl Layout {
         self.forwards[rule.0 as usize]
     }
 
+    /// Watches whose condition reads a schedule.
+    pub fn schedule_watchers(&self, schedule: ScheduleId) -> &[RuleId] {
+        &self.schedule_watchers[schedule.0 as usize]
+    }
+
+    /// Whether anybody hears the edges of schedules.
+    pub fn hears_schedules(&self) -> bool {
+        KIND_SCHEDULE.iter().any(|kind| self.needs(*kind))
+            || self.schedule_watchers.iter().any(|rules| !rules.is_empty())
+    }
+
     /// Rules that watch a fact.
     pub fn watchers(&self, fact: FactId) -> &[RuleId] {
         &self.watchers[fact.0 as usize]
+    }
+
+    /// Facts that count the keys of a fact.
+    pub fn tallies(&self, fact: FactId) -> &[FactId] {
+        &self.tallies[fact.0 as usize]
+    }
+
+    /// Whether anybody must know when a fact's value is forgotten.
+    pub fn hears_expiry(&self, fact: FactId) -> bool {
+        !self.watchers(fact).is_empty() || !self.tallies(fact).is_empty()
     }
 
     /// Owner of a fact's cells.
@@ -205,8 +250,8 @@ impl Layout {
         Owner(self.memory_base[rule.0 as usize] + 2 * guard as u32 + 1)
     }
 
-    /// Owner of when a sequence's lead was last seen.
-    pub fn lead(&self, rule: RuleId) -> Owner {
+    /// Owner of a sequence's lead, or of what comes before a session.
+    pub fn memory_of(&self, rule: RuleId) -> Owner {
         Owner(self.memory_base[rule.0 as usize])
     }
 

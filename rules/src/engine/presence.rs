@@ -22,7 +22,7 @@ impl Site {
         let Pattern::Passage { on, from, to, forget, forgive } = &rule.pattern else { return };
         let Some(key) = key_of(cx, event, &rule.by) else { return };
         let owner = cx.layout.rule(id);
-        let sight = Sight::of(cx, &self.state, event, &self.changed);
+        let sight = Sight::of(cx, self, event, &self.changed);
         if forgive.as_ref().is_some_and(|trigger| sight.fits(trigger)) {
             if let Some(cell) = self.state.find(owner, &key) {
                 self.state.set_value(cell, Value::Missing);
@@ -57,14 +57,14 @@ impl Site {
     ) {
         let Pattern::Travel { on, place, min_time } = &rule.pattern else { return };
         let Some(key) = key_of(cx, event, &rule.by) else { return };
-        if !Sight::of(cx, &self.state, event, &self.changed).fits(on) {
+        if !Sight::of(cx, self, event, &self.changed).fits(on) {
             return;
         }
         let Value::Text(here) = field_of(cx, event, *place) else { return };
         if let Some((there, time)) = self.last_place(cx, id, &key) {
             let mut captured = NOTHING_CAPTURED;
             captured[0] = Value::Text(there);
-            let sight = Sight::of(cx, &self.state, event, &self.changed).with(captured);
+            let sight = Sight::of(cx, self, event, &self.changed).with(captured);
             let min_time = sight.span(min_time);
             let too_soon = min_time.is_some_and(|m| !outside(event.occurred(), time, m));
             if there != here && too_soon {

@@ -121,6 +121,7 @@ impl Site {
             event: Identity(whole(run.identity)),
             first,
             omitted: run.omitted,
+            session: None,
             subject: run.subject,
             row: None,
             captured: unpack_all(&run.captures, run.tags),

@@ -5,8 +5,10 @@ use event::{EventRef, EventTime, FieldType, Interner, Symbol, TimeSpan};
 
 use super::cells::{Key, Run};
 use super::layout::Layout;
+use super::site::Site;
 use super::state::{Captured, NOTHING_CAPTURED, State};
-use crate::plan::{FactId, FactKind, FieldRef, Plan};
+use crate::calendar::{Hours, ScheduleId};
+use crate::plan::{FactId, FactKind, FieldRef, Plan, SessionField};
 use crate::value::{Env, Value};
 
 /// What does not change while the engine runs.
@@ -31,12 +33,25 @@ pub struct Changed {
     pub before: Value,
 }
 
+/// A session as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionView {
+    /// Whether it has ended.
+    pub closed: bool,
+    /// Whether it is an end without a beginning.
+    pub orphan: bool,
+    /// How long it was; an orphan's is not known.
+    pub duration: Option<TimeSpan>,
+}
+
 /// The lender of values: see [`Env`].
 pub struct Sight<'a> {
     /// Plan, layout, texts.
     pub cx: Context<'a>,
     /// Keyed state, read only.
     pub state: &'a State,
+    /// What is known of the schedules about now, by schedule.
+    pub hours: &'a [Hours],
     /// The site.
     pub site: Symbol,
     /// The event being judged; none under a timer or a watch.
@@ -47,6 +62,8 @@ pub struct Sight<'a> {
     pub captured: Captured,
     /// The watched value.
     pub value: Value,
+    /// What is known of the session as a whole.
+    pub session: Option<SessionView>,
     /// What the event changed.
     pub changed: &'a [Changed],
     /// Event time.
@@ -146,7 +163,7 @@ pub fn fact_value(
                 _ => state.value(cell),
             }
         }
-        (FactKind::Balance { .. }, Some(cell)) => state.value(cell),
+        (FactKind::Balance { .. } | FactKind::Tally { .. }, Some(cell)) => state.value(cell),
         (FactKind::Count { within, .. }, Some(cell)) => {
             let head = state.keys.get(cell).head;
             let gone = state.list(head).take_while(|e| outside(now, e.time, *within)).count();
@@ -213,6 +230,22 @@ impl Env for Sight<'_> {
         self.value
     }
 
+    fn session(&self, field: SessionField) -> Value {
+        let Some(session) = self.session else { return Value::Missing };
+        match field {
+            SessionField::Closed => Value::Bool(session.closed),
+            SessionField::Orphan => Value::Bool(session.orphan),
+            SessionField::Duration => session.duration.map_or(Value::Missing, Value::Span),
+        }
+    }
+
+    fn schedule(&self, schedule: ScheduleId) -> bool {
+        match self.hours.get(schedule.0 as usize).filter(|hours| hours.covers(self.now)) {
+            Some(hours) => hours.on,
+            None => self.cx.plan.calendar.is_on(schedule, self.site, self.now),
+        }
+    }
+
     fn model(&self) -> &Model {
         &self.cx.plan.model
     }
@@ -226,18 +259,20 @@ impl<'a> Sight<'a> {
     /// The sight of an event.
     pub fn of(
         cx: Context<'a>,
-        state: &'a State,
+        site: &'a Site,
         event: EventRef<'a>,
         changed: &'a [Changed],
     ) -> Self {
         Self {
             cx,
-            state,
+            state: &site.state,
+            hours: &site.hours,
             site: event.site(),
             event: Some(event),
             key: (&[], [Symbol::NONE; 4]),
             captured: NOTHING_CAPTURED,
             value: Value::Missing,
+            session: None,
             changed,
             now: event.occurred(),
         }

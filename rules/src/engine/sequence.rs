@@ -119,7 +119,7 @@ impl Site {
             return Turn::Ends;
         }
         let captured = unpack_all(&run.captures, run.tags);
-        let sight = Sight::of(line.cx, &self.state, event, &self.changed).with(captured);
+        let sight = Sight::of(line.cx, self, event, &self.changed).with(captured);
         let here = run.step as usize;
         let mut furthest = here;
         while may_leave(&steps[furthest], if furthest == here { run.counts } else { 0 })
@@ -185,7 +185,7 @@ impl Site {
 
     fn start_run(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>, out: &mut Findings) {
         let Line { cx, id, sequence, .. } = line;
-        let sight = Sight::of(cx, &self.state, event, &self.changed);
+        let sight = Sight::of(cx, self, event, &self.changed);
         if !sequence.steps[0].parts.iter().any(|part| sight.fits(&part.on)) {
             return;
         }
@@ -202,7 +202,7 @@ impl Site {
             return;
         }
         let mut run = self.new_run(cx, id, event);
-        let sight = Sight::of(cx, &self.state, event, &self.changed);
+        let sight = Sight::of(cx, self, event, &self.changed);
         let turn = take(line, &mut run, 0, &sight);
         if let (Runs::Last, Some(cell)) = (sequence.runs, cell) {
             self.drop_runs(cell);
@@ -221,15 +221,15 @@ impl Site {
     /// Whether what a sequence must not have seen first has been absent long enough.
     fn lead_is_absent(&self, line: Line<'_>, key: Key, now: EventTime) -> bool {
         let Some(lead) = &line.sequence.lead else { return true };
-        let seen = self.state.find(line.cx.layout.lead(line.id), &key);
+        let seen = self.state.find(line.cx.layout.memory_of(line.id), &key);
         let since = seen.map_or(self.began.0, |cell| self.state.keys.get(cell).time);
         outside(now, since, lead.span)
     }
 
     fn note_lead(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>) {
         let Some(lead) = &line.sequence.lead else { return };
-        if Sight::of(line.cx, &self.state, event, &self.changed).fits(&lead.on) {
-            let owner = line.cx.layout.lead(line.id);
+        if Sight::of(line.cx, self, event, &self.changed).fits(&lead.on) {
+            let owner = line.cx.layout.memory_of(line.id);
             let cell = self.state.find_or_insert(owner, &key, Value::Missing);
             self.state.keys.get_mut(cell).time = event.occurred().0;
         }
@@ -286,11 +286,13 @@ impl Site {
         Sight {
             cx,
             state: &self.state,
+            hours: &self.hours,
             site: self.name,
             event: None,
             key: (&rule.by, key),
             captured: unpack_all(&run.captures, run.tags),
             value: Value::Missing,
+            session: None,
             changed: &[],
             now,
         }

@@ -8,9 +8,10 @@ use super::correlation::Correlation;
 use super::findings::{Effect, Finding, Findings};
 use super::layout::{AREA, DEVICE, Memory, PERSON, Subject};
 use super::pages::NIL;
-use super::scope::{Changed, Context, Sight, key_of};
+use super::scope::{Changed, Context, SessionView, Sight, key_of};
 use super::state::{Captured, NOTHING_CAPTURED, Owner, State};
 use super::timers::{Due, Timers};
+use crate::calendar::Hours;
 use crate::limits::WHY_MAX;
 use crate::plan::{Emit, FactId, FactKind, FieldRef, Mode, Pattern, Plan, Rule, RuleId, Trigger};
 use crate::value::{Env, Value};
@@ -55,6 +56,8 @@ pub struct Site {
     heard: [EventBlock; 2],
     /// Detections that the enterprise is to hear; the engine takes them.
     pub told: EventBlock,
+    /// What is known of each schedule about now.
+    pub hours: Vec<Hours>,
     /// A late event is judged: what it detects is heard by nobody.
     late: bool,
 }
@@ -81,6 +84,8 @@ pub struct Conclusion<'a> {
     pub captured: Captured,
     /// The watched value.
     pub value: Value,
+    /// The session as a whole.
+    pub session: Option<SessionView>,
 }
 
 impl Site {
@@ -102,19 +107,32 @@ impl Site {
             sweep: [0; 3],
             heard: [block(), block()],
             told: block(),
+            hours: Vec::new(),
             late: false,
         }
     }
 
     /// Moves time to `to`: everything due at or before it speaks, in order.
     pub fn advance(&mut self, cx: Context<'_>, to: EventTime, out: &mut Findings) {
-        while let Some((at, serial, due)) = self.timers.pop(to) {
-            self.now = self.now.max(at);
-            match due {
-                Due::Run(run) => self.run_due(cx, run, serial, at, out),
-                Due::Expiry(cell) => self.fact_expired(cx, cell, serial, at, out),
+        // At the end of the input time moves past the last deadline, and no schedule further.
+        let last = if to == EventTime::MAX { self.last_deadline(cx) } else { to };
+        loop {
+            let edge = self.next_edge(cx).filter(|edge| *edge <= last);
+            // Timers of a time run before everything else of it.
+            let timer = self.timers.next().filter(|at| *at <= to && edge.is_none_or(|e| *at <= e));
+            if let Some((at, serial, due)) = timer.and_then(|at| self.timers.pop(at)) {
+                self.now = self.now.max(at);
+                match due {
+                    Due::Run(run) => self.run_due(cx, run, serial, at, out),
+                    Due::Expiry(cell) => self.fact_expired(cx, cell, serial, at, out),
+                }
+                self.hear(cx, out);
+            } else if let Some(edge) = edge {
+                self.now = self.now.max(edge);
+                self.pass_edge(cx, edge, out);
+            } else {
+                break;
             }
-            self.hear(cx, out);
         }
         self.now = self.now.max(to);
     }
@@ -123,7 +141,7 @@ impl Site {
     pub fn event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         let now = event.occurred();
         assert!(now >= self.now || self.now == EventTime::MAX, "INV-SITE: events come in order");
-        if self.timers.is_due(now) {
+        if self.timers.is_due(now) || self.next_edge(cx).is_some_and(|edge| edge <= now) {
             self.advance(cx, now, out);
         }
         self.now = self.now.max(now);
@@ -134,7 +152,7 @@ impl Site {
     }
 
     /// Facts first, then levels, then rules.
-    fn judge_event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+    pub(super) fn judge_event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         self.update_facts(cx, event);
         let silent = event.flags().has(EventFlags::RETAINED);
         self.watch_changes(cx, event, silent, out);
@@ -147,7 +165,7 @@ impl Site {
 
     /// Gives the detections just made to those that hear them, in order, then theirs: the compiler
     /// has seen that this ends.
-    fn hear(&mut self, cx: Context<'_>, out: &mut Findings) {
+    pub(super) fn hear(&mut self, cx: Context<'_>, out: &mut Findings) {
         while !self.heard[0].is_empty() {
             self.heard.swap(0, 1);
             for number in 0..self.heard[1].len() {
@@ -201,6 +219,7 @@ impl Site {
             Pattern::Unless { on, guards } => {
                 self.step_unless(cx, id, rule, on, guards, event, out);
             }
+            Pattern::Session(session) => self.step_session(cx, id, rule, session, event, out),
             Pattern::Passage { .. } => self.step_passage(cx, id, rule, event, out),
             Pattern::Travel { .. } => self.step_travel(cx, id, rule, event, out),
             Pattern::Watch { .. } => {}
@@ -221,7 +240,7 @@ impl Site {
         }
         let Some(key) = key_of(cx, event, &rule.by) else { return };
         self.freshen_for(cx, event, &rule.evidence_of);
-        let sight = Sight::of(cx, &self.state, event, &self.changed);
+        let sight = Sight::of(cx, self, event, &self.changed);
         let holds = on.condition.as_ref().is_none_or(|c| c.holds(&sight));
         if rule.emit == Emit::Edge && !self.rises(cx, id, &key, holds) {
             return;
@@ -289,6 +308,7 @@ impl Site {
             row: Some(event),
             captured: NOTHING_CAPTURED,
             value: Value::Missing,
+            session: None,
         }
     }
 
@@ -367,11 +387,13 @@ impl Site {
         let sight = Sight {
             cx,
             state: &self.state,
+            hours: &self.hours,
             site: self.name,
             event: conclusion.row,
             key: (fields, conclusion.key),
             captured: conclusion.captured,
             value: conclusion.value,
+            session: conclusion.session,
             changed: &self.changed,
             now: conclusion.at,
         };

@@ -35,6 +35,11 @@ impl Timers {
         self.0.pop().map(|Reverse((at, _, _, serial, due))| (at, serial, due))
     }
 
+    /// When the earliest is due.
+    pub fn next(&self) -> Option<EventTime> {
+        self.0.peek().map(|timer| timer.0.0)
+    }
+
     /// Whether anything is due at or before `to`.
     pub fn is_due(&self, to: EventTime) -> bool {
         self.0.peek().is_some_and(|timer| timer.0.0 <= to)

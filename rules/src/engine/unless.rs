@@ -97,7 +97,7 @@ impl Site {
     ) -> bool {
         let run = *self.state.runs.get(index);
         let captured = unpack_all(&run.captures, run.tags);
-        let sight = Sight::of(cx, &self.state, event, &self.changed).with(captured);
+        let sight = Sight::of(cx, self, event, &self.changed).with(captured);
         if guard.forward.as_ref().is_some_and(|condition| !condition.holds(&sight)) {
             return false;
         }
@@ -122,7 +122,7 @@ impl Site {
         out: &mut Findings,
     ) {
         let Some(key) = key_of(cx, event, &rule.by) else { return };
-        if !Sight::of(cx, &self.state, event, &self.changed).fits(on) {
+        if !Sight::of(cx, self, event, &self.changed).fits(on) {
             return;
         }
         let mut run = self.new_run(cx, id, event);
@@ -141,7 +141,7 @@ impl Site {
             self.conclude(cx, conclusion, mark, out);
             return;
         }
-        let sight = Sight::of(cx, &self.state, event, &self.changed);
+        let sight = Sight::of(cx, self, event, &self.changed);
         sight.capture(rule, 0, 0, &mut run);
         let deadline = event.occurred().plus(end);
         run.deadline = deadline.0;
@@ -200,7 +200,7 @@ impl Site {
         let state = &self.state;
         let satisfies = |entry: &&Entry| {
             let captured = unpack_all(&entry.captures, entry.tags);
-            let sight = Sight::of(cx, state, event, &self.changed).with(captured);
+            let sight = Sight::of(cx, self, event, &self.changed).with(captured);
             guard.backward.as_ref().is_none_or(|condition| condition.holds(&sight))
         };
         let max = u64::from(guard.at_least).min((1 << COUNT_BITS) - 1);
@@ -263,6 +263,10 @@ impl Site {
         let id = RuleId((run.owner - 1) as u16);
         match &cx.plan.rules[id.0 as usize].pattern {
             Pattern::Watch { .. } => return self.level_lasted(cx, id, run, at, out),
+            Pattern::Session(session) if run.deadline == at.0 => {
+                return self.judge_session(cx, id, session, index, at, None, out);
+            }
+            Pattern::Session(_) => return,
             Pattern::Sequence(sequence) => {
                 return self.absence_lasted(cx, id, sequence, index, at, out);
             }

@@ -13,6 +13,7 @@ use super::scope::{Context, Sight, fact_value};
 use super::site::{Conclusion, Site};
 use super::state::NOTHING_CAPTURED;
 use super::timers::Due;
+use crate::calendar::ScheduleId;
 use crate::plan::{FactId, FactKind, FieldRef, Pattern, RuleId};
 use crate::value::Value;
 
@@ -37,6 +38,11 @@ impl Site {
     ) {
         let cause =
             Cause { row: Some(event), entry: Entry::of(event, 0), at: event.occurred(), silent };
+        self.follow_changes(cx, cause, out);
+    }
+
+    /// Judges every level over the facts that have changed.
+    fn follow_changes(&mut self, cx: Context<'_>, cause: Cause<'_>, out: &mut Findings) {
         for place in 0..self.changed.len() {
             let changed = self.changed[place];
             for rule in cx.layout.watchers(changed.fact) {
@@ -50,10 +56,54 @@ impl Site {
                 if *fact == changed.fact && is_windowed(cx, *fact) {
                     self.judge(cx, *rule, key, changed.before, cause, out);
                 }
-                let value = fact_value(cx, &self.state, *fact, &key, event.occurred());
+                let value = fact_value(cx, &self.state, *fact, &key, cause.at);
                 self.judge(cx, *rule, key, value, cause, out);
             }
         }
+    }
+
+    /// Judges every key of the watches that read a schedule, at an edge of it. A key whose fact was
+    /// never set is not known.
+    pub(super) fn watch_schedule(
+        &mut self,
+        cx: Context<'_>,
+        schedule: ScheduleId,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let (entry, at) = (Entry::of(event, 0), event.occurred());
+        let cause = Cause { row: Some(event), entry, at, silent: false };
+        for rule in cx.layout.schedule_watchers(schedule) {
+            let Pattern::Watch { fact, .. } = &cx.plan.rules[rule.0 as usize].pattern else {
+                continue;
+            };
+            let owner = cx.layout.fact(*fact).0 + 1;
+            for cell in 0..self.state.keys.len() {
+                let held = self.state.keys.get(cell);
+                if held.owner == owner {
+                    let key = held.key;
+                    let value = fact_value(cx, &self.state, *fact, &key, at);
+                    self.judge(cx, *rule, key, value, cause, out);
+                }
+            }
+        }
+    }
+
+    /// The last deadline of all that waits.
+    pub(super) fn last_deadline(&self, cx: Context<'_>) -> EventTime {
+        let runs = self.state.runs.indexes().map(|run| self.state.runs.get(run).deadline);
+        let keys = self.state.keys.indexes().filter_map(|index| self.expiry(cx, index));
+        let all = runs.filter(|at| *at != i64::MAX).chain(keys.map(|(at, _)| at.0));
+        EventTime(all.max().unwrap_or(i64::MIN))
+    }
+
+    /// When the value of a fact's cell is forgotten, where anybody must know; and the fact.
+    fn expiry(&self, cx: Context<'_>, index: u32) -> Option<(EventTime, FactId)> {
+        let cell = self.state.keys.get(index);
+        let fact = cx.plan.facts.get(cell.owner as usize - 1)?;
+        let id = FactId((cell.owner - 1) as u16);
+        let FactKind::Set { ttl: Some(ttl), .. } = &fact.kind else { return None };
+        cx.layout.hears_expiry(id).then(|| (EventTime(cell.time).plus(*ttl), id))
     }
 
     fn watched_key(
@@ -117,11 +167,13 @@ impl Site {
         Sight {
             cx,
             state: &self.state,
+            hours: &self.hours,
             site: self.name,
             event: None,
             key: (by, key),
             captured: NOTHING_CAPTURED,
             value,
+            session: None,
             changed: &self.changed,
             now,
         }
@@ -147,6 +199,7 @@ impl Site {
             event: Identity(whole(cause.entry.identity)),
             first: None,
             omitted: 0,
+            session: None,
             subject: self.subject(cx, id, &key, cause.row),
             row: cause.row,
             captured: NOTHING_CAPTURED,
@@ -169,10 +222,11 @@ impl Site {
         key: &Key,
         row: Option<EventRef<'_>>,
     ) -> Subject {
-        if let Some(event) = row {
-            return cx.layout.subject(cx.plan, event);
-        }
-        let mut subject = [Symbol::NONE; 6];
+        let mut subject = match row {
+            Some(event) => cx.layout.subject(cx.plan, event),
+            None => [Symbol::NONE; 6],
+        };
+        // It is the key's own area, door or person, wherever the event was that moved the level.
         for (part, by) in key.iter().zip(&cx.plan.rules[id.0 as usize].by) {
             let place = match by {
                 FieldRef::Slot(field::AREA, _) => AREA,
@@ -306,19 +360,11 @@ impl Site {
         }
         let fact = FactId((held.owner - 1) as u16);
         let Some(entry) = self.state.pop_front(cell) else { return };
+        let before = self.state.value(cell);
         self.state.remove(cell);
         self.changed.clear();
-        let cause = Cause { row: None, entry, at, silent: false };
-        for rule in cx.layout.watchers(fact) {
-            let Pattern::Watch { fact: watched, .. } = &cx.plan.rules[rule.0 as usize].pattern
-            else {
-                continue;
-            };
-            if let Some(key) = self.watched_key(cx, *watched, fact, &held.key) {
-                let value = fact_value(cx, &self.state, *watched, &key, at);
-                self.judge(cx, *rule, key, value, cause, out);
-            }
-        }
+        self.note_change(cx, fact, held.key, before, (Some(before), None));
+        self.follow_changes(cx, Cause { row: None, entry, at, silent: false }, out);
     }
 
     /// Puts every deadline of the state back into the timers: after a restore.
@@ -332,13 +378,8 @@ impl Site {
             }
         }
         for index in self.state.keys.indexes() {
-            let cell = self.state.keys.get(index);
-            let Some(fact) = cx.plan.facts.get(cell.owner as usize - 1) else { continue };
-            let id = FactId((cell.owner - 1) as u16);
-            let FactKind::Set { ttl: Some(ttl), .. } = &fact.kind else { continue };
-            if !cx.layout.watchers(id).is_empty() {
-                let at = EventTime(cell.time).plus(*ttl);
-                let (tie, serial) = (self.key_tie(cx, index), cell.aux);
+            if let Some((at, id)) = self.expiry(cx, index) {
+                let (tie, serial) = (self.key_tie(cx, index), self.state.keys.get(index).aux);
                 self.timers.push(at, u32::from(id.0), tie, serial, Due::Expiry(index));
             }
         }

@@ -8,8 +8,9 @@ use event::{FieldType, Interner, KindId, TimeSpan, Vocabulary};
 
 use super::expr::{Expr, TextTest};
 use super::syntax::{Ast, Fault, Node, Operator, parse};
+use crate::calendar::{Calendar, ScheduleId};
 use crate::limits::CAPTURES_MAX;
-use crate::plan::{Capture, Entity, FactId, FieldRef};
+use crate::plan::{Aggregate, Capture, Entity, FactId, FieldRef};
 use crate::value::Value;
 
 /// What an expression yields.
@@ -32,7 +33,8 @@ pub enum Type {
 }
 
 impl Type {
-    fn name(self) -> &'static str {
+    /// In words.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Bool => "true or false",
             Self::Int => "an integer",
@@ -92,6 +94,8 @@ pub struct Names {
     pub own: Option<(String, u8)>,
     /// Type of `value`.
     pub value: Option<Type>,
+    /// `s` is a session: its events are captured as parts 0 and 1.
+    pub session: bool,
     /// Only these fields are at hand: the key of a watch.
     pub key_only: Option<Vec<FieldRef>>,
 }
@@ -104,6 +108,10 @@ pub struct Compiler<'a> {
     pub model: &'a Model,
     /// Texts.
     pub interner: &'a Interner,
+    /// Schedules, as far as they are read.
+    pub calendar: Calendar,
+    /// Schedules read since this was last emptied.
+    pub schedules: Vec<ScheduleId>,
     /// Facts.
     pub facts: Vec<KnownFact>,
     /// Ids of all rules, and whether each is over detections: their kinds are behind the
@@ -111,22 +119,29 @@ pub struct Compiler<'a> {
     pub rules: Vec<(String, bool)>,
     /// Facts read bare since this was last emptied.
     pub reads: Vec<FactId>,
+    /// What sessions count, asked for since this was last emptied.
+    pub aggregates: Vec<(u8, Aggregate)>,
     /// Captures asked for since this was last emptied.
     pub captures: Vec<Capture>,
 }
 
-struct Typed {
-    expr: Expr,
-    ty: Type,
+/// An expression with its type.
+pub struct Typed {
+    /// It, compiled.
+    pub expr: Expr,
+    /// What it yields.
+    pub ty: Type,
     /// The table that knows its value: what `.column` looks up in.
     entity: Option<usize>,
 }
 
-fn typed(expr: Expr, ty: Type) -> Typed {
+/// An expression that no table knows more of.
+pub fn typed(expr: Expr, ty: Type) -> Typed {
     Typed { expr, ty, entity: None }
 }
 
-fn fault(at: &Ast, message: String, help: Option<String>) -> Fault {
+/// What is wrong with a part of an expression.
+pub fn fault(at: &Ast, message: String, help: Option<String>) -> Fault {
     Fault { from: at.from, width: (at.to - at.from).max(1), message, help }
 }
 
@@ -176,7 +191,8 @@ impl Compiler<'_> {
         Some(Expr::Column(table as u16, column as u16, Box::new(Expr::Field(field))))
     }
 
-    fn compile(&mut self, ast: &Ast, names: &Names) -> Result<Typed, Fault> {
+    /// Compiles a part of an expression.
+    pub fn compile(&mut self, ast: &Ast, names: &Names) -> Result<Typed, Fault> {
         match &ast.node {
             Node::Bool(b) => Ok(typed(Expr::Constant(Value::Bool(*b)), Type::Bool)),
             Node::Int(n) => Ok(typed(Expr::Constant(Value::Int(*n)), Type::Int)),
@@ -222,7 +238,8 @@ impl Compiler<'_> {
         }
     }
 
-    fn of_type(&mut self, ast: &Ast, names: &Names, wanted: Type) -> Result<Expr, Fault> {
+    /// As [`Self::compile`], of a certain type.
+    pub fn of_type(&mut self, ast: &Ast, names: &Names, wanted: Type) -> Result<Expr, Fault> {
         let done = self.compile(ast, names)?;
         if done.ty == wanted {
             return Ok(done.expr);
@@ -361,7 +378,8 @@ impl Compiler<'_> {
         Ok(Typed { expr: Expr::Field(field), ty, entity })
     }
 
-    fn capture(&mut self, ast: &Ast, capture: Capture) -> Result<u8, Fault> {
+    /// The place of a captured value.
+    pub fn capture(&mut self, ast: &Ast, capture: Capture) -> Result<u8, Fault> {
         if let Some(index) = self.captures.iter().position(|c| *c == capture) {
             return Ok(index as u8);
         }
@@ -371,6 +389,29 @@ impl Compiler<'_> {
         }
         self.captures.push(capture);
         Ok(self.captures.len() as u8 - 1)
+    }
+
+    /// `schedule.office`, and `schedule.office.on`, which is the same.
+    fn schedule(&mut self, object: &Ast, member: &str) -> Result<Option<Typed>, Fault> {
+        let (ast, name) = match &object.node {
+            Node::Name(_) => (object, member),
+            Node::Member(inner, name) if member == "on" => (&**inner, name.as_str()),
+            _ => return Ok(None),
+        };
+        if !matches!(&ast.node, Node::Name(word) if word == "schedule") {
+            return Ok(None);
+        }
+        let schedules = &self.calendar.schedules;
+        let Some(number) = schedules.iter().position(|schedule| schedule.name == name) else {
+            let help = did_you_mean(name, schedules.iter().map(|s| s.name.as_str()))
+                .or_else(|| Some("declare it under `schedules:` of a rulebook".into()));
+            return Err(fault(object, format!("no schedule `{name}`"), help));
+        };
+        let id = ScheduleId(number as u16);
+        if !self.schedules.contains(&id) {
+            self.schedules.push(id);
+        }
+        Ok(Some(typed(Expr::Schedule(id), Type::Bool)))
     }
 
     /// `b[0].door`, `b[last].door`: a field of one of a repeated step's earlier events.
@@ -383,6 +424,17 @@ impl Compiler<'_> {
                 return Err(fault(which, "which of the step's events".into(), help));
             }
         };
+        self.captured(ast, part, nth, member)
+    }
+
+    /// A field of an earlier event.
+    pub fn captured(
+        &mut self,
+        ast: &Ast,
+        part: u8,
+        nth: Option<u8>,
+        member: &str,
+    ) -> Result<Typed, Fault> {
         let Some((field, ty)) = self.field_named(member) else {
             let known = self.vocabulary.fields().iter().map(|f| f.name.as_str());
             let message = format!("events have no field `{member}`");
@@ -406,6 +458,14 @@ impl Compiler<'_> {
             if is_event {
                 return self.field(ast, name, member, names);
             }
+        }
+        if let Some(done) = self.schedule(object, member)? {
+            return Ok(done);
+        }
+        if names.session
+            && let Some(done) = self.session_member(ast, object, member)?
+        {
+            return Ok(done);
         }
         if let Node::Index(of, which) = &object.node
             && let Node::Name(name) = &of.node
@@ -478,6 +538,9 @@ impl Compiler<'_> {
         arguments: &[Ast],
         names: &Names,
     ) -> Result<Typed, Fault> {
+        if names.session && object.is_some_and(is_session) {
+            return self.aggregate(ast, function, arguments);
+        }
         match (object, function, arguments) {
             (None, "has", [inner]) => {
                 let inner = self.compile(inner, names)?.expr;
@@ -631,4 +694,8 @@ impl Compiler<'_> {
         let sides = (Box::new(left.expr), Box::new(right.expr));
         Ok(typed(Expr::Arithmetic(operator, sides.0, sides.1), ty))
     }
+}
+
+fn is_session(ast: &Ast) -> bool {
+    matches!(&ast.node, Node::Name(name) if name == "s")
 }

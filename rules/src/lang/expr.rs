@@ -11,7 +11,8 @@ use event::model::Cell;
 use event::{EventTime, Symbol, TimeSpan};
 
 use super::syntax::Operator;
-use crate::plan::{FactId, FieldRef};
+use crate::calendar::ScheduleId;
+use crate::plan::{FactId, FieldRef, SessionField};
 use crate::value::{Env, Value};
 
 /// A compiled expression.
@@ -25,6 +26,8 @@ pub enum Expr {
     FactAt(FactId, Box<Expr>),
     Previous(FactId),
     Watched,
+    Session(SessionField),
+    Schedule(ScheduleId),
     /// A cell of a table: table, column, key.
     Column(u16, u16, Box<Expr>),
     /// Whether a table has a row of this key.
@@ -55,6 +58,40 @@ pub enum TextTest {
 }
 
 impl Expr {
+    /// Its operands.
+    fn operands(&self) -> Vec<&Expr> {
+        match self {
+            Self::FactAt(_, a)
+            | Self::Column(_, _, a)
+            | Self::HasRow(_, a)
+            | Self::OneOf(a, _)
+            | Self::Has(a)
+            | Self::Not(a)
+            | Self::Negate(a)
+            | Self::Size(a) => vec![a],
+            Self::InList(a, b)
+            | Self::And(a, b)
+            | Self::Or(a, b)
+            | Self::Compare(_, a, b)
+            | Self::Arithmetic(_, a, b)
+            | Self::Text(_, a, b) => vec![a, b],
+            Self::If(a, b, c) => vec![a, b, c],
+            Self::Constant(_)
+            | Self::Field(_)
+            | Self::Captured(_)
+            | Self::Fact(_)
+            | Self::Previous(_)
+            | Self::Watched
+            | Self::Session(_)
+            | Self::Schedule(_) => Vec::new(),
+        }
+    }
+
+    /// Whether any part of it asks this of a session.
+    pub fn asks(&self, field: SessionField) -> bool {
+        *self == Self::Session(field) || self.operands().iter().any(|part| part.asks(field))
+    }
+
     /// Whether it is true; missing is not.
     pub fn holds(&self, env: &impl Env) -> bool {
         self.eval(env) == Value::Bool(true)
@@ -73,6 +110,8 @@ impl Expr {
             },
             Self::Previous(fact) => env.previous(*fact),
             Self::Watched => env.value(),
+            Self::Session(field) => env.session(*field),
+            Self::Schedule(schedule) => Value::Bool(env.schedule(*schedule)),
             Self::Column(table, column, key) => column_of(env, *table, *column, key.eval(env)),
             Self::HasRow(table, key) => match key.eval(env) {
                 Value::Text(key) => {

@@ -1,11 +1,11 @@
 //! Facts: named state kept by key.
 
 use event::TimeSpan;
-use event::config::{Node, Reader};
+use event::config::{Node, Reader, did_you_mean};
 
 use super::check::{Compiler, KnownFact, Names, Type};
 use super::rulebook::{key, kinds, positive};
-use crate::plan::{Fact, FactKind, FieldRef, Scope, Trigger};
+use crate::plan::{Fact, FactId, FactKind, FieldRef, Scope, TallyPart, Trigger};
 use crate::value::Value;
 
 /// A fact whose name, key and type are known, and whose expressions are not compiled yet: facts
@@ -19,8 +19,10 @@ pub struct DraftFact {
     pub by: Vec<FieldRef>,
 }
 
-const KEYS: &[&str] =
-    &["count", "distinct", "on", "if", "by", "within", "scope", "up", "down", "set", "init", "ttl"];
+const KEYS: &[&str] = &[
+    "count", "distinct", "on", "if", "by", "within", "scope", "up", "down", "set", "init", "ttl",
+    "tally", "reset",
+];
 
 /// Reads what others need to know of a fact.
 pub fn draft(
@@ -40,6 +42,10 @@ pub fn draft(
         return None;
     }
     let by = match node.get("by") {
+        Some(by) if !by.entries().is_empty() => {
+            let named: Vec<&Node> = by.entries().iter().map(|(name, _)| name).collect();
+            named.into_iter().flat_map(|name| key(compiler, reader, name)).collect()
+        }
         Some(by) => key(compiler, reader, by),
         None => {
             let help = Some("write by: door".to_owned());
@@ -87,9 +93,83 @@ pub fn finish(
 ) -> Option<Fact> {
     let node = root.get("facts")?.get(&draft.name)?;
     compiler.reads.clear();
-    let kind = kind(compiler, reader, node, number)?;
-    let reads = std::mem::take(&mut compiler.reads);
-    Some(Fact { name: draft.name.clone(), scope: draft.scope, by: draft.by.clone(), kind, reads })
+    let kind = match node.get("tally") {
+        Some(of) => tally(compiler, reader, root, node, of, draft)?,
+        None => kind(compiler, reader, node, number)?,
+    };
+    let reset = node.get("reset").map(|reset| match reset.get("on") {
+        Some(on) => {
+            reader.expect_keys(reset, &["on", "if"]);
+            trigger(compiler, reader, on, reset.get("if"))
+        }
+        None => trigger(compiler, reader, reset, None),
+    });
+    let mut reads = std::mem::take(&mut compiler.reads);
+    if let FactKind::Tally { of, .. } = &kind {
+        reads.push(*of);
+        if let Some(at) = node.get("reset") {
+            reader.error_at(at, "a tally follows its fact: reset that one");
+        }
+    }
+    let (name, scope, by) = (draft.name.clone(), draft.scope, draft.by.clone());
+    Some(Fact { name, scope, by, kind, reads, reset })
+}
+
+/// `{tally: where, by: {area: value}}`, `{tally: open, by: door.interlock, if: value}`.
+fn tally(
+    compiler: &mut Compiler<'_>,
+    reader: &mut Reader,
+    root: &Node,
+    node: &Node,
+    of: &Node,
+    draft: &DraftFact,
+) -> Option<FactKind> {
+    let name = reader.scalar(of)?;
+    let counted = root.get("facts").and_then(|facts| facts.get(name));
+    let known = compiler.facts.iter().position(|fact| fact.name == name);
+    let (Some(known), Some(counted)) = (known, counted.filter(|fact| fact.get("set").is_some()))
+    else {
+        let sets = root.get("facts").map(Node::entries).unwrap_or_default();
+        let sets = sets.iter().filter(|(_, fact)| fact.get("set").is_some());
+        let help = did_you_mean(name, sets.filter_map(|(name, _)| name.text()));
+        let message = format!("no fact `{name}` of this file that is `set`");
+        reader.error_with(of, message, help);
+        return None;
+    };
+    let by = node.get("by")?;
+    let mut have = Vec::new();
+    if let Some(by) = counted.get("by") {
+        have = key(compiler, reader, by);
+    }
+    let mut parts = Vec::new();
+    for (place, field) in draft.by.iter().enumerate() {
+        let value = by.entries().get(place).map(|(_, value)| value);
+        let from_key = match field {
+            FieldRef::Joined { of, .. } => have.contains(field) || have.contains(&of.field()),
+            field => have.contains(field),
+        };
+        match value {
+            Some(value) if value.text() != Some("value") => {
+                reader.error_with(value, "not where a key comes from", Some("write value".into()));
+            }
+            Some(_) => parts.push(TallyPart::Value),
+            None if from_key => parts.push(TallyPart::Key(*field)),
+            None => {
+                let help = Some(format!("write by: {{area: value}} to count values of `{name}`"));
+                reader.error_with(by, format!("`{name}` is not kept by this"), help);
+            }
+        }
+    }
+    let ty = compiler.facts[known].ty;
+    if parts.contains(&TallyPart::Value) && ty.is_some_and(|ty| ty != Type::Text) {
+        reader.error_at(of, format!("the values of `{name}` are no texts"));
+    }
+    let names = Names { value: ty, key_only: Some(have), ..Names::default() };
+    let condition = match node.get("if") {
+        Some(c) => Some(compiler.expression(reader, c, &names, Some(Type::Bool))?.0),
+        None => None,
+    };
+    Some(FactKind::Tally { of: FactId(known as u16), parts, condition })
 }
 
 fn kind(
@@ -125,7 +205,7 @@ fn kind(
     if let Some(set) = node.get("set") {
         return setting(compiler, reader, node, set, number);
     }
-    let help = Some("write count:, distinct:, up: and down:, or set:".to_owned());
+    let help = Some("write count:, distinct:, up: and down:, set:, or tally:".to_owned());
     reader.error_with(node, "a fact that keeps nothing", help);
     None
 }

@@ -7,7 +7,9 @@ pub mod expr;
 mod fact;
 mod pattern;
 mod rulebook;
+mod schedule;
 mod sequence;
+mod session;
 pub mod syntax;
 
 pub use rulebook::{compile, declare};

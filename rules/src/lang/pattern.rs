@@ -6,8 +6,8 @@ use event::config::{Node, Reader, Yaml};
 use super::check::{Names, Type};
 use super::expr::Expr;
 use super::rulebook::{Book, positive};
-use super::sequence;
 use super::syntax::Operator;
+use super::{sequence, session};
 use crate::plan::{Fact, FactId, FactKind, FieldRef, Guard, Pattern, Scope, Trigger};
 use crate::value::Value;
 
@@ -27,6 +27,9 @@ pub fn read(
 ) -> Option<Pattern> {
     if node.get("sequence").is_some() {
         return sequence::read(book, reader, node, by).map(Pattern::Sequence);
+    }
+    if let Some(session) = node.get("session") {
+        return session::read(book, reader, node, session, by).map(Pattern::Session);
     }
     if let Some(guards) = node.get("unless") {
         return unless(book, reader, node, guards, by);
@@ -142,8 +145,14 @@ fn window(
         None => FactKind::Count { on: on.clone(), within },
     };
     let name = format!("{word} of {}", node.get("id").and_then(Node::text).unwrap_or_default());
-    let fact =
-        book.own_fact(Fact { name, scope, by: key, kind, reads: book.compiler.reads.clone() });
+    let fact = book.own_fact(Fact {
+        name,
+        scope,
+        by: key,
+        kind,
+        reads: book.compiler.reads.clone(),
+        reset: None,
+    });
     check_scopes(book, reader, node, scope);
     book.compiler.reads.push(fact);
     let least = Expr::Constant(Value::Int(i64::from(at_least?)));

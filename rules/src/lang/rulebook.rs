@@ -9,14 +9,16 @@ use event::{Digest, FieldType, Interner, KindId, TimeSpan, Vocabulary};
 
 use super::check::{Compiler, KnownFact, Names, Type};
 use super::fact::{self, DraftFact};
-use super::pattern;
+use super::{pattern, schedule};
+use crate::calendar::Calendar;
 use crate::limits::{EVIDENCE_MAX, KEY_PARTS_MAX, WHY_MAX};
 use crate::plan::{
     Dimension, Emit, Fact, FactId, FieldRef, Grouping, Link, Mode, Pattern, Plan, Rule, RuleId,
     Scope,
 };
 
-const SECTIONS: &[&str] = &["kinds", "fields", "facts", "rules", "incidents"];
+const SECTIONS: &[&str] =
+    &["kinds", "fields", "holidays", "schedules", "facts", "rules", "incidents"];
 
 /// Reads the `kinds:` and `fields:` of rulebooks into the vocabulary. Everything else is read by
 /// [`compile`], once the vocabulary is whole.
@@ -63,8 +65,11 @@ pub fn compile(
         vocabulary: &vocabulary,
         model: &model,
         interner,
+        calendar: Calendar::default(),
+        schedules: Vec::new(),
         facts: Vec::new(),
         rules: Vec::new(),
+        aggregates: Vec::new(),
         reads: Vec::new(),
         captures: Vec::new(),
     };
@@ -73,6 +78,10 @@ pub fn compile(
             let id = node.get("id").and_then(Node::text).unwrap_or_default();
             compiler.rules.push((id.to_owned(), is_over_detections(node)));
         }
+    }
+    schedule::zones(&model, &mut compiler.calendar);
+    for (reader, root) in &mut parsed {
+        schedule::read(reader, root, &mut compiler.calendar);
     }
     let mut drafts: Vec<(usize, DraftFact)> = Vec::new();
     for (file, (reader, root)) in parsed.iter_mut().enumerate() {
@@ -114,9 +123,10 @@ pub fn compile(
     if diagnostics.iter().any(|d| !d.warning) {
         return Err(diagnostics);
     }
+    let calendar = std::mem::take(&mut book.compiler.calendar);
     let hash = hash(files, &model, interner);
     let grouping = grouping.unwrap_or_else(default_grouping);
-    Ok(Plan { vocabulary, model, facts, rules, grouping, links, hash })
+    Ok(Plan { vocabulary, model, calendar, facts, rules, grouping, links, hash })
 }
 
 fn default_grouping() -> Grouping {
@@ -134,6 +144,9 @@ fn hash(files: &[(String, String)], model: &Model, interner: &Interner) -> u128 
         // The path is for people; a rulebook moved to another folder is the same rulebook.
         let name = path.rsplit('/').next().unwrap_or(path);
         digest = digest.part(name.as_bytes()).part(text.as_bytes());
+    }
+    for site in &model.sites {
+        digest = digest.number(interner.digest(site.name)).part(site.time_zone.as_bytes());
     }
     for table in &model.tables {
         digest = digest.part(table.name.as_bytes());
@@ -193,6 +206,7 @@ const COMMON: &[&str] = &[
 const PATTERNS: &[(&str, &[&str])] = &[
     ("sequence", &["within", "without", "strict", "runs", "skip"]),
     ("unless", &[]),
+    ("session", &[]),
     ("count", &[]),
     ("distinct", &[]),
     ("watch", &["for", "resolve"]),
@@ -201,7 +215,7 @@ const PATTERNS: &[(&str, &[&str])] = &[
 ];
 
 /// Keys of the rule language that this program does not run yet.
-const NOT_YET: &[&str] = &["session", "tour", "detect", "group_by", "then", "inhibit"];
+const NOT_YET: &[&str] = &["tour", "detect", "group_by", "then", "inhibit"];
 
 impl Book<'_> {
     fn rule(&mut self, reader: &mut Reader, node: &Node) -> Option<Rule> {
@@ -216,10 +230,11 @@ impl Book<'_> {
         }
         self.compiler.reads.clear();
         self.compiler.captures.clear();
+        self.compiler.schedules.clear();
         self.steps.clear();
         let scope = self.scope(reader, node);
         let mut by = node.get("by").map(|n| self.key(reader, n));
-        let pattern = pattern::read(self, reader, node, &mut by, scope)?;
+        let mut pattern = pattern::read(self, reader, node, &mut by, scope)?;
         let reads = std::mem::take(&mut self.compiler.reads);
         let windowed = |f: &FactId| self.scopes[f.0 as usize] == scope;
         let emit = self.emit(reader, node);
@@ -232,6 +247,10 @@ impl Book<'_> {
         let by = by.unwrap_or_default();
         let why = self.why(reader, node, &pattern, &by);
         let captures = std::mem::take(&mut self.compiler.captures);
+        if let Pattern::Session(session) = &mut pattern {
+            // Those that only `why` shows are counted, too.
+            session.aggregates = std::mem::take(&mut self.compiler.aggregates);
+        }
         Some(Rule {
             title: reader.optional_text(node, "title").unwrap_or_else(|| id.clone()),
             severity: self.severity(reader, node),
@@ -250,6 +269,7 @@ impl Book<'_> {
             captures,
             evidence_of,
             reads: kept,
+            schedules: std::mem::take(&mut self.compiler.schedules),
             why,
         })
     }
@@ -339,6 +359,7 @@ impl Book<'_> {
                 names.value = self.compiler.facts[fact.0 as usize].ty;
                 names.key_only = Some(by.to_vec());
             }
+            Pattern::Session(_) => names.session = true,
             _ => names.current = vec!["e".into()],
         }
         names.earlier.clone_from(&self.steps);

@@ -307,3 +307,148 @@ rules: [{id: lock, on: DoorOpened, if: changes >= 2, by: door.interlock}]
     let two = "1 DoorOpened door=D1\n2 DoorOpened door=D2\n3 DoorOpened door=D3";
     assert_eq!(found(rules, two), ["2 lock lock [1 2] opens 0"], "D3 is in no group");
 }
+
+/// Seconds of a moment, for a script.
+fn second(text: &str) -> i64 {
+    let moment: jiff::Timestamp = text.parse().expect("a moment");
+    moment.as_second()
+}
+
+const OFFICE: &str = "
+holidays: [2026-12-25]
+schedules:
+  office: {days: mon-fri, from: '07:00', to: '19:00'}
+";
+
+#[test]
+fn after_hours_are_those_of_the_sites_own_clock() {
+    let rules = format!("{OFFICE}rules: [{{id: late, on: AccessGranted, if: '!schedule.office'}}]");
+    let at = |moment: &str, site: &str| {
+        let script = format!("{} AccessGranted site={site}", second(moment));
+        found(&rules, &script).len()
+    };
+    assert_eq!(at("2026-11-24T06:30:00Z", "berlin"), 0, "half past seven there");
+    assert_eq!(at("2026-11-24T06:30:00Z", "elsewhere"), 1, "a site without a zone is on UTC");
+    assert_eq!(at("2026-12-25T10:00:00Z", "berlin"), 1, "a holiday");
+    assert_eq!(at("2026-11-28T10:00:00Z", "berlin"), 1, "a Saturday");
+}
+
+#[test]
+fn the_edges_of_schedules_are_events() {
+    let rules = format!(
+        "{OFFICE}
+facts:
+  mode: {{by: door, set: {{DoorModeChanged: e.mode}}, init: locked}}
+  chief: {{by: door, set: {{AccessTaken: 'true'}}, init: false, reset: {{on: ScheduleEnded, if: e.schedule == 'office'}}}}
+rules:
+- {{id: opens, on: [ScheduleStarted, ScheduleEnded], if: e.schedule == 'office'}}
+- {{id: first-person, watch: mode, if: value == 'unlocked' && schedule.office.on && !chief, resolve: DoorModeChanged}}
+"
+    );
+    let (eve, seven) = (second("2026-11-24T05:00:00Z"), second("2026-11-24T06:00:00Z"));
+    let script = format!(
+        "{eve} DoorModeChanged site=berlin door=D1 mode=unlocked
+        {} AccessTaken site=berlin door=D1
+        {} Heartbeat site=berlin",
+        seven + 600,
+        seven + 86_400 + 1,
+    );
+    let nine = seven + 12 * 3_600;
+    assert_eq!(
+        found(&rules, &script),
+        [
+            format!("{seven} opens  [] opens 0"),
+            format!("{seven} first-person D1 [] opens 1"),
+            format!("{} clears 1", seven + 600),
+            format!("{nine} opens  [] opens 2"),
+            // The next morning nobody has come yet.
+            format!("{} opens  [] opens 3", seven + 86_400),
+            format!("{} first-person D1 [] opens 4", seven + 86_400),
+        ]
+    );
+    // The input ends: no edge follows when nothing waits.
+    let short = format!("{eve} Heartbeat site=berlin");
+    assert!(found(&rules, &short).is_empty());
+}
+
+#[test]
+fn two_badges_on_one_opening_are_not_tailgating() {
+    let rules = "
+rules:
+- id: tailgating
+  session: {open: DoorOpened, close: DoorClosed, by: door, grace: 3s, max: 5m, before: {on: AccessGranted, for: 10s}}
+  if: s.sum(PeopleCounted, e.people) > s.count(AccessGranted)
+  why: {people: 's.sum(PeopleCounted, e.people)', grants: s.count(AccessGranted), lasted: s.duration}
+";
+    let cycle = |grants: &str, people: &str| {
+        found(rules, &format!("{grants}\n100 DoorOpened door=D1\n105 DoorClosed door=D1\n{people}"))
+    };
+    let one = "98 AccessGranted door=D1";
+    let two = "97 AccessGranted door=D1\n98 AccessGranted door=D1";
+    assert_eq!(cycle(one, "107 PeopleCounted door=D1 people=2").len(), 1, "a late camera count");
+    assert!(cycle(two, "107 PeopleCounted door=D1 people=2").is_empty());
+    assert!(cycle(one, "108 PeopleCounted door=D1 people=2").is_empty(), "the grace is over");
+    let far = "90 AccessGranted door=D1";
+    assert_eq!(cycle(far, "106 PeopleCounted door=D1 people=1").len(), 1, "too long before");
+}
+
+#[test]
+fn occupancy_is_told_at_each_edge_and_never_for_each_event() {
+    let rules = "
+facts:
+  where: {by: person, set: {AccessTaken: e.area}, ttl: 7d, reset: DoorModeChanged}
+  occupancy: {tally: where, by: {area: value}}
+rules:
+- {id: full, watch: occupancy, if: value >= 2, resolve: AccessTaken}
+- {id: alone, watch: occupancy, if: area == 'vault' && value == 1, for: 20s}
+";
+    let go =
+        |at: u32, who: &str, area: &str| format!("{at} AccessTaken person={who} area={area}\n");
+    let script = [
+        go(1, "a", "vault"),
+        go(2, "b", "vault"),
+        go(3, "c", "vault"),
+        go(4, "c", "yard"),
+        go(5, "b", "yard"),
+        go(6, "b", "vault"),
+    ];
+    let lines = found(rules, &script.concat());
+    let short: Vec<_> = lines.iter().map(|l| l.split(" [").next().unwrap_or(l)).collect();
+    assert_eq!(
+        short,
+        [
+            "2 full vault",
+            "5 clears 0",
+            "5 full yard",
+            "6 clears 0",
+            "6 full vault",
+            // Where somebody is, is forgotten after a week.
+            "604801 clears 0"
+        ],
+        "{lines:?}"
+    );
+    // One stays behind; and a reset clears all.
+    let left = found(rules, &(go(1, "a", "vault") + &go(2, "b", "vault") + &go(10, "b", "yard")));
+    assert!(left.iter().any(|l| l.starts_with("30 alone vault")), "{left:?}");
+    let cleared = go(1, "a", "vault") + &go(2, "b", "vault") + "9 DoorModeChanged door=D1";
+    assert_eq!(found(rules, &cleared).last().map(String::as_str), Some("9 clears 0"));
+}
+
+#[test]
+fn an_interlock_lets_one_door_of_a_group_be_open() {
+    let rules = "
+facts:
+  open: {by: door, set: {[DoorOpened, DoorForcedOpen]: 'true', DoorClosed: 'false'}, init: false}
+  doors_open: {tally: open, by: door.interlock, if: value}
+rules: [{id: breach, watch: doors_open, if: value > 1, resolve: DoorClosed}]
+";
+    let rules = rules.replace(
+        "[DoorOpened, DoorForcedOpen]: 'true'",
+        "DoorOpened: 'true', DoorForcedOpen: 'true'",
+    );
+    let script = "1 DoorOpened door=D1\n2 DoorOpened door=D9\n3 DoorForcedOpen door=D2\n4 DoorClosed door=D1";
+    assert_eq!(found(&rules, script), ["3 breach lock [3] opens 0", "4 clears 0"]);
+    let again =
+        "1 DoorOpened door=D1\n2 DoorOpened door=D1\n3 DoorClosed door=D1\n4 DoorOpened door=D2";
+    assert!(found(&rules, again).is_empty(), "a door that says so twice is open once");
+}

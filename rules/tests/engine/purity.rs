@@ -23,7 +23,19 @@ fn kind(v: &Vocabulary, name: &str) -> KindId {
 }
 
 const RULEBOOK: &str = "
+schedules:
+  shift: {from: '22:20', to: '22:50'}
+facts:
+  was: {by: door, set: {DoorOpened: \"'open'\", DoorClosed: \"'shut'\"}, ttl: 10m, reset: {on: ScheduleEnded}}
+  open: {tally: was, by: {door: value}}
 rules:
+- {id: at-night, on: DoorForcedOpen, if: schedule.shift}
+- {id: begins, on: ScheduleStarted, if: e.schedule == 'shift'}
+- {id: left, by: door, watch: was, if: value == 'open' && !schedule.shift, for: 15s, resolve: DoorClosed}
+- {id: often, on: {detection: [denied, then-opened]}, count: {by: door, within: 30s, at_least: 4}, emit: edge}
+- id: cycle
+  session: {open: DoorOpened, close: DoorClosed, by: door, grace: 3s, max: 1m, before: {on: AccessGranted, for: 10s}}
+  if: s.count(AccessDenied) > s.count(AccessGranted) || s.orphan
 - {id: denied, on: AccessDenied}
 - {id: then-forced, by: door, within: 30s, sequence: [{a: AccessDenied}, {b: DoorForcedOpen}]}
 - id: then-opened

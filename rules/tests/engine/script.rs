@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use event::config::Diagnostic;
-use event::model::{Cell, ColumnType, Model, Table};
+use event::model::{Cell, ColumnType, Model, Site, Table};
 use event::vocabulary::field;
 use event::{
     EventBlock, EventFlags, EventTime, FieldType, Identity, Interner, Position, SourceId, StreamId,
@@ -99,6 +99,7 @@ pub fn try_compile(rulebook: &str, interner: &Interner) -> Result<Arc<Plan>, Vec
 fn site(interner: &Interner) -> Model {
     let symbol = |text: &str| interner.intern(text).unwrap_or(Symbol::NONE);
     let mut model = Model::default();
+    model.sites.push(Site { name: symbol("berlin"), time_zone: "Europe/Berlin".into() });
     let mut doors = Table {
         name: "doors".into(),
         entity: Some(field::DOOR),

@@ -1,0 +1,284 @@
+//! Sessions: what begins, is counted for a while, and ends; judged as a whole.
+
+use event::{EventRef, EventTime, Identity, TimeSpan};
+
+use super::cells::{Entry, Key, Run, whole};
+use super::findings::Findings;
+use super::pages::NIL;
+use super::scope::{Context, SessionView, Sight, key_of, outside};
+use super::site::{Conclusion, Site};
+use super::state::{pack_into, unpack, unpack_all};
+use super::timers::Due;
+use crate::plan::{Aggregate, Rule, RuleId, Session};
+use crate::value::Value;
+
+/// Parts that captures are of: see [`crate::lang`].
+const OPEN: u8 = 0;
+const CLOSE: u8 = 1;
+
+/// One session rule.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    cx: Context<'a>,
+    id: RuleId,
+    rule: &'a Rule,
+    session: &'a Session,
+}
+
+impl Session {
+    /// Whether an event of this kind counts for the session that follows it.
+    fn comes_before(&self, event: EventRef<'_>) -> bool {
+        self.before.as_ref().is_some_and(|(kinds, _)| kinds.contains(&event.kind()))
+    }
+
+    /// What events before a session add to, in the order of an entry's captures.
+    fn added_before(&self) -> impl Iterator<Item = (usize, &(u8, Aggregate))> {
+        let kinds = self.before.as_ref().map_or(&[][..], |(kinds, _)| kinds);
+        let adds = |(_, a): &&(u8, Aggregate)| a.on.kinds.iter().any(|k| kinds.contains(k));
+        self.aggregates.iter().filter(adds).enumerate()
+    }
+}
+
+/// Adds what an event, or an earlier one, gives to a place of a run.
+fn add(run: &mut Run, place: u8, value: Value) {
+    let place = place as usize;
+    let sum = match (unpack(run.captures[place], (run.tags >> (4 * place) & 15) as u32), value) {
+        (Value::Int(a), Value::Int(b)) => Value::Int(a.saturating_add(b)),
+        (Value::Float(a), Value::Float(b)) => Value::Float(a + b),
+        (Value::Int(a), Value::Float(b)) => Value::Float(a as f64 + b),
+        (Value::Float(a), Value::Int(b)) => Value::Float(a + b as f64),
+        (sum, _) => sum,
+    };
+    pack_into(&mut run.captures, &mut run.tags, place, sum);
+}
+
+/// What an event gives to an aggregate; `None` where it does not count.
+fn given(aggregate: &Aggregate, sight: &Sight<'_>) -> Option<Value> {
+    if !sight.fits(&aggregate.on) {
+        return None;
+    }
+    let value = aggregate.sum.as_ref().map_or(Value::Int(1), |sum| sum.eval(sight));
+    matches!(value, Value::Int(_) | Value::Float(_)).then_some(value)
+}
+
+impl Site {
+    pub(super) fn step_session(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        rule: &Rule,
+        session: &Session,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let Some(key) = key_of(cx, event, &rule.by) else { return };
+        let line = Line { cx, id, rule, session };
+        let sight = Sight::of(cx, self, event, &self.changed);
+        let (opens, closes) = (sight.fits(&session.open), sight.fits(&session.close));
+        let cell = self.state.find(cx.layout.rule(id), &key);
+        let mut waiting = cell.map_or(NIL, |cell| self.state.keys.get(cell).head);
+        let graced = waiting != NIL && self.state.runs.get(waiting).step == 1;
+        if graced && opens {
+            self.judge_session(cx, id, session, waiting, event.occurred(), None, out);
+            waiting = NIL;
+        } else if graced && session.comes_before(event) {
+            self.remember_before(line, key, event);
+            return;
+        }
+        match waiting {
+            NIL if opens => self.open_session(line, key, event),
+            NIL if closes && session.orphans => self.judge_orphan(line, key, event, out),
+            NIL => self.remember_before(line, key, event),
+            run => self.count_in(line, run, event, closes && !graced, out),
+        }
+    }
+
+    fn open_session(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>) {
+        let Line { cx, id, rule, session } = line;
+        let mut run = self.new_run(cx, id, event);
+        let sight = Sight::of(cx, self, event, &self.changed);
+        for (place, aggregate) in &session.aggregates {
+            let value = given(aggregate, &sight).unwrap_or(Value::Int(0));
+            pack_into(&mut run.captures, &mut run.tags, *place as usize, value);
+        }
+        sight.capture(rule, OPEN, 0, &mut run);
+        if let Some(max) = session.max {
+            run.deadline = event.occurred().plus(max).0;
+        }
+        let (serial, owner, deadline) = (run.serial, run.owner, run.deadline);
+        let cell = self.state.find_or_insert(cx.layout.rule(id), &key, Value::Missing);
+        let Some(index) = self.link_run(cell, run, event) else { return };
+        self.take_before(line, key, index, event.occurred());
+        if deadline != i64::MAX {
+            let due = EventTime(deadline);
+            self.timers.push(due, owner, event.identity().0, serial, Due::Run(index));
+        }
+    }
+
+    /// An event while a session is open, or in its grace.
+    fn count_in(
+        &mut self,
+        line: Line<'_>,
+        index: u32,
+        event: EventRef<'_>,
+        closes: bool,
+        out: &mut Findings,
+    ) {
+        let Line { cx, id, rule, session } = line;
+        let mut run = *self.state.runs.get(index);
+        let sight = Sight::of(cx, self, event, &self.changed);
+        let mut counts = false;
+        for (place, aggregate) in &session.aggregates {
+            if let Some(value) = given(aggregate, &sight) {
+                add(&mut run, *place, value);
+                counts = true;
+            }
+        }
+        if closes {
+            sight.capture(rule, CLOSE, 0, &mut run);
+            let deadline = event.occurred().plus(session.grace);
+            (run.step, run.entered, run.deadline) = (1, event.occurred().0, deadline.0);
+        }
+        *self.state.runs.get_mut(index) = run;
+        if counts || closes {
+            self.state.cite(index, Entry::of(event, 0), usize::from(rule.evidence_max));
+        }
+        if closes && session.grace <= TimeSpan::ZERO {
+            self.judge_session(cx, id, session, index, event.occurred(), Some(event), out);
+        } else if closes {
+            let tie = whole(run.identity);
+            self.timers.push(EventTime(run.deadline), run.owner, tie, run.serial, Due::Run(index));
+        }
+    }
+
+    /// Keeps an event for the session that may follow it.
+    fn remember_before(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>) {
+        let Line { cx, id, session, .. } = line;
+        let Some((_, span)) = &session.before else { return };
+        if !session.comes_before(event) {
+            return;
+        }
+        let sight = Sight::of(cx, self, event, &self.changed);
+        let mut entry = Entry::of(event, 0);
+        let mut counts = false;
+        for (nth, (_, aggregate)) in session.added_before() {
+            if let Some(value) = given(aggregate, &sight) {
+                pack_into(&mut entry.captures, &mut entry.tags, nth, value);
+                counts = true;
+            }
+        }
+        if counts {
+            let owner = cx.layout.memory_of(id);
+            let cell = self.state.find_or_insert(owner, &key, Value::Missing);
+            self.forget_history(cell, *span, event.occurred());
+            self.state.append(cell, entry);
+        }
+    }
+
+    /// Gives a session what has come before it, and still counts for it.
+    fn take_before(&mut self, line: Line<'_>, key: Key, index: u32, now: EventTime) {
+        let Some((_, span)) = &line.session.before else { return };
+        let owner = line.cx.layout.memory_of(line.id);
+        let Some(cell) = self.state.find(owner, &key) else { return };
+        while let Some(entry) = self.state.pop_front(cell) {
+            if outside(now, entry.time, *span) {
+                continue;
+            }
+            let values = unpack_all(&entry.captures, entry.tags);
+            for (nth, (place, _)) in line.session.added_before() {
+                add(self.state.runs.get_mut(index), *place, values[nth]);
+            }
+            let max = usize::from(line.rule.evidence_max);
+            self.state.cite(index, Entry { next: NIL, ..entry }, max);
+        }
+        self.state.remove(cell);
+    }
+
+    /// Judges a session as a whole, and forgets it.
+    #[allow(clippy::too_many_arguments, reason = "the pieces are one session's")]
+    pub(super) fn judge_session(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        session: &Session,
+        index: u32,
+        at: EventTime,
+        row: Option<EventRef<'_>>,
+        out: &mut Findings,
+    ) {
+        let run = *self.state.runs.get(index);
+        let cell = run.key_cell;
+        let key = self.state.keys.get(cell).key;
+        let closed = run.step == 1;
+        let end = if closed { EventTime(run.entered) } else { at };
+        let duration = Some(end.since(EventTime(run.started)));
+        let view = SessionView { closed, orphan: false, duration };
+        let mark = out.evidence_mark();
+        self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
+        // What came before was cited after the opening event: the trigger is the latest of all.
+        let latest = self.state.list(run.head).max_by_key(|entry| entry.time);
+        latest.into_iter().for_each(|entry| out.push_evidence(entry.evidence()));
+        let conclusion = Conclusion {
+            rule: id,
+            key,
+            at,
+            event: row.map_or(Identity(whole(run.identity)), |event| event.identity()),
+            first: None,
+            omitted: run.omitted,
+            subject: run.subject,
+            row,
+            captured: unpack_all(&run.captures, run.tags),
+            value: Value::Missing,
+            session: Some(view),
+        };
+        self.conclude_session(cx, session, conclusion, mark, out);
+        self.find_and_unlink(index);
+        self.drop_if_idle(cell);
+    }
+
+    /// An end without a beginning.
+    fn judge_orphan(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>, out: &mut Findings) {
+        let Line { cx, id, rule, session } = line;
+        let mut run = self.new_run(cx, id, event);
+        for (place, _) in &session.aggregates {
+            pack_into(&mut run.captures, &mut run.tags, *place as usize, Value::Int(0));
+        }
+        let sight = Sight::of(cx, self, event, &self.changed);
+        sight.capture(rule, CLOSE, 0, &mut run);
+        let mark = out.evidence_mark();
+        out.push_evidence(Entry::of(event, 0).evidence());
+        let mut conclusion = self.conclusion_of(cx, id, key, event);
+        conclusion.captured = unpack_all(&run.captures, run.tags);
+        conclusion.session = Some(SessionView { closed: true, orphan: true, duration: None });
+        self.conclude_session(cx, session, conclusion, mark, out);
+    }
+
+    fn conclude_session(
+        &mut self,
+        cx: Context<'_>,
+        session: &Session,
+        conclusion: Conclusion<'_>,
+        mark: u32,
+        out: &mut Findings,
+    ) {
+        let rule = &cx.plan.rules[conclusion.rule.0 as usize];
+        let sight = Sight {
+            cx,
+            state: &self.state,
+            hours: &self.hours,
+            site: self.name,
+            event: None,
+            key: (&rule.by, conclusion.key),
+            captured: conclusion.captured,
+            value: Value::Missing,
+            session: conclusion.session,
+            changed: &[],
+            now: conclusion.at,
+        };
+        if session.condition.as_ref().is_none_or(|condition| condition.holds(&sight)) {
+            self.conclude(cx, conclusion, mark, out);
+        } else {
+            out.forget_evidence(mark);
+        }
+    }
+}
