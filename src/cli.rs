@@ -23,6 +23,8 @@ enum Command {
     Demo(DemoArgs),
     /// Read a configuration and tell every fault of it with its place.
     Check(ConfigDir),
+    /// Run the tests that the rulebooks carry.
+    Test(TestArgs),
     /// Run recorded files through the rules, as fast as they go.
     Replay(ReplayArgs),
     /// About events.
@@ -91,6 +93,23 @@ pub struct DemoArgs {
     pub listen: SocketAddr,
 }
 
+/// What to test.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Folder of the configuration.
+    #[arg(long, value_name = "DIR")]
+    pub config: PathBuf,
+    /// Only tests whose name holds this, or that are of this rule.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Write a report in JUnit's form.
+    #[arg(long, value_name = "OUT.xml")]
+    pub junit: Option<PathBuf>,
+    /// Further files of tests, beside the rulebooks.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
 /// What to replay.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
@@ -128,6 +147,7 @@ impl Cli {
             }
             Command::Demo(args) => crate::demo::demo(&args),
             Command::Run(args) => crate::run::run(&args),
+            Command::Test(args) => crate::test::test(&args),
             Command::Replay(args) => crate::replay::replay(&args),
             Command::Events(Events::Schema { config }) => {
                 let vocabulary = match config {

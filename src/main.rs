@@ -11,6 +11,7 @@ mod render;
 mod replay;
 mod run;
 mod setup;
+mod test;
 
 use clap::Parser as _;
 

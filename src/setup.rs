@@ -137,7 +137,7 @@ impl Setup {
 }
 
 /// Stops where there is a fault; prints warnings.
-fn check(faults: &[Diagnostic]) -> anyhow::Result<()> {
+pub fn check(faults: &[Diagnostic]) -> anyhow::Result<()> {
     let text: String = faults.iter().map(|d| format!("{d}\n")).collect();
     let count = faults.iter().filter(|d| !d.warning).count();
     if count > 0 {
@@ -147,7 +147,8 @@ fn check(faults: &[Diagnostic]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Text>> {
+/// Paths and texts of files.
+pub fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Text>> {
     let read = |path: &PathBuf| {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("{} cannot be read", path.display()))?;

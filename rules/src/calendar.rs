@@ -58,6 +58,8 @@ pub struct Calendar {
     pub holidays: BTreeSet<Date>,
     /// By site; UTC for any other.
     pub zones: HashMap<Symbol, TimeZone, foldhash::fast::FixedState>,
+    /// The same, by the sites' names.
+    pub zones_by_name: std::collections::BTreeMap<String, TimeZone>,
 }
 
 /// Whether a schedule is on, and until when that is so.
@@ -202,6 +204,7 @@ mod tests {
             schedules: vec![Schedule { name: "s".into(), windows }],
             holidays: holidays.iter().map(|day| day.parse().expect("a day")).collect(),
             zones,
+            ..Calendar::default()
         }
     }
 

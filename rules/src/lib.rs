@@ -9,4 +9,5 @@ pub mod engine;
 pub mod lang;
 pub mod limits;
 pub mod plan;
+pub mod trial;
 pub mod value;

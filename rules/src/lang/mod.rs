@@ -5,6 +5,7 @@
 mod check;
 pub mod expr;
 mod fact;
+mod operators;
 mod pattern;
 mod rulebook;
 mod schedule;

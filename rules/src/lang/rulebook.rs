@@ -18,7 +18,7 @@ use crate::plan::{
 };
 
 const SECTIONS: &[&str] =
-    &["kinds", "fields", "holidays", "schedules", "facts", "rules", "incidents"];
+    &["kinds", "fields", "holidays", "schedules", "facts", "rules", "incidents", "tests"];
 
 /// Reads the `kinds:` and `fields:` of rulebooks into the vocabulary. Everything else is read by
 /// [`compile`], once the vocabulary is whole.
@@ -79,7 +79,7 @@ pub fn compile(
             compiler.rules.push((id.to_owned(), is_over_detections(node)));
         }
     }
-    schedule::zones(&model, &mut compiler.calendar);
+    schedule::zones(&model, interner, &mut compiler.calendar);
     for (reader, root) in &mut parsed {
         schedule::read(reader, root, &mut compiler.calendar);
     }

@@ -1,5 +1,6 @@
 //! `schedules` and `holidays` of a rulebook.
 
+use event::Interner;
 use event::config::{Node, Reader, Yaml};
 use event::model::Model;
 use jiff::tz::TimeZone;
@@ -33,10 +34,11 @@ pub fn read(reader: &mut Reader, root: &Node, calendar: &mut Calendar) {
 }
 
 /// The sites' zones.
-pub fn zones(model: &Model, calendar: &mut Calendar) {
+pub fn zones(model: &Model, interner: &Interner, calendar: &mut Calendar) {
     for site in &model.sites {
         // A zone that is not known was told with the configuration.
         if let Ok(zone) = TimeZone::get(&site.time_zone) {
+            calendar.zones_by_name.insert(interner.text(site.name).to_owned(), zone.clone());
             calendar.zones.insert(site.name, zone);
         }
     }

@@ -1,0 +1,373 @@
+//! Tests that rulebooks carry: given events in virtual time, expect detections.
+//!
+//! ```yaml
+//! tests:
+//! - name: a forced door is decided when no excuse can come any more
+//!   given: [08:00:00 DoorOpened door=D1]
+//!   expect: [08:00:02 door-forced D1]
+//! ```
+
+mod read;
+
+use std::sync::Arc;
+
+use event::identity::TimedId;
+use event::vocabulary::KIND_ADVANCE;
+use event::{
+    EventBlock, EventFlags, EventTime, FieldId, Identity, Interner, KindId, Position, SourceId,
+    StreamId, Symbol, TimeSpan,
+};
+use jiff::tz::TimeZone;
+
+use crate::engine::{Effect, Engine, Findings, Input, Options, SourceOptions, restore_symbols};
+use crate::plan::{Plan, RuleId};
+use crate::value::Value;
+
+pub use read::read;
+
+/// One test.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// What it shows, in words.
+    pub name: String,
+    /// Where it stands: `file:line`.
+    pub place: String,
+    /// The site its events are of, unless they say.
+    pub site: String,
+    /// The day that its times are of, in the site's zone.
+    pub day: jiff::civil::Date,
+    /// How late an event may arrive.
+    pub slack: TimeSpan,
+    /// Events in the order of their arrival.
+    pub given: Vec<Given>,
+    /// Detections in any order.
+    pub expect: Vec<Expected>,
+    /// The rules that are looked at; every one where it says nothing of any.
+    pub of: Vec<String>,
+    /// Whether the input ends: time moves past the last deadline.
+    pub ends: bool,
+}
+
+/// One event that is given.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// When it occurred.
+    pub at: EventTime,
+    /// Its kind; [`KIND_ADVANCE`] is time that passes.
+    pub kind: KindId,
+    /// Its site.
+    pub site: String,
+    /// Its device.
+    pub device: String,
+    /// Its id, where it has one: the same id again is a redelivery.
+    pub id: Option<String>,
+    /// Whether it is old state, told again.
+    pub retained: bool,
+    /// Its fields.
+    pub fields: Vec<(FieldId, Field)>,
+}
+
+/// A field's value.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "named as the field's type")]
+pub enum Field {
+    Text(String),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+}
+
+/// What a detection does, as far as a test says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Does {
+    /// It opens an incident.
+    Opens,
+    /// It joins one.
+    Joins,
+    /// Its rule is in shadow.
+    Shadow,
+    /// An incident's condition has gone. Of no rule.
+    Clears,
+    /// Two incidents belong together. Of no rule.
+    Links,
+}
+
+/// One thing that is expected.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// When.
+    pub at: EventTime,
+    /// The rule; empty for what is of no rule.
+    pub rule: String,
+    /// Its key, parts joined by `/`; `None` is any.
+    pub key: Option<String>,
+    /// What it does; `None` is anything that a detection does.
+    pub does: Option<Does>,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// When.
+    pub at: EventTime,
+    /// The rule; empty for what is of no rule.
+    pub rule: String,
+    /// Its key.
+    pub key: String,
+    /// What it does.
+    pub does: Does,
+    /// Its id.
+    pub id: TimedId,
+    /// Bound values, in words.
+    pub why: Vec<(String, String)>,
+}
+
+/// How a test went.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Expected and not found, as it is written.
+    pub missing: Vec<String>,
+    /// Found and not expected.
+    pub unexpected: Vec<String>,
+    /// Rules that detected something.
+    pub fired: Vec<RuleId>,
+    /// Rules that an event came for.
+    pub stepped: Vec<RuleId>,
+}
+
+impl Outcome {
+    /// Whether it found what was expected, and nothing else.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty()
+    }
+}
+
+/// How a test is run: what it finds depends on none of this.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Events fed at once.
+    pub batch: usize,
+    /// Parts that sites are spread over.
+    pub shards: usize,
+    /// A snapshot and a restore after every so many batches; 0 is never.
+    pub restore_every: usize,
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Self { batch: usize::MAX, shards: 1, restore_every: 0 }
+    }
+}
+
+impl Trial {
+    /// Runs it, and compares.
+    pub fn run(&self, plan: &Arc<Plan>, interner: &Arc<Interner>, way: Way) -> Outcome {
+        let mut found = self.find(plan, interner, way);
+        let mut outcome = Outcome::default();
+        for found in &found {
+            let rule = plan.rules.iter().position(|rule| rule.id == found.rule);
+            let fired = rule.map(|number| RuleId(number as u16));
+            outcome.fired.extend(fired.filter(|rule| !outcome.fired.contains(rule)));
+        }
+        outcome.stepped = self.stepped(plan);
+        let told = |does| self.expect.iter().any(|e| e.does == Some(does));
+        let (clears, links) = (told(Does::Clears), told(Does::Links));
+        found.retain(|found| match found.does {
+            Does::Clears => clears,
+            Does::Links => links,
+            _ => self.of.is_empty() || self.of.contains(&found.rule),
+        });
+        for expected in &self.expect {
+            match found.iter().position(|found| expected.fits(found)) {
+                Some(place) => drop(found.remove(place)),
+                None => outcome.missing.push(self.written(expected, plan)),
+            }
+        }
+        outcome.unexpected = found.iter().map(|found| self.told(found, plan)).collect();
+        outcome
+    }
+
+    /// What it finds, in the order of each site.
+    pub fn find(&self, plan: &Arc<Plan>, interner: &Arc<Interner>, way: Way) -> Vec<Found> {
+        let sources = vec![SourceOptions { slack: self.slack }];
+        let options =
+            || Options { shards: way.shards, sources: sources.clone(), ..Options::default() };
+        let mut engine = Engine::new(plan.clone(), interner.clone(), options());
+        let (mut out, mut found) = (Findings::default(), Vec::new());
+        let mut block = EventBlock::new(&plan.vocabulary);
+        let batch = way.batch.clamp(1, self.given.len().max(1));
+        for (number, chunk) in self.given.chunks(batch).enumerate() {
+            block.clear();
+            for (place, given) in chunk.iter().enumerate() {
+                given.push(&mut block, interner, (number * batch + place) as u64);
+            }
+            engine.feed(Input::Events(&block), &mut out);
+            collect(&mut out, plan, interner, &mut found);
+            if way.restore_every > 0 && number % way.restore_every == 0 {
+                engine = restored(&mut engine, plan, interner, options());
+            }
+        }
+        if self.ends {
+            engine.feed(Input::EndOfInput, &mut out);
+        }
+        collect(&mut out, plan, interner, &mut found);
+        found
+    }
+
+    /// Rules that an event of a kind they look at came for.
+    fn stepped(&self, plan: &Plan) -> Vec<RuleId> {
+        let came = |rule: &crate::plan::Rule| {
+            let mut kinds = rule.kinds();
+            for fact in &rule.reads {
+                let triggers = plan.facts[fact.0 as usize].triggers();
+                kinds.extend(triggers.into_iter().flat_map(|t| t.kinds.iter().copied()));
+            }
+            self.given.iter().any(|given| kinds.contains(&given.kind))
+        };
+        let rules = plan.rules.iter().enumerate().filter(|(_, rule)| came(rule));
+        rules.map(|(number, _)| RuleId(number as u16)).collect()
+    }
+
+    fn told(&self, found: &Found, plan: &Plan) -> String {
+        let does = match found.does {
+            Does::Opens => " opens",
+            Does::Joins => " joins",
+            Does::Shadow => " shadow",
+            Does::Clears => "clears",
+            Does::Links => "links",
+        };
+        format!("{} {} {}{does}", self.clock(found.at, plan), found.rule, found.key)
+            .replace("  ", " ")
+    }
+
+    fn written(&self, expected: &Expected, plan: &Plan) -> String {
+        let key = expected.key.as_deref().unwrap_or_default();
+        let does = expected.does.map_or(String::new(), |does| format!("{does:?}").to_lowercase());
+        let text = format!("{} {} {key} {does}", self.clock(expected.at, plan), expected.rule);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// A moment as the test writes it: on the next day hours go on from 24.
+    fn clock(&self, at: EventTime, plan: &Plan) -> String {
+        let zone = zone_of(plan, &self.site);
+        let Ok(moment) = jiff::Timestamp::from_microsecond(at.0) else { return at.to_string() };
+        let local = zone.to_datetime(moment);
+        let days = self.day.until(local.date()).map_or(0, |span| span.get_days());
+        if days < 0 {
+            return at.to_string();
+        }
+        let hours = i64::from(days) * 24 + i64::from(local.hour());
+        let mut text = format!("{hours:02}:{:02}:{:02}", local.minute(), local.second());
+        let micros = local.subsec_nanosecond() / 1_000;
+        if micros > 0 {
+            text += format!(".{micros:06}").trim_end_matches('0');
+        }
+        text
+    }
+}
+
+/// A site's zone, by its name.
+fn zone_of(plan: &Plan, site: &str) -> TimeZone {
+    let known = plan.calendar.zones_by_name.get(site);
+    known.cloned().unwrap_or(TimeZone::UTC)
+}
+
+impl Expected {
+    fn fits(&self, found: &Found) -> bool {
+        let does = match self.does {
+            Some(does) => does == found.does,
+            None => !matches!(found.does, Does::Clears | Does::Links),
+        };
+        let key = self.key.as_ref().is_none_or(|key| *key == found.key);
+        does && key && self.at == found.at && self.rule == found.rule
+    }
+}
+
+impl Given {
+    fn push(&self, block: &mut EventBlock, interner: &Interner, number: u64) {
+        let symbol = |text: &str| interner.intern(text).unwrap_or(Symbol::NONE);
+        let identity = match &self.id {
+            Some(id) => Identity::new(b"test", self.device.as_bytes(), id.as_bytes(), None),
+            None => Identity::new(b"line", self.device.as_bytes(), &number.to_be_bytes(), None),
+        };
+        let (site, device) = (symbol(&self.site), symbol(&self.device));
+        let fields: Vec<_> = self.fields.iter().map(|(id, value)| (*id, value)).collect();
+        let mut row = block.push();
+        row.times(self.at, self.at);
+        row.class(self.kind, EventFlags::default(), StreamId(0), SourceId(0));
+        if self.retained {
+            row.flag(EventFlags::RETAINED);
+        }
+        row.identity(identity);
+        row.position(Position(number), 0);
+        row.place(site, device);
+        for (id, value) in fields {
+            match value {
+                Field::Text(text) => row.text(id, symbol(text)),
+                Field::Int(n) => row.int(id, *n),
+                Field::Float(x) => row.float(id, *x),
+                Field::Bool(b) => row.bool(id, *b),
+            }
+        }
+    }
+
+    /// Whether it is time that passes, and no event.
+    #[must_use]
+    pub fn is_time(&self) -> bool {
+        self.kind == KIND_ADVANCE
+    }
+}
+
+/// The engine as it is after a restart: the texts are those of this process still.
+fn restored(
+    engine: &mut Engine,
+    plan: &Arc<Plan>,
+    interner: &Arc<Interner>,
+    options: Options,
+) -> Engine {
+    let mut bytes = Vec::new();
+    engine.snapshot(&mut bytes, true);
+    let parts: [&[u8]; 1] = [&bytes];
+    debug_assert!(restore_symbols(&bytes, interner).is_ok(), "the texts are known");
+    Engine::restore(plan.clone(), interner.clone(), options, &parts)
+        .unwrap_or_else(|error| panic!("a snapshot just written is restored: {error}"))
+}
+
+fn collect(out: &mut Findings, plan: &Plan, interner: &Interner, found: &mut Vec<Found>) {
+    for finding in out.iter() {
+        let does = match finding.effect {
+            Effect::Opened => Does::Opens,
+            Effect::Joined(_) => Does::Joins,
+            Effect::Shadowed => Does::Shadow,
+            Effect::Cleared(_) => Does::Clears,
+            Effect::Linked(..) => Does::Links,
+        };
+        let rule = plan.rules.get(finding.rule.0 as usize);
+        let key: Vec<&str> =
+            finding.key.iter().filter_map(|s| s.some()).map(|s| interner.text(s)).collect();
+        let labels = rule.map_or(&[][..], |rule| &rule.why).iter().map(|(label, _)| label.clone());
+        let values = out.why(finding).iter().map(|value| in_words(*value, interner));
+        found.push(Found {
+            at: finding.at,
+            rule: rule.map(|rule| rule.id.clone()).unwrap_or_default(),
+            key: key.join("/"),
+            does,
+            id: finding.id,
+            why: labels.zip(values).collect(),
+        });
+    }
+    out.clear();
+}
+
+fn in_words(value: Value, interner: &Interner) -> String {
+    match value {
+        Value::Missing | Value::List { .. } => "missing".into(),
+        Value::Bool(v) => v.to_string(),
+        Value::Int(v) => v.to_string(),
+        Value::Float(v) => v.to_string(),
+        Value::Text(v) => interner.text(v).to_owned(),
+        Value::Time(v) => v.to_string(),
+        Value::Span(v) => v.to_string(),
+    }
+}

@@ -1,0 +1,134 @@
+//! `test`: runs the tests that rulebooks carry, and says what no test has reached.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use rules::plan::{Mode, RuleId};
+use rules::trial::{self, Outcome, Trial, Way};
+
+use crate::cli::TestArgs;
+use crate::setup::{self, Setup};
+
+/// A test with how it went, and how long it took.
+type Ran = (Trial, Outcome, f64);
+
+/// Runs the command.
+pub fn test(args: &TestArgs) -> anyhow::Result<()> {
+    let setup = Setup::load(&args.config)?;
+    let mut files = setup.config.rules.clone();
+    files.extend(args.files.iter().cloned());
+    let trials = read(&setup, &files)?;
+    let chosen = trials.into_iter().filter(|trial| {
+        args.only.as_ref().is_none_or(|part| trial.name.contains(part) || trial.of.contains(part))
+    });
+    let ran: Vec<Ran> = chosen
+        .map(|trial| {
+            let begun = Instant::now();
+            let outcome = trial.run(&setup.plan, &setup.interner, Way::default());
+            (trial, outcome, begun.elapsed().as_secs_f64())
+        })
+        .collect();
+    if ran.is_empty() {
+        bail!("no test; a rulebook carries them under `tests:`");
+    }
+    for (trial, outcome, _) in &ran {
+        if outcome.passed() {
+            println!("ok   {}", trial.name);
+        } else {
+            println!("FAIL {} ({})\n{}", trial.name, trial.place, faults(outcome).trim_end());
+        }
+    }
+    let failed = ran.iter().filter(|(_, outcome, _)| !outcome.passed()).count();
+    print!("{}", coverage(&setup, &ran));
+    if let Some(path) = &args.junit {
+        let xml = junit(&ran);
+        std::fs::write(path, xml).with_context(|| format!("{}", path.display()))?;
+    }
+    println!("{} passed, {failed} failed", ran.len() - failed);
+    if failed > 0 {
+        bail!("{failed} of {} tests failed", ran.len());
+    }
+    Ok(())
+}
+
+fn read(setup: &Setup, files: &[PathBuf]) -> anyhow::Result<Vec<Trial>> {
+    let files = setup::read_all(files)?;
+    match trial::read(&files, &setup.plan) {
+        Ok(trials) => Ok(trials),
+        Err(faults) => {
+            setup::check(&faults)?;
+            Ok(Vec::new())
+        }
+    }
+}
+
+fn faults(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    for line in &outcome.missing {
+        let _ = writeln!(text, "       missing     {line}");
+    }
+    for line in &outcome.unexpected {
+        let _ = writeln!(text, "       unexpected  {line}");
+    }
+    text
+}
+
+/// Rules that no test saw fire, and rules that no test saw keep silent.
+fn coverage(setup: &Setup, ran: &[Ran]) -> String {
+    let rules = setup.plan.rules.iter().enumerate();
+    let live = rules.filter(|(_, rule)| rule.mode != Mode::Off);
+    let (mut never, mut always, mut all) = (Vec::new(), Vec::new(), 0);
+    for (number, rule) in live {
+        let id = RuleId(number as u16);
+        all += 1;
+        if !ran.iter().any(|(_, outcome, _)| outcome.fired.contains(&id)) {
+            never.push(rule.id.as_str());
+        }
+        let silent = |(trial, outcome, _): &Ran| {
+            let looked = trial.of.is_empty() || trial.of.contains(&rule.id);
+            looked && outcome.stepped.contains(&id) && !outcome.fired.contains(&id)
+        };
+        if !ran.iter().any(silent) {
+            always.push(rule.id.as_str());
+        }
+    }
+    let mut text = format!("{} of {all} rules fired in a test\n", all - never.len());
+    for (what, rules) in [("never fired", never), ("never kept silent", always)] {
+        if !rules.is_empty() {
+            let _ = writeln!(text, "{what}: {}", rules.join(", "));
+        }
+    }
+    text
+}
+
+fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', "&quot;")
+}
+
+/// The form that CI systems read.
+fn junit(ran: &[Ran]) -> String {
+    let failed = ran.iter().filter(|(_, outcome, _)| !outcome.passed()).count();
+    let time: f64 = ran.iter().map(|(_, _, seconds)| seconds).sum();
+    let mut xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"rulebook\" tests=\"{}\" failures=\"{failed}\" time=\"{time:.3}\">\n",
+        ran.len()
+    );
+    for (trial, outcome, seconds) in ran {
+        let (name, place) = (escaped(&trial.name), escaped(&trial.place));
+        let _ =
+            write!(xml, "  <testcase classname=\"{place}\" name=\"{name}\" time=\"{seconds:.3}\"");
+        if outcome.passed() {
+            xml += "/>\n";
+        } else {
+            let text = escaped(&faults(outcome));
+            let _ = write!(
+                xml,
+                ">\n    <failure message=\"found otherwise\">{text}</failure>\n  </testcase>\n"
+            );
+        }
+    }
+    xml + "</testsuite>\n"
+}
