@@ -102,6 +102,9 @@ pub struct TestArgs {
     /// Only tests whose name holds this, or that are of this rule.
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
+    /// Run each also event by event, on several shards, and with a restart after every event.
+    #[arg(long)]
+    pub thorough: bool,
     /// Write a report in JUnit's form.
     #[arg(long, value_name = "OUT.xml")]
     pub junit: Option<PathBuf>,

@@ -11,6 +11,65 @@ fn examples(document: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_model_sites_rules_pass_their_tests_in_every_way() {
+    let report = tempfile::NamedTempFile::new().unwrap_or_else(|e| panic!("{e}"));
+    let mut command = portcullis();
+    command.args(["test", "--config", "config/harbour-north", "--thorough", "--junit"]);
+    let output = command.arg(report.path()).output().unwrap_or_else(|e| panic!("{e}"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!said.contains("never fired"), "every rule has a test: {said}");
+    let xml = std::fs::read_to_string(report.path()).unwrap_or_else(|e| panic!("{e}"));
+    let cases = xml.matches("<testcase ").count();
+    assert!(said.contains(&format!("\n{cases} passed, 0 failed\n")), "{said}");
+    assert!(xml.contains("failures=\"0\""), "{xml}");
+}
+
+#[test]
+fn a_test_that_finds_otherwise_fails_and_says_how() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let write = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap_or_else(|e| panic!("{e}"));
+    };
+    write(
+        "portcullis.yaml",
+        "sites: [{name: s}]\nsources: [{id: h, type: http, mappings: [canonical]}]\nrules: [rules.yaml]\n",
+    );
+    write(
+        "rules.yaml",
+        "rules: [{id: a, on: Panic, by: area}, {id: b, on: Fire}]\ntests:\n- name: wrong & said\n  given: [08:00:00 Panic area=hall]\n  expect: [08:00:01 a hall]\n",
+    );
+    let mut command = portcullis();
+    let junit = dir.path().join("out.xml");
+    let output =
+        command.args(["test", "--config"]).arg(dir.path()).arg("--junit").arg(&junit).output();
+    let output = output.unwrap_or_else(|e| panic!("{e}"));
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout);
+    for line in [
+        "FAIL wrong & said",
+        "missing     08:00:01 a hall",
+        "unexpected  08:00:00 a hall opens",
+        "never fired: b",
+        "0 passed, 1 failed",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+    let xml = std::fs::read_to_string(&junit).unwrap_or_else(|e| panic!("{e}"));
+    assert!(xml.contains("name=\"wrong &amp; said\"") && xml.contains("<failure"), "{xml}");
+    write(
+        "rules.yaml",
+        "rules: []\ntests:\n- name: odd\n  given: [8 Panic, 08:00:00 Panik, 08:00:00 Panic lvl=3]\n  expect: [08:00:00 b]\n",
+    );
+    let output = portcullis().args(["test", "--config"]).arg(dir.path()).output();
+    let said =
+        String::from_utf8_lossy(&output.unwrap_or_else(|e| panic!("{e}")).stderr).into_owned();
+    for line in ["`8` is no time", "no kind of event `Panik`", "no field `lvl`", "no rule `b`"] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+#[test]
 fn examples_of_rules_and_mappings_are_good() {
     let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
     let (rules, mappings) = (examples("docs/RULES.md"), examples("docs/MAPPINGS.md"));

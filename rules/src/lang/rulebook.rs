@@ -239,7 +239,12 @@ impl Book<'_> {
         let windowed = |f: &FactId| self.scopes[f.0 as usize] == scope;
         let emit = self.emit(reader, node);
         let late = matches!(pattern, Pattern::Event(_)) && reads.is_empty() && emit == Emit::Each;
-        let kept = reads.clone();
+        let mut kept = reads.clone();
+        if let Pattern::Watch { fact, .. } = &pattern
+            && !kept.contains(fact)
+        {
+            kept.push(*fact);
+        }
         let evidence_of: Vec<_> = match &pattern {
             Pattern::Event(_) => reads.iter().copied().filter(windowed).collect(),
             _ => Vec::new(),

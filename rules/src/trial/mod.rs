@@ -20,7 +20,7 @@ use event::{
 use jiff::tz::TimeZone;
 
 use crate::engine::{Effect, Engine, Findings, Input, Options, SourceOptions, restore_symbols};
-use crate::plan::{Plan, RuleId};
+use crate::plan::Plan;
 use crate::value::Value;
 
 pub use read::read;
@@ -129,10 +129,10 @@ pub struct Outcome {
     pub missing: Vec<String>,
     /// Found and not expected.
     pub unexpected: Vec<String>,
-    /// Rules that detected something.
-    pub fired: Vec<RuleId>,
-    /// Rules that an event came for.
-    pub stepped: Vec<RuleId>,
+    /// Detections of each rule.
+    pub fired: Vec<usize>,
+    /// Events that came for each rule.
+    pub stepped: Vec<usize>,
 }
 
 impl Outcome {
@@ -164,13 +164,12 @@ impl Trial {
     /// Runs it, and compares.
     pub fn run(&self, plan: &Arc<Plan>, interner: &Arc<Interner>, way: Way) -> Outcome {
         let mut found = self.find(plan, interner, way);
-        let mut outcome = Outcome::default();
-        for found in &found {
-            let rule = plan.rules.iter().position(|rule| rule.id == found.rule);
-            let fired = rule.map(|number| RuleId(number as u16));
-            outcome.fired.extend(fired.filter(|rule| !outcome.fired.contains(rule)));
-        }
-        outcome.stepped = self.stepped(plan);
+        let of = |rule: &crate::plan::Rule| found.iter().filter(|f| f.rule == rule.id).count();
+        let mut outcome = Outcome {
+            fired: plan.rules.iter().map(of).collect(),
+            stepped: self.stepped(plan),
+            ..Outcome::default()
+        };
         let told = |does| self.expect.iter().any(|e| e.does == Some(does));
         let (clears, links) = (told(Does::Clears), told(Does::Links));
         found.retain(|found| match found.does {
@@ -215,18 +214,17 @@ impl Trial {
         found
     }
 
-    /// Rules that an event of a kind they look at came for.
-    fn stepped(&self, plan: &Plan) -> Vec<RuleId> {
+    /// Events of a kind that each rule looks at, or its facts.
+    fn stepped(&self, plan: &Plan) -> Vec<usize> {
         let came = |rule: &crate::plan::Rule| {
             let mut kinds = rule.kinds();
             for fact in &rule.reads {
                 let triggers = plan.facts[fact.0 as usize].triggers();
                 kinds.extend(triggers.into_iter().flat_map(|t| t.kinds.iter().copied()));
             }
-            self.given.iter().any(|given| kinds.contains(&given.kind))
+            self.given.iter().filter(|given| kinds.contains(&given.kind)).count()
         };
-        let rules = plan.rules.iter().enumerate().filter(|(_, rule)| came(rule));
-        rules.map(|(number, _)| RuleId(number as u16)).collect()
+        plan.rules.iter().map(came).collect()
     }
 
     fn told(&self, found: &Found, plan: &Plan) -> String {
