@@ -27,9 +27,22 @@ enum Command {
     Test(TestArgs),
     /// Run recorded files through the rules, as fast as they go.
     Replay(ReplayArgs),
+    /// Turn rules of another system into a rulebook.
+    #[command(subcommand)]
+    Import(Import),
     /// About events.
     #[command(subcommand)]
     Events(Events),
+}
+
+#[derive(Debug, Subcommand)]
+enum Import {
+    /// Sigma rules and correlations.
+    Sigma {
+        /// Files of Sigma rules.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,6 +165,7 @@ impl Cli {
             Command::Run(args) => crate::run::run(&args),
             Command::Test(args) => crate::test::test(&args),
             Command::Replay(args) => crate::replay::replay(&args),
+            Command::Import(Import::Sigma { files }) => crate::import::sigma(&files),
             Command::Events(Events::Schema { config }) => {
                 let vocabulary = match config {
                     Some(dir) => Setup::load(&dir)?.vocabulary,

@@ -5,6 +5,7 @@ mod config;
 mod console;
 mod crash;
 mod demo;
+mod import;
 mod live;
 mod pipeline;
 mod render;

@@ -180,6 +180,7 @@ impl Site {
 
     /// Makes a detection an event for those that hear it.
     fn tell(&mut self, cx: Context<'_>, conclusion: &Conclusion<'_>, id: TimedId, out: &Findings) {
+        let rule = &cx.plan.rules[conclusion.rule.0 as usize];
         let kind = cx.layout.detection_kind(conclusion.rule);
         let (here, there) = (cx.layout.needs(kind), cx.layout.forwards(conclusion.rule));
         let Some(trigger) = out.trigger().filter(|_| !self.late && (here || there)) else { return };
@@ -193,6 +194,11 @@ impl Site {
             row.position(trigger.position, trigger.part);
             row.place(site, conclusion.subject[DEVICE]);
             cx.layout.describe(&mut row, &conclusion.subject);
+            for (by, part) in rule.by.iter().zip(conclusion.key) {
+                if let (FieldRef::Slot(id, _), Some(part)) = (by, part.some()) {
+                    row.text(*id, part);
+                }
+            }
         }
     }
 
