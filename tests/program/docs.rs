@@ -89,10 +89,10 @@ fn examples_of_rules_and_mappings_are_good() {
     let output = output.unwrap_or_else(|e| panic!("{e}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.starts_with("ok: 17 rules, "), "{said}");
+    assert!(said.starts_with("ok: 18 rules, "), "{said}");
     let output = portcullis().args(["test", "--config"]).arg(dir.path()).output();
     let output = output.unwrap_or_else(|e| panic!("{e}"));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("\n18 passed, 0 failed\n"), "{said}");
+    assert!(said.contains("\n19 passed, 0 failed\n"), "{said}");
 }

@@ -1,5 +1,8 @@
 //! Type-checks an expression against the vocabulary, the facts and the site model, and compiles it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use event::config::{Node as Yaml, Reader, did_you_mean};
 use event::model::{ColumnType, Model};
 use event::{FieldType, Interner, KindId, TimeSpan, Vocabulary};
@@ -107,6 +110,12 @@ pub struct Compiler<'a> {
     pub model: &'a Model,
     /// Texts.
     pub interner: &'a Interner,
+    /// Lists, and the type of their values.
+    pub lists: BTreeMap<String, (Arc<[Value]>, Type)>,
+    /// Named parts of expressions.
+    pub macros: BTreeMap<String, Ast>,
+    /// Macros being written out.
+    pub expanding: Vec<String>,
     /// Schedules, as far as they are read.
     pub calendar: Calendar,
     /// Schedules read since this was last emptied.
@@ -250,6 +259,13 @@ impl Compiler<'_> {
         if let ("value", Some(ty)) = (name, names.value) {
             return Ok(typed(Expr::Watched, ty));
         }
+        if let Some(body) = self.macros.get(name).cloned() {
+            return self.expand(ast, name, &body, names);
+        }
+        if self.lists.contains_key(name) {
+            let help = Some(format!("write e.credential in {name}"));
+            return Err(fault(ast, format!("`{name}` is a whole list"), help));
+        }
         if let Some(fact) = self.fact_named(name) {
             let ty = self.fact_type(ast, fact)?;
             if !self.reads.contains(&fact) {
@@ -272,7 +288,21 @@ impl Compiler<'_> {
         let known = known.chain(names.current.iter().map(String::as_str));
         let known = known.chain(self.model.by_name.keys().map(String::as_str));
         let known = known.chain(self.vocabulary.fields().iter().map(|f| f.name.as_str()));
+        let known = known.chain(self.macros.keys().chain(self.lists.keys()).map(String::as_str));
         Err(fault(ast, format!("nothing is called `{name}`"), did_you_mean(name, known)))
+    }
+
+    /// Compiles a macro's expression where its name stands: a fault in it is told there.
+    fn expand(&mut self, ast: &Ast, name: &str, body: &Ast, names: &Names) -> Result<Typed, Fault> {
+        if self.expanding.iter().any(|outer| outer == name) {
+            return Err(fault(ast, format!("the macro `{name}` stands in itself"), None));
+        }
+        self.expanding.push(name.to_owned());
+        let done = self.compile(body, names);
+        self.expanding.pop();
+        done.map_err(|inner| {
+            fault(ast, format!("in the macro `{name}`: {}", inner.message), inner.help)
+        })
     }
 
     /// The table that knows the values of a field: that of its `entity`; `devices`; `sites`.

@@ -37,6 +37,8 @@ pub enum Expr {
     /// One of several constants.
     OneOf(Box<Expr>, Arc<[Value]>),
     Has(Box<Expr>),
+    /// Whether it is true; what is missing is not.
+    Holds(Box<Expr>),
     Not(Box<Expr>),
     Negate(Box<Expr>),
     And(Box<Expr>, Box<Expr>),
@@ -66,6 +68,7 @@ impl Expr {
             | Self::HasRow(_, a)
             | Self::OneOf(a, _)
             | Self::Has(a)
+            | Self::Holds(a)
             | Self::Not(a)
             | Self::Negate(a)
             | Self::Size(a) => vec![a],
@@ -125,6 +128,7 @@ impl Expr {
                 value => Value::Bool(of.iter().any(|v| equal(*v, value) == Some(true))),
             },
             Self::Has(inner) => Value::Bool(inner.eval(env) != Value::Missing),
+            Self::Holds(inner) => Value::Bool(inner.holds(env)),
             Self::Not(inner) => match inner.eval(env) {
                 Value::Bool(b) => Value::Bool(!b),
                 _ => Value::Missing,

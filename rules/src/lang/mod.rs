@@ -5,6 +5,7 @@
 mod check;
 pub mod expr;
 mod fact;
+mod names;
 mod operators;
 mod pattern;
 mod rulebook;

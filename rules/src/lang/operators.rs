@@ -65,6 +65,12 @@ impl Compiler<'_> {
             }
             return Ok(typed(Expr::OneOf(Box::new(done.expr), Arc::from(values)), Type::Bool));
         }
+        if let Node::Name(name) = &of.node
+            && let Some((values, ty)) = self.lists.get(name).cloned()
+        {
+            let item = Box::new(self.of_type(item, names, ty)?);
+            return Ok(typed(Expr::OneOf(item, values), Type::Bool));
+        }
         let item = Box::new(self.of_type(item, names, Type::Text)?);
         if let Node::Name(name) = &of.node
             && let Some((table, _)) = self.model.table(name)

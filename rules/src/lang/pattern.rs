@@ -25,6 +25,13 @@ pub fn read(
     by: &mut Option<Vec<FieldRef>>,
     scope: Scope,
 ) -> Option<Pattern> {
+    let own = ["sequence", "watch", "session", "passage", "travel"];
+    if let (Some(at), Some(word)) =
+        (node.get("exceptions"), own.iter().find(|word| node.get(word).is_some()))
+    {
+        let help = Some("write it into the condition".to_owned());
+        reader.error_with(at, format!("`exceptions` go with `on`, not with `{word}`"), help);
+    }
     if node.get("sequence").is_some() {
         return sequence::read(book, reader, node, by).map(Pattern::Sequence);
     }
@@ -81,8 +88,21 @@ fn trigger(
     let names =
         Names { current: current.iter().map(|n| (*n).to_owned()).collect(), ..Names::default() };
     let kinds = book.kinds(reader, on);
-    let condition = node.get("if").map(|c| condition(book, reader, c, &names));
-    Some(Trigger { kinds, condition: condition.flatten() })
+    let condition = node.get("if").and_then(|c| condition(book, reader, c, &names));
+    let excepted = exceptions(book, reader, node, &names);
+    let both = |a: Expr, b: Expr| Expr::And(Box::new(a), Box::new(b));
+    Some(Trigger { kinds, condition: condition.into_iter().chain(excepted).reduce(both) })
+}
+
+/// `exceptions: {cleaners: e.person.role == 'cleaner'}`: where one is true the event is none of the
+/// rule's. One that is missing excepts nothing.
+fn exceptions(book: &mut Book<'_>, reader: &mut Reader, node: &Node, names: &Names) -> Vec<Expr> {
+    let mut excepted = Vec::new();
+    for (_, exception) in node.get("exceptions").map(Node::entries).unwrap_or_default() {
+        let holds = condition(book, reader, exception, names).map(|c| Expr::Holds(Box::new(c)));
+        excepted.extend(holds.map(|holds| Expr::Not(Box::new(holds))));
+    }
+    excepted
 }
 
 /// Reads a condition.

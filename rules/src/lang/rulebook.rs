@@ -1,5 +1,6 @@
 //! Rulebook files: the sections, the rules' common keys, grouping and links.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::config::{Diagnostic, Node, Reader, Yaml, did_you_mean};
@@ -9,7 +10,7 @@ use event::{Digest, FieldType, Interner, KindId, TimeSpan, Vocabulary};
 
 use super::check::{Compiler, KnownFact, Names, Type};
 use super::fact::{self, DraftFact};
-use super::{pattern, schedule};
+use super::{names, pattern, schedule};
 use crate::calendar::Calendar;
 use crate::limits::{EVIDENCE_MAX, KEY_PARTS_MAX, WHY_MAX};
 use crate::plan::{
@@ -17,8 +18,18 @@ use crate::plan::{
     Scope,
 };
 
-const SECTIONS: &[&str] =
-    &["kinds", "fields", "holidays", "schedules", "facts", "rules", "incidents", "tests"];
+const SECTIONS: &[&str] = &[
+    "kinds",
+    "fields",
+    "lists",
+    "macros",
+    "holidays",
+    "schedules",
+    "facts",
+    "rules",
+    "incidents",
+    "tests",
+];
 
 /// Reads the `kinds:` and `fields:` of rulebooks into the vocabulary. Everything else is read by
 /// [`compile`], once the vocabulary is whole.
@@ -65,6 +76,9 @@ pub fn compile(
         vocabulary: &vocabulary,
         model: &model,
         interner,
+        lists: BTreeMap::new(),
+        macros: BTreeMap::new(),
+        expanding: Vec::new(),
         calendar: Calendar::default(),
         schedules: Vec::new(),
         facts: Vec::new(),
@@ -82,6 +96,7 @@ pub fn compile(
     schedule::zones(&model, interner, &mut compiler.calendar);
     for (reader, root) in &mut parsed {
         schedule::read(reader, root, &mut compiler.calendar);
+        names::read(&mut compiler, reader, root);
     }
     let mut drafts: Vec<(usize, DraftFact)> = Vec::new();
     for (file, (reader, root)) in parsed.iter_mut().enumerate() {
@@ -200,6 +215,7 @@ const COMMON: &[&str] = &[
     "procedure",
     "if",
     "on",
+    "exceptions",
 ];
 
 /// Each pattern's key, and the keys that go with it.

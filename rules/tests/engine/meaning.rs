@@ -452,3 +452,18 @@ rules: [{id: breach, watch: doors_open, if: value > 1, resolve: DoorClosed}]
         "1 DoorOpened door=D1\n2 DoorOpened door=D1\n3 DoorClosed door=D1\n4 DoorOpened door=D2";
     assert!(found(&rules, again).is_empty(), "a door that says so twice is open once");
 }
+
+#[test]
+fn an_exception_that_is_missing_excepts_nothing() {
+    let rules = "
+lists: {staff: [A, B]}
+macros: {of_staff: e.credential in staff}
+rules: [{id: r, on: AccessGranted, if: e.dir == 'in', exceptions: {staff: of_staff, chief: e.level > 8}}]
+";
+    let one = |fields: &str| found(rules, &format!("1 AccessGranted {fields}")).len();
+    assert_eq!(one("dir=in"), 1, "neither credential nor level is known");
+    assert_eq!(one("dir=in credential=C level=3"), 1);
+    assert_eq!(one("dir=in credential=B"), 0);
+    assert_eq!(one("dir=in level=9"), 0);
+    assert_eq!(one("dir=out credential=C"), 0);
+}
