@@ -229,7 +229,13 @@ impl Compiler<'_> {
                 if !done.ty.is_number() && done.ty != Type::Span {
                     return Err(fault(inner, format!("cannot negate {}", done.ty.name()), None));
                 }
-                Ok(typed(Expr::Negate(Box::new(done.expr)), done.ty))
+                // A negative number is a constant, also in a list.
+                let negated = match done.expr {
+                    Expr::Constant(Value::Int(n)) => Expr::Constant(Value::Int(n.saturating_neg())),
+                    Expr::Constant(Value::Float(x)) => Expr::Constant(Value::Float(-x)),
+                    other => Expr::Negate(Box::new(other)),
+                };
+                Ok(typed(negated, done.ty))
             }
             Node::Binary(operator, a, b) => self.binary(ast, *operator, a, b, names),
             Node::If(condition, yes, no) => {
