@@ -3,8 +3,6 @@
 //! What differs by design: integers saturate (CEL: an error), which no expression here reaches; a
 //! number that is not finite is missing (CEL: infinity); a list holds constants.
 
-use std::collections::HashMap;
-
 use cel::{Context, Program, Value as Theirs};
 use event::{EventBlock, Interner, TimeSpan};
 use proptest::prelude::*;
@@ -115,8 +113,9 @@ fn fields() -> impl Strategy<Value = Fields> {
     )
 }
 
+#[allow(clippy::disallowed_types, reason = "the crate's own type; its order is never seen")]
 fn theirs(expression: &str, fields: &Fields) -> Option<Theirs> {
-    let mut map: HashMap<String, Theirs> = HashMap::new();
+    let mut map: std::collections::HashMap<String, Theirs> = std::collections::HashMap::new();
     let mut put = |name: &str, value: Option<Theirs>| {
         value.map(|value| map.insert(name.to_owned(), value));
     };
