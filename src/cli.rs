@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use rules::plan::RuleId;
+
 use crate::setup::Setup;
 
 /// Turns the raw traffic of guarded sites into few, evidence-backed security incidents.
@@ -23,6 +25,15 @@ enum Command {
     Demo(DemoArgs),
     /// Read a configuration and tell every fault of it with its place.
     Check(ConfigDir),
+    /// Say what a rule compiles to: what it looks at, its key, its plan and its state.
+    Explain {
+        /// Folder of the configuration.
+        #[arg(long, value_name = "DIR")]
+        config: PathBuf,
+        /// The rule's id; all rules, where none is named.
+        #[arg(value_name = "RULE")]
+        rule: Option<String>,
+    },
     /// Run the tests that the rulebooks carry.
     Test(TestArgs),
     /// Run recorded files through the rules, as fast as they go.
@@ -163,6 +174,7 @@ impl Cli {
             }
             Command::Demo(args) => crate::demo::demo(&args),
             Command::Run(args) => crate::run::run(&args),
+            Command::Explain { config, rule } => explain(&config, rule.as_deref()),
             Command::Test(args) => crate::test::test(&args),
             Command::Replay(args) => crate::replay::replay(&args),
             Command::Import(Import::Sigma { files }) => crate::import::sigma(&files),
@@ -176,4 +188,22 @@ impl Cli {
             }
         }
     }
+}
+
+fn explain(config: &std::path::Path, rule: Option<&str>) -> anyhow::Result<()> {
+    let setup = Setup::load(config)?;
+    let rules = setup.plan.rules.iter().enumerate();
+    let chosen = rules.filter(|(_, known)| rule.is_none_or(|rule| rule == known.id));
+    let mut texts = chosen.map(|(number, _)| {
+        rules::explain::explain(&setup.plan, &setup.interner, RuleId(number as u16))
+    });
+    let Some(first) = texts.next() else {
+        let name = rule.unwrap_or_default();
+        let known = setup.plan.rules.iter().map(|rule| rule.id.as_str());
+        let help = event::config::did_you_mean(name, known).unwrap_or_default();
+        anyhow::bail!("no rule `{name}`; {help}");
+    };
+    print!("{first}");
+    texts.for_each(|text| print!("\n{text}"));
+    Ok(())
 }

@@ -6,6 +6,7 @@
 
 pub mod calendar;
 pub mod engine;
+pub mod explain;
 pub mod lang;
 pub mod limits;
 pub mod plan;

@@ -26,6 +26,29 @@ fn the_model_sites_rules_pass_their_tests_in_every_way() {
 }
 
 #[test]
+fn a_rule_is_explained_and_one_that_is_not_there_is_guessed() {
+    let explain = |rule: &str| {
+        let mut command = portcullis();
+        let output = command.args(["explain", "--config", "config/harbour-north", rule]).output();
+        let output = output.unwrap_or_else(|e| panic!("{e}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (said, _) = explain("door-forced");
+    for line in [
+        "door-forced: A door was opened by force",
+        "key         door",
+        "unless AccessGranted, RequestToExit of the same door from -10s to 2s",
+        "waits       2s for an excuse",
+        "risk        R-02 theft from closed stores",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+    let (_, said) = explain("dor-forced");
+    assert!(said.contains("no rule `dor-forced`; did you mean `door-forced`?"), "{said}");
+}
+
+#[test]
 fn a_test_that_finds_otherwise_fails_and_says_how() {
     let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
     let write = |name: &str, text: &str| {

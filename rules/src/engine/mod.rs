@@ -34,6 +34,13 @@ use hashbrown::HashMap;
 
 pub use findings::{Effect, EvidenceRef, Finding, Findings};
 pub use site::RuleCount;
+
+/// Bytes of a key's cell.
+pub const KEY_BYTES: usize = size_of::<cells::KeyCell>();
+/// Bytes of a run.
+pub const RUN_BYTES: usize = size_of::<cells::Run>();
+/// Bytes of an event that a window, a run or a guard keeps.
+pub const ENTRY_BYTES: usize = size_of::<cells::Entry>();
 pub use snapshot::{RestoreError, restore_symbols};
 
 use crate::limits::WAITING_MAX;

@@ -127,6 +127,8 @@ pub struct Compiler<'a> {
     pub rules: Vec<(String, bool)>,
     /// Facts read bare since this was last emptied.
     pub reads: Vec<FactId>,
+    /// Facts read in any way since this was last emptied: bare, by `prev()`, or of another key.
+    pub touched: Vec<FactId>,
     /// What sessions count, asked for since this was last emptied.
     pub aggregates: Vec<(u8, Aggregate)>,
     /// Captures asked for since this was last emptied.
@@ -277,6 +279,7 @@ impl Compiler<'_> {
             if !self.reads.contains(&fact) {
                 self.reads.push(fact);
             }
+            self.touch(fact);
             return Ok(typed(Expr::Fact(fact), ty));
         }
         if names.current.iter().any(|n| n == name) || names.earlier.iter().any(|(n, _)| n == name) {
@@ -353,6 +356,12 @@ impl Compiler<'_> {
                 let help = did_you_mean(column, known.columns.iter().map(|(n, _)| n.as_str()));
                 Err((format!("table `{}` has no column `{column}`", known.name), help))
             }
+        }
+    }
+
+    fn touch(&mut self, fact: FactId) {
+        if !self.touched.contains(&fact) {
+            self.touched.push(fact);
         }
     }
 
@@ -561,6 +570,7 @@ impl Compiler<'_> {
             let message = format!("`{name}` is not kept by one field, so it takes no key here");
             return Err(fault(ast, message, None));
         }
+        self.touch(fact);
         let key = self.of_type(key, names, Type::Text)?;
         Ok(typed(Expr::FactAt(fact, Box::new(key)), ty))
     }
@@ -592,6 +602,7 @@ impl Compiler<'_> {
                 let Some(fact) = fact else {
                     return Err(fault(inner, "prev() takes the name of a fact".into(), None));
                 };
+                self.touch(fact);
                 Ok(typed(Expr::Previous(fact), self.fact_type(inner, fact)?))
             }
             (None, "duration", [inner]) => {

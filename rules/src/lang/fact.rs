@@ -93,6 +93,7 @@ pub fn finish(
 ) -> Option<Fact> {
     let node = root.get("facts")?.get(&draft.name)?;
     compiler.reads.clear();
+    compiler.touched.clear();
     let kind = match node.get("tally") {
         Some(of) => tally(compiler, reader, root, node, of, draft)?,
         None => kind(compiler, reader, node, number)?,
@@ -104,7 +105,7 @@ pub fn finish(
         }
         None => trigger(compiler, reader, reset, None),
     });
-    let mut reads = std::mem::take(&mut compiler.reads);
+    let mut reads = std::mem::take(&mut compiler.touched);
     if let FactKind::Tally { of, .. } = &kind {
         reads.push(*of);
         if let Some(at) = node.get("reset") {

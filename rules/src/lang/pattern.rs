@@ -170,7 +170,7 @@ fn window(
         scope,
         by: key,
         kind,
-        reads: book.compiler.reads.clone(),
+        reads: book.compiler.touched.clone(),
         reset: None,
     });
     check_scopes(book, reader, node, scope);

@@ -85,6 +85,7 @@ pub fn compile(
         rules: Vec::new(),
         aggregates: Vec::new(),
         reads: Vec::new(),
+        touched: Vec::new(),
         captures: Vec::new(),
     };
     for (_, root) in &parsed {
@@ -245,6 +246,7 @@ impl Book<'_> {
             reader.error_at(at, format!("rule `{id}` stands twice, first as rule {}", first + 1));
         }
         self.compiler.reads.clear();
+        self.compiler.touched.clear();
         self.compiler.captures.clear();
         self.compiler.schedules.clear();
         self.steps.clear();
@@ -254,8 +256,10 @@ impl Book<'_> {
         let reads = std::mem::take(&mut self.compiler.reads);
         let windowed = |f: &FactId| self.scopes[f.0 as usize] == scope;
         let emit = self.emit(reader, node);
-        let late = matches!(pattern, Pattern::Event(_)) && reads.is_empty() && emit == Emit::Each;
-        let mut kept = reads.clone();
+        let mut kept = std::mem::take(&mut self.compiler.touched);
+        let alone = kept.is_empty() && reads.is_empty();
+        let late = matches!(pattern, Pattern::Event(_)) && alone && emit == Emit::Each;
+        kept.extend(reads.iter().filter(|fact| !kept.contains(fact)).copied().collect::<Vec<_>>());
         if let Pattern::Watch { fact, .. } = &pattern
             && !kept.contains(fact)
         {

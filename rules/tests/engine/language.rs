@@ -8,8 +8,9 @@ use event::config::Diagnostic;
 use event::model::{Cell, ColumnType, Model, Table};
 use event::vocabulary::field;
 use event::{Interner, Vocabulary};
+use rules::explain::explain;
 use rules::lang::{compile, declare};
-use rules::plan::{Pattern, Plan};
+use rules::plan::{Pattern, Plan, RuleId};
 
 fn model(vocabulary: &Vocabulary, interner: &Interner) -> Model {
     let mut model = Model::default();
@@ -79,6 +80,25 @@ fn every_form_of_the_language_compiles() {
     let text = include_str!("rulebooks/forms.yaml");
     let told = told(plan("forms.yaml", text));
     assert_eq!(told, "compiles\n");
+}
+
+#[test]
+fn every_form_is_explained() {
+    let files = [("forms.yaml".to_owned(), include_str!("rulebooks/forms.yaml").to_owned())];
+    let mut vocabulary = Vocabulary::default();
+    assert!(declare(&files, &mut vocabulary).is_empty());
+    let interner = Interner::default();
+    let model = model(&vocabulary, &interner);
+    let plan = compile(&files, Arc::new(vocabulary), Arc::new(model), &interner);
+    let plan = plan.unwrap_or_else(|d| panic!("{}", told(Err(d))));
+    let rules = (0..plan.rules.len() as u16).map(RuleId);
+    let got: String = rules.map(|rule| explain(&plan, &interner, rule) + "\n").collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/rulebooks/forms.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &got).expect("writable");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(got, expected, "run with UPDATE=1 and read what changed");
 }
 
 /// Every `wrong/*.yaml` against its `.txt`; `UPDATE=1` writes what is told now.

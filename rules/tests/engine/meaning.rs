@@ -223,6 +223,7 @@ facts:
 rules:
 - {id: alone, on: Panic, by: door, group: {by: [door], gap: 30s}}
 - {id: rows, on: Panic, if: alarms >= 1, by: door}
+- {id: remembers, on: Panic, if: prev(alarms) >= 0 && alarms['D1'] >= 0, by: door}
 - {id: said-once, on: Panic, by: door, emit: {once: 10s}}
 - {id: then, by: door, within: 90s, sequence: [{a: Panic}, {b: DoorOpened}]}";
     let only = |script| {
