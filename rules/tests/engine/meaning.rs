@@ -217,15 +217,15 @@ fn nothing_is_released_before_the_watermark_has_passed_it() {
 
 #[test]
 fn a_late_event_fires_what_looks_at_it_alone() {
-    let rules = "
+    let rules = r#"
 facts:
   alarms: {count: Panic, by: door, within: 60s}
 rules:
 - {id: alone, on: Panic, by: door, group: {by: [door], gap: 30s}}
 - {id: rows, on: Panic, if: alarms >= 1, by: door}
-- {id: remembers, on: Panic, if: prev(alarms) >= 0 && alarms['D1'] >= 0, by: door}
+- {id: remembers, on: Panic, if: "prev(alarms) >= 0 && alarms['D1'] >= 0", by: door}
 - {id: said-once, on: Panic, by: door, emit: {once: 10s}}
-- {id: then, by: door, within: 90s, sequence: [{a: Panic}, {b: DoorOpened}]}";
+- {id: then, by: door, within: 90s, sequence: [{a: Panic}, {b: DoorOpened}]}"#;
     let only = |script| {
         let mut lines = found(rules, script);
         lines.retain(|line| line.contains(" alone "));
