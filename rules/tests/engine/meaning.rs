@@ -244,7 +244,7 @@ rules:
         [
             "100 alone D1 [1] opens 0",
             "80 alone D1 [3] joins 0",
-            "10 alone D1 [4] opens 3",
+            "10 alone D1 [4] opens 4",
             // The one that is open now goes on, whatever came late.
             "110 alone D1 [5] joins 0",
         ]
