@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use rules::plan::RuleId;
 
-use crate::setup::Setup;
+use crate::setup::{Faults, Setup};
 
 /// Turns the raw traffic of guarded sites into few, evidence-backed security incidents.
 #[derive(Debug, Parser)]
@@ -24,7 +24,7 @@ enum Command {
     /// Show it at work: a broker, a simulated site, the pipeline and the console, in one process.
     Demo(DemoArgs),
     /// Read a configuration and tell every fault of it with its place.
-    Check(ConfigDir),
+    Check(CheckArgs),
     /// Say what a rule compiles to: what it looks at, its key, its plan and its state.
     Explain {
         /// Folder of the configuration.
@@ -66,12 +66,15 @@ enum Events {
     },
 }
 
-/// Where the configuration is.
+/// What to check.
 #[derive(Debug, Args)]
-pub struct ConfigDir {
+pub struct CheckArgs {
     /// Folder of the configuration.
     #[arg(long, value_name = "DIR")]
     pub config: PathBuf,
+    /// Print the faults as a JSON array, empty when there is none.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How to run.
@@ -167,9 +170,17 @@ impl Cli {
     /// Does what was asked.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Check(dir) => {
-                let setup = Setup::load(&dir.config)?;
-                println!("{}", setup.summary());
+            Command::Check(args) => {
+                let loaded = Setup::load(&args.config);
+                if args.json {
+                    let faults = loaded.as_ref().err().and_then(|e| e.downcast_ref::<Faults>());
+                    if faults.is_some() || loaded.is_ok() {
+                        let json = faults.map_or(serde_json::json!([]), Faults::json);
+                        println!("{json:#}");
+                    }
+                    return loaded.map(drop);
+                }
+                println!("{}", loaded?.summary());
                 Ok(())
             }
             Command::Demo(args) => crate::demo::demo(&args),

@@ -136,14 +136,44 @@ impl Setup {
     }
 }
 
+/// What is wrong with a configuration, all at once.
+#[derive(Debug)]
+pub struct Faults(pub Vec<Diagnostic>);
+
+impl std::fmt::Display for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count = self.0.iter().filter(|d| !d.warning).count();
+        let text: String = self.0.iter().map(|d| format!("{d}\n")).collect();
+        write!(f, "the configuration has {count} fault(s)\n\n{}", text.trim_end())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+impl Faults {
+    /// For editors and build servers: an array of objects.
+    pub fn json(&self) -> serde_json::Value {
+        let one = |d: &Diagnostic| {
+            serde_json::json!({
+                "file": d.file,
+                "line": d.place.line,
+                "column": d.place.column,
+                "width": d.width,
+                "severity": if d.warning { "warning" } else { "error" },
+                "message": d.message,
+                "suggestion": d.suggestion,
+            })
+        };
+        self.0.iter().map(one).collect()
+    }
+}
+
 /// Stops where there is a fault; prints warnings.
 pub fn check(faults: &[Diagnostic]) -> anyhow::Result<()> {
-    let text: String = faults.iter().map(|d| format!("{d}\n")).collect();
-    let count = faults.iter().filter(|d| !d.warning).count();
-    if count > 0 {
-        return Err(anyhow!("the configuration has {count} fault(s)\n\n{}", text.trim_end()));
+    if faults.iter().any(|d| !d.warning) {
+        return Err(Faults(faults.to_vec()).into());
     }
-    eprint!("{text}");
+    faults.iter().for_each(|warning| eprintln!("{warning}"));
     Ok(())
 }
 
