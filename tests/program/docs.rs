@@ -93,6 +93,28 @@ fn a_test_that_finds_otherwise_fails_and_says_how() {
 }
 
 #[test]
+fn every_recipe_passes_its_tests_in_every_way() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let write = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap_or_else(|e| panic!("{e}"));
+    };
+    let (model, rules): (Vec<_>, Vec<_>) =
+        examples("docs/RECIPES.md").into_iter().partition(|text| text.starts_with("tables:"));
+    write("model.yaml", &model.concat());
+    for (number, text) in rules.iter().enumerate() {
+        write(&format!("rule-{number}.yaml"), text);
+    }
+    let top = "sites: [{name: s}]\nsources: [{id: h, type: http, mappings: [canonical]}]\n\
+        rules: ['rule-*.yaml']\nmodel: [model.yaml]\n";
+    write("portcullis.yaml", top);
+    let output = portcullis().args(["test", "--thorough", "--config"]).arg(dir.path()).output();
+    let output = output.unwrap_or_else(|e| panic!("{e}"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!said.contains("never fired") && !said.contains("never kept silent"), "{said}");
+}
+
+#[test]
 fn examples_of_rules_and_mappings_are_good() {
     let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
     let (rules, mappings) = (examples("docs/RULES.md"), examples("docs/MAPPINGS.md"));

@@ -218,9 +218,14 @@ impl Trial {
     fn stepped(&self, plan: &Plan) -> Vec<usize> {
         let came = |rule: &crate::plan::Rule| {
             let mut kinds = rule.kinds();
-            for fact in &rule.reads {
-                let triggers = plan.facts[fact.0 as usize].triggers();
-                kinds.extend(triggers.into_iter().flat_map(|t| t.kinds.iter().copied()));
+            let mut facts = rule.reads.clone();
+            let mut place = 0;
+            while let Some(fact) = facts.get(place).map(|fact| &plan.facts[fact.0 as usize]) {
+                kinds.extend(fact.triggers().into_iter().flat_map(|t| t.kinds.iter().copied()));
+                let new: Vec<_> =
+                    fact.reads.iter().filter(|f| !facts.contains(f)).copied().collect();
+                facts.extend(new);
+                place += 1;
             }
             self.given.iter().filter(|given| kinds.contains(&given.kind)).count()
         };
