@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 
 use crate::kill::incidents;
 use crate::place::{portcullis, project};
 use crate::server::Server;
-use crate::services::{Kafka, Mqtt};
+use crate::services::{self, Kafka, Mqtt};
 use crate::traffic;
 
 const EVENTS: u64 = 12_000;
@@ -82,30 +81,8 @@ fn way(line: &str) -> usize {
 }
 
 fn publish(port: u16, lines: &[String]) {
-    let mut options = MqttOptions::new("publisher", "127.0.0.1", port);
-    options.set_inflight(500);
-    let (client, mut connection) = Client::new(options, 1_000);
-    let total = lines.len();
-    let acked = std::thread::spawn(move || {
-        let mut acked = 0;
-        for event in connection.iter() {
-            match event {
-                Ok(Event::Incoming(Packet::PubAck(_))) => acked += 1,
-                Ok(_) => {}
-                Err(error) => panic!("the publisher's connection: {error}"),
-            }
-            if acked == total {
-                return;
-            }
-        }
-    });
-    for line in lines {
-        let topic = format!("site/{}/events", way(line));
-        client
-            .publish(topic, QoS::AtLeastOnce, false, line.as_bytes())
-            .unwrap_or_else(|e| panic!("{e}"));
-    }
-    acked.join().unwrap_or_else(|_| panic!("not every message was acknowledged"));
+    let message = |line: &String| (format!("site/{}/events", way(line)), line.clone().into_bytes());
+    services::publish(port, lines.iter().map(message).collect(), false);
 }
 
 fn produce(brokers: &str, lines: &[String]) {

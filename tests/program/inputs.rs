@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 
 use crate::kill::incidents;
 use crate::place::data;
 use crate::server::Server;
-use crate::services::Mqtt;
+use crate::services::{self, Mqtt};
 
 fn configuration(dir: &Path, port: u16) -> PathBuf {
     let top = format!(
@@ -32,27 +31,10 @@ fn configuration(dir: &Path, port: u16) -> PathBuf {
     config
 }
 
-/// Publishes each payload as one message at QoS 1; returns when the broker has all.
+/// Publishes each payload as one message; returns when the broker has all.
 fn publish(port: u16, payloads: &[Vec<u8>], retained: bool) {
-    let mut options = MqttOptions::new("publisher", "127.0.0.1", port);
-    options.set_max_packet_size(1 << 20, 1 << 20);
-    let (client, mut connection) = Client::new(options, 1_000);
-    let total = payloads.len();
-    for payload in payloads {
-        let sent = client.publish("site/s/doors", QoS::AtLeastOnce, retained, payload.clone());
-        sent.unwrap_or_else(|e| panic!("{e}"));
-    }
-    let mut acked = 0;
-    for event in connection.iter() {
-        match event {
-            Ok(Event::Incoming(Packet::PubAck(_))) => acked += 1,
-            Ok(_) => {}
-            Err(error) => panic!("the publisher's connection: {error}"),
-        }
-        if acked == total {
-            return;
-        }
-    }
+    let messages = payloads.iter().map(|payload| ("site/s/doors".to_owned(), payload.clone()));
+    services::publish(port, messages.collect(), retained);
 }
 
 /// An event of a door forced open.

@@ -10,6 +10,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use tempfile::TempDir;
 
 use crate::place::{project, skipped};
@@ -197,4 +198,31 @@ fn properties(dir: &Path, port: u16, controller: u16) -> String {
          group.initial.rebalance.delay.ms=0\n",
         dir.join("data").display()
     )
+}
+
+/// Publishes messages, topic and payload, at QoS 1; returns when the broker has acknowledged all.
+pub fn publish(port: u16, messages: Vec<(String, Vec<u8>)>, retained: bool) {
+    let mut options = MqttOptions::new("publisher", "127.0.0.1", port);
+    options.set_max_packet_size(1 << 20, 1 << 20);
+    options.set_inflight(500);
+    let (client, mut connection) = Client::new(options, 1_000);
+    let total = messages.len();
+    let acked = std::thread::spawn(move || {
+        let mut acked = 0;
+        for event in connection.iter() {
+            match event {
+                Ok(Event::Incoming(Packet::PubAck(_))) => acked += 1,
+                Ok(_) => {}
+                Err(error) => panic!("the publisher's connection: {error}"),
+            }
+            if acked == total {
+                return;
+            }
+        }
+    });
+    for (topic, payload) in messages {
+        let sent = client.publish(topic, QoS::AtLeastOnce, retained, payload);
+        sent.unwrap_or_else(|e| panic!("{e}"));
+    }
+    acked.join().unwrap_or_else(|_| panic!("not every message was acknowledged"));
 }
