@@ -146,9 +146,9 @@ impl Findings {
         excess as u32
     }
 
-    /// The event that the evidence pushed last ends with.
-    pub(super) fn trigger(&self) -> Option<EvidenceRef> {
-        self.evidence.last().copied()
+    /// The last event of the evidence since `mark`; none for an edge of a schedule.
+    pub(super) fn trigger(&self, mark: u32) -> Option<EvidenceRef> {
+        self.evidence[mark as usize..].last().copied()
     }
 
     pub(super) fn forget_evidence(&mut self, mark: u32) {

@@ -31,6 +31,15 @@ impl Site {
         self.hours = hours.collect();
     }
 
+    /// Looks up anew what time has passed, where no edge does it.
+    pub(super) fn refresh_hours(&mut self, cx: Context<'_>) {
+        for number in 0..self.hours.len() {
+            if self.hours[number].until <= self.now {
+                self.hours[number] = self.hours_of(cx, ScheduleId(number as u16), self.now);
+            }
+        }
+    }
+
     fn hours_of(&self, cx: Context<'_>, schedule: ScheduleId, at: EventTime) -> Hours {
         cx.plan.calendar.hours(schedule, self.name, at)
     }

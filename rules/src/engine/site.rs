@@ -1,11 +1,13 @@
 //! One site's shard state: facts, runs, timers, correlation; stepped by admitted events.
 
 use event::identity::{Digest, TimedId};
-use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, SourceId, StreamId, Symbol};
+use event::{
+    EventBlock, EventFlags, EventRef, EventTime, Identity, Position, SourceId, StreamId, Symbol,
+};
 
 use super::cells::{Entry, Key, Run};
 use super::correlation::Correlation;
-use super::findings::{Effect, Finding, Findings};
+use super::findings::{Effect, EvidenceRef, Finding, Findings};
 use super::layout::{AREA, DEVICE, Memory, PERSON, Subject};
 use super::pages::NIL;
 use super::scope::{Changed, Context, SessionView, Sight, key_of};
@@ -146,6 +148,7 @@ impl Site {
         }
         self.now = self.now.max(now);
         self.began = self.began.min(now);
+        self.refresh_hours(cx);
         self.judge_event(cx, event, out);
         self.hear(cx, out);
         self.sweep_some(cx);
@@ -179,11 +182,20 @@ impl Site {
     }
 
     /// Makes a detection an event for those that hear it.
-    fn tell(&mut self, cx: Context<'_>, conclusion: &Conclusion<'_>, id: TimedId, out: &Findings) {
+    fn tell(
+        &mut self,
+        cx: Context<'_>,
+        conclusion: &Conclusion<'_>,
+        id: TimedId,
+        trigger: Option<EvidenceRef>,
+    ) {
         let rule = &cx.plan.rules[conclusion.rule.0 as usize];
         let kind = cx.layout.detection_kind(conclusion.rule);
         let (here, there) = (cx.layout.needs(kind), cx.layout.forwards(conclusion.rule));
-        let Some(trigger) = out.trigger().filter(|_| !self.late && (here || there)) else { return };
+        if self.late {
+            return;
+        }
+        let (position, part) = trigger.map_or((Position::NONE, 0), |t| (t.position, t.part));
         let site = conclusion.row.map_or(self.name, |event| event.site());
         let blocks = [(here, &mut self.heard[0]), (there, &mut self.told)];
         for (_, block) in blocks.into_iter().filter(|(hears, _)| *hears) {
@@ -191,7 +203,7 @@ impl Site {
             row.times(conclusion.at, conclusion.at);
             row.class(kind, EventFlags::default(), StreamId(0), SourceId(0));
             row.identity(Identity(id.0));
-            row.position(trigger.position, trigger.part);
+            row.position(position, part);
             row.place(site, conclusion.subject[DEVICE]);
             cx.layout.describe(&mut row, &conclusion.subject);
             for (by, part) in rule.by.iter().zip(conclusion.key) {
@@ -340,7 +352,7 @@ impl Site {
         let effect = if rule.mode == Mode::Shadow {
             Effect::Shadowed
         } else {
-            self.tell(cx, &conclusion, id, out);
+            self.tell(cx, &conclusion, id, out.trigger(mark));
             self.correlation.group(cx, &mut self.state, &conclusion, rule, id)
         };
         let count = &mut self.counts[conclusion.rule.0 as usize];

@@ -468,3 +468,20 @@ rules: [{id: r, on: AccessGranted, if: e.dir == 'in', exceptions: {staff: of_sta
     assert_eq!(one("dir=in level=9"), 0);
     assert_eq!(one("dir=out credential=C"), 0);
 }
+
+#[test]
+fn an_edge_has_no_bytes_to_show_and_is_heard_all_the_same() {
+    let rules = "
+schedules: {shift: {from: '06:00', to: '07:00'}}
+rules:
+- {id: opened, on: DoorOpened}
+- {id: begins, on: ScheduleStarted}
+- {id: heard, on: {detection: begins}}
+";
+    let lines = found(rules, "100 DoorOpened door=D1\n21600 DoorOpened door=D1\n21601 Heartbeat");
+    let began = lines.iter().position(|l| l.contains(" begins ")).expect("the shift begins");
+    // The edge goes before the events of its time, and cites none of theirs.
+    assert_eq!(lines[began], "21600 begins  [] opens 1");
+    assert_eq!(lines[began + 1], "21600 heard  [] opens 2");
+    assert!(lines[began + 2].contains(" opened  [2]"), "{lines:?}");
+}
