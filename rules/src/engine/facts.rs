@@ -5,7 +5,7 @@ use event::{EventRef, EventTime, Symbol};
 use super::cells::{Entry, Key};
 use super::scope::{Changed, Context, Sight, fact_value, field_of, key_of, outside};
 use super::site::Site;
-use super::state::{NOTHING_CAPTURED, Owner, State};
+use super::state::{Owner, State};
 use crate::plan::{FactId, FactKind, FieldRef, TallyPart};
 use crate::value::{Env, Value};
 
@@ -65,8 +65,9 @@ impl Site {
         self.changed.clear();
         for fact in &cx.layout.interest(event.kind()).facts {
             let plan = &cx.plan.facts[fact.0 as usize];
-            let sight = Sight::of(cx, self, event, &self.changed);
-            if plan.reset.as_ref().is_some_and(|reset| sight.fits(reset)) {
+            if let Some(reset) = &plan.reset
+                && Sight::of(cx, self, event, &self.changed).fits(reset)
+            {
                 self.reset_fact(cx, *fact, event.occurred());
             }
             let Some(key) = key_of(cx, event, &plan.by) else { continue };
@@ -130,8 +131,8 @@ impl Site {
         let FactKind::Tally { of, parts, condition } = &cx.plan.facts[tally.0 as usize].kind else {
             return None;
         };
-        let mut sight = self.sight_of_fact(cx, *of, *key);
-        sight.value = value;
+        let by = &cx.plan.facts[of.0 as usize].by;
+        let sight = Sight { value, ..Sight::of_key(cx, self, by, *key, self.now) };
         if condition.as_ref().is_some_and(|condition| !condition.holds(&sight)) {
             return None;
         }
@@ -147,22 +148,6 @@ impl Site {
             }
         }
         Some(out)
-    }
-
-    fn sight_of_fact<'a>(&'a self, cx: Context<'a>, fact: FactId, key: Key) -> Sight<'a> {
-        Sight {
-            cx,
-            state: &self.state,
-            hours: &self.hours,
-            site: self.name,
-            event: None,
-            key: (&cx.plan.facts[fact.0 as usize].by, key),
-            captured: NOTHING_CAPTURED,
-            value: Value::Missing,
-            session: None,
-            changed: &[],
-            now: self.now,
-        }
     }
 
     fn update_fact(&mut self, cx: Context<'_>, event: EventRef<'_>, fact: FactId, key: Key) {

@@ -12,7 +12,7 @@ use crate::calendar::{Hours, ScheduleId};
 impl Site {
     /// When the next edge of any schedule is, that somebody hears; none before the first event.
     pub(super) fn next_edge(&mut self, cx: Context<'_>) -> Option<EventTime> {
-        if self.hours.is_empty() {
+        if self.hours.is_empty() && !cx.plan.calendar.schedules.is_empty() {
             self.know_hours(cx);
         }
         if !cx.layout.hears_schedules() {

@@ -38,6 +38,12 @@ pub struct Interest {
     pub late: Vec<RuleId>,
 }
 
+impl Interest {
+    fn is_any(&self) -> bool {
+        !self.facts.is_empty() || !self.rules.is_empty()
+    }
+}
+
 /// What a rule keeps beside its runs: what an owner's cells remember, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub enum Memory {
@@ -80,6 +86,7 @@ pub struct Layout {
     /// Whether the enterprise hears a rule's detections, by rule.
     forwards: Vec<bool>,
     schedule_watchers: Vec<Vec<RuleId>>,
+    hears_schedules: bool,
     first_detection: u16,
     /// Names of kinds, and of rules for their detections, as symbols.
     pub kind_names: Vec<Symbol>,
@@ -102,13 +109,18 @@ fn schedule_watchers(plan: &Plan, scope: Scope, schedule: ScheduleId) -> Vec<Rul
     reads.map(|(number, _)| RuleId(number as u16)).collect()
 }
 
-/// Whether the enterprise hears what a rule of a site detects.
-fn forwards(plan: &Plan, scope: Scope, rule: usize) -> bool {
-    let kind = plan.detection_kind(RuleId(rule as u16));
-    let facts = plan.facts.iter().filter(|f| f.scope == Scope::Enterprise);
-    let by_fact = facts.flat_map(Fact::triggers).any(|t| t.kinds.contains(&kind));
-    let mut rules = plan.rules.iter().filter(|r| r.scope == Scope::Enterprise);
-    scope == Scope::Site && (by_fact || rules.any(|r| r.kinds().contains(&kind)))
+/// Whether the enterprise hears what each rule of a site detects.
+fn forwards(plan: &Plan, scope: Scope) -> Vec<bool> {
+    let mut forwards = vec![false; plan.rules.len()];
+    let facts = plan.facts.iter().filter(|fact| fact.scope == Scope::Enterprise);
+    let by_facts = facts.flat_map(Fact::triggers).flat_map(|trigger| trigger.kinds.clone());
+    let rules = plan.rules.iter().filter(|rule| rule.scope == Scope::Enterprise);
+    let kinds = by_facts.chain(rules.flat_map(Rule::kinds)).filter(|_| scope == Scope::Site);
+    for kind in kinds {
+        let rule = (kind.0 as usize).checked_sub(plan.vocabulary.kinds().len());
+        rule.into_iter().for_each(|rule| forwards[rule] = true);
+    }
+    forwards
 }
 
 impl Layout {
@@ -154,6 +166,12 @@ impl Layout {
         }
         let dimension_base = first_memory + memories.len() as u32;
         let link_base = dimension_base + 8 * groupings.len() as u32;
+        let schedules = 0..plan.calendar.schedules.len() as u16;
+        let schedule_watchers: Vec<_> =
+            schedules.map(|n| schedule_watchers(plan, scope, ScheduleId(n))).collect();
+        let heard = |kind: &KindId| by_kind[kind.0 as usize].is_any();
+        let hears_schedules =
+            KIND_SCHEDULE.iter().any(heard) || schedule_watchers.iter().any(|w| !w.is_empty());
         let names = plan.vocabulary.kinds().iter().map(|k| &k.name);
         let names = names.chain(plan.rules.iter().map(|rule| &rule.id));
         let column = |table: &str, column: &str| {
@@ -175,10 +193,9 @@ impl Layout {
             device_area: column("devices", "area"),
             credential_person: column("credentials", "person"),
             kind_names: names.map(|name| interner.intern(name).unwrap_or_default()).collect(),
-            schedule_watchers: (0..plan.calendar.schedules.len())
-                .map(|n| schedule_watchers(plan, scope, ScheduleId(n as u16)))
-                .collect(),
-            forwards: (0..plan.rules.len()).map(|n| forwards(plan, scope, n)).collect(),
+            schedule_watchers,
+            forwards: forwards(plan, scope),
+            hears_schedules,
             first_detection: plan.vocabulary.kinds().len() as u16,
         }
     }
@@ -190,8 +207,7 @@ impl Layout {
 
     /// Whether any part of this scope needs a kind.
     pub fn needs(&self, kind: KindId) -> bool {
-        let interest = self.interest(kind);
-        !interest.facts.is_empty() || !interest.rules.is_empty()
+        self.interest(kind).is_any()
     }
 
     /// The kind of a rule's detections.
@@ -211,8 +227,7 @@ impl Layout {
 
     /// Whether anybody hears the edges of schedules.
     pub fn hears_schedules(&self) -> bool {
-        KIND_SCHEDULE.iter().any(|kind| self.needs(*kind))
-            || self.schedule_watchers.iter().any(|rules| !rules.is_empty())
+        self.hears_schedules
     }
 
     /// Rules that watch a fact.

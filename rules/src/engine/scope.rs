@@ -278,6 +278,29 @@ impl<'a> Sight<'a> {
         }
     }
 
+    /// The sight of a key, where no event is at hand: under a timer, a level, a session's end.
+    pub fn of_key(
+        cx: Context<'a>,
+        site: &'a Site,
+        by: &'a [FieldRef],
+        key: Key,
+        now: EventTime,
+    ) -> Self {
+        Self {
+            cx,
+            state: &site.state,
+            hours: &site.hours,
+            site: site.name,
+            event: None,
+            key: (by, key),
+            captured: NOTHING_CAPTURED,
+            value: Value::Missing,
+            session: None,
+            changed: &[],
+            now,
+        }
+    }
+
     /// The sight of an event, with what was captured of earlier ones.
     pub fn with(mut self, captured: Captured) -> Self {
         self.captured = captured;

@@ -256,7 +256,8 @@ impl Site {
         let turn = if outside(at, run.started, sequence.within) {
             Turn::Ends
         } else {
-            let sight = self.sight_of_run(cx, line.rule, key, &run, at);
+            let captured = unpack_all(&run.captures, run.tags);
+            let sight = Sight::of_key(cx, self, &line.rule.by, key, at).with(captured);
             meet_absences(line, &mut run, &sight)
         };
         match turn {
@@ -273,29 +274,6 @@ impl Site {
             _ => self.keep(index, run),
         }
         self.drop_if_idle(cell);
-    }
-
-    fn sight_of_run<'a>(
-        &'a self,
-        cx: Context<'a>,
-        rule: &'a Rule,
-        key: Key,
-        run: &Run,
-        now: EventTime,
-    ) -> Sight<'a> {
-        Sight {
-            cx,
-            state: &self.state,
-            hours: &self.hours,
-            site: self.name,
-            event: None,
-            key: (&rule.by, key),
-            captured: unpack_all(&run.captures, run.tags),
-            value: Value::Missing,
-            session: None,
-            changed: &[],
-            now,
-        }
     }
 }
 

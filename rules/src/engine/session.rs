@@ -262,19 +262,8 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = &cx.plan.rules[conclusion.rule.0 as usize];
-        let sight = Sight {
-            cx,
-            state: &self.state,
-            hours: &self.hours,
-            site: self.name,
-            event: None,
-            key: (&rule.by, conclusion.key),
-            captured: conclusion.captured,
-            value: Value::Missing,
-            session: conclusion.session,
-            changed: &[],
-            now: conclusion.at,
-        };
+        let key = Sight::of_key(cx, self, &rule.by, conclusion.key, conclusion.at);
+        let sight = Sight { session: conclusion.session, ..key.with(conclusion.captured) };
         if session.condition.as_ref().is_none_or(|condition| condition.holds(&sight)) {
             self.conclude(cx, conclusion, mark, out);
         } else {

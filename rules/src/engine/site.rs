@@ -281,13 +281,9 @@ impl Site {
                 self.state.find_or_insert(owner, key, Value::Bool(true));
                 true
             }
-            (true, Some(cell)) => {
-                let rises = self.state.value(cell) != Value::Bool(true);
-                self.state.set_value(cell, Value::Bool(true));
-                rises
-            }
+            (true, Some(_)) => false,
             (false, Some(cell)) => {
-                self.state.set_value(cell, Value::Bool(false));
+                self.state.remove(cell);
                 false
             }
             (false, None) => false,
@@ -402,18 +398,13 @@ impl Site {
             Pattern::Watch { fact, .. } => &cx.plan.facts[fact.0 as usize].by,
             _ => &rule.by,
         };
+        let key = Sight::of_key(cx, self, fields, conclusion.key, conclusion.at);
         let sight = Sight {
-            cx,
-            state: &self.state,
-            hours: &self.hours,
-            site: self.name,
             event: conclusion.row,
-            key: (fields, conclusion.key),
-            captured: conclusion.captured,
             value: conclusion.value,
             session: conclusion.session,
             changed: &self.changed,
-            now: conclusion.at,
+            ..key.with(conclusion.captured)
         };
         for (_, expression) in rule.why.iter().take(WHY_MAX) {
             out.push_why(expression.eval(&sight));

@@ -164,19 +164,7 @@ impl Site {
             Pattern::Watch { fact, .. } => &cx.plan.facts[fact.0 as usize].by,
             _ => &rule.by,
         };
-        Sight {
-            cx,
-            state: &self.state,
-            hours: &self.hours,
-            site: self.name,
-            event: None,
-            key: (by, key),
-            captured: NOTHING_CAPTURED,
-            value,
-            session: None,
-            changed: &self.changed,
-            now,
-        }
+        Sight { value, changed: &self.changed, ..Sight::of_key(cx, self, by, key, now) }
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call site; the pieces are one level's")]

@@ -359,7 +359,8 @@ impl Compiler<'_> {
         }
     }
 
-    fn touch(&mut self, fact: FactId) {
+    /// Notes that a fact is read.
+    pub fn touch(&mut self, fact: FactId) {
         if !self.touched.contains(&fact) {
             self.touched.push(fact);
         }

@@ -3,6 +3,7 @@
 //! Every fault of every file is reported at once, with file, line, column and what to write.
 
 mod check;
+mod detections;
 pub mod expr;
 mod fact;
 mod names;

@@ -175,6 +175,7 @@ fn window(
     });
     check_scopes(book, reader, node, scope);
     book.compiler.reads.push(fact);
+    book.compiler.touch(fact);
     let least = Expr::Constant(Value::Int(i64::from(at_least?)));
     let enough = Expr::Compare(Operator::GreaterEqual, Box::new(Expr::Fact(fact)), Box::new(least));
     let condition = match on.condition {
@@ -294,6 +295,7 @@ fn watch(
         Some(span) => Some(span_of(book, reader, span, &names)?),
     };
     let triggers: Vec<FactId> = book.compiler.reads.clone();
+    book.compiler.touch(fact);
     if let Some(resolve) = node.get("resolve") {
         book.kinds(reader, resolve);
     }

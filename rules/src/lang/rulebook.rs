@@ -9,6 +9,7 @@ use event::model::{Cell, Model};
 use event::{Digest, FieldType, Interner, KindId, TimeSpan, Vocabulary};
 
 use super::check::{Compiler, KnownFact, Names, Type};
+use super::detections::{check_cycles, is_over_detections};
 use super::fact::{self, DraftFact};
 use super::{names, pattern, schedule};
 use crate::calendar::Calendar;
@@ -256,15 +257,9 @@ impl Book<'_> {
         let reads = std::mem::take(&mut self.compiler.reads);
         let windowed = |f: &FactId| self.scopes[f.0 as usize] == scope;
         let emit = self.emit(reader, node);
-        let mut kept = std::mem::take(&mut self.compiler.touched);
-        let alone = kept.is_empty() && reads.is_empty();
+        let touched = std::mem::take(&mut self.compiler.touched);
+        let alone = touched.is_empty();
         let late = matches!(pattern, Pattern::Event(_)) && alone && emit == Emit::Each;
-        kept.extend(reads.iter().filter(|fact| !kept.contains(fact)).copied().collect::<Vec<_>>());
-        if let Pattern::Watch { fact, .. } = &pattern
-            && !kept.contains(fact)
-        {
-            kept.push(*fact);
-        }
         let evidence_of: Vec<_> = match &pattern {
             Pattern::Event(_) => reads.iter().copied().filter(windowed).collect(),
             _ => Vec::new(),
@@ -293,7 +288,7 @@ impl Book<'_> {
             pattern,
             captures,
             evidence_of,
-            reads: kept,
+            reads: touched,
             schedules: std::mem::take(&mut self.compiler.schedules),
             why,
         })
@@ -437,7 +432,10 @@ impl Book<'_> {
 
     /// A fact that a rule keeps for itself; one that keeps the same already is shared.
     pub fn own_fact(&mut self, fact: Fact) -> FactId {
-        let same = |f: &Fact| (f.scope, &f.by, &f.kind) == (fact.scope, &fact.by, &fact.kind);
+        // A named fact that something resets keeps other counts than a rule's own.
+        let same = |f: &Fact| {
+            f.reset.is_none() && (f.scope, &f.by, &f.kind) == (fact.scope, &fact.by, &fact.kind)
+        };
         if let Some(number) = self.facts.iter().position(same) {
             return FactId(number as u16);
         }
@@ -513,58 +511,6 @@ pub fn key(compiler: &Compiler<'_>, reader: &mut Reader, node: &Node) -> Vec<Fie
         fields.truncate(KEY_PARTS_MAX);
     }
     fields
-}
-
-/// Whether a rule or fact is over detections, as it is written.
-fn is_over_detections(node: &Node) -> bool {
-    match &node.value {
-        Yaml::Scalar { .. } => false,
-        Yaml::Sequence(items) => items.iter().any(is_over_detections),
-        Yaml::Mapping(entries) => {
-            entries.iter().any(|(k, v)| k.text() == Some("detection") || is_over_detections(v))
-        }
-    }
-}
-
-/// Rules that hear themselves, through the rules and facts they hear.
-fn check_cycles(facts: &[Fact], rules: &[Rule], first_kind: usize, parsed: &mut [(Reader, Node)]) {
-    let heard_by = |rule: &Rule| {
-        let mut kinds = rule.kinds();
-        let mut todo = rule.reads.clone();
-        let mut seen = Vec::new();
-        while let Some(fact) = todo.pop() {
-            if !seen.contains(&fact) {
-                seen.push(fact);
-                let fact = &facts[fact.0 as usize];
-                kinds.extend(fact.triggers().into_iter().flat_map(|t| t.kinds.iter().copied()));
-                todo.extend(&fact.reads);
-            }
-        }
-        let rules = kinds.iter().filter_map(|kind| (kind.0 as usize).checked_sub(first_kind));
-        rules.collect::<Vec<usize>>()
-    };
-    let heard: Vec<Vec<usize>> = rules.iter().map(heard_by).collect();
-    for (number, rule) in rules.iter().enumerate() {
-        let (mut todo, mut seen) = (heard[number].clone(), Vec::new());
-        while let Some(next) = todo.pop() {
-            if next < rules.len() && !seen.contains(&next) {
-                seen.push(next);
-                todo.extend(&heard[next]);
-            }
-        }
-        if !seen.contains(&number) {
-            continue;
-        }
-        for (reader, root) in parsed.iter_mut() {
-            for node in root.get("rules").map(Node::items).unwrap_or_default() {
-                if let Some(id) = node.get("id").filter(|id| id.text() == Some(&rule.id)) {
-                    let help =
-                        Some("a rule over detections hears rules that do not hear it".into());
-                    reader.error_with(id, format!("rule `{}` hears itself", rule.id), help);
-                }
-            }
-        }
-    }
 }
 
 const DIMENSIONS: &[(&str, Dimension)] = &[

@@ -11,8 +11,6 @@ mod read;
 
 use std::sync::Arc;
 
-use event::identity::TimedId;
-use event::vocabulary::KIND_ADVANCE;
 use event::{
     EventBlock, EventFlags, EventTime, FieldId, Identity, Interner, KindId, Position, SourceId,
     StreamId, Symbol, TimeSpan,
@@ -21,7 +19,6 @@ use jiff::tz::TimeZone;
 
 use crate::engine::{Effect, Engine, Findings, Input, Options, SourceOptions, restore_symbols};
 use crate::plan::Plan;
-use crate::value::Value;
 
 pub use read::read;
 
@@ -53,7 +50,7 @@ pub struct Trial {
 pub struct Given {
     /// When it occurred.
     pub at: EventTime,
-    /// Its kind; [`KIND_ADVANCE`] is time that passes.
+    /// Its kind; `Advance` is time that passes.
     pub kind: KindId,
     /// Its site.
     pub site: String,
@@ -116,10 +113,6 @@ pub struct Found {
     pub key: String,
     /// What it does.
     pub does: Does,
-    /// Its id.
-    pub id: TimedId,
-    /// Bound values, in words.
-    pub why: Vec<(String, String)>,
 }
 
 /// How a test went.
@@ -314,12 +307,6 @@ impl Given {
             }
         }
     }
-
-    /// Whether it is time that passes, and no event.
-    #[must_use]
-    pub fn is_time(&self) -> bool {
-        self.kind == KIND_ADVANCE
-    }
 }
 
 /// The engine as it is after a restart: the texts are those of this process still.
@@ -349,28 +336,12 @@ fn collect(out: &mut Findings, plan: &Plan, interner: &Interner, found: &mut Vec
         let rule = plan.rules.get(finding.rule.0 as usize);
         let key: Vec<&str> =
             finding.key.iter().filter_map(|s| s.some()).map(|s| interner.text(s)).collect();
-        let labels = rule.map_or(&[][..], |rule| &rule.why).iter().map(|(label, _)| label.clone());
-        let values = out.why(finding).iter().map(|value| in_words(*value, interner));
         found.push(Found {
             at: finding.at,
             rule: rule.map(|rule| rule.id.clone()).unwrap_or_default(),
             key: key.join("/"),
             does,
-            id: finding.id,
-            why: labels.zip(values).collect(),
         });
     }
     out.clear();
-}
-
-fn in_words(value: Value, interner: &Interner) -> String {
-    match value {
-        Value::Missing | Value::List { .. } => "missing".into(),
-        Value::Bool(v) => v.to_string(),
-        Value::Int(v) => v.to_string(),
-        Value::Float(v) => v.to_string(),
-        Value::Text(v) => interner.text(v).to_owned(),
-        Value::Time(v) => v.to_string(),
-        Value::Span(v) => v.to_string(),
-    }
 }

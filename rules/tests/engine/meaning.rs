@@ -485,3 +485,19 @@ rules:
     assert_eq!(lines[began + 1], "21600 heard  [] opens 2");
     assert!(lines[began + 2].contains(" opened  [2]"), "{lines:?}");
 }
+
+#[test]
+fn a_rules_own_count_is_not_reset_with_a_fact_that_counts_the_same() {
+    let rules = "
+facts: {n: {count: AccessDenied, by: door, within: 60s, reset: AccessGranted}}
+rules:
+- {id: own, on: AccessDenied, count: {by: door, within: 60s, at_least: 3}}
+- {id: fact, on: AccessDenied, if: n >= 3}
+";
+    let script = "
+        1 AccessDenied door=D1
+        2 AccessDenied door=D1
+        3 AccessGranted door=D1
+        4 AccessDenied door=D1";
+    assert_eq!(found(rules, script), ["4 own D1 [1 2 4] opens 0"]);
+}
