@@ -3,6 +3,7 @@
 //! `replay`, `run` and recovery go this one way.
 
 use event::books::SourceBooks;
+use event::control::Control;
 use event::{EventBlock, EventRef, RecordBlock, RecordKind, RecordRef, RejectReason};
 use ingest::decode::{Decoder, Outcome};
 use rules::engine::{Engine, Findings, Input};
@@ -65,12 +66,27 @@ impl Pipeline {
                 RecordKind::StreamIdle => Input::StreamIdle(stream, source),
                 RecordKind::StreamEnded => Input::StreamEnded(stream, source),
                 RecordKind::Tick => Input::Tick(record.tick().unwrap_or_default()),
-                RecordKind::Control => continue,
+                RecordKind::Control => {
+                    self.flush(findings, &mut saw);
+                    self.control(&record, findings);
+                    continue;
+                }
             };
             self.flush(findings, &mut saw);
             self.engine.feed(input, findings);
         }
         self.flush(findings, &mut saw);
+    }
+
+    /// Somebody changes something. Our own writer made the record: one that cannot be read is of a
+    /// newer program, and changes nothing here.
+    fn control(&mut self, record: &RecordRef<'_>, findings: &mut Findings) {
+        match Control::parse(record.payload) {
+            Ok(control) => self.engine.feed(Input::Control(&control), findings),
+            Err(error) => {
+                tracing::error!(position = record.position.0, %error, "a control record is unknown");
+            }
+        }
     }
 
     /// Nothing will follow.

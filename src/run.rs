@@ -56,6 +56,7 @@ pub async fn serve(
         store: program.store.clone(),
         status: live.clone(),
         changed: program.changed.clone(),
+        controls: program.controls.clone(),
         extra: program.endpoints.clone(),
     };
     let server = tokio::spawn(crate::console::serve(listener, console, until));

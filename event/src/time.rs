@@ -257,6 +257,21 @@ impl fmt::Display for TimeSpan {
     }
 }
 
+impl serde::Serialize for TimeSpan {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for TimeSpan {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!("`{text}` is no span of time: write 30s, 8h, 90d"))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,11 +1,13 @@
 //! The JSON API.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use event::control::{Change, Control, RowChange};
 use event::identity::TimedId;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -137,4 +139,44 @@ pub async fn health(State(shared): State<Arc<Shared>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
     }
+}
+
+/// Who changes what, and why, as the query says.
+#[derive(Deserialize)]
+pub struct Author {
+    by: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// Hands a change over to the log; answers when it is durable.
+async fn submit(shared: Arc<Shared>, author: Author, change: Change) -> Reply {
+    let control = Control { by: author.by, reason: author.reason, change };
+    let submitted = tokio::task::spawn_blocking(move || shared.controls.submit(&control)).await;
+    match submitted {
+        Ok(Ok(())) => Ok(StatusCode::ACCEPTED.into_response()),
+        Ok(Err(error)) => {
+            let help = "see /health";
+            Err(problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), help))
+        }
+        Err(_) => Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "a defect", "see the log")),
+    }
+}
+
+pub async fn set_row(
+    State(shared): State<Arc<Shared>>,
+    Path((table, row)): Path<(String, String)>,
+    Query(author): Query<Author>,
+    Json(cells): Json<BTreeMap<String, Value>>,
+) -> Reply {
+    let change = Change::Row(RowChange { table, row, cells: Some(cells), at: None });
+    submit(shared, author, change).await
+}
+
+pub async fn remove_row(
+    State(shared): State<Arc<Shared>>,
+    Path((table, row)): Path<(String, String)>,
+    Query(author): Query<Author>,
+) -> Reply {
+    submit(shared, author, Change::Row(RowChange { table, row, cells: None, at: None })).await
 }

@@ -13,14 +13,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde_json::json;
 use sinks::Reader;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::live::Live;
+use crate::live::{Controls, Live};
 
 /// What is served.
 pub struct Console {
@@ -30,6 +30,8 @@ pub struct Console {
     pub status: Arc<Live>,
     /// Told after every commit.
     pub changed: watch::Receiver<u64>,
+    /// Where what somebody changes is handed over.
+    pub controls: Arc<Controls>,
     /// Endpoints of HTTP sources.
     pub extra: Router,
 }
@@ -39,6 +41,7 @@ struct Shared {
     store: Reader,
     live: Arc<Live>,
     changed: watch::Receiver<u64>,
+    controls: Arc<Controls>,
     /// Set when the program stops: open streams end.
     stopping: watch::Receiver<bool>,
 }
@@ -64,9 +67,9 @@ fn router(
     stopping: watch::Receiver<bool>,
     loopback: bool,
 ) -> anyhow::Result<Router> {
-    let Console { store, status, changed, extra } = console;
+    let Console { store, status, changed, controls, extra } = console;
     let store = Reader::open(store).context("the console cannot read the store")?;
-    let shared = Arc::new(Shared { store, live: status, changed, stopping });
+    let shared = Arc::new(Shared { store, live: status, changed, controls, stopping });
     let pages = Router::new()
         .route("/", get(|| page("text/html; charset=utf-8", include_str!("page/index.html"))))
         .route("/console.js", get(|| page("text/javascript", include_str!("page/console.js"))))
@@ -80,6 +83,7 @@ fn router(
         .route("/api/v1/rules", get(api::rules))
         .route("/api/v1/unknown-devices", get(api::unknown_devices))
         .route("/api/v1/dead-letters", get(api::dead_letters))
+        .route("/api/v1/tables/{table}/{row}", put(api::set_row).delete(api::remove_row))
         .route("/health", get(api::health))
         .route("/metrics", get(metrics::metrics))
         .with_state(shared);

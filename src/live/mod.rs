@@ -7,6 +7,7 @@
 //!
 //! The engine reads what the log holds, at the first start as after a crash: there is one way.
 
+mod controls;
 mod emitter;
 mod epoch;
 mod follower;
@@ -34,6 +35,7 @@ use sinks::{Outbox, Store};
 
 use crate::pipeline::Pipeline;
 use crate::setup::Setup;
+pub use controls::Controls;
 use epoch::Epoch;
 use snapshots::{Snapshot, Snapshots};
 pub use status::Live;
@@ -68,6 +70,8 @@ pub struct Program {
     pub endpoints: axum::Router,
     /// Told after every commit.
     pub changed: tokio::sync::watch::Receiver<u64>,
+    /// Where what somebody changes is handed over.
+    pub controls: Arc<Controls>,
     intake: Option<SyncSender<Batch>>,
     threads: Vec<JoinHandle<()>>,
     outbox: Arc<Outbox>,
@@ -150,6 +154,7 @@ impl Program {
             store: path,
             endpoints: axum::Router::new(),
             changed: receiver,
+            controls: Arc::new(Controls::new(intake.clone())),
             intake: Some(intake),
             threads,
             outbox,
@@ -201,6 +206,7 @@ impl Program {
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.live.stop_sources();
         self.endpoints = axum::Router::new();
+        self.controls.close();
         drop(self.intake.take());
         for thread in self.threads.drain(..).rev() {
             let _ = thread.join();

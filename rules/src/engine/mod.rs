@@ -1,6 +1,7 @@
 //! The engine: admission, sites, the enterprise pseudo-site. Pure: a function of what it is fed.
 
 mod cells;
+mod control;
 mod correlation;
 mod facts;
 pub mod findings;
@@ -25,6 +26,7 @@ mod watch;
 use std::sync::Arc;
 
 use event::books::SourceBooks;
+use event::control::Control;
 use event::vocabulary::{KIND_ADVANCE, RANK_DETECTION};
 use event::{
     EventBlock, EventFlags, EventRef, EventTime, Interner, Position, SourceId, StreamId, Symbol,
@@ -102,6 +104,8 @@ pub enum Input<'a> {
     StreamEnded(StreamId, SourceId),
     /// Live: all streams silent, for so long since the last record.
     Tick(TimeSpan),
+    /// Somebody changes something: takes effect here, behind all that time has passed.
+    Control(&'a Control),
     /// Nothing will follow: time moves past the last deadline.
     EndOfInput,
 }
@@ -177,6 +181,7 @@ impl Engine {
             Input::StreamIdle(stream, source) => self.streams.idle(stream, source),
             Input::StreamEnded(stream, source) => self.streams.end(stream, source),
             Input::Tick(span) => self.streams.tick(span),
+            Input::Control(control) => self.control(control, out),
             Input::EndOfInput => self.streams.finish(),
         }
         self.release(out);
