@@ -298,7 +298,8 @@ impl EventMut<'_> {
         self.0[POSITION] = position.0 | u64::from(part) << 48;
     }
 
-    fn set(&mut self, field: FieldId, bits: u64) {
+    /// Sets the raw slot of a field, as [`EventRef::slot`] gave it.
+    pub fn set(&mut self, field: FieldId, bits: u64) {
         self.0[PRESENT] |= 1 << field.0;
         self.0[HEADER_WORDS + field.0 as usize] = bits;
     }

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod explain;
 pub mod lang;
 pub mod limits;
+pub mod meaning;
 pub mod plan;
 pub mod trial;
 pub mod value;

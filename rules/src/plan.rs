@@ -554,6 +554,19 @@ pub enum Dimension {
     Rule,
 }
 
+impl Dimension {
+    /// All, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Area,
+        Self::Door,
+        Self::Person,
+        Self::Credential,
+        Self::Track,
+        Self::Site,
+        Self::Rule,
+    ];
+}
+
 /// Incidents opened by these rules belong together.
 #[derive(Clone, Debug)]
 pub struct Link {

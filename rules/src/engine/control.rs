@@ -11,7 +11,9 @@ impl Engine {
     pub(super) fn control(&mut self, control: &Control, out: &mut Findings) {
         self.release(out);
         match &control.change {
-            Change::Row(_) | Change::Incident(..) | Change::Reload(_) => {}
+            // Whoever reads the record brings the rulebook: see `Engine::reload`.
+            Change::Reload(_) => {}
+            Change::Row(_) | Change::Incident(..) => {}
         }
     }
 }

@@ -126,6 +126,28 @@ impl Site {
         }
     }
 
+    /// Counts a tally anew, from the keys of the fact it counts.
+    pub(super) fn recount(&mut self, cx: Context<'_>, tally: FactId) {
+        let FactKind::Tally { of, .. } = &cx.plan.facts[tally.0 as usize].kind else { return };
+        let (counted, owner) = (cx.layout.fact(*of).0 + 1, cx.layout.fact(tally));
+        for cell in 0..self.state.keys.len() {
+            if self.state.keys.get(cell).owner == owner.0 + 1 {
+                self.state.remove(cell);
+            }
+        }
+        for cell in 0..self.state.keys.len() {
+            let held = *self.state.keys.get(cell);
+            if held.owner != counted {
+                continue;
+            }
+            let value = self.state.value(cell);
+            if let Some(key) = self.tally_key(cx, tally, &held.key, value) {
+                let cell = self.state.find_or_insert(owner, &key, Value::Int(0));
+                add(&mut self.state, cell, 1);
+            }
+        }
+    }
+
     /// Under which key a tally counts a value of the fact it counts; `None` where it does not.
     fn tally_key(&self, cx: Context<'_>, tally: FactId, key: &Key, value: Value) -> Option<Key> {
         let FactKind::Tally { of, parts, condition } = &cx.plan.facts[tally.0 as usize].kind else {

@@ -11,6 +11,9 @@ use crate::plan::{
     Sequence, Session,
 };
 
+/// Numbers set aside for the dimensions of one grouping.
+const DIMENSIONS_MAX: u32 = 8;
+
 /// Who a detection is about: area, door, person, credential, track, device.
 pub type Subject = [Symbol; 6];
 
@@ -42,6 +45,22 @@ impl Interest {
     fn is_any(&self) -> bool {
         !self.facts.is_empty() || !self.rules.is_empty()
     }
+}
+
+/// What a cell of state belongs to: the one list of all that owns cells. Whoever adds to it decides
+/// in [`super::reload`] where that goes on under another rulebook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A fact.
+    Fact(FactId),
+    /// A rule.
+    Rule(RuleId),
+    /// A rule's memory, by its number among them.
+    Memory(RuleId, u32),
+    /// Incidents found by a dimension of a grouping.
+    Dimension(usize, Dimension),
+    /// Incidents on a side of a link policy.
+    Side(usize, usize),
 }
 
 /// What a rule keeps beside its runs: what an owner's cells remember, and for how long.
@@ -165,7 +184,7 @@ impl Layout {
             }
         }
         let dimension_base = first_memory + memories.len() as u32;
-        let link_base = dimension_base + 8 * groupings.len() as u32;
+        let link_base = dimension_base + DIMENSIONS_MAX * groupings.len() as u32;
         let schedules = 0..plan.calendar.schedules.len() as u16;
         let schedule_watchers: Vec<_> =
             schedules.map(|n| schedule_watchers(plan, scope, ScheduleId(n))).collect();
@@ -245,29 +264,64 @@ impl Layout {
         !self.watchers(fact).is_empty() || !self.tallies(fact).is_empty()
     }
 
+    /// The number of an owner.
+    pub fn owner(&self, held: Held) -> Owner {
+        Owner(match held {
+            Held::Fact(fact) => u32::from(fact.0),
+            Held::Rule(rule) => self.watchers.len() as u32 + u32::from(rule.0),
+            Held::Memory(rule, nth) => self.memory_base[rule.0 as usize] + nth,
+            Held::Dimension(grouping, dimension) => {
+                self.dimension_base + DIMENSIONS_MAX * grouping as u32 + dimension as u32
+            }
+            Held::Side(policy, side) => self.link_base + 2 * policy as u32 + side as u32,
+        })
+    }
+
+    /// The owner of a number.
+    pub fn held(&self, owner: Owner) -> Held {
+        let (number, facts) = (owner.0, self.watchers.len() as u32);
+        if number < facts {
+            Held::Fact(FactId(number as u16))
+        } else if number < facts + self.memory_base.len() as u32 {
+            Held::Rule(RuleId((number - facts) as u16))
+        } else if number < self.dimension_base {
+            // The last rule whose memories begin here or before: one without any begins with the
+            // next one's.
+            let rule = self.memory_base.partition_point(|base| *base <= number) - 1;
+            Held::Memory(RuleId(rule as u16), number - self.memory_base[rule])
+        } else if number < self.link_base {
+            let number = number - self.dimension_base;
+            let dimension = Dimension::ALL[(number % DIMENSIONS_MAX) as usize];
+            Held::Dimension((number / DIMENSIONS_MAX) as usize, dimension)
+        } else {
+            let number = (number - self.link_base) as usize;
+            Held::Side(number / 2, number % 2)
+        }
+    }
+
     /// Owner of a fact's cells.
     pub fn fact(&self, fact: FactId) -> Owner {
-        Owner(u32::from(fact.0))
+        self.owner(Held::Fact(fact))
     }
 
     /// Owner of a rule's cells.
     pub fn rule(&self, rule: RuleId) -> Owner {
-        Owner(self.watchers.len() as u32 + u32::from(rule.0))
+        self.owner(Held::Rule(rule))
     }
 
     /// Owner of the runs that wait for a guard.
     pub fn guard_waiting(&self, rule: RuleId, guard: usize) -> Owner {
-        Owner(self.memory_base[rule.0 as usize] + 2 * guard as u32)
+        self.owner(Held::Memory(rule, 2 * guard as u32))
     }
 
     /// Owner of a guard's history.
     pub fn guard_history(&self, rule: RuleId, guard: usize) -> Owner {
-        Owner(self.memory_base[rule.0 as usize] + 2 * guard as u32 + 1)
+        self.owner(Held::Memory(rule, 2 * guard as u32 + 1))
     }
 
     /// Owner of a sequence's lead, or of what comes before a session.
     pub fn memory_of(&self, rule: RuleId) -> Owner {
-        Owner(self.memory_base[rule.0 as usize])
+        self.owner(Held::Memory(rule, 0))
     }
 
     /// What an owner's cells remember, where the owner is a rule's memory.
@@ -284,7 +338,7 @@ impl Layout {
 
     /// Owner of the incidents found by one dimension of a grouping.
     pub fn dimension(&self, grouping: usize, dimension: Dimension) -> Owner {
-        Owner(self.dimension_base + 8 * grouping as u32 + dimension as u32)
+        self.owner(Held::Dimension(grouping, dimension))
     }
 
     /// Whether an owner's cells point at incidents.
@@ -294,7 +348,12 @@ impl Layout {
 
     /// Owner of the incidents on one side of a link policy.
     pub fn link_side(&self, policy: usize, side: usize) -> Owner {
-        Owner(self.link_base + 2 * policy as u32 + side as u32)
+        self.owner(Held::Side(policy, side))
+    }
+
+    /// All groupings, by number.
+    pub fn groupings(&self) -> &[Grouping] {
+        &self.groupings
     }
 
     /// Who an event is about: its own fields first, then what the site model says of its door,

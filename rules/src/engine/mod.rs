@@ -1,5 +1,6 @@
 //! The engine: admission, sites, the enterprise pseudo-site. Pure: a function of what it is fed.
 
+mod carry;
 mod cells;
 mod control;
 mod correlation;
@@ -9,6 +10,7 @@ mod hours;
 mod layout;
 mod pages;
 mod presence;
+mod reload;
 mod reorder;
 mod runs;
 mod scope;
@@ -33,6 +35,8 @@ use event::{
     TimeSpan,
 };
 use hashbrown::HashMap;
+
+pub use reload::Next;
 
 pub use findings::{Effect, EvidenceRef, Finding, Findings};
 pub use site::RuleCount;
@@ -144,6 +148,7 @@ pub struct Engine {
     stride: usize,
     scratch: EventBlock,
     saved_symbols: usize,
+    blind: reload::Blind,
 }
 
 impl Engine {
@@ -163,6 +168,7 @@ impl Engine {
             places: HashMap::default(),
             scratch: EventBlock::new(&plan.vocabulary),
             saved_symbols: 1,
+            blind: reload::Blind::new(&plan),
             stride,
             layout,
             enterprise_layout,
@@ -357,12 +363,14 @@ impl Engine {
                     admitted.site.evicted += 1;
                     admitted.floor = event.occurred();
                 }
-                let counts = &mut books[event.source().0 as usize];
-                counts.waiting -= 1;
-                if event.flags().has(EventFlags::QUARANTINED) {
-                    counts.quarantined += 1;
-                } else {
-                    counts.accepted += 1;
+                // An event of a source that is no more counts in no books.
+                if let Some(counts) = books.get_mut(event.source().0 as usize) {
+                    counts.waiting -= 1;
+                    if event.flags().has(EventFlags::QUARANTINED) {
+                        counts.quarantined += 1;
+                    } else {
+                        counts.accepted += 1;
+                    }
                 }
                 admitted.site.event(cx, event, out);
                 if enterprise_layout.needs(event.kind()) {

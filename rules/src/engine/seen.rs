@@ -26,6 +26,11 @@ impl Seen {
         Self { cells, index, head: NIL, tail: NIL, within, max, evicted: 0 }
     }
 
+    /// Remembers so long, and so many, from now on.
+    pub fn bound(&mut self, within: TimeSpan, max: usize) {
+        (self.within, self.max) = (within, max);
+    }
+
     /// Whether this identity is new; it is remembered from now on.
     pub fn is_new(
         &mut self,

@@ -15,7 +15,9 @@ use super::state::{Captured, NOTHING_CAPTURED, Owner, State};
 use super::timers::{Due, Timers};
 use crate::calendar::Hours;
 use crate::limits::WHY_MAX;
-use crate::plan::{Emit, FactId, FactKind, FieldRef, Mode, Pattern, Plan, Rule, RuleId, Trigger};
+use crate::plan::{
+    Emit, FactId, FactKind, FieldRef, Mode, Pattern, Plan, Rule, RuleId, Scope, Trigger,
+};
 use crate::value::{Env, Value};
 
 /// Detections and incidents of one rule at one site.
@@ -55,13 +57,13 @@ pub struct Site {
     /// Where the sweep goes on: keys, runs, incidents.
     pub sweep: [u32; 3],
     /// Detections that rules and facts of this site are still to hear, and those being heard.
-    heard: [EventBlock; 2],
+    pub(super) heard: [EventBlock; 2],
     /// Detections that the enterprise is to hear; the engine takes them.
     pub told: EventBlock,
     /// What is known of each schedule about now.
     pub hours: Vec<Hours>,
     /// A late event is judged: what it detects is heard by nobody.
-    late: bool,
+    pub(super) late: bool,
 }
 
 /// What a detection is made of.
@@ -112,6 +114,11 @@ impl Site {
             hours: Vec::new(),
             late: false,
         }
+    }
+
+    /// Which facts and rules are its own.
+    pub(super) fn scope(&self) -> Scope {
+        if self.name == Symbol::NONE { Scope::Enterprise } else { Scope::Site }
     }
 
     /// Moves time to `to`: everything due at or before it speaks, in order.

@@ -17,7 +17,7 @@ use super::{Engine, Options};
 use crate::plan::Plan;
 
 /// Version of the format; a reader takes its own and the one before, where there is one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Why a snapshot could not be restored.
@@ -200,6 +200,9 @@ impl Engine {
         self.saved_symbols = until;
         out.extend_from_slice(&self.plan.hash.to_le_bytes());
         put(out, self.stride as u64);
+        for until in self.blind.facts.iter().chain(&self.blind.rules) {
+            put(out, until.0 as u64);
+        }
         self.save_streams(out);
         put(out, self.books.len() as u64);
         self.books.iter().for_each(|books| save_books(books, out));
@@ -287,6 +290,9 @@ impl Engine {
     }
 
     fn load_part(&mut self, input: &mut Bytes<'_>) -> Option<()> {
+        for until in self.blind.facts.iter_mut().chain(&mut self.blind.rules) {
+            *until = EventTime(input.i64()?);
+        }
         self.load_streams(input)?;
         let books = input.u64()? as usize;
         self.books.resize(self.books.len().max(books), SourceBooks::default());

@@ -123,6 +123,22 @@ impl Streams {
         }
     }
 
+    /// Other sources from now on: the streams of each go on under its new number; those of one that
+    /// is gone have ended.
+    pub fn take_over(
+        &mut self,
+        slacks: Vec<TimeSpan>,
+        to: impl Fn(SourceId) -> SourceId,
+        gone: SourceId,
+    ) {
+        self.slacks = slacks;
+        for stream in self.streams.iter_mut().flatten() {
+            stream.source = to(stream.source);
+            stream.ended |= stream.source == gone;
+        }
+        self.settle();
+    }
+
     /// All streams by id: for a snapshot.
     pub fn iter(&self) -> impl Iterator<Item = (StreamId, &Stream)> {
         let indexed = self.streams.iter().enumerate();

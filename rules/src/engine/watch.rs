@@ -72,19 +72,31 @@ impl Site {
         out: &mut Findings,
     ) {
         let (entry, at) = (Entry::of(event, 0), event.occurred());
-        let cause = Cause { row: Some(event), entry, at, silent: false };
         for rule in cx.layout.schedule_watchers(schedule) {
-            let Pattern::Watch { fact, .. } = &cx.plan.rules[rule.0 as usize].pattern else {
-                continue;
-            };
-            let owner = cx.layout.fact(*fact).0 + 1;
-            for cell in 0..self.state.keys.len() {
-                let held = self.state.keys.get(cell);
-                if held.owner == owner {
-                    let key = held.key;
-                    let value = fact_value(cx, &self.state, *fact, &key, at);
-                    self.judge(cx, *rule, key, value, cause, out);
-                }
+            self.judge_keys(cx, *rule, Some(event), entry, at, out);
+        }
+    }
+
+    /// Judges every key of a watch whose fact was ever set.
+    pub(super) fn judge_keys(
+        &mut self,
+        cx: Context<'_>,
+        rule: RuleId,
+        row: Option<EventRef<'_>>,
+        entry: Entry,
+        at: EventTime,
+        out: &mut Findings,
+    ) {
+        let Pattern::Watch { fact, .. } = &cx.plan.rules[rule.0 as usize].pattern else { return };
+        let cause = Cause { row, entry, at, silent: false };
+        let owner = cx.layout.fact(*fact).0 + 1;
+        for cell in 0..self.state.keys.len() {
+            let held = self.state.keys.get(cell);
+            // A cell of one counted value is no key of the fact.
+            if held.owner == owner && held.key[3] == Symbol::NONE {
+                let key = held.key;
+                let value = fact_value(cx, &self.state, *fact, &key, at);
+                self.judge(cx, rule, key, value, cause, out);
             }
         }
     }

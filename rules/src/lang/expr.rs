@@ -61,7 +61,8 @@ pub enum TextTest {
 
 impl Expr {
     /// Its operands.
-    fn operands(&self) -> Vec<&Expr> {
+    #[must_use]
+    pub fn operands(&self) -> Vec<&Expr> {
         match self {
             Self::FactAt(_, a)
             | Self::Column(_, _, a)

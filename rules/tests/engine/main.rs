@@ -5,5 +5,6 @@ mod language;
 mod meaning;
 mod oracle;
 mod purity;
+mod reload;
 mod script;
 mod siddhi;
