@@ -5,7 +5,7 @@
 use event::books::SourceBooks;
 use event::control::Control;
 use event::{EventBlock, EventRef, RecordBlock, RecordKind, RecordRef, RejectReason};
-use ingest::decode::{Decoder, Outcome};
+use ingest::decode::{Decoder, Outcome, Roads};
 use rules::engine::{Engine, Findings, Input};
 
 use crate::setup::Setup;
@@ -107,6 +107,11 @@ impl Pipeline {
         let both: Vec<_> = both.collect();
         debug_assert!(both.iter().all(|b| b.imbalance() == (0, 0)), "INV-BOOKS: {both:?}");
         both
+    }
+
+    /// Which roads of decoding the JSON deliveries took since the start, by source.
+    pub fn roads(&self) -> &[Roads] {
+        self.decoder.roads()
     }
 
     /// The deliveries' side of the books, for a snapshot.

@@ -56,6 +56,8 @@ impl EventFlags {
 #[derive(Clone, Debug)]
 pub struct EventBlock {
     stride: usize,
+    /// `words.len() / stride`: asked for several times an event, and a division each time.
+    rows: usize,
     words: Vec<u64>,
 }
 
@@ -63,7 +65,7 @@ impl EventBlock {
     /// An empty block for rows of this vocabulary.
     #[must_use]
     pub fn new(vocabulary: &Vocabulary) -> Self {
-        Self { stride: HEADER_WORDS + vocabulary.fields().len(), words: Vec::new() }
+        Self { stride: HEADER_WORDS + vocabulary.fields().len(), rows: 0, words: Vec::new() }
     }
 
     /// Words of one row.
@@ -75,7 +77,7 @@ impl EventBlock {
     /// Events in the block.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.words.len() / self.stride
+        self.rows
     }
 
     /// Whether there is none.
@@ -86,23 +88,27 @@ impl EventBlock {
 
     /// Forgets all rows, keeps the memory.
     pub fn clear(&mut self) {
+        self.rows = 0;
         self.words.clear();
     }
 
     /// Takes the rows out, and leaves an empty block without memory of its own.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        Self { stride: self.stride, words: std::mem::take(&mut self.words) }
+        let rows = std::mem::take(&mut self.rows);
+        Self { stride: self.stride, rows, words: std::mem::take(&mut self.words) }
     }
 
     /// Forgets the rows from `len` on: how a delivery is refused as a whole.
     pub fn truncate(&mut self, len: usize) {
+        self.rows = self.rows.min(len);
         self.words.truncate(len * self.stride);
     }
 
     /// Adds a row with an all-zero header and no field present.
     pub fn push(&mut self) -> EventMut<'_> {
         let start = self.words.len();
+        self.rows += 1;
         self.words.resize(start + self.stride, 0);
         EventMut(&mut self.words[start..])
     }
@@ -110,6 +116,7 @@ impl EventBlock {
     /// Adds a copy of a row of the same vocabulary.
     pub fn push_row(&mut self, event: EventRef<'_>) {
         assert_eq!(event.0.len(), self.stride, "rows of two vocabularies in one block");
+        self.rows += 1;
         self.words.extend_from_slice(event.0);
     }
 

@@ -24,5 +24,5 @@ pub use identity::{Digest, Identity};
 pub use record::{Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId};
 pub use reject::RejectReason;
 pub use symbol::{Interner, Symbol, SymbolCache};
-pub use time::{EventTime, TimeSpan};
+pub use time::{EventTime, TimeReader, TimeSpan};
 pub use vocabulary::{FieldId, FieldType, KindId, Vocabulary};

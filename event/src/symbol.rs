@@ -115,32 +115,123 @@ impl Interner {
     }
 }
 
+/// Bytes of the longest text that stands in a cell itself: door, badge and zone names do.
+const INLINE_BYTES_MAX: usize = 15;
+
+/// Cells of a new cache; it doubles when three quarters are taken.
+const CELLS_MIN: usize = 1_024;
+
+/// A short text and its symbol in one half of a cache line: a look-up touches no other memory.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(32))]
+struct Cell {
+    /// The bytes, zeros behind them and their number in the last: no two texts look alike. Zero is
+    /// an empty cell, for the empty text is never kept.
+    key: [u64; 2],
+    symbol: Symbol,
+}
+
+/// The key of a text of 1 to [`INLINE_BYTES_MAX`] bytes.
+#[inline(always)]
+fn inline_key(text: &[u8]) -> [u64; 2] {
+    let len = text.len();
+    // Two reads that overlap write the same bytes twice.
+    let (low, high) = if let (Some(head), Some(end)) = (text.first_chunk(), text.last_chunk()) {
+        let high = u64::from_le_bytes(*end).checked_shr(8 * (16 - len as u32));
+        (u64::from_le_bytes(*head), high.unwrap_or(0))
+    } else if let (Some(head), Some(end)) = (text.first_chunk(), text.last_chunk()) {
+        let end = u64::from(u32::from_le_bytes(*end)) << (8 * (len - 4));
+        (u64::from(u32::from_le_bytes(*head)) | end, 0)
+    } else {
+        let one = |at: usize| u64::from(text[at]) << (8 * at);
+        (one(0) | one(len / 2) | one(len - 1), 0)
+    };
+    [low, high | (len as u64) << 56]
+}
+
 /// One thread's view of the [`Interner`]: a text seen before costs no lock.
 pub struct SymbolCache {
     shared: Arc<Interner>,
-    seen: HashTable<(u64, Symbol)>,
+    /// A power of two of cells, searched from the hash on; never full.
+    cells: Vec<Cell>,
+    taken: usize,
+    /// Drawn for each cache, or a sender could choose names that all fall into one place. Where a
+    /// symbol stands in the cache is in no output.
+    secret: [u64; 2],
+    long: HashTable<(u64, Symbol)>,
 }
 
 impl SymbolCache {
     /// A cache in front of `shared`.
     #[must_use]
     pub fn new(shared: Arc<Interner>) -> Self {
-        Self { shared, seen: HashTable::new() }
+        use std::hash::BuildHasher as _;
+        let random = std::hash::RandomState::new();
+        let secret = [random.hash_one(0), random.hash_one(1)];
+        let cells = vec![Cell::default(); CELLS_MIN];
+        Self { shared, cells, taken: 0, secret, long: HashTable::new() }
     }
 
     /// As [`Interner::intern`].
     pub fn intern(&mut self, text: &str) -> Option<Symbol> {
-        if text.is_empty() {
-            return Some(Symbol::NONE);
+        match text.len() {
+            0 => Some(Symbol::NONE),
+            1..=INLINE_BYTES_MAX => {
+                let key = inline_key(text.as_bytes());
+                let mut at = self.home(key);
+                loop {
+                    let cell = &self.cells[at];
+                    if (cell.key[0] ^ key[0]) | (cell.key[1] ^ key[1]) == 0 {
+                        return Some(cell.symbol);
+                    }
+                    if cell.key == [0, 0] {
+                        return self.add(key, text);
+                    }
+                    at = (at + 1) & (self.cells.len() - 1);
+                }
+            }
+            _ => self.intern_long(text),
         }
+    }
+
+    /// Where the search for a key begins: the middle of a product is moved by every bit of it.
+    fn home(&self, [low, high]: [u64; 2]) -> usize {
+        let product = u128::from(low ^ self.secret[0]) * u128::from(high ^ self.secret[1]);
+        (product as u64 ^ (product >> 64) as u64) as usize & (self.cells.len() - 1)
+    }
+
+    #[cold]
+    fn add(&mut self, key: [u64; 2], text: &str) -> Option<Symbol> {
+        let symbol = self.shared.intern(text)?;
+        if 4 * (self.taken + 1) > 3 * self.cells.len() {
+            let larger = vec![Cell::default(); 2 * self.cells.len()];
+            let old = std::mem::replace(&mut self.cells, larger);
+            for cell in old.into_iter().filter(|c| c.key != [0, 0]) {
+                self.put(cell);
+            }
+        }
+        self.put(Cell { key, symbol });
+        self.taken += 1;
+        Some(symbol)
+    }
+
+    fn put(&mut self, cell: Cell) {
+        let mut at = self.home(cell.key);
+        while self.cells[at].key != [0, 0] {
+            at = (at + 1) & (self.cells.len() - 1);
+        }
+        self.cells[at] = cell;
+    }
+
+    fn intern_long(&mut self, text: &str) -> Option<Symbol> {
         let hash = table_hash(text.as_bytes());
         let shared = &self.shared;
         let same = |(h, s): &(u64, Symbol)| *h == hash && shared.text(*s) == text;
-        if let Some((_, symbol)) = self.seen.find(hash, same) {
+        if let Some((_, symbol)) = self.long.find(hash, same) {
             return Some(*symbol);
         }
         let symbol = self.shared.intern(text)?;
-        self.seen.insert_unique(hash, (hash, symbol), |(h, _)| *h);
+        self.long.insert_unique(hash, (hash, symbol), |(h, _)| *h);
         Some(symbol)
     }
 
@@ -165,5 +256,24 @@ mod tests {
         assert_eq!(a.intern(""), Some(Symbol::NONE));
         assert_eq!(shared.intern(&"x".repeat(SYMBOL_BYTES_MAX + 1)), None);
         assert_eq!(shared.find("unknown"), None);
+    }
+
+    /// Texts of every length, zeros and cut characters included, and enough of them to grow.
+    #[test]
+    fn the_cache_says_what_the_table_says() {
+        let shared = Interner::shared();
+        let mut cache = SymbolCache::new(shared.clone());
+        let mut texts = Vec::new();
+        for n in 0..6_000_u32 {
+            let base = format!("{n:x}\0ø{n:010}{n:b}");
+            texts.extend((0..=base.len()).filter_map(|len| base.get(..len).map(str::to_owned)));
+            texts.push("\0".repeat(n as usize % 40));
+        }
+        let first: Vec<_> = texts.iter().map(|t| cache.intern(t)).collect();
+        for (text, symbol) in texts.iter().zip(first) {
+            assert_eq!(symbol.map(|s| shared.text(s)), Some(text.as_str()));
+            assert_eq!(cache.intern(text), symbol, "{text:?}");
+            assert_eq!(shared.find(text), symbol, "{text:?}");
+        }
     }
 }

@@ -41,6 +41,16 @@ impl<'a> Family<'a> {
     }
 }
 
+fn roads(shared: &Shared, out: &mut String) {
+    let help = "JSON deliveries by the road their decoding took, since the start.";
+    let mut family = Family::new(out, "decoded_by_road_total", "counter", help);
+    for (source, roads) in shared.live.roads() {
+        for (road, count) in [("scanned", roads.scanned), ("parsed", roads.parsed)] {
+            family.value(&[("source", &source), ("road", road)], count as f64);
+        }
+    }
+}
+
 fn text(shared: &Shared) -> String {
     let mut out = String::new();
     let books = shared.live.books();
@@ -69,6 +79,7 @@ fn text(shared: &Shared) -> String {
             family.value(&[("source", source), ("reason", reason.as_str())], count as f64);
         }
     }
+    roads(shared, &mut out);
     let help = "Events by what became of them; waiting is a level.";
     let mut family = Family::new(&mut out, "events_total", "counter", help);
     for (source, books) in &books {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use event::books::SourceBooks;
 use event::{Position, SourceId, TimeSpan};
 use hdrhistogram::Histogram;
+use ingest::decode::Roads;
 use ingest::log::Progress;
 use ingest::source::intake::{Running, SourceState};
 use sinks::{Outbox, SinkStatus};
@@ -41,6 +42,7 @@ pub struct Live {
 #[derive(Clone, Debug, Default)]
 struct Figures {
     books: Vec<SourceBooks>,
+    roads: Vec<Roads>,
     /// The books when the engine had read what stood in the log at the start.
     at_recovery: Option<Vec<SourceBooks>>,
     rules: Vec<(u64, u64)>,
@@ -104,6 +106,7 @@ impl Live {
         let counts = pipeline.engine.rule_counts();
         let mut figures = lock(&self.figures);
         figures.books = pipeline.books();
+        figures.roads = pipeline.roads().to_vec();
         figures.rules = counts.iter().map(|c| (c.detections, c.incidents)).collect();
         figures.read = read;
         figures.watermark = pipeline.engine.watermark().0;
@@ -180,6 +183,11 @@ impl Live {
         self.stopping.store(true, Ordering::Release);
         let sources = std::mem::take(&mut *lock(&self.sources));
         sources.into_iter().for_each(|(_, source)| source.stop());
+    }
+
+    /// Which roads of decoding the JSON deliveries took since the start, by source.
+    pub fn roads(&self) -> Vec<(String, Roads)> {
+        self.ids.iter().cloned().zip(lock(&self.figures).roads.iter().copied()).collect()
     }
 
     /// INV-BOOKS: every source's books with what is logged and not read yet.

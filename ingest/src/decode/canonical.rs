@@ -1,13 +1,14 @@
 //! The canonical JSON of an event, as it is and inside a CloudEvents 1.0 envelope.
 
+use event::RejectReason;
 use event::vocabulary::{Family, FieldId, FieldType, KindId, Vocabulary};
-use event::{EventTime, RejectReason};
 use hashbrown::HashMap;
 use simd_json::Node;
 
 use super::document::{Raw, raw};
 use super::draft::{Draft, Id, Station};
-use crate::mapping::{Format, after};
+use super::scan::Scanned;
+use crate::mapping::{Format, PathTree, after};
 
 /// What a key of a canonical event is.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,9 @@ type Table<T> = HashMap<Box<str>, T, foldhash::fast::FixedState>;
 pub(super) struct Names {
     keys: Table<Key>,
     kinds: Table<(KindId, bool)>,
+    /// The keys as paths, and what each register's key is.
+    pub paths: PathTree,
+    by_register: Vec<Key>,
 }
 
 impl Names {
@@ -51,7 +55,19 @@ impl Names {
         let kinds = kinds.map(|(id, kind)| {
             (kind.name.as_str().into(), (KindId(id as u16), kind.family == Family::Control))
         });
-        Self { keys, kinds: kinds.collect() }
+        let mut names = Self {
+            kinds: kinds.collect(),
+            paths: PathTree::default(),
+            by_register: Vec::new(),
+            keys,
+        };
+        for (name, key) in &names.keys {
+            // No key of the vocabulary has a dot: each is a path of one step.
+            if names.paths.path(name).is_ok_and(|p| p.0 as usize == names.by_register.len()) {
+                names.by_register.push(*key);
+            }
+        }
+        names
     }
 }
 
@@ -66,7 +82,7 @@ pub(super) fn shape_fits(format: &Format, tape: &[Node<'_>]) -> bool {
 }
 
 /// Keys and places of the values of the object at `at`.
-fn entries<'t, 'i>(
+pub(super) fn entries<'t, 'i>(
     tape: &'t [Node<'i>],
     at: usize,
 ) -> Option<impl Iterator<Item = (&'i str, usize)> + use<'t, 'i>> {
@@ -104,8 +120,10 @@ pub(super) fn decode_cloud_event(
             }
             ("id", Raw::Text(text)) if !text.is_empty() => draft.id = Some(Id::Text(text)),
             ("id", _) => return Err(RejectReason::MissingField),
-            ("time", Raw::Text(text)) => draft.occurred = Some(time(text)?),
-            ("recordedtime", Raw::Text(text)) => draft.recorded = Some(time(text)?),
+            ("time", Raw::Text(text)) => draft.occurred = Some(station.context.time(text)?),
+            ("recordedtime", Raw::Text(text)) => {
+                draft.recorded = Some(station.context.time(text)?);
+            }
             ("data", Raw::Compound) => data = Some(at),
             ("data", _) => return Err(RejectReason::WrongType),
             _ => {}
@@ -114,23 +132,43 @@ pub(super) fn decode_cloud_event(
     object(tape, data.ok_or(RejectReason::MissingField)?, names, draft, station)
 }
 
-fn time(text: &str) -> Result<EventTime, RejectReason> {
-    EventTime::parse_rfc3339(text.as_bytes()).ok_or(RejectReason::InvalidTime)
+/// A canonical event that was scanned.
+pub(super) fn decode_scanned(
+    scanned: &Scanned<'_>,
+    names: &Names,
+    station: &mut Station<'_, '_>,
+) -> Result<(), RejectReason> {
+    let keys =
+        scanned.values().map(|(register, value)| Ok((names.by_register[register as usize], value)));
+    event(keys, names, Draft::default(), station)
 }
 
 fn object<'i>(
     tape: &[Node<'i>],
     at: usize,
     names: &Names,
+    draft: Draft<'i>,
+    station: &mut Station<'_, '_>,
+) -> Result<(), RejectReason> {
+    let entries = entries(tape, at).ok_or(RejectReason::WrongType)?;
+    let keys = entries.map(|(key, at)| {
+        let key = names.keys.get(key).ok_or(RejectReason::UnknownField)?;
+        Ok((*key, raw(tape[at])))
+    });
+    event(keys, names, draft, station)
+}
+
+/// The event of these keys and values.
+fn event<'i>(
+    keys: impl Iterator<Item = Result<(Key, Raw<'i>), RejectReason>>,
+    names: &Names,
     mut draft: Draft<'i>,
     station: &mut Station<'_, '_>,
 ) -> Result<(), RejectReason> {
     let row = station.out.len();
     station.out.push();
-    for (key, at) in entries(tape, at).ok_or(RejectReason::WrongType)? {
-        let value = raw(tape[at]);
-        let key = names.keys.get(key).ok_or(RejectReason::UnknownField)?;
-        match (*key, value) {
+    for key in keys {
+        match key? {
             (Key::Field(field, ty), value) => station.set_field(row, field, ty, value, true)?,
             (_, Raw::Missing) => {}
             (Key::Id, Raw::Int(n)) => draft.id = Some(Id::Int(n)),
@@ -139,8 +177,8 @@ fn object<'i>(
                 draft.kind = Some(*kind);
                 draft.control = *control;
             }
-            (Key::Occurred, Raw::Text(text)) => draft.occurred = Some(time(text)?),
-            (Key::Recorded, Raw::Text(text)) => draft.recorded = Some(time(text)?),
+            (Key::Occurred, Raw::Text(text)) => draft.occurred = Some(station.context.time(text)?),
+            (Key::Recorded, Raw::Text(text)) => draft.recorded = Some(station.context.time(text)?),
             (Key::Feed, Raw::Text(text)) => draft.feed = station.intern(text)?,
             (Key::Device, Raw::Text(text)) => draft.device = station.intern(text)?,
             (Key::Site, Raw::Text(text)) => draft.site = station.intern(text)?,

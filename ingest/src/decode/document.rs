@@ -24,6 +24,11 @@ pub(super) enum Raw<'a> {
 
 /// A payload whose registers hold places in it.
 pub(super) trait Document {
+    /// The value that a path leads to, by the registers that the payload filled.
+    #[inline(always)]
+    fn at(&self, registers: &[u32], path: PathId) -> Raw<'_> {
+        Registers::get(registers, path).map_or(Raw::Missing, |at| self.value(at))
+    }
     /// The value at a place.
     fn value(&self, at: u32) -> Raw<'_>;
     /// The places of an array's elements.

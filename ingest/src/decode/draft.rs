@@ -123,14 +123,13 @@ impl Station<'_, '_> {
     /// A scalar as a symbol: numbers and booleans as they are written.
     pub fn symbol_of(&mut self, value: Raw<'_>) -> Result<Symbol, RejectReason> {
         use std::fmt::Write as _;
+        if let Raw::Text(text) = value {
+            return self.intern(text);
+        }
         let mut text = std::mem::take(&mut self.context.text);
         text.clear();
         let written = match value {
-            Raw::Missing => Ok(()),
-            Raw::Text(t) => {
-                text.push_str(t);
-                Ok(())
-            }
+            Raw::Missing | Raw::Text(_) => Ok(()),
             Raw::Int(n) => write!(text, "{n}"),
             Raw::Float(n) => write!(text, "{n}"),
             Raw::Bool(b) => write!(text, "{b}"),

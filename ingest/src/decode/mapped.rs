@@ -1,14 +1,12 @@
 //! Evaluating a mapping over one payload.
 
-use event::model::{Cell, Model};
-use event::{EventTime, Interner, KindId, RejectReason, Symbol};
-use jiff::tz::TimeZone;
-
 use super::document::{Document, Raw, Registers};
 use super::draft::{Draft, Id, Station};
 use crate::mapping::{
-    Condition, KindPick, Mapping, Part, Pick, Source, Test, TimePick, ValueMap, fits,
+    Condition, KindPick, Mapping, Part, Pick, Source, Test, TimeFormat, TimePick, ValueMap,
 };
+use event::model::{Cell, Model};
+use event::{EventTime, Interner, KindId, RejectReason, Symbol};
 
 /// A value that may stand in the payload, in the configuration or in the interner.
 #[derive(Clone, Copy, Debug)]
@@ -114,13 +112,14 @@ fn one<D: Document>(
     draft.site = view.symbol(part.site.as_ref(), station)?;
     let site = if draft.site == Symbol::NONE { station.reading.site } else { draft.site };
     let site = if site == Symbol::NONE { station.context.only_site } else { site };
-    let zone = station.context.zones.get(&site).cloned();
-    draft.occurred = view.time(part.occurred.as_ref(), zone.as_ref(), station)?;
-    draft.recorded = view.time(part.recorded.as_ref(), zone.as_ref(), station)?;
+    draft.occurred = view.time(part.occurred.as_ref(), site, station)?;
+    draft.recorded = view.time(part.recorded.as_ref(), site, station)?;
     if let Some(pick) = &part.id {
         draft.id = match view.pick(pick, station)? {
             Picked::Raw(Raw::Missing) => return Err(RejectReason::MissingField),
             Picked::Raw(Raw::Int(n)) => Some(Id::Int(n)),
+            // Not interned: every event has another.
+            Picked::Raw(Raw::Text(text)) => Some(Id::Text(text)),
             Picked::Raw(value) => Some(Id::Symbol(station.symbol_of(value)?)),
             Picked::Symbol(symbol) => Some(Id::Symbol(symbol)),
             Picked::Cell(_) => return Err(RejectReason::WrongType),
@@ -145,11 +144,8 @@ impl<D: Document> View<'_, D> {
     fn raw<'s>(&'s self, source: &'s Source) -> Raw<'s> {
         match source {
             Source::Constant(text) => Raw::Text(text),
-            Source::Path(path) => Registers::get(self.payload, *path)
-                .map_or(Raw::Missing, |at| self.document.value(at)),
-            Source::Item(path) => {
-                Registers::get(self.item, *path).map_or(Raw::Missing, |at| self.document.value(at))
-            }
+            Source::Path(path) => self.document.at(self.payload, *path),
+            Source::Item(path) => self.document.at(self.item, *path),
             Source::Topic(level) => self
                 .lent
                 .topic
@@ -165,8 +161,8 @@ impl<D: Document> View<'_, D> {
         let value = self.raw(&condition.source);
         match &condition.test {
             Test::Exists(wanted) => (value != Raw::Missing) == *wanted,
-            Test::OneOf(patterns) => with_text(value, |t| patterns.iter().any(|p| fits(p, t))),
-            Test::NoneOf(patterns) => !with_text(value, |t| patterns.iter().any(|p| fits(p, t))),
+            Test::OneOf(patterns) => with_text(value, |t| patterns.iter().any(|p| p.takes(t))),
+            Test::NoneOf(patterns) => !with_text(value, |t| patterns.iter().any(|p| p.takes(t))),
             Test::Differs(other) => value != self.raw(other),
         }
     }
@@ -270,16 +266,23 @@ impl<D: Document> View<'_, D> {
     fn time(
         &self,
         time: Option<&TimePick>,
-        zone: Option<&TimeZone>,
+        site: Symbol,
         station: &mut Station<'_, '_>,
     ) -> Result<Option<EventTime>, RejectReason> {
         let Some(TimePick { pick, format }) = time else { return Ok(None) };
-        match self.pick(pick, station)? {
+        let picked = self.pick(pick, station)?;
+        let zone = || station.context.zones.get(&site);
+        match picked {
             Picked::Raw(Raw::Missing) => Ok(None),
-            Picked::Raw(Raw::Text(text)) => format.text(text, zone).map(Some),
+            Picked::Raw(Raw::Text(text)) => match format {
+                TimeFormat::Rfc3339 => station.context.time(text).map(Some),
+                _ => format.text(text, zone()).map(Some),
+            },
             Picked::Raw(Raw::Int(n)) => format.integer(n).map(Some),
             Picked::Raw(Raw::Float(n)) => format.number(n).map(Some),
-            Picked::Symbol(symbol) => format.text(self.lent.interner.text(symbol), zone).map(Some),
+            Picked::Symbol(symbol) => {
+                format.text(self.lent.interner.text(symbol), zone()).map(Some)
+            }
             _ => Err(RejectReason::WrongType),
         }
     }

@@ -1,19 +1,24 @@
 //! Decoding: the bytes of a delivery into rows of interned ids, or a reason why not.
 //!
-//! Nothing is allocated in steady state: the payload is copied into a reused buffer (simd-json
-//! writes into its input), its tape, registers and rows are reused, and texts are interned.
+//! JSON goes on two roads. The fast one ([`scan`]) follows the keys that payloads of a mapping are
+//! known to have ([`shapes`]); whatever is unusual, and every refusal, is left to the other one,
+//! simd-json's tape, which alone decides what is wrong. Both end in the same evaluation, so that
+//! they differ in nothing but time. Nothing is allocated on either in steady state.
 
 mod canonical;
 mod document;
 mod draft;
 mod mapped;
+mod scan;
+mod shapes;
 
 use std::sync::Arc;
 
 use event::incident::Evidence;
 use event::limits::{DEPTH_MAX, EVENTS_PER_DELIVERY_MAX};
 use event::{
-    EventBlock, Interner, RecordFlags, RecordRef, RejectReason, SourceId, Symbol, SymbolCache,
+    EventBlock, EventTime, Interner, RecordFlags, RecordRef, RejectReason, SourceId, Symbol,
+    SymbolCache, TimeReader,
 };
 use hashbrown::{HashMap, HashSet};
 use jiff::tz::TimeZone;
@@ -45,9 +50,19 @@ pub enum Outcome {
     Rejected(RejectReason),
 }
 
+/// How many JSON deliveries of a source took which road.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roads {
+    /// Along the known keys.
+    pub scanned: u64,
+    /// Through simd-json.
+    pub parsed: u64,
+}
+
 /// One source's way of reading, resolved.
 struct Reading {
-    mappings: Vec<Arc<Mapping>>,
+    /// Indexes into [`Mappings::list`].
+    mappings: Vec<usize>,
     feed: Symbol,
     site: Symbol,
     history: bool,
@@ -72,6 +87,13 @@ struct Context {
     /// Collects what citations need: the cold way.
     cited: Option<Vec<Cited>>,
     text: String,
+    times: TimeReader,
+}
+
+impl Context {
+    fn time(&mut self, text: &str) -> Result<EventTime, RejectReason> {
+        self.times.parse_rfc3339(text.as_bytes()).ok_or(RejectReason::InvalidTime)
+    }
 }
 
 /// Decodes deliveries of all sources. One for each thread.
@@ -86,6 +108,10 @@ pub struct Decoder {
     tape: simd_json::Tape<'static>,
     row: document::Row,
     registers: document::Registers,
+    places: Vec<scan::Place>,
+    /// By mapping, where it has a fast road.
+    shapes: Vec<Option<shapes::Shapes>>,
+    roads: Vec<Roads>,
 }
 
 impl Decoder {
@@ -100,8 +126,8 @@ impl Decoder {
             let found = source.mappings.iter().map(|name| {
                 let known = || event::config::did_you_mean(name, mappings.names());
                 mappings
-                    .get(name)
-                    .cloned()
+                    .names()
+                    .position(|known| known == name)
                     .ok_or_else(|| format!("no mapping `{name}` {}", known().unwrap_or_default()))
             });
             let symbol = |text: &Option<String>| {
@@ -125,7 +151,11 @@ impl Decoder {
             .map(|k| matches!(k.name.as_str(), "Duress" | "Panic" | "Fire" | "Tamper"))
             .collect();
         let names = canonical::Names::new(&mappings.vocabulary);
+        let shapes = mappings.list.iter().map(|m| shapes::Shapes::of(m, &names.paths)).collect();
         Ok(Self {
+            roads: vec![Roads::default(); readings.len()],
+            shapes,
+            places: Vec::new(),
             readings,
             names,
             context: Context {
@@ -139,6 +169,7 @@ impl Decoder {
                 life_safety,
                 cited: None,
                 text: String::new(),
+                times: TimeReader::default(),
                 symbols: SymbolCache::new(interner.clone()),
             },
             mappings,
@@ -151,10 +182,27 @@ impl Decoder {
         })
     }
 
+    /// The same decoder with the fast road closed: what the other one is measured against.
+    #[must_use]
+    pub fn parsing_only(mut self) -> Self {
+        self.shapes.iter_mut().for_each(|shapes| *shapes = None);
+        self
+    }
+
+    /// Which roads the deliveries took, by [`SourceId`].
+    #[must_use]
+    pub fn roads(&self) -> &[Roads] {
+        &self.roads
+    }
+
     /// Decodes one delivery. On [`Outcome::Rejected`] nothing stays in `out`.
     pub fn decode(&mut self, record: &RecordRef<'_>, out: &mut EventBlock) -> Outcome {
         let before = out.len();
-        match self.try_decode(record, out) {
+        let result = self.first_mapping(record).and_then(|first| {
+            let scanned = self.scan(first, record, out);
+            scanned.map_or_else(|| self.read(first, record, out), Ok)
+        });
+        match result {
             Err(reason) => {
                 out.truncate(before);
                 Outcome::Rejected(reason)
@@ -189,22 +237,56 @@ impl Decoder {
         })
     }
 
-    fn try_decode(
-        &mut self,
-        record: &RecordRef<'_>,
-        out: &mut EventBlock,
-    ) -> Result<bool, RejectReason> {
+    /// The first of the source's mappings that takes the topic.
+    fn first_mapping(&self, record: &RecordRef<'_>) -> Result<usize, RejectReason> {
         if record.flags.has(RecordFlags::OVERSIZE) {
             return Err(RejectReason::Oversize);
         }
         let SourceId(source) = record.source;
         let reading = self.readings.get(source as usize).ok_or(RejectReason::NoMapping)?;
-        let takes = |m: &&Arc<Mapping>| {
-            m.topics.is_empty() || m.topics.iter().any(|t| t.matches(record.topic))
+        let mut candidates = reading.mappings.iter().copied();
+        candidates
+            .find(|index| self.mappings.list[*index].takes(record.topic))
+            .ok_or(RejectReason::NoMapping)
+    }
+
+    /// The fast road; `None` leaves the delivery, as if nothing had been, to the other one.
+    fn scan(&mut self, index: usize, record: &RecordRef<'_>, out: &mut EventBlock) -> Option<bool> {
+        let shapes = self.shapes[index].as_ref()?;
+        let scanned = scan::Scanned::read(record.payload, shapes, &mut self.places)?;
+        let before = out.len();
+        let mut station = draft::Station {
+            record,
+            reading: &self.readings[record.source.0 as usize],
+            mappings: &self.mappings,
+            interner: &self.interner,
+            context: &mut self.context,
+            out,
         };
-        let candidates = reading.mappings.iter().filter(takes);
-        let json = |m: &Mapping| !matches!(m.format, Format::Csv(_) | Format::Text);
-        let Some(first) = candidates.clone().next() else { return Err(RejectReason::NoMapping) };
+        let mapping = &self.mappings.list[index];
+        let made = match mapping.format {
+            Format::Canonical => {
+                canonical::decode_scanned(&scanned, &self.names, &mut station).map(|()| true)
+            }
+            _ => mapped::decode(mapping, &scanned, &mut self.registers, &mut station),
+        };
+        if made.is_err() {
+            out.truncate(before);
+            self.context.cited.iter_mut().for_each(Vec::clear);
+            return None;
+        }
+        self.roads[record.source.0 as usize].scanned += 1;
+        made.ok()
+    }
+
+    /// The road that reads anything, and decides what is refused.
+    fn read(
+        &mut self,
+        first: usize,
+        record: &RecordRef<'_>,
+        out: &mut EventBlock,
+    ) -> Result<bool, RejectReason> {
+        let reading = &self.readings[record.source.0 as usize];
         let mut station = draft::Station {
             record,
             reading,
@@ -213,7 +295,8 @@ impl Decoder {
             context: &mut self.context,
             out,
         };
-        match &first.format {
+        let mapping = &self.mappings.list[first];
+        match &mapping.format {
             Format::Csv(columns) => {
                 self.row.read(record.payload)?;
                 if self.row.is_header(columns) {
@@ -222,43 +305,66 @@ impl Decoder {
                 if self.row.len() != columns.len() {
                     return Err(RejectReason::InvalidCsv);
                 }
-                self.registers.of_columns(first, columns);
-                mapped::decode(first, &self.row, &mut self.registers, &mut station)
+                self.registers.of_columns(mapping, columns);
+                mapped::decode(mapping, &self.row, &mut self.registers, &mut station)
             }
             Format::Text => {
                 self.row.whole(record.payload)?;
-                self.registers.of_text(first);
-                mapped::decode(first, &self.row, &mut self.registers, &mut station)
+                self.registers.of_text(mapping);
+                mapped::decode(mapping, &self.row, &mut self.registers, &mut station)
             }
             _ => {
+                self.roads[record.source.0 as usize].parsed += 1;
                 self.input.clear();
                 self.input.extend_from_slice(record.payload);
                 let mut tape =
                     std::mem::replace(&mut self.tape, simd_json::Tape(Vec::new())).reset();
                 let parsed = document::parse(&mut self.input, &mut self.buffers, &mut tape);
                 let result = parsed.and_then(|()| {
-                    let chosen = candidates
-                        .filter(|m| json(m))
-                        .find(|m| canonical::shape_fits(&m.format, &tape.0))
-                        .ok_or(RejectReason::NoMapping)?;
-                    match chosen.format {
-                        Format::Canonical => {
-                            canonical::decode(&tape.0, &self.names, &mut station).map(|()| true)
-                        }
-                        Format::CloudEvents => {
-                            canonical::decode_cloud_event(&tape.0, &self.names, &mut station)
-                                .map(|()| true)
-                        }
-                        _ => {
-                            let json = document::Json(&tape.0);
-                            self.registers.of_tape(chosen, &tape.0);
-                            mapped::decode(chosen, &json, &mut self.registers, &mut station)
-                        }
+                    let all = &self.mappings.list;
+                    let fits = |m: &Mapping| {
+                        !matches!(m.format, Format::Csv(_) | Format::Text)
+                            && m.takes(record.topic)
+                            && canonical::shape_fits(&m.format, &tape.0)
+                    };
+                    let mut candidates = reading.mappings.iter().copied();
+                    let chosen = candidates.find(|i| fits(&all[*i]));
+                    let chosen = chosen.ok_or(RejectReason::NoMapping)?;
+                    let made = tape_events(
+                        &all[chosen],
+                        &tape.0,
+                        &self.names,
+                        &mut self.registers,
+                        &mut station,
+                    )?;
+                    if chosen == first
+                        && let Some(shapes) = &mut self.shapes[chosen]
+                    {
+                        shapes.learn(&tape.0);
                     }
+                    Ok(made)
                 });
                 self.tape = tape.reset();
                 result
             }
+        }
+    }
+}
+
+/// The events of a payload that simd-json has read.
+fn tape_events(
+    mapping: &Mapping,
+    tape: &[simd_json::Node<'_>],
+    names: &canonical::Names,
+    registers: &mut document::Registers,
+    station: &mut draft::Station<'_, '_>,
+) -> Result<bool, RejectReason> {
+    match mapping.format {
+        Format::Canonical => canonical::decode(tape, names, station).map(|()| true),
+        Format::CloudEvents => canonical::decode_cloud_event(tape, names, station).map(|()| true),
+        _ => {
+            registers.of_tape(mapping, tape);
+            mapped::decode(mapping, &document::Json(tape), registers, station)
         }
     }
 }

@@ -60,6 +60,18 @@ pub struct Mapping {
     pub(crate) parts: Vec<Part>,
 }
 
+impl Mapping {
+    /// Whether it reads deliveries of a topic.
+    pub(crate) fn takes(&self, topic: &[u8]) -> bool {
+        self.topics.is_empty() || self.topics.iter().any(|t| t.matches(topic))
+    }
+
+    /// Whether one scan along the keys finds all that it reads.
+    pub(crate) fn is_flat(&self) -> bool {
+        self.tree.is_keys_only() && self.parts.iter().all(|part| part.each.is_none())
+    }
+}
+
 /// What a payload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -157,9 +169,9 @@ pub(crate) struct Condition {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Test {
-    /// One of these texts; `*` stands for anything.
-    OneOf(Vec<String>),
-    NoneOf(Vec<String>),
+    /// One of these texts.
+    OneOf(Vec<Pattern>),
+    NoneOf(Vec<Pattern>),
     Exists(bool),
     /// Differs from another value.
     Differs(Source),
@@ -201,8 +213,29 @@ impl TopicFilter {
     }
 }
 
+/// A text in which `*` stands for any text.
+#[derive(Clone, Debug)]
+pub(crate) enum Pattern {
+    Plain(String),
+    Starred(String),
+}
+
+impl Pattern {
+    pub fn new(text: &str) -> Self {
+        let starred = text.contains('*');
+        if starred { Self::Starred(text.to_owned()) } else { Self::Plain(text.to_owned()) }
+    }
+
+    pub fn takes(&self, text: &str) -> bool {
+        match self {
+            Self::Plain(plain) => plain == text,
+            Self::Starred(pattern) => fits(pattern, text),
+        }
+    }
+}
+
 /// Whether `text` fits `pattern`, where `*` stands for any text.
-pub(crate) fn fits(pattern: &str, text: &str) -> bool {
+fn fits(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(head) else { return false };
     let mut rest = rest;

@@ -88,6 +88,26 @@ impl PathTree {
         Ok(id)
     }
 
+    /// The node of the whole payload.
+    pub(crate) const ROOT: usize = 0;
+
+    /// Whether every path goes over keys alone, and none is the whole payload.
+    pub(crate) fn is_keys_only(&self) -> bool {
+        let mut steps = self.nodes.iter().flat_map(|n| &n.children);
+        self.nodes[Self::ROOT].path.is_none() && steps.all(|(s, _)| matches!(s, Step::Key(_)))
+    }
+
+    /// The node of a key of the object at a node.
+    pub(crate) fn child(&self, node: usize, key: &str) -> Option<usize> {
+        let same = |(step, _): &&(Step, usize)| matches!(step, Step::Key(k) if k == key);
+        self.nodes[node].children.iter().find(same).map(|(_, child)| *child)
+    }
+
+    /// The register of the path that ends at a node.
+    pub(crate) fn register(&self, node: usize) -> Option<PathId> {
+        self.nodes[node].path
+    }
+
     /// How many registers a walk fills.
     pub(crate) fn len(&self) -> usize {
         self.paths.len()

@@ -9,8 +9,8 @@ use event::{FieldType, Vocabulary};
 use super::path::PathTree;
 use super::time::{TimeFormat, Zone, zone};
 use super::{
-    Condition, Each, Format, KindPick, Mapping, Mappings, Part, Pick, Source, Test, TimePick,
-    TopicFilter, ValueMap,
+    Condition, Each, Format, KindPick, Mapping, Mappings, Part, Pattern, Pick, Source, Test,
+    TimePick, TopicFilter, ValueMap,
 };
 
 /// The mappings that need no file.
@@ -404,8 +404,8 @@ impl File<'_> {
     }
 
     fn test(&mut self, node: &Node, scope: &mut Scope) -> Option<Test> {
-        let texts = |node: &Node| -> Vec<String> {
-            node.items().iter().filter_map(|n| n.text().map(str::to_owned)).collect()
+        let texts = |node: &Node| -> Vec<Pattern> {
+            node.items().iter().filter_map(|n| n.text().map(Pattern::new)).collect()
         };
         if !matches!(node.value, Yaml::Mapping(_)) {
             return Some(Test::OneOf(texts(node)));

@@ -6,18 +6,49 @@
 mod faults;
 mod foreign;
 mod own;
+mod roads;
 
 use std::sync::Arc;
 
 use event::vocabulary::FieldId;
 use event::{
     EventBlock, EventTime, FieldType, Interner, Position, RecordFlags, RecordKind, RecordRef,
-    SourceId, StreamId, Vocabulary,
+    RejectReason, SourceId, StreamId, Vocabulary,
 };
 use ingest::decode::{Decoder, Outcome, SourceDecoding};
+use ingest::mapping::Mappings;
 
 /// When every delivery was recorded: 2026-01-02T03:04:05Z.
 const RECORDED: EventTime = EventTime(1_767_323_045_000_000);
+
+/// A mapping file and a model, both YAML or nothing, compiled.
+fn compiled(mapping: &str, model: &str) -> (Arc<Mappings>, Arc<Interner>, Arc<Vocabulary>) {
+    let file = |name: &str, text: &str| vec![(name.to_owned(), text.to_owned())];
+    let files = if mapping.is_empty() { vec![] } else { file("own.yaml", mapping) };
+    let interner = Interner::shared();
+    let mut vocabulary = Vocabulary::default();
+    let faults = ingest::mapping::declare(&files, &mut vocabulary);
+    assert!(faults.is_empty(), "{faults:?}");
+    let vocabulary = Arc::new(vocabulary);
+    let model = if model.is_empty() { vec![] } else { file("model.yaml", model) };
+    let model = ingest::model::load(&model, &[], &[], &vocabulary, &interner).unwrap();
+    let mappings = ingest::mapping::compile(&files, vocabulary.clone(), model.into());
+    (mappings.unwrap().into(), interner, vocabulary)
+}
+
+/// A delivery, as the log hands it over.
+fn delivery<'a>(topic: &'a str, payload: &'a [u8]) -> RecordRef<'a> {
+    RecordRef {
+        kind: RecordKind::Delivery,
+        flags: RecordFlags::default(),
+        stream: StreamId(0),
+        source: SourceId(0),
+        recorded: RECORDED,
+        position: Position(7),
+        topic: topic.as_bytes(),
+        payload,
+    }
+}
 
 /// A decoder with what says its events in words.
 struct Bench {
@@ -29,37 +60,19 @@ struct Bench {
 impl Bench {
     /// A source that reads with these mappings; `mapping` and `model` are YAML.
     fn new(names: &[&str], mapping: &str, model: &str) -> Self {
-        let file = |name: &str, text: &str| vec![(name.to_owned(), text.to_owned())];
-        let files = if mapping.is_empty() { vec![] } else { file("own.yaml", mapping) };
-        let interner = Interner::shared();
-        let mut vocabulary = Vocabulary::default();
-        let faults = ingest::mapping::declare(&files, &mut vocabulary);
-        assert!(faults.is_empty(), "{faults:?}");
-        let vocabulary = Arc::new(vocabulary);
-        let model = if model.is_empty() { vec![] } else { file("model.yaml", model) };
-        let model = ingest::model::load(&model, &[], &[], &vocabulary, &interner).unwrap();
-        let mappings = ingest::mapping::compile(&files, vocabulary.clone(), model.into()).unwrap();
+        let (mappings, interner, vocabulary) = compiled(mapping, model);
         let source = SourceDecoding {
             mappings: names.iter().map(|n| (*n).to_owned()).collect(),
             site: Some("north".to_owned()),
             ..SourceDecoding::default()
         };
-        let decoder = Decoder::new(mappings.into(), &[source], interner.clone()).unwrap();
+        let decoder = Decoder::new(mappings, &[source], interner.clone()).unwrap();
         Self { decoder, vocabulary, interner }
     }
 
     /// The events of one delivery, a line each, or `ignored`, or the reason.
     fn read(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> String {
-        let record = RecordRef {
-            kind: RecordKind::Delivery,
-            flags: RecordFlags::default(),
-            stream: StreamId(0),
-            source: SourceId(0),
-            recorded: RECORDED,
-            position: Position(7),
-            topic: topic.as_bytes(),
-            payload: payload.as_ref(),
-        };
+        let record = delivery(topic, payload.as_ref());
         let mut block = EventBlock::new(&self.vocabulary);
         match self.decoder.decode(&record, &mut block) {
             Outcome::Ignored => "ignored".to_owned(),

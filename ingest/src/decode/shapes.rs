@@ -1,0 +1,187 @@
+//! What payloads of one mapping look like: the sequences of keys that were seen, as a tree, so that
+//! the fast road knows which key comes next and which of them the mapping wants.
+//!
+//! Only payloads that simd-json's road has decoded are learned, so every way from the root is a
+//! beginning of an object whose keys are all different: whoever follows the tree has nothing left
+//! to compare.
+
+use simd_json::Node;
+
+use super::canonical::entries;
+use super::scan::sixteen;
+use crate::limits::{SHAPE_KEYS_BESIDE_MAX, SHAPE_KEYS_MAX};
+use crate::mapping::{Format, Mapping, PathTree, after};
+
+/// No step, and no value.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
+/// One key behind a certain sequence of keys.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    /// The first sixteen bytes of the key in its quotes, and which of them count.
+    word: [u64; 2],
+    mask: [u64; 2],
+    text: Box<[u8]>,
+    /// The register that the value goes to.
+    pub register: u16,
+    /// The first of the keys that may come next in this object.
+    pub after: u32,
+    /// The first of the keys that may begin the object which is the value.
+    pub inside: u32,
+    /// Another key that may stand in this one's place.
+    pub beside: u32,
+}
+
+impl Step {
+    /// No path leads here.
+    pub const UNWANTED: u16 = u16::MAX;
+
+    fn new(text: Box<[u8]>, register: u16) -> Self {
+        let full = vec![0xFF; text.len().min(16)];
+        let word = sixteen(&text[..full.len()]);
+        let mask = sixteen(&full);
+        Self { word, mask, text, register, after: NOWHERE, inside: NOWHERE, beside: NOWHERE }
+    }
+
+    /// Bytes of the key and its quotes.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Whether the first sixteen bytes are this key's, as far as it goes.
+    #[inline(always)]
+    pub fn begins(&self, word: [u64; 2]) -> bool {
+        (word[0] ^ self.word[0]) & self.mask[0] | (word[1] ^ self.word[1]) & self.mask[1] == 0
+    }
+
+    /// Whether what is behind sixteen bytes is this key's too.
+    #[inline(always)]
+    pub fn goes_on(&self, rest: &[u8]) -> bool {
+        self.text.len() <= 16 || rest.starts_with(&self.text)
+    }
+}
+
+/// Where a key may stand.
+#[derive(Clone, Copy)]
+enum Spot {
+    First,
+    After(u32),
+    Inside(u32),
+}
+
+/// The shapes of one mapping's payloads.
+#[derive(Clone, Debug)]
+pub(super) struct Shapes {
+    tree: PathTree,
+    first: u32,
+    steps: Vec<Step>,
+    /// Keys that found no room since the shapes began.
+    turned_away: usize,
+}
+
+impl Shapes {
+    /// For a mapping that the fast road can follow, nothing learned yet. `canonical` are the paths
+    /// of canonical events.
+    pub fn of(mapping: &Mapping, canonical: &PathTree) -> Option<Self> {
+        let tree = match mapping.format {
+            Format::Canonical => canonical,
+            Format::Json if mapping.is_flat() => &mapping.tree,
+            _ => return None,
+        };
+        // What is present is a bit of a word.
+        if tree.len() > u64::BITS as usize {
+            return None;
+        }
+        Some(Self { tree: tree.clone(), first: NOWHERE, steps: Vec::new(), turned_away: 0 })
+    }
+
+    /// How many registers a scan fills.
+    pub fn registers(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// The first of the keys that a payload may begin with.
+    pub fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// All steps.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Learns the shape of a payload whose keys are known to be unique.
+    pub fn learn(&mut self, tape: &[Node<'_>]) {
+        if self.turned_away >= SHAPE_KEYS_MAX {
+            // Somebody sends ever new keys, or did: begin again with what comes now.
+            self.steps.clear();
+            (self.first, self.turned_away) = (NOWHERE, 0);
+        }
+        self.object(tape, 0, Some(PathTree::ROOT), Spot::First);
+    }
+
+    fn object(&mut self, tape: &[Node<'_>], at: usize, branch: Option<usize>, spot: Spot) {
+        let mut spot = spot;
+        for (key, at) in entries(tape, at).into_iter().flatten() {
+            let branch = branch.and_then(|b| self.tree.child(b, key));
+            let Some(step) = self.step(spot, key, branch) else { return };
+            self.value(tape, at, branch, step);
+            spot = Spot::After(step);
+        }
+    }
+
+    fn value(&mut self, tape: &[Node<'_>], at: usize, branch: Option<usize>, step: u32) {
+        match tape[at] {
+            Node::Object { .. } => self.object(tape, at, branch, Spot::Inside(step)),
+            Node::Array { len, .. } => {
+                let mut next = at + 1;
+                for _ in 0..len {
+                    self.value(tape, next, branch, step);
+                    next = after(tape, next);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The step of a key at a spot, a new one where it must be; `None` where there is no room, or
+    /// the key is not written as it reads.
+    fn step(&mut self, spot: Spot, key: &str, branch: Option<usize>) -> Option<u32> {
+        let plain = key.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
+        let mut last = None;
+        let mut place = match spot {
+            Spot::First => self.first,
+            Spot::After(step) => self.steps[step as usize].after,
+            Spot::Inside(step) => self.steps[step as usize].inside,
+        };
+        for _ in 0..SHAPE_KEYS_BESIDE_MAX {
+            if place == NOWHERE {
+                break;
+            }
+            let step = &self.steps[place as usize];
+            if &step.text[1..step.len() - 1] == key.as_bytes() {
+                return Some(place);
+            }
+            last = Some(place);
+            place = step.beside;
+        }
+        if place != NOWHERE || self.steps.len() >= SHAPE_KEYS_MAX {
+            self.turned_away += 1;
+            return None;
+        }
+        if !plain {
+            return None;
+        }
+        let new = self.steps.len() as u32;
+        let register = branch.and_then(|b| self.tree.register(b)).map_or(Step::UNWANTED, |p| p.0);
+        self.steps.push(Step::new(format!("\"{key}\"").into_bytes().into(), register));
+        match (last, spot) {
+            (Some(last), _) => self.steps[last as usize].beside = new,
+            (None, Spot::First) => self.first = new,
+            (None, Spot::After(step)) => self.steps[step as usize].after = new,
+            (None, Spot::Inside(step)) => self.steps[step as usize].inside = new,
+        }
+        Some(new)
+    }
+}
