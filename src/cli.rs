@@ -38,6 +38,8 @@ enum Command {
     Test(TestArgs),
     /// Run recorded files through the rules, as fast as they go.
     Replay(ReplayArgs),
+    /// Run history under two rulebooks, and say what differs.
+    Backtest(crate::backtest::BacktestArgs),
     /// Turn rules of another system into a rulebook.
     #[command(subcommand)]
     Import(Import),
@@ -188,6 +190,7 @@ impl Cli {
             Command::Explain { config, rule } => explain(&config, rule.as_deref()),
             Command::Test(args) => crate::test::test(&args),
             Command::Replay(args) => crate::replay::replay(&args),
+            Command::Backtest(args) => crate::backtest::backtest(&args),
             Command::Import(Import::Sigma { files }) => crate::import::sigma(&files),
             Command::Events(Events::Schema { config }) => {
                 let vocabulary = match config {

@@ -1,15 +1,18 @@
 //! The program: the only place where parts meet.
 
+mod backtest;
 mod cli;
 mod config;
 mod console;
 mod crash;
 mod demo;
+mod history;
 mod import;
 mod live;
 mod pipeline;
 mod render;
 mod replay;
+mod report;
 mod run;
 mod setup;
 mod test;

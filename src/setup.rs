@@ -46,12 +46,26 @@ impl Setup {
         interner: Arc<Interner>,
         further: &[PathBuf],
     ) -> anyhow::Result<Self> {
+        Self::load_over(dir, interner, further, None)
+    }
+
+    /// As [`Self::load_with`], with another rulebook laid over the configuration's own: a folder
+    /// takes its place, a file that of the file of its name.
+    pub fn load_over(
+        dir: &Path,
+        interner: Arc<Interner>,
+        further: &[PathBuf],
+        rulebook: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let top = dir.join("portcullis.yaml");
         let text = std::fs::read_to_string(&top).with_context(|| {
             format!("{} cannot be read; a configuration folder holds it", top.display())
         })?;
         let (mut reader, root) = Reader::parse(&top.display().to_string(), &text);
-        let config = Config::read(dir, &mut reader, &root);
+        let mut config = Config::read(dir, &mut reader, &root);
+        if let Some(rulebook) = rulebook {
+            lay_over(&mut config.rules, rulebook)?;
+        }
         let mut faults = std::mem::take(&mut reader.diagnostics);
 
         let mapping_files = read_all(&config.mappings)?;
@@ -174,6 +188,27 @@ pub fn check(faults: &[Diagnostic]) -> anyhow::Result<()> {
         return Err(Faults(faults.to_vec()).into());
     }
     faults.iter().for_each(|warning| eprintln!("{warning}"));
+    Ok(())
+}
+
+/// Takes a folder's files of YAML for the rulebook, or one file for the one of its name.
+fn lay_over(rules: &mut Vec<PathBuf>, rulebook: &Path) -> anyhow::Result<()> {
+    if rulebook.is_file() {
+        match rules.iter_mut().find(|own| own.file_name() == rulebook.file_name()) {
+            Some(own) => *own = rulebook.to_owned(),
+            None => rules.push(rulebook.to_owned()),
+        }
+        return Ok(());
+    }
+    let named = || rulebook.display().to_string();
+    let entries = std::fs::read_dir(rulebook).with_context(named)?;
+    let paths: Result<Vec<PathBuf>, _> = entries.map(|e| e.map(|e| e.path())).collect();
+    *rules = paths.with_context(named)?;
+    rules.retain(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"));
+    rules.sort();
+    if rules.is_empty() {
+        return Err(anyhow!("{} holds no rulebook: no file ends with .yaml", named()));
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod brokers;
 mod browser;
 mod demo;
 mod docs;
+mod history;
 mod import;
 mod inputs;
 mod kill;

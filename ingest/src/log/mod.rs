@@ -18,8 +18,9 @@ use std::time::Instant;
 
 use event::Position;
 
-pub use files::{Files, LogFile, RealFiles};
+pub use files::{Files, LogFile, ReadOnlyFiles, RealFiles};
 pub use reader::LogReader;
+use segment::Segment;
 pub use writer::{LogWriter, Options, SyncHandle};
 
 /// Why the log cannot go on.
@@ -88,6 +89,13 @@ struct State {
 }
 
 impl Progress {
+    /// Of a log that somebody else writes: what stands in it now, and no more.
+    fn of_now(segment: &Segment, end: u64) -> Self {
+        let file = segment.file.clone();
+        let state = State { written: end, durable: end, closed: true, poisoned: false, file };
+        Self { state: Mutex::new(state), moved: Condvar::new() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Plain numbers: no panic leaves them half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use event::{Position, RecordBlock};
 
-use super::files::Files;
+use super::files::{Files, ReadOnlyFiles};
 use super::segment::{self, Segment};
 use super::{LogError, Progress, frame};
 
@@ -45,6 +45,27 @@ impl LogReader {
             return Err(LogError::Pruned(from.0));
         }
         Ok(reader)
+    }
+
+    /// A reader of all that stands now in a log which another program may be writing. It changes
+    /// nothing; what is written later it does not see. `None` where nothing was ever logged.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn beside(dir: &Path) -> Result<Option<Self>, LogError> {
+        let files: Arc<dyn Files> = Arc::new(ReadOnlyFiles);
+        let segments = Segment::list(&*files, dir)?;
+        let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
+            return Ok(None);
+        };
+        let from = Position(first.first);
+        let progress = Arc::new(Progress::of_now(last, last.whole_end()?));
+        Self::open(dir, files, progress, from).map(Some)
+    }
+
+    /// Goes to a position, from which it reads on.
+    pub fn seek(&mut self, to: Position) {
+        self.position = to.0;
     }
 
     /// Where the next record will be read.

@@ -101,9 +101,8 @@ impl Segment {
         LogError::Damaged { segment: self.name(), offset: self.offset(position), position }
     }
 
-    /// Cuts what a crash tore off: from the first record that is not whole, unless a whole one
-    /// behind it says that it had been durable; that is damage.
-    pub fn cut_torn_tail(&mut self) -> Result<u64, LogError> {
+    /// Its bytes, and the position behind its last whole record.
+    fn whole(&self) -> Result<(Vec<u8>, u64), LogError> {
         let mut bytes = vec![0; (self.end - self.first) as usize];
         let read = self.file.read_at(&mut bytes, HEAD).map_err(LogError::io(&self.path))?;
         bytes.truncate(read);
@@ -111,7 +110,19 @@ impl Segment {
         while let Some(frame) = frame::decode(&bytes[at..], self.first + at as u64, None) {
             at += frame.len;
         }
-        let torn = self.first + at as u64;
+        Ok((bytes, self.first + at as u64))
+    }
+
+    /// The position behind its last whole record: what follows is being written, or torn.
+    pub fn whole_end(&self) -> Result<u64, LogError> {
+        Ok(self.whole()?.1)
+    }
+
+    /// Cuts what a crash tore off: from the first record that is not whole, unless a whole one
+    /// behind it says that it had been durable; that is damage.
+    pub fn cut_torn_tail(&mut self) -> Result<u64, LogError> {
+        let (bytes, torn) = self.whole()?;
+        let at = (torn - self.first) as usize;
         for behind in at + 1..bytes.len().saturating_sub(frame::HEADER) {
             let position = self.first + behind as u64;
             if let Some(frame) = frame::decode(&bytes[behind..], position, None)

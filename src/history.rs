@@ -1,0 +1,144 @@
+//! Recorded history, read again: files, or the log of a data folder whose program runs or not.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use event::{EventRef, EventTime, Position, RecordBlock, SourceId, StreamId};
+use ingest::log::LogReader;
+use ingest::source::file::{FileInput, FileReader};
+use ingest::source::settings::SourceSettings;
+use rules::engine::Findings;
+
+use crate::config::{Config, matches};
+use crate::pipeline::Pipeline;
+use crate::render::Evidences;
+use crate::setup::Setup;
+
+/// Bytes of log read at once.
+const STEP_BYTES: usize = 256 * 1024;
+
+/// Where history is read from.
+#[derive(Clone, Debug, Args)]
+pub struct HistoryArgs {
+    /// Folder of log and store, of a program that runs or has run; it is only read.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Recorded files instead: NDJSON or CSV, plain or .gz.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// History that is being read.
+pub enum History {
+    /// Files: at their end time moves past the last deadline.
+    Files(FileReader),
+    /// A log, as far as it stood when it was opened: what waits then is not decided yet.
+    Log(LogReader),
+}
+
+impl Evidences for FileReader {
+    fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<bool> {
+        self.at(position, block)
+    }
+}
+
+impl Evidences for History {
+    fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<bool> {
+        match self {
+            Self::Files(files) => files.at(position, block),
+            Self::Log(log) => log.at(position, block).map_err(std::io::Error::other),
+        }
+    }
+}
+
+impl History {
+    /// Opens what was named.
+    pub fn open(setup: &Setup, args: &HistoryArgs) -> anyhow::Result<Self> {
+        match (&args.data, args.files.is_empty()) {
+            (Some(_), false) => bail!("history is read from --data or from files, not from both"),
+            (None, true) => bail!("name the history: --data DIR, or recorded files"),
+            (None, false) => files(setup, &args.files).map(Self::Files),
+            (Some(data), true) => {
+                let log = LogReader::beside(&data.join("log"))
+                    .with_context(|| format!("the log in {}", data.display()))?;
+                log.map(Self::Log).with_context(|| format!("no log in {}", data.display()))
+            }
+        }
+    }
+
+    fn read_some(&mut self, block: &mut RecordBlock) -> anyhow::Result<bool> {
+        Ok(match self {
+            Self::Files(files) => files.read(block)?,
+            Self::Log(log) => log.read(block, STEP_BYTES)? > 0,
+        })
+    }
+
+    fn progress(&mut self, stream: StreamId, occurred: EventTime) {
+        if let Self::Files(files) = self {
+            files.progress(stream, occurred);
+        }
+    }
+
+    /// Reads it from where it is to its end through a pipeline. `saw` is shown every event as it is
+    /// decoded; `found` takes the findings of each step, and says whether to go on.
+    pub fn walk(
+        &mut self,
+        pipeline: &mut Pipeline,
+        findings: &mut Findings,
+        mut saw: impl FnMut(EventRef<'_>),
+        mut found: impl FnMut(&mut Findings, &mut Self) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let mut block = RecordBlock::new();
+        loop {
+            block.clear();
+            findings.clear();
+            let more = self.read_some(&mut block)?;
+            if more {
+                let seen = |event: EventRef<'_>| {
+                    self.progress(event.stream(), event.occurred());
+                    saw(event);
+                };
+                pipeline.step(&block, findings, |_| {}, seen);
+            } else if matches!(self, Self::Files(_)) {
+                pipeline.finish(findings);
+            }
+            if !found(findings, self)? || !more {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A table's data file may stand beside the recorded files.
+pub fn beside(files: &[PathBuf]) -> Vec<PathBuf> {
+    files.iter().filter_map(|f| f.parent()).map(Path::to_owned).collect()
+}
+
+/// A reader of recorded files, each under the source that takes it.
+pub fn files(setup: &Setup, files: &[PathBuf]) -> anyhow::Result<FileReader> {
+    let inputs = files
+        .iter()
+        .map(|path| Ok(FileInput { path: path.clone(), source: source_of(setup, path)? }));
+    let inputs: Vec<_> = inputs.collect::<anyhow::Result<_>>()?;
+    Ok(FileReader::open(&inputs)?)
+}
+
+/// The source that reads a file: the first whose patterns fit the file's name.
+fn source_of(setup: &Setup, path: &Path) -> anyhow::Result<SourceId> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let sources = &setup.config.sources;
+    let fits = |s: &SourceSettings| Config::files_of(s).iter().any(|p| matches(p, &name));
+    let found = sources.iter().position(fits).or_else(|| {
+        // With one source, or for standard input, there is nothing to choose.
+        let any = name == "-" || sources.iter().all(|s| Config::files_of(s).is_empty());
+        (any && !sources.is_empty()).then_some(0)
+    });
+    let Some(index) = found else {
+        bail!(
+            "no source takes {}: add `files: [\"{name}\"]` to a source in portcullis.yaml",
+            path.display()
+        );
+    };
+    Ok(SourceId(index as u16))
+}

@@ -1,0 +1,195 @@
+//! `backtest` over recorded history: files, and the log of a program that runs.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::place::{data, portcullis, project};
+use crate::server::Server;
+
+/// What a command printed, and how it ended.
+struct Said {
+    out: String,
+    err: String,
+    code: Option<i32>,
+}
+
+fn run(args: &[&str], paths: &[&Path]) -> Said {
+    let output = portcullis().args(args).args(paths).output().unwrap_or_else(|e| panic!("{e}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { out: text(&output.stdout), err: text(&output.stderr), code: output.status.code() }
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}{}", self.out, self.err))
+    }
+
+    fn holds(&self, lines: &[&str]) {
+        for line in lines {
+            assert!(self.out.contains(line), "{line}\nis not in\n{}{}", self.out, self.err);
+        }
+    }
+}
+
+/// One canonical event of Harbour North, as a line.
+fn event(minute: u64, second: f64, kind: &str, id: &str, fields: &str) -> String {
+    format!(
+        "{{\"kind\":\"{kind}\",\"occurred\":\"2026-03-02T22:{minute:02}:{second:06.3}Z\",\
+         \"site\":\"harbour-north\",\"device\":\"ctl-1\",\"id\":\"{id}\"{fields}}}\n"
+    )
+}
+
+/// A night: a door that a grant excuses a second later, one that nothing excuses, four refusals.
+fn night() -> String {
+    let mut text = String::new();
+    text += &event(0, 0.0, "Heartbeat", "h0", "");
+    text += &event(1, 0.0, "DoorOpened", "o1", ",\"door\":\"quay-1\"");
+    text += &event(1, 1.0, "AccessGranted", "g1", ",\"door\":\"quay-1\",\"credential\":\"c-1\"");
+    text += &event(1, 9.0, "DoorClosed", "x1", ",\"door\":\"quay-1\"");
+    text += &event(20, 0.0, "DoorOpened", "o2", ",\"door\":\"quay-1\"");
+    text += &event(20, 5.0, "DoorClosed", "x2", ",\"door\":\"quay-1\"");
+    for n in 0..4 {
+        let id = format!("d{n}");
+        let fields = ",\"door\":\"gate-1\",\"credential\":\"c-9\",\"reason\":\"unknown\"";
+        text += &event(40, f64::from(n) * 5.0, "AccessDenied", &id, fields);
+    }
+    text += &event(55, 0.0, "Heartbeat", "h1", "");
+    text
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap_or_else(|e| panic!("{e}"));
+    path
+}
+
+/// The doors' rules of Harbour North, changed.
+fn changed_rulebook(dir: &Path) -> PathBuf {
+    let path = project().join("config/harbour-north/rules/doors.yaml");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{e}"));
+    let change = |text: String, from: &str, to: &str| {
+        assert!(text.contains(from), "{from} is not in {}", path.display());
+        text.replacen(from, to, 1)
+    };
+    // The look ahead goes: a contact that reports before the grant is then an alarm.
+    let text = change(text, "from: -10s, to: 2s}", "from: -10s}");
+    let text = change(
+        text,
+        "title: One badge was refused again and again\n  severity: medium",
+        "title: One badge was refused again and again\n  severity: high",
+    );
+    let text = change(text, "if: refusals >= 5", "if: refusals >= 4");
+    // Its tests are of the rules as they were.
+    let rules = text.split("\ntests:").next().unwrap_or_default().to_owned();
+    write(dir, "doors.yaml", &rules)
+}
+
+const HARBOUR: &str = "config/harbour-north";
+
+#[test]
+fn a_changed_rulebook_of_harbour_north_is_compared() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let (rules, file) = (changed_rulebook(dir.path()), write(dir.path(), "n.ndjson", &night()));
+    let rules = rules.display().to_string();
+    let compare = ["backtest", "--config", HARBOUR, "--rules", &rules, "--json"];
+    let said = run(&compare, &[&file]);
+    let found = said.json();
+    let of = |list: &str| -> Vec<String> {
+        let all = found[list].as_array().unwrap_or_else(|| panic!("{found}"));
+        let mut rules: Vec<_> =
+            all.iter().map(|i| i["rule"].as_str().unwrap_or_default().to_owned()).collect();
+        rules.sort();
+        rules
+    };
+    assert!(of("appear").contains(&"door-forced".to_owned()), "{found:#}");
+    assert!(of("appear").contains(&"repeated-refusals".to_owned()), "{found:#}");
+    assert_eq!(found["rules"]["repeated-refusals"]["old"]["detections"], 0);
+    assert_eq!(found["rules"]["repeated-refusals"]["new"]["detections"], 1);
+    assert_eq!(found["differs"], true);
+    // Nothing differs from itself, and only --exit-code says so by the code.
+    let same = ["backtest", "--config", HARBOUR, "--rules", HARBOUR, "--exit-code"];
+    let said = run(&same, &[&file]);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    said.holds(&["0 incidents appear, 0 vanish, 0 change"]);
+    let compare = ["backtest", "--config", HARBOUR, "--rules", &rules, "--exit-code"];
+    assert_eq!(run(&compare, &[&file]).code, Some(3));
+    assert_eq!(run(&compare[..5], &[&file]).code, Some(0));
+}
+
+#[test]
+fn only_the_range_is_compared_and_what_is_before_fills_the_windows() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let (rules, file) = (changed_rulebook(dir.path()), write(dir.path(), "n.ndjson", &night()));
+    let rules = rules.display().to_string();
+    let compare = |range: &str| {
+        let args = ["backtest", "--config", HARBOUR, "--rules", &rules, "--json", range];
+        let found = run(&args, &[&file]).json();
+        found["appear"].as_array().map_or(0, Vec::len)
+    };
+    // The fourth refusal is at 22:40:15; the three before it are outside the range.
+    let all = compare("..");
+    assert_eq!(compare("2026-03-02T22:40:15Z.."), 1);
+    assert_eq!(compare("-19m..-10m"), 1, "relative to the last event, 22:55");
+    assert_eq!(compare("2026-03-02T22:40:16Z.."), 0);
+    assert_eq!(compare("2026-03-02..2026-03-03"), all);
+}
+
+#[test]
+fn the_log_of_a_running_program_is_history() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let config = dir.path().join("config");
+    std::fs::create_dir_all(&config).unwrap_or_else(|e| panic!("{e}"));
+    write(
+        &config,
+        "portcullis.yaml",
+        "time: history\nsources: [{id: h, type: http, mappings: [canonical]}]\nrules: [r.yaml]\n",
+    );
+    let rulebook = |least: u32| {
+        format!(
+            "facts: {{refusals: {{count: AccessDenied, by: credential, within: 2m}}}}\n\
+             rules: [{{id: again, on: AccessDenied, if: refusals >= {least}}}]\n"
+        )
+    };
+    write(&config, "r.yaml", &rulebook(4));
+    let new = write(dir.path(), "r.yaml", &rulebook(3)).display().to_string();
+    let (data, config) = (dir.path().join("data"), config.display().to_string());
+    let mut server = Server::start(Path::new(&config), &data, &[], None);
+    assert!(server.post(&night()));
+    let listed = |v: &Value| v["items"].as_array().is_some_and(|items| items.len() == 1);
+    assert!(server.wait_for("/api/v1/incidents", listed).is_some());
+    let at = data.display().to_string();
+    let compare = ["backtest", "--config", &config, "--rules", &new, "--data", &at, "--json"];
+    let beside = run(&compare, &[]).json();
+    assert_eq!(beside["rules"]["again"]["old"]["detections"], 1, "{beside:#}");
+    assert_eq!(beside["rules"]["again"]["new"]["detections"], 2, "{beside:#}");
+    assert!(server.terminate());
+    let stopped = run(&compare, &[]).json();
+    assert_eq!(beside["appear"], stopped["appear"], "running or not, the log is the same");
+    let mut nowhere = compare;
+    nowhere[6] = "/nowhere";
+    let said = run(&nowhere, &[]);
+    assert!(said.code == Some(1) && said.err.contains("the log in /nowhere"), "{}", said.err);
+}
+
+#[test]
+fn the_badge_simulator_under_another_least_time_of_travel() {
+    let Some(data) = data("aws-badge-sim") else { return };
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let config = "config/examples/aws-badge-sim";
+    let path = project().join(config).join("rules/badges.yaml");
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{e}"));
+    let mut shorter = String::new();
+    for line in text.lines() {
+        let _ = writeln!(shorter, "{}", line.replace("min_time: 4h", "min_time: 1s"));
+    }
+    assert_ne!(text, shorter);
+    let rules = write(dir.path(), "badges.yaml", &shorter).display().to_string();
+    let compare = ["backtest", "--config", config, "--rules", &rules, "--json"];
+    let found = run(&compare, &[&data.join("events.jsonl.gz")]).json();
+    assert_eq!(found["rules"]["impossible-travel"]["old"]["incidents"], 4);
+    assert_eq!(found["rules"]["impossible-travel"]["new"]["incidents"], 0);
+    assert_eq!(found["vanish"].as_array().map(Vec::len), Some(4));
+    assert_eq!(found["change"].as_array().map(Vec::len), Some(0));
+}
