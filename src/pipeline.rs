@@ -82,7 +82,9 @@ impl Pipeline {
     /// newer program, and changes nothing here.
     fn control(&mut self, record: &RecordRef<'_>, findings: &mut Findings) {
         match Control::parse(record.payload) {
-            Ok(control) => self.engine.feed(Input::Control(&control), findings),
+            Ok(control) => {
+                self.engine.feed(Input::Control(&control, record.position), findings);
+            }
             Err(error) => {
                 tracing::error!(position = record.position.0, %error, "a control record is unknown");
             }

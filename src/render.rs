@@ -1,8 +1,9 @@
 //! Findings in words: symbols become texts, positions become the evidence that stands there.
 
+use event::control::Control;
 use event::identity::TimedId;
 use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output};
-use event::{RecordBlock, Symbol};
+use event::{RecordBlock, RecordKind, RecordRef, Symbol};
 use ingest::decode::Decoder;
 use rules::engine::findings::{Effect, EvidenceRef, Finding, Findings};
 use rules::value::Value;
@@ -17,6 +18,20 @@ pub trait Evidences {
     /// Adds the delivery at a position to `block`; `false` when it is no longer there.
     fn read(&mut self, position: event::Position, block: &mut RecordBlock)
     -> std::io::Result<bool>;
+}
+
+/// A control record as evidence: who changed what.
+fn control(at: &EvidenceRef, record: &RecordRef<'_>) -> Option<Evidence> {
+    let control = Control::parse(record.payload).ok()?;
+    (record.kind == RecordKind::Control).then(|| Evidence {
+        id: format!("control/{}/{}", control.by, record.position.0),
+        feed: "control".to_owned(),
+        kind: "Control".to_owned(),
+        device: control.by.clone(),
+        occurred: at.occurred,
+        recorded: record.recorded,
+        raw: String::from_utf8_lossy(record.payload).into_owned(),
+    })
 }
 
 /// Turns findings into outputs.
@@ -87,7 +102,12 @@ impl<'a> Renderer<'a> {
             events.push(self.evidence(evidence, evidences)?);
         }
         let values = rule.why.iter().map(|(label, _)| label.clone());
-        let why = values.zip(findings.why(finding).iter().map(|v| self.value(*v)));
+        let shown = findings
+            .why(finding)
+            .iter()
+            .enumerate()
+            .map(|(nth, value)| self.value(*value, findings.texts(finding, nth)));
+        let why = values.zip(shown);
         let key: Vec<_> =
             finding.key.iter().filter_map(|s| s.some()).map(|s| self.text(s)).collect();
         Ok(Detection {
@@ -116,7 +136,8 @@ impl<'a> Renderer<'a> {
         self.block.clear();
         let there = evidences.read(at.position, &mut self.block)?;
         let cited = if there && !self.block.is_empty() {
-            self.decoder.cite(&self.block.get(0), at.part)
+            let record = self.block.get(0);
+            control(at, &record).or_else(|| self.decoder.cite(&record, at.part))
         } else {
             None
         };
@@ -139,7 +160,7 @@ impl<'a> Renderer<'a> {
         if site == Symbol::NONE { ENTERPRISE.to_owned() } else { self.text(site) }
     }
 
-    fn value(&self, value: Value) -> String {
+    fn value(&self, value: Value, texts: &[Symbol]) -> String {
         match value {
             Value::Missing => "missing".into(),
             Value::Bool(v) => v.to_string(),
@@ -148,14 +169,8 @@ impl<'a> Renderer<'a> {
             Value::Text(v) => self.text(v),
             Value::Time(v) => v.to_string(),
             Value::Span(v) => v.to_string(),
-            Value::List { table, row, column } => {
-                let cell = self.setup.plan.model.tables[table as usize].cell(row, column as usize);
-                match cell {
-                    Some(event::model::Cell::Strings(list)) => {
-                        list.iter().map(|s| self.text(*s)).collect::<Vec<_>>().join(", ")
-                    }
-                    _ => String::new(),
-                }
+            Value::List { .. } => {
+                texts.iter().map(|s| self.text(*s)).collect::<Vec<_>>().join(", ")
             }
         }
     }

@@ -251,6 +251,12 @@ impl<'a> EventRef<'a> {
         self.slot(field).map(|bits| bits as i64)
     }
 
+    /// A field that holds a time.
+    #[must_use]
+    pub fn time(&self, field: FieldId) -> Option<EventTime> {
+        self.int(field).map(EventTime)
+    }
+
     /// A float field.
     #[must_use]
     pub fn float(&self, field: FieldId) -> Option<f64> {
@@ -319,6 +325,11 @@ impl EventMut<'_> {
     /// Sets an integer field.
     pub fn int(&mut self, field: FieldId, value: i64) {
         self.set(field, value as u64);
+    }
+
+    /// Sets a field that holds a time.
+    pub fn time(&mut self, field: FieldId, value: EventTime) {
+        self.int(field, value.0);
     }
 
     /// Sets a float field.

@@ -16,6 +16,7 @@ pub mod record;
 pub mod reject;
 pub mod schema;
 pub mod symbol;
+pub mod tables;
 pub mod time;
 pub mod vocabulary;
 

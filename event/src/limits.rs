@@ -20,3 +20,7 @@ pub const DEPTH_MAX: usize = 64;
 
 /// Events that one delivery may turn into: `part` is a `u16`.
 pub const EVENTS_PER_DELIVERY_MAX: usize = 4_096;
+
+/// Rows changed at run time that are remembered: 128 Ki × ~500 B = 64 MiB. Past it a change of a
+/// further row is refused, and counted: what was changed before stands.
+pub const CHANGED_ROWS_MAX: usize = 1 << 17;

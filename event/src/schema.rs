@@ -28,6 +28,7 @@ pub fn canonical(vocabulary: &Vocabulary) -> Value {
             FieldType::Int => json!({"type": "integer"}),
             FieldType::Float => json!({"type": "number"}),
             FieldType::Bool => json!({"type": "boolean"}),
+            FieldType::Time => json!({"type": "string", "format": "date-time"}),
         };
         properties.insert(field.name.clone(), schema);
     }

@@ -27,6 +27,19 @@ pub enum FieldType {
     Float,
     /// True or false.
     Bool,
+    /// A point in time.
+    Time,
+}
+
+impl FieldType {
+    /// The types by the words of a configuration.
+    pub const WORDS: [(&str, Self); 5] = [
+        ("string", Self::String),
+        ("int", Self::Int),
+        ("float", Self::Float),
+        ("bool", Self::Bool),
+        ("time", Self::Time),
+    ];
 }
 
 /// The family a kind belongs to; `Control` kinds never reach a rule.
@@ -84,6 +97,7 @@ const KINDS: &[(&str, Family, u8)] = &[
     ("Advance", Control, RANK_CONTROL),
     ("ScheduleStarted", Device, RANK_CONTROL),
     ("ScheduleEnded", Device, RANK_CONTROL),
+    ("TableChanged", Device, RANK_CONTROL),
     ("Heartbeat", Device, 2),
     ("LastWill", Device, 2),
     ("DeviceOnline", Device, 2),
@@ -145,6 +159,9 @@ const FIELDS: &[(&str, FieldType)] = &[
     ("camera", Text),
     ("code", Text),
     ("level", Int),
+    ("table", Text),
+    ("row", Text),
+    ("removed", Bool),
     ("schedule", Text),
 ];
 
@@ -165,6 +182,8 @@ pub mod field {
 pub const KIND_ADVANCE: KindId = KindId(0);
 /// The built-in kinds that the engine makes of a schedule's edges.
 pub const KIND_SCHEDULE: [KindId; 2] = [KindId(2), KindId(1)];
+/// The built-in kind that the engine makes of a changed row.
+pub const KIND_TABLE: KindId = KindId(3);
 
 /// All kinds and fields of one configuration, frozen after load.
 #[derive(Clone, Debug)]
@@ -304,6 +323,7 @@ mod tests {
             assert_eq!(v.field(id).name, name);
         }
         assert_eq!(v.kind(KIND_ADVANCE).name, "Advance");
+        assert_eq!(v.kind(KIND_TABLE).name, "TableChanged");
     }
 
     #[test]

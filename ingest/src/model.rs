@@ -6,18 +6,9 @@ use std::path::{Path, PathBuf};
 
 use event::config::{Diagnostic, Node, Reader};
 use event::model::{Cell, ColumnType, Model, Site, Table};
-use event::{Interner, TimeSpan, Vocabulary};
+use event::{Interner, Vocabulary};
 
 use crate::limits::TABLE_ROWS_MAX;
-
-const TYPES: [(&str, ColumnType); 6] = [
-    ("string", ColumnType::String),
-    ("int", ColumnType::Int),
-    ("float", ColumnType::Float),
-    ("bool", ColumnType::Bool),
-    ("duration", ColumnType::Duration),
-    ("strings", ColumnType::Strings),
-];
 
 /// Loads tables; `files` are (path, text), `dirs` are searched in order for the data files that
 /// they name, `sites` are (name, time zone). All faults are told at once.
@@ -74,7 +65,7 @@ impl Loader<'_> {
             }
         }
         for (column, ty) in node.get("columns").map(Node::entries).unwrap_or_default() {
-            let Some(ty) = self.reader.one_of(ty, &TYPES) else { continue };
+            let Some(ty) = self.reader.one_of(ty, &ColumnType::WORDS) else { continue };
             table.columns.push((column.text().unwrap_or_default().to_owned(), ty));
         }
         for (key, row) in node.get("rows").map(Node::entries).unwrap_or_default() {
@@ -116,43 +107,11 @@ impl Loader<'_> {
             return symbols.map(Cell::Strings);
         }
         let text = self.reader.scalar(node)?.to_owned();
-        let cell = self.cell_of_text(&text, ty);
+        let cell = Cell::of_text(&text, ty, self.interner);
         if cell.is_none() {
-            let word = TYPES.iter().find(|(_, t)| *t == ty).map_or("", |(w, _)| w);
-            self.reader.error_at(node, format!("`{text}` is not a {word}"));
+            self.reader.error_at(node, format!("`{text}` is not {}", ty.wanted()));
         }
         cell
-    }
-
-    fn cell_of_text(&self, text: &str, ty: ColumnType) -> Option<Cell> {
-        Some(match ty {
-            ColumnType::String => Cell::String(self.interner.intern(text)?),
-            ColumnType::Int => Cell::Int(text.parse().ok()?),
-            ColumnType::Float => Cell::Float(text.parse().ok()?),
-            ColumnType::Bool => Cell::Bool(text.parse().ok()?),
-            ColumnType::Duration => Cell::Duration(TimeSpan::parse(text)?),
-            ColumnType::Strings => {
-                let items = text.split([',', ';', ' ']).map(str::trim).filter(|t| !t.is_empty());
-                Cell::Strings(items.map(|t| self.interner.intern(t)).collect::<Option<_>>()?)
-            }
-        })
-    }
-
-    fn cell_of_json(&self, value: &serde_json::Value, ty: ColumnType) -> Option<Cell> {
-        match (value, ty) {
-            (serde_json::Value::String(text), _) => self.cell_of_text(text, ty),
-            (serde_json::Value::Bool(value), ColumnType::Bool) => Some(Cell::Bool(*value)),
-            (serde_json::Value::Number(n), ColumnType::Int) => n.as_i64().map(Cell::Int),
-            (serde_json::Value::Number(n), ColumnType::Float) => n.as_f64().map(Cell::Float),
-            (serde_json::Value::Number(n), ColumnType::String) => {
-                self.interner.intern(&n.to_string()).map(Cell::String)
-            }
-            (serde_json::Value::Array(items), ColumnType::Strings) => {
-                let texts = items.iter().map(|item| self.interner.intern(item.as_str()?));
-                texts.collect::<Option<_>>().map(Cell::Strings)
-            }
-            _ => None,
-        }
     }
 
     /// Rows of NDJSON or CSV, plain or gzip.
@@ -194,8 +153,7 @@ impl Loader<'_> {
             };
             let cells = table.columns.iter().map(|(column, ty)| match &row[column] {
                 serde_json::Value::Null => Ok(None),
-                value => self
-                    .cell_of_json(value, *ty)
+                value => Cell::of_json(value, *ty, self.interner)
                     .map(Some)
                     .ok_or_else(|| format!("line {number}: `{column}` is not what it should be")),
             });
@@ -221,7 +179,7 @@ impl Loader<'_> {
             let mut cells = Vec::with_capacity(columns.len());
             for ((name, ty), column) in table.columns.iter().zip(&columns) {
                 let text = row.get(*column).unwrap_or_default();
-                let cell = if text.is_empty() { None } else { Some(self.cell_of_text(text, *ty)) };
+                let cell = (!text.is_empty()).then(|| Cell::of_text(text, *ty, self.interner));
                 if cell == Some(None) {
                     return Err(format!("line {number}: `{text}` in `{name}`"));
                 }

@@ -384,7 +384,9 @@ impl Words<'_> {
                 let column = &table(number).columns[*column as usize].0;
                 format!("{}[{}].{column}", table(number).name, self.sides(key))
             }
-            Expr::HasRow(number, key) => format!("({} in {})", self.sides(key), table(number).name),
+            Expr::HasRow(number, key) | Expr::HasInteger(number, key) => {
+                format!("({} in {})", self.sides(key), table(number).name)
+            }
             Expr::InList(a, b) => two(a, "in", b),
             Expr::OneOf(a, values) => {
                 let values: Vec<String> = values.iter().map(|v| self.value(*v)).collect();

@@ -251,6 +251,10 @@ impl<'a> Writer<'a> {
                 self.word("row of");
                 self.table(*table);
             }
+            Expr::HasInteger(table, _) => {
+                self.word("integer of");
+                self.table(*table);
+            }
             Expr::OneOf(_, values) => {
                 self.word("one of");
                 self.each(values, |w, value| w.value(*value));

@@ -1,6 +1,6 @@
 //! Values of expressions, and where an expression reads them from.
 
-use event::model::Model;
+use event::tables::Tables;
 use event::{EventTime, Interner, Symbol, TimeSpan};
 
 use crate::calendar::ScheduleId;
@@ -54,8 +54,8 @@ pub trait Env {
     fn session(&self, field: SessionField) -> Value;
     /// Whether a schedule is on, at the site and the time of the evaluation.
     fn schedule(&self, schedule: ScheduleId) -> bool;
-    /// Tables.
-    fn model(&self) -> &Model;
+    /// Tables, as they are now.
+    fn tables(&self) -> &Tables;
     /// Texts behind symbols.
     fn interner(&self) -> &Interner;
 }

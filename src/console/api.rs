@@ -1,13 +1,13 @@
 //! The JSON API.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use event::control::{Change, Control, RowChange};
+use event::control::{Change, Control};
 use event::identity::TimedId;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -16,10 +16,10 @@ use sinks::{Filter, StoreError};
 
 use super::{Shared, problem};
 
-type Reply = Result<Response, Response>;
+pub(super) type Reply = Result<Response, Response>;
 
 /// Items of a page where none is asked for.
-const PAGE_ITEMS: usize = 50;
+pub(super) const PAGE_ITEMS: usize = 50;
 
 /// Runs a read of the store where blocking does no harm.
 async fn read<T: Send + 'static>(
@@ -50,7 +50,7 @@ pub struct List {
 
 pub async fn incidents(
     State(shared): State<Arc<Shared>>,
-    query: Result<Query<List>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<List>, QueryRejection>,
 ) -> Reply {
     let help = "state, severity, site, rule, text, cursor and limit narrow the list";
     let Query(list) = query.map_err(|e| problem(StatusCode::BAD_REQUEST, e.body_text(), help))?;
@@ -150,7 +150,17 @@ pub struct Author {
 }
 
 /// Hands a change over to the log; answers when it is durable.
-async fn submit(shared: Arc<Shared>, author: Author, change: Change) -> Reply {
+pub(super) async fn submit(
+    shared: Arc<Shared>,
+    author: Result<Query<Author>, QueryRejection>,
+    change: Change,
+) -> Reply {
+    let help = "say who changes it, and why: ?by=ann&reason=lost";
+    let refuse = |error: String| problem(StatusCode::BAD_REQUEST, error, help);
+    let Query(author) = author.map_err(|e| refuse(e.body_text()))?;
+    if author.by.trim().is_empty() {
+        return Err(refuse("`by` is empty".to_owned()));
+    }
     let control = Control { by: author.by, reason: author.reason, change };
     let submitted = tokio::task::spawn_blocking(move || shared.controls.submit(&control)).await;
     match submitted {
@@ -161,22 +171,4 @@ async fn submit(shared: Arc<Shared>, author: Author, change: Change) -> Reply {
         }
         Err(_) => Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "a defect", "see the log")),
     }
-}
-
-pub async fn set_row(
-    State(shared): State<Arc<Shared>>,
-    Path((table, row)): Path<(String, String)>,
-    Query(author): Query<Author>,
-    Json(cells): Json<BTreeMap<String, Value>>,
-) -> Reply {
-    let change = Change::Row(RowChange { table, row, cells: Some(cells), at: None });
-    submit(shared, author, change).await
-}
-
-pub async fn remove_row(
-    State(shared): State<Arc<Shared>>,
-    Path((table, row)): Path<(String, String)>,
-    Query(author): Query<Author>,
-) -> Reply {
-    submit(shared, author, Change::Row(RowChange { table, row, cells: None, at: None })).await
 }

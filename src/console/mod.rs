@@ -3,6 +3,7 @@
 mod api;
 mod events;
 mod metrics;
+mod tables;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 use sinks::Reader;
@@ -83,7 +84,12 @@ fn router(
         .route("/api/v1/rules", get(api::rules))
         .route("/api/v1/unknown-devices", get(api::unknown_devices))
         .route("/api/v1/dead-letters", get(api::dead_letters))
-        .route("/api/v1/tables/{table}/{row}", put(api::set_row).delete(api::remove_row))
+        .route("/api/v1/tables", get(tables::all))
+        .route("/api/v1/tables/{table}", get(tables::table))
+        .route(
+            "/api/v1/tables/{table}/{row}",
+            get(tables::row).put(tables::set).patch(tables::patch).delete(tables::remove),
+        )
         .route("/health", get(api::health))
         .route("/metrics", get(metrics::metrics))
         .with_state(shared);

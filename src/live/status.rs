@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use event::books::SourceBooks;
-use event::{Position, SourceId, TimeSpan};
+use event::tables::Tables;
+use event::{Interner, Position, SourceId, TimeSpan};
 use hdrhistogram::Histogram;
 use ingest::decode::Roads;
 use ingest::log::Progress;
@@ -22,6 +23,9 @@ pub struct Live {
     kinds: Vec<&'static str>,
     rules: Vec<String>,
     plan: Arc<rules::plan::Plan>,
+    interner: Arc<Interner>,
+    /// As the engine last had them.
+    tables: Mutex<Arc<Tables>>,
     progress: Arc<Progress>,
     outbox: Arc<Outbox>,
     /// Where the log ended when we started: behind it, every record came through our own writer.
@@ -75,6 +79,8 @@ impl Live {
             kinds: sources.iter().map(|s| kind_of(&s.kind)).collect(),
             rules: setup.plan.rules.iter().map(|r| r.id.clone()).collect(),
             plan: setup.plan.clone(),
+            interner: setup.interner.clone(),
+            tables: Mutex::new(Arc::new(Tables::new(setup.plan.model.clone(), &setup.interner))),
             recovered_at: progress.written(),
             progress,
             outbox,
@@ -104,6 +110,12 @@ impl Live {
     /// The engine has read the log up to a position.
     pub fn stepped(&self, pipeline: &Pipeline, read: Position) {
         let counts = pipeline.engine.rule_counts();
+        let tables = pipeline.engine.tables();
+        let mut known = lock(&self.tables);
+        if !Arc::ptr_eq(&known, tables) {
+            *known = tables.clone();
+        }
+        drop(known);
         let mut figures = lock(&self.figures);
         figures.books = pipeline.books();
         figures.roads = pipeline.roads().to_vec();
@@ -129,6 +141,16 @@ impl Live {
         let of = [("0.5", 0.5), ("0.99", 0.99), ("0.999", 0.999), ("1", 1.0)];
         let of = of.map(|(name, q)| (name, visible.value_at_quantile(q) as f64 / 1e6));
         (of.into(), visible.len())
+    }
+
+    /// The tables as the engine last had them.
+    pub fn tables(&self) -> Arc<Tables> {
+        lock(&self.tables).clone()
+    }
+
+    /// Texts behind symbols.
+    pub fn interner(&self) -> &Interner {
+        &self.interner
     }
 
     /// Devices that the site model does not know.
@@ -243,6 +265,7 @@ impl Live {
     /// Gauges by name, with what they mean.
     pub fn gauges(&self) -> Vec<(&'static str, &'static str, f64)> {
         let figures = lock(&self.figures).clone();
+        let tables = self.tables();
         let written = self.progress.written().0;
         let lag = written.saturating_sub(figures.read.0);
         let watermark = if figures.watermark.unsigned_abs() == i64::MAX.unsigned_abs()
@@ -271,6 +294,16 @@ impl Live {
                 figures.state_bytes as f64,
             ),
             ("engine_evicted", "Runs and identities given up at a limit.", figures.evicted as f64),
+            (
+                "tables_changed",
+                "Changes of tables and lists that were made.",
+                tables.serial() as f64,
+            ),
+            (
+                "tables_refused",
+                "Changes of tables and lists that could not be made.",
+                tables.refused() as f64,
+            ),
             ("uptime_seconds", "Since the program started.", self.started.elapsed().as_secs_f64()),
         ]
     }

@@ -79,6 +79,11 @@ impl Station<'_, '_> {
                 self.out.get_mut(row).bool(field, b);
                 return Ok(());
             }
+            (FieldType::Time, Raw::Text(text)) => {
+                let at = EventTime::parse_rfc3339(text.as_bytes());
+                self.out.get_mut(row).time(field, at.ok_or(RejectReason::InvalidTime)?);
+                return Ok(());
+            }
             _ if strict => return Err(wrong),
             (FieldType::Int, Raw::Text(text)) => {
                 let n = text.parse().map_err(|_| wrong)?;

@@ -135,7 +135,9 @@ fn of_cell(cell: &Cell) -> Result<Raw<'_>, RejectReason> {
         Cell::Int(n) => Ok(Raw::Int(*n)),
         Cell::Float(n) => Ok(Raw::Float(*n)),
         Cell::Bool(b) => Ok(Raw::Bool(*b)),
-        Cell::String(_) | Cell::Duration(_) | Cell::Strings(_) => Err(RejectReason::WrongType),
+        Cell::String(_) | Cell::Duration(_) | Cell::Time(_) | Cell::Strings(_) => {
+            Err(RejectReason::WrongType)
+        }
     }
 }
 

@@ -20,13 +20,6 @@ const SHIPPED: [(&str, &str); 3] = [
     ("built-in zigbee2mqtt.yaml", include_str!("../../mappings/zigbee2mqtt.yaml")),
 ];
 
-const TYPES: [(&str, FieldType); 4] = [
-    ("string", FieldType::String),
-    ("int", FieldType::Int),
-    ("float", FieldType::Float),
-    ("bool", FieldType::Bool),
-];
-
 const MAPPING_KEYS: [&str; 10] = [
     "name",
     "format",
@@ -72,7 +65,7 @@ pub fn declare(files: &[(String, String)], vocabulary: &mut Vocabulary) -> Vec<D
             }
         }
         for (name, ty) in root.get("fields").map(Node::entries).unwrap_or_default() {
-            let Some(ty) = reader.one_of(ty, &TYPES) else { continue };
+            let Some(ty) = reader.one_of(ty, &FieldType::WORDS) else { continue };
             if let Err(message) = vocabulary.declare_field(name.text().unwrap_or_default(), ty) {
                 reader.error_at(name, message);
             }

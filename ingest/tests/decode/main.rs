@@ -104,6 +104,7 @@ impl Bench {
                 FieldType::Int => row.int(id).map(|v| v.to_string()),
                 FieldType::Float => row.float(id).map(|v| v.to_string()),
                 FieldType::Bool => row.bool(id).map(|v| v.to_string()),
+                FieldType::Time => row.time(id).map(|v| v.to_string()),
             };
             words.extend(value.map(|value| format!("{}={value}", field.name)));
         }

@@ -72,6 +72,10 @@ pub struct Findings {
     findings: Vec<Finding>,
     evidence: Vec<EvidenceRef>,
     why: Vec<Value>,
+    /// Texts of bound values that are lists: a table may be another one when they are shown.
+    texts: Vec<Symbol>,
+    /// The place of such a value in `why`, and its texts.
+    lists: Vec<(u32, Range<u32>)>,
 }
 
 impl Findings {
@@ -80,6 +84,8 @@ impl Findings {
         self.findings.clear();
         self.evidence.clear();
         self.why.clear();
+        self.texts.clear();
+        self.lists.clear();
     }
 
     /// How many.
@@ -109,6 +115,14 @@ impl Findings {
     #[must_use]
     pub fn why(&self, finding: &Finding) -> &[Value] {
         &self.why[finding.why.start as usize..finding.why.end as usize]
+    }
+
+    /// The texts of a finding's bound value that is a list.
+    #[must_use]
+    pub fn texts(&self, finding: &Finding, nth: usize) -> &[Symbol] {
+        let place = finding.why.start + nth as u32;
+        let found = self.lists.iter().find(|(of, _)| *of == place);
+        found.map_or(&[], |(_, range)| &self.texts[range.start as usize..range.end as usize])
     }
 
     /// Where the next finding's evidence begins.
@@ -160,6 +174,14 @@ impl Findings {
     }
 
     pub(super) fn push_why(&mut self, value: Value) {
+        self.why.push(value);
+    }
+
+    /// A bound value that is a list.
+    pub(super) fn push_texts(&mut self, value: Value, texts: &[Symbol]) {
+        let from = self.texts.len() as u32;
+        self.texts.extend_from_slice(texts);
+        self.lists.push((self.why.len() as u32, from..self.texts.len() as u32));
         self.why.push(value);
     }
 

@@ -54,7 +54,7 @@ impl Site {
             self.hours[number] = self.hours_of(cx, schedule, at);
             let block = self.edge(cx, schedule, at);
             self.judge_event(cx, block.get(0), out);
-            self.watch_schedule(cx, schedule, block.get(0), out);
+            self.watch_all(cx, cx.layout.schedule_watchers(schedule), block.get(0), out);
             self.hear(cx, out);
         }
     }

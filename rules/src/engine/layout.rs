@@ -1,6 +1,7 @@
 //! What the engine derives from a plan once: who is interested in which kind, and who owns which
 //! state.
 
+use event::tables::Tables;
 use event::vocabulary::{KIND_SCHEDULE, field};
 use event::{EventMut, EventRef, FieldId, Interner, KindId, Symbol, TimeSpan};
 
@@ -105,6 +106,7 @@ pub struct Layout {
     /// Whether the enterprise hears a rule's detections, by rule.
     forwards: Vec<bool>,
     schedule_watchers: Vec<Vec<RuleId>>,
+    table_watchers: Vec<Vec<RuleId>>,
     hears_schedules: bool,
     first_detection: u16,
     /// Names of kinds, and of rules for their detections, as symbols.
@@ -117,15 +119,19 @@ fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
     }
 }
 
-/// Watches whose condition reads a schedule.
-fn schedule_watchers(plan: &Plan, scope: Scope, schedule: ScheduleId) -> Vec<RuleId> {
+/// The watches of a scope, of those that a test chooses.
+fn watches(plan: &Plan, scope: Scope, chosen: impl Fn(&Rule) -> bool) -> Vec<RuleId> {
     let rules = plan.rules.iter().enumerate();
     let watches = rules.filter(|(_, rule)| {
         let watches = matches!(rule.pattern, Pattern::Watch { .. });
-        watches && rule.scope == scope && rule.mode != crate::plan::Mode::Off
+        watches && rule.scope == scope && rule.mode != crate::plan::Mode::Off && chosen(rule)
     });
-    let reads = watches.filter(|(_, rule)| rule.schedules.contains(&schedule));
-    reads.map(|(number, _)| RuleId(number as u16)).collect()
+    watches.map(|(number, _)| RuleId(number as u16)).collect()
+}
+
+/// Whether the condition of a watch reads a table.
+fn reads_table(rule: &Rule, table: u16) -> bool {
+    matches!(&rule.pattern, Pattern::Watch { condition, .. } if condition.reads(table))
 }
 
 /// Whether the enterprise hears what each rule of a site detects.
@@ -185,9 +191,12 @@ impl Layout {
         }
         let dimension_base = first_memory + memories.len() as u32;
         let link_base = dimension_base + DIMENSIONS_MAX * groupings.len() as u32;
-        let schedules = 0..plan.calendar.schedules.len() as u16;
+        let schedules = (0..plan.calendar.schedules.len() as u16).map(ScheduleId);
         let schedule_watchers: Vec<_> =
-            schedules.map(|n| schedule_watchers(plan, scope, ScheduleId(n))).collect();
+            schedules.map(|s| watches(plan, scope, |rule| rule.schedules.contains(&s))).collect();
+        let tables = 0..plan.model.tables.len() as u16;
+        let table_watchers =
+            tables.map(|table| watches(plan, scope, |rule| reads_table(rule, table))).collect();
         let heard = |kind: &KindId| by_kind[kind.0 as usize].is_any();
         let hears_schedules =
             KIND_SCHEDULE.iter().any(heard) || schedule_watchers.iter().any(|w| !w.is_empty());
@@ -213,6 +222,7 @@ impl Layout {
             credential_person: column("credentials", "person"),
             kind_names: names.map(|name| interner.intern(name).unwrap_or_default()).collect(),
             schedule_watchers,
+            table_watchers,
             forwards: forwards(plan, scope),
             hears_schedules,
             first_detection: plan.vocabulary.kinds().len() as u16,
@@ -242,6 +252,11 @@ impl Layout {
     /// Watches whose condition reads a schedule.
     pub fn schedule_watchers(&self, schedule: ScheduleId) -> &[RuleId] {
         &self.schedule_watchers[schedule.0 as usize]
+    }
+
+    /// Watches whose condition reads a table.
+    pub fn table_watchers(&self, table: usize) -> &[RuleId] {
+        &self.table_watchers[table]
     }
 
     /// Whether anybody hears the edges of schedules.
@@ -358,12 +373,12 @@ impl Layout {
 
     /// Who an event is about: its own fields first, then what the site model says of its door,
     /// device or credential.
-    pub fn subject(&self, plan: &Plan, event: EventRef<'_>) -> Subject {
+    pub fn subject(&self, tables: &Tables, event: EventRef<'_>) -> Subject {
         let text = |field| event.text_or_none(field);
         let (door, credential) = (text(field::DOOR), text(field::CREDENTIAL));
         let track = self.track.map_or(Symbol::NONE, text);
         let own = [text(field::AREA), door, text(field::PERSON), credential, track, event.device()];
-        self.complete(plan, own)
+        self.complete(tables, own)
     }
 
     /// Writes who a detection is about into the event that is made of it.
@@ -383,10 +398,10 @@ impl Layout {
     }
 
     /// Fills in the area and the person from the site model.
-    pub fn complete(&self, plan: &Plan, mut subject: Subject) -> Subject {
+    pub fn complete(&self, tables: &Tables, mut subject: Subject) -> Subject {
         let from_model = |place: Option<(usize, usize)>, key: Symbol| {
             let (table, column) = place?;
-            match plan.model.tables[table].cell(key, column)? {
+            match tables.cell(table, key, column)? {
                 event::model::Cell::String(symbol) => Some(*symbol),
                 _ => None,
             }

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use event::books::SourceBooks;
 use event::control::Control;
+use event::tables::Tables;
 use event::vocabulary::{KIND_ADVANCE, RANK_DETECTION};
 use event::{
     EventBlock, EventFlags, EventRef, EventTime, Interner, Position, SourceId, StreamId, Symbol,
@@ -108,8 +109,9 @@ pub enum Input<'a> {
     StreamEnded(StreamId, SourceId),
     /// Live: all streams silent, for so long since the last record.
     Tick(TimeSpan),
-    /// Somebody changes something: takes effect here, behind all that time has passed.
-    Control(&'a Control),
+    /// Somebody changes something, by the record at this place: takes effect here, behind all that
+    /// time has passed.
+    Control(&'a Control, Position),
     /// Nothing will follow: time moves past the last deadline.
     EndOfInput,
 }
@@ -137,6 +139,8 @@ pub struct Engine {
     options: Options,
     layout: Layout,
     enterprise_layout: Layout,
+    /// The site model, with what was changed of it.
+    tables: Arc<Tables>,
     streams: Streams,
     shards: Vec<Shard>,
     /// Shard and place of a site.
@@ -149,6 +153,8 @@ pub struct Engine {
     scratch: EventBlock,
     saved_symbols: usize,
     blind: reload::Blind,
+    /// Changes of tables that stand in snapshots.
+    saved_changes: u64,
 }
 
 impl Engine {
@@ -169,6 +175,8 @@ impl Engine {
             scratch: EventBlock::new(&plan.vocabulary),
             saved_symbols: 1,
             blind: reload::Blind::new(&plan),
+            saved_changes: 0,
+            tables: Arc::new(Tables::new(plan.model.clone(), &interner)),
             stride,
             layout,
             enterprise_layout,
@@ -187,7 +195,7 @@ impl Engine {
             Input::StreamIdle(stream, source) => self.streams.idle(stream, source),
             Input::StreamEnded(stream, source) => self.streams.end(stream, source),
             Input::Tick(span) => self.streams.tick(span),
-            Input::Control(control) => self.control(control, out),
+            Input::Control(control, position) => self.control(control, position, out),
             Input::EndOfInput => self.streams.finish(),
         }
         self.release(out);
@@ -306,14 +314,14 @@ impl Engine {
             return;
         }
         self.release(out);
-        let Self { plan, interner, layout, enterprise_layout, shards, scratch, .. } = self;
+        let Self { plan, interner, layout, enterprise_layout, tables, shards, scratch, .. } = self;
         scratch.clear();
         scratch.push_row(event);
         scratch.get_mut(0).times(occurred, event.recorded());
         let event = scratch.get(0);
-        let cx = Context { plan, layout, interner };
+        let cx = Context { plan, layout, tables, interner };
         shards[place.0].sites[place.1].site.late(cx, event, out);
-        let cx = Context { plan, layout: enterprise_layout, interner };
+        let cx = Context { plan, layout: enterprise_layout, tables, interner };
         self.enterprise.late(cx, event, out);
     }
 
@@ -350,9 +358,9 @@ impl Engine {
     /// Lets go what the watermark has passed: site by site, then the enterprise.
     fn release(&mut self, out: &mut Findings) {
         let watermark = self.streams.watermark();
-        let Self { plan, interner, layout, enterprise_layout, shards, merge, books, ranks, .. } =
-            self;
-        let cx = Context { plan, layout, interner };
+        let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
+        let Self { books, ranks, .. } = self;
+        let cx = Context { plan, layout, tables, interner };
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
             loop {
                 // Past the limit the oldest goes early: order may suffer, nothing is lost.
@@ -386,7 +394,7 @@ impl Engine {
             }
             admitted.site.told.clear();
         }
-        let cx = Context { plan, layout: enterprise_layout, interner };
+        let cx = Context { plan, layout: enterprise_layout, tables, interner };
         while let Some(event) = merge.pop(watermark) {
             self.enterprise.event(cx, event, out);
         }

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use event::books::SourceBooks;
-use event::model::Model;
 use event::{EventBlock, EventFlags, EventRef, EventTime, FieldId, KindId, SourceId, TimeSpan};
 
 use super::findings::Findings;
@@ -76,19 +75,13 @@ fn matched<T>(old: &[T], new: &[T], same: impl Fn(&T, &T) -> bool) -> Vec<Option
     old.iter().map(&mut find).collect()
 }
 
-fn same_tables(old: &Model, new: &Model) -> bool {
-    old.tables.len() == new.tables.len()
-        && old.tables.iter().zip(&new.tables).all(|(a, b)| {
-            (&a.name, a.entity, &a.columns, &a.rows) == (&b.name, b.entity, &b.columns, &b.rows)
-        })
-}
-
 impl Moves {
     fn between(
         (old, new): (&Plan, &Plan),
         (meant, means): (&Meanings, &Meanings),
         (from, to): (&[Grouping], &[Grouping]),
         sources: Vec<Option<SourceId>>,
+        tables_differ: bool,
     ) -> Self {
         let ids =
             |plan: &Plan| -> Vec<String> { plan.rules.iter().map(|r| r.id.clone()).collect() };
@@ -117,7 +110,7 @@ impl Moves {
             fields: fields.collect(),
             named: named.iter().map(|place| place.map(rule)).collect(),
             sources,
-            tables_differ: !same_tables(&old.model, &new.model),
+            tables_differ,
         }
     }
 
@@ -355,21 +348,25 @@ impl Engine {
         let meant = Meanings::of(&self.plan, &self.interner);
         let means = Meanings::of(&plan, &self.interner);
         let groupings = (self.layout.groupings(), layout.groupings());
-        let moves = Moves::between((&self.plan, &plan), (&meant, &means), groupings, sources);
+        // What was changed at run time stands over the new model, too.
+        let tables = Arc::new(self.tables.over(plan.model.clone(), &self.interner));
+        let differ = !tables.same_as(&self.tables);
+        let plans = (&*self.plan, &*plan);
+        let moves = Moves::between(plans, (&meant, &means), groupings, sources, differ);
         self.blind = moves.blind(&self.blind, &plan, self.streams.watermark());
         self.readmit(&moves, &plan, &options);
         let Self { shards, enterprise, interner, .. } = self;
         let scopes = [(&self.layout, &layout), (&self.enterprise_layout, &enterprise_layout)];
         let [site, across] = scopes.map(|(was, is)| {
-            let was = Context { plan: &self.plan, layout: was, interner };
-            (was, Context { plan: &plan, layout: is, interner })
+            let was = Context { plan: &self.plan, layout: was, tables: &self.tables, interner };
+            (was, Context { plan: &plan, layout: is, tables: &tables, interner })
         });
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
             admitted.site.carry(&moves, site, out);
         }
         enterprise.carry(&moves, across, out);
         (self.layout, self.enterprise_layout) = (layout, enterprise_layout);
-        (self.plan, self.options) = (plan, options);
+        (self.plan, self.options, self.tables) = (plan, options, tables);
         self.release(out);
     }
 
@@ -390,7 +387,10 @@ impl Engine {
             ranks,
             stride,
             scratch,
+            // The next snapshot is full: it holds all of them.
             saved_symbols: _,
+            saved_changes: _,
+            tables: _,
             blind: _,
         } = self;
         let slacks = options.sources.iter().map(|source| source.slack).collect();

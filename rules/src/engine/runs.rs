@@ -34,7 +34,7 @@ impl Site {
             identity: halves(event.identity().0),
             captures: [0; 8],
             tags: 0,
-            subject: cx.layout.subject(cx.plan, event),
+            subject: cx.layout.subject(cx.tables, event),
         }
     }
 

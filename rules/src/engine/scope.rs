@@ -1,6 +1,7 @@
 //! What an expression sees while the engine judges one event, or one key under a timer.
 
-use event::model::{Cell, Model};
+use event::model::Cell;
+use event::tables::Tables;
 use event::{EventRef, EventTime, FieldType, Interner, Symbol, TimeSpan};
 
 use super::cells::{Key, Run};
@@ -11,13 +12,15 @@ use crate::calendar::{Hours, ScheduleId};
 use crate::plan::{FactId, FactKind, FieldRef, Plan, SessionField};
 use crate::value::{Env, Value};
 
-/// What does not change while the engine runs.
+/// What does not change while an event is judged.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The rulebook.
     pub plan: &'a Plan,
     /// What was derived from it for this scope.
     pub layout: &'a Layout,
+    /// The site model, with what was changed of it.
+    pub tables: &'a Tables,
     /// Texts.
     pub interner: &'a Interner,
 }
@@ -77,6 +80,7 @@ pub fn field_of(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Value 
         FieldType::Int => event.int(id).map(Value::Int),
         FieldType::Float => event.float(id).map(Value::Float),
         FieldType::Bool => event.bool(id).map(Value::Bool),
+        FieldType::Time => event.time(id).map(Value::Time),
     };
     match field {
         FieldRef::Slot(id, ty) => slot(id, ty).unwrap_or(Value::Missing),
@@ -93,7 +97,7 @@ pub fn field_of(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Value 
 
 /// What the model says of a row in a column of texts.
 fn joined(cx: Context<'_>, row: Symbol, table: u16, column: u16) -> Value {
-    match cx.plan.model.tables[table as usize].cell(row, column as usize) {
+    match cx.tables.cell(table as usize, row, column as usize) {
         Some(Cell::String(symbol)) => Value::Text(*symbol),
         _ => Value::Missing,
     }
@@ -246,8 +250,8 @@ impl Env for Sight<'_> {
         }
     }
 
-    fn model(&self) -> &Model {
-        &self.cx.plan.model
+    fn tables(&self) -> &Tables {
+        self.cx.tables
     }
 
     fn interner(&self) -> &Interner {

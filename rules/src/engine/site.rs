@@ -14,6 +14,7 @@ use super::scope::{Changed, Context, SessionView, Sight, key_of};
 use super::state::{Captured, NOTHING_CAPTURED, Owner, State};
 use super::timers::{Due, Timers};
 use crate::calendar::Hours;
+use crate::lang::expr::list_of;
 use crate::limits::WHY_MAX;
 use crate::plan::{
     Emit, FactId, FactKind, FieldRef, Mode, Pattern, Plan, Rule, RuleId, Scope, Trigger,
@@ -325,7 +326,7 @@ impl Site {
             event: event.identity(),
             first: None,
             omitted: 0,
-            subject: cx.layout.subject(cx.plan, event),
+            subject: cx.layout.subject(cx.tables, event),
             row: Some(event),
             captured: NOTHING_CAPTURED,
             value: Value::Missing,
@@ -414,7 +415,11 @@ impl Site {
             ..key.with(conclusion.captured)
         };
         for (_, expression) in rule.why.iter().take(WHY_MAX) {
-            out.push_why(expression.eval(&sight));
+            let value = expression.eval(&sight);
+            match list_of(&sight, value) {
+                Some(texts) => out.push_texts(value, texts),
+                None => out.push_why(value),
+            }
         }
     }
 

@@ -204,6 +204,10 @@ impl Engine {
             put(out, until.0 as u64);
         }
         self.save_streams(out);
+        let changes = self.tables.save(if full { 0 } else { self.saved_changes });
+        self.saved_changes = self.tables.serial();
+        put(out, changes.len() as u64);
+        out.extend_from_slice(&changes);
         put(out, self.books.len() as u64);
         self.books.iter().for_each(|books| save_books(books, out));
         put(out, self.shards.iter().map(|s| s.sites.len() as u64).sum());
@@ -278,14 +282,15 @@ impl Engine {
             engine.load_part(&mut input).ok_or(RestoreError::Malformed)?;
         }
         engine.saved_symbols = engine.interner.len();
-        let Self { plan, interner, layout, enterprise_layout, shards, enterprise, .. } =
+        engine.saved_changes = engine.tables.serial();
+        let Self { plan, interner, layout, enterprise_layout, tables, shards, enterprise, .. } =
             &mut engine;
-        let cx = Context { plan, layout, interner };
+        let cx = Context { plan, layout, tables, interner };
         for admitted in shards.iter_mut().flat_map(|s| &mut s.sites) {
             admitted.seen.reindex();
             admitted.site.finish_load(cx);
         }
-        enterprise.finish_load(Context { plan, layout: enterprise_layout, interner });
+        enterprise.finish_load(Context { plan, layout: enterprise_layout, tables, interner });
         Ok(engine)
     }
 
@@ -294,6 +299,8 @@ impl Engine {
             *until = EventTime(input.i64()?);
         }
         self.load_streams(input)?;
+        let changes = input.u64()? as usize;
+        Arc::make_mut(&mut self.tables).load(input.take(changes)?, &self.interner)?;
         let books = input.u64()? as usize;
         self.books.resize(self.books.len().max(books), SourceBooks::default());
         for place in 0..books {

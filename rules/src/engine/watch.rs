@@ -13,7 +13,6 @@ use super::scope::{Context, Sight, fact_value};
 use super::site::{Conclusion, Site};
 use super::state::NOTHING_CAPTURED;
 use super::timers::Due;
-use crate::calendar::ScheduleId;
 use crate::plan::{FactId, FactKind, FieldRef, Pattern, RuleId};
 use crate::value::Value;
 
@@ -62,17 +61,17 @@ impl Site {
         }
     }
 
-    /// Judges every key of the watches that read a schedule, at an edge of it. A key whose fact was
-    /// never set is not known.
-    pub(super) fn watch_schedule(
+    /// Judges every key of watches that read what has just become another: a schedule, a table. A
+    /// key whose fact was never set is not known.
+    pub(super) fn watch_all(
         &mut self,
         cx: Context<'_>,
-        schedule: ScheduleId,
+        rules: &[RuleId],
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
         let (entry, at) = (Entry::of(event, 0), event.occurred());
-        for rule in cx.layout.schedule_watchers(schedule) {
+        for rule in rules {
             self.judge_keys(cx, *rule, Some(event), entry, at, out);
         }
     }
@@ -223,7 +222,7 @@ impl Site {
         row: Option<EventRef<'_>>,
     ) -> Subject {
         let mut subject = match row {
-            Some(event) => cx.layout.subject(cx.plan, event),
+            Some(event) => cx.layout.subject(cx.tables, event),
             None => [Symbol::NONE; 6],
         };
         // It is the key's own area, door or person, wherever the event was that moved the level.
@@ -238,7 +237,7 @@ impl Site {
             };
             subject[place] = *part;
         }
-        cx.layout.complete(cx.plan, subject)
+        cx.layout.complete(cx.tables, subject)
     }
 
     fn hold(&mut self, cx: Context<'_>, id: RuleId, cell: u32, span: TimeSpan, cause: Cause<'_>) {

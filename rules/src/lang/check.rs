@@ -1,10 +1,9 @@
 //! Type-checks an expression against the vocabulary, the facts and the site model, and compiles it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use event::config::{Node as Yaml, Reader, did_you_mean};
-use event::model::{ColumnType, Model};
+use event::model::{ColumnType, Model, TableKind};
 use event::{FieldType, Interner, KindId, TimeSpan, Vocabulary};
 
 use super::expr::{Expr, TextTest};
@@ -59,6 +58,7 @@ impl Type {
             FieldType::Int => Self::Int,
             FieldType::Float => Self::Float,
             FieldType::Bool => Self::Bool,
+            FieldType::Time => Self::Time,
         }
     }
 
@@ -69,6 +69,7 @@ impl Type {
             ColumnType::Float => Self::Float,
             ColumnType::Bool => Self::Bool,
             ColumnType::Duration => Self::Span,
+            ColumnType::Time => Self::Time,
             ColumnType::Strings => Self::Texts,
         }
     }
@@ -110,8 +111,6 @@ pub struct Compiler<'a> {
     pub model: &'a Model,
     /// Texts.
     pub interner: &'a Interner,
-    /// Lists, and the type of their values.
-    pub lists: BTreeMap<String, (Arc<[Value]>, Type)>,
     /// Named parts of expressions.
     pub macros: BTreeMap<String, Ast>,
     /// Macros being written out.
@@ -270,10 +269,6 @@ impl Compiler<'_> {
         if let Some(body) = self.macros.get(name).cloned() {
             return self.expand(ast, name, &body, names);
         }
-        if self.lists.contains_key(name) {
-            let help = Some(format!("write e.credential in {name}"));
-            return Err(fault(ast, format!("`{name}` is a whole list"), help));
-        }
         if let Some(fact) = self.fact_named(name) {
             let ty = self.fact_type(ast, fact)?;
             if !self.reads.contains(&fact) {
@@ -286,9 +281,14 @@ impl Compiler<'_> {
             let help = Some(format!("write a field: {name}.door"));
             return Err(fault(ast, format!("`{name}` is a whole event"), help));
         }
-        if self.model.table(name).is_some() {
-            let help = Some(format!("write {name}[key].column, or key in {name}"));
-            return Err(fault(ast, format!("`{name}` is a whole table"), help));
+        if let Some((_, table)) = self.model.table(name) {
+            let (what, help) = match table.kind {
+                TableKind::Table => {
+                    ("table", format!("write {name}[key].column, or key in {name}"))
+                }
+                _ => ("list", format!("write e.credential in {name}")),
+            };
+            return Err(fault(ast, format!("`{name}` is a whole {what}"), Some(help)));
         }
         if self.field_named(name).is_some() {
             return self.field(ast, name, name, names);
@@ -297,7 +297,7 @@ impl Compiler<'_> {
         let known = known.chain(names.current.iter().map(String::as_str));
         let known = known.chain(self.model.by_name.keys().map(String::as_str));
         let known = known.chain(self.vocabulary.fields().iter().map(|f| f.name.as_str()));
-        let known = known.chain(self.macros.keys().chain(self.lists.keys()).map(String::as_str));
+        let known = known.chain(self.macros.keys().map(String::as_str));
         Err(fault(ast, format!("nothing is called `{name}`"), did_you_mean(name, known)))
     }
 

@@ -32,6 +32,8 @@ pub enum Expr {
     Column(u16, u16, Box<Expr>),
     /// Whether a table has a row of this key.
     HasRow(u16, Box<Expr>),
+    /// Whether a list of integers has this one.
+    HasInteger(u16, Box<Expr>),
     /// Text in a list cell.
     InList(Box<Expr>, Box<Expr>),
     /// One of several constants.
@@ -67,6 +69,7 @@ impl Expr {
             Self::FactAt(_, a)
             | Self::Column(_, _, a)
             | Self::HasRow(_, a)
+            | Self::HasInteger(_, a)
             | Self::OneOf(a, _)
             | Self::Has(a)
             | Self::Holds(a)
@@ -96,6 +99,15 @@ impl Expr {
         *self == Self::Session(field) || self.operands().iter().any(|part| part.asks(field))
     }
 
+    /// Whether any part of it reads this table.
+    pub fn reads(&self, table: u16) -> bool {
+        let itself = match self {
+            Self::Column(of, ..) | Self::HasRow(of, _) | Self::HasInteger(of, _) => *of == table,
+            _ => false,
+        };
+        itself || self.operands().iter().any(|part| part.reads(table))
+    }
+
     /// Whether it is true; missing is not.
     pub fn holds(&self, env: &impl Env) -> bool {
         self.eval(env) == Value::Bool(true)
@@ -118,9 +130,11 @@ impl Expr {
             Self::Schedule(schedule) => Value::Bool(env.schedule(*schedule)),
             Self::Column(table, column, key) => column_of(env, *table, *column, key.eval(env)),
             Self::HasRow(table, key) => match key.eval(env) {
-                Value::Text(key) => {
-                    Value::Bool(env.model().tables[*table as usize].rows.contains_key(&key))
-                }
+                Value::Text(key) => Value::Bool(env.tables().has(*table as usize, key)),
+                _ => Value::Missing,
+            },
+            Self::HasInteger(table, item) => match item.eval(env) {
+                Value::Int(n) => Value::Bool(env.tables().has_integer(*table as usize, n)),
                 _ => Value::Missing,
             },
             Self::InList(item, list) => in_list(env, item.eval(env), list.eval(env)),
@@ -179,20 +193,22 @@ fn both(a: Value, decides: bool, b: impl FnOnce() -> Value) -> Value {
 
 fn column_of(env: &impl Env, table: u16, column: u16, key: Value) -> Value {
     let Value::Text(row) = key else { return Value::Missing };
-    match env.model().tables[table as usize].cell(row, column as usize) {
+    match env.tables().cell(table as usize, row, column as usize) {
         None => Value::Missing,
         Some(Cell::String(symbol)) => Value::Text(*symbol),
         Some(Cell::Int(n)) => Value::Int(*n),
         Some(Cell::Float(x)) => Value::Float(*x),
         Some(Cell::Bool(b)) => Value::Bool(*b),
         Some(Cell::Duration(span)) => Value::Span(*span),
+        Some(Cell::Time(at)) => Value::Time(*at),
         Some(Cell::Strings(_)) => Value::List { table, row, column },
     }
 }
 
-fn list_of(env: &impl Env, list: Value) -> Option<&[Symbol]> {
+/// The texts of a value that is a list.
+pub fn list_of(env: &impl Env, list: Value) -> Option<&[Symbol]> {
     let Value::List { table, row, column } = list else { return None };
-    match env.model().tables[table as usize].cell(row, column as usize)? {
+    match env.tables().cell(table as usize, row, column as usize)? {
         Cell::Strings(texts) => Some(texts),
         _ => None,
     }

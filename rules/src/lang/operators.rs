@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use event::model::TableKind;
+
 use super::check::{Compiler, Names, Type, Typed, fault, typed};
 use super::expr::Expr;
 use super::syntax::{Ast, Fault, Node, Operator};
@@ -66,10 +68,11 @@ impl Compiler<'_> {
             return Ok(typed(Expr::OneOf(Box::new(done.expr), Arc::from(values)), Type::Bool));
         }
         if let Node::Name(name) = &of.node
-            && let Some((values, ty)) = self.lists.get(name).cloned()
+            && let Some((table, known)) = self.model.table(name)
+            && known.kind == TableKind::Integers
         {
-            let item = Box::new(self.of_type(item, names, ty)?);
-            return Ok(typed(Expr::OneOf(item, values), Type::Bool));
+            let item = Box::new(self.of_type(item, names, Type::Int)?);
+            return Ok(typed(Expr::HasInteger(table as u16, item), Type::Bool));
         }
         let item = Box::new(self.of_type(item, names, Type::Text)?);
         if let Node::Name(name) = &of.node

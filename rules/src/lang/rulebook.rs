@@ -47,13 +47,7 @@ pub fn declare(files: &[(String, String)], vocabulary: &mut Vocabulary) -> Vec<D
             }
         }
         for (name, ty) in root.get("fields").map(Node::entries).unwrap_or_default() {
-            let words = [
-                ("string", FieldType::String),
-                ("int", FieldType::Int),
-                ("float", FieldType::Float),
-                ("bool", FieldType::Bool),
-            ];
-            let Some(ty) = reader.one_of(ty, &words) else { continue };
+            let Some(ty) = reader.one_of(ty, &FieldType::WORDS) else { continue };
             let text = name.text().unwrap_or_default().to_owned();
             if let Err(message) = vocabulary.declare_field(&text, ty) {
                 reader.error_at(name, message);
@@ -73,11 +67,16 @@ pub fn compile(
 ) -> Result<Plan, Vec<Diagnostic>> {
     let mut parsed: Vec<(Reader, Node)> =
         files.iter().map(|(path, text)| Reader::parse(path, text)).collect();
+    let hash = hash(files, &model, interner);
+    let mut model = Model::clone(&model);
+    for (reader, root) in &mut parsed {
+        names::lists(&mut model, interner, reader, root);
+    }
+    let model = Arc::new(model);
     let mut compiler = Compiler {
         vocabulary: &vocabulary,
         model: &model,
         interner,
-        lists: BTreeMap::new(),
         macros: BTreeMap::new(),
         expanding: Vec::new(),
         calendar: Calendar::default(),
@@ -98,7 +97,7 @@ pub fn compile(
     schedule::zones(&model, interner, &mut compiler.calendar);
     for (reader, root) in &mut parsed {
         schedule::read(reader, root, &mut compiler.calendar);
-        names::read(&mut compiler, reader, root);
+        names::macros(&mut compiler, reader, root);
     }
     let mut drafts: Vec<(usize, DraftFact)> = Vec::new();
     for (file, (reader, root)) in parsed.iter_mut().enumerate() {
@@ -141,7 +140,6 @@ pub fn compile(
         return Err(diagnostics);
     }
     let calendar = std::mem::take(&mut book.compiler.calendar);
-    let hash = hash(files, &model, interner);
     let grouping = grouping.unwrap_or_else(default_grouping);
     Ok(Plan { vocabulary, model, calendar, facts, rules, grouping, links, hash })
 }

@@ -11,6 +11,8 @@ mod read;
 
 use std::sync::Arc;
 
+use event::control::{Change, Control, RowChange};
+use event::vocabulary::{KIND_ADVANCE, KIND_TABLE};
 use event::{
     EventBlock, EventFlags, EventTime, FieldId, Identity, Interner, KindId, Position, SourceId,
     StreamId, Symbol, TimeSpan,
@@ -37,6 +39,8 @@ pub struct Trial {
     pub slack: TimeSpan,
     /// Events in the order of their arrival.
     pub given: Vec<Given>,
+    /// Rows that are changed between them.
+    pub rows: Vec<GivenRow>,
     /// Detections in any order.
     pub expect: Vec<Expected>,
     /// The rules that are looked at; every one where it says nothing of any.
@@ -64,6 +68,15 @@ pub struct Given {
     pub fields: Vec<(FieldId, Field)>,
 }
 
+/// A row that is changed.
+#[derive(Clone, Debug)]
+pub struct GivenRow {
+    /// So many events are given before it; the last of them moves time to the change.
+    pub behind: usize,
+    /// The change.
+    pub change: RowChange,
+}
+
 /// A field's value.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "named as the field's type")]
@@ -72,6 +85,7 @@ pub enum Field {
     Int(i64),
     Float(f64),
     Bool(bool),
+    Time(EventTime),
 }
 
 /// What a detection does, as far as a test says.
@@ -189,16 +203,24 @@ impl Trial {
         let (mut out, mut found) = (Findings::default(), Vec::new());
         let mut block = EventBlock::new(&plan.vocabulary);
         let batch = way.batch.clamp(1, self.given.len().max(1));
-        for (number, chunk) in self.given.chunks(batch).enumerate() {
+        let mut rows = self.rows.iter().peekable();
+        let (mut from, mut number) = (0, 0);
+        while from < self.given.len() {
+            let next = rows.peek().map_or(self.given.len(), |row| row.behind);
+            let until = next.min(from.saturating_add(batch));
             block.clear();
-            for (place, given) in chunk.iter().enumerate() {
-                given.push(&mut block, interner, (number * batch + place) as u64);
+            for (place, given) in self.given[from..until].iter().enumerate() {
+                given.push(&mut block, interner, (from + place) as u64);
             }
             engine.feed(Input::Events(&block), &mut out);
+            while let Some(row) = rows.next_if(|row| row.behind == until) {
+                engine.feed(Input::Control(&row.control(), Position::NONE), &mut out);
+            }
             collect(&mut out, plan, interner, &mut found);
             if way.restore_every > 0 && number % way.restore_every == 0 {
                 engine = restored(&mut engine, plan, interner, options());
             }
+            (from, number) = (until, number + 1);
         }
         if self.ends {
             engine.feed(Input::EndOfInput, &mut out);
@@ -220,7 +242,8 @@ impl Trial {
                 facts.extend(new);
                 place += 1;
             }
-            self.given.iter().filter(|given| kinds.contains(&given.kind)).count()
+            let rows = if kinds.contains(&KIND_TABLE) { self.rows.len() } else { 0 };
+            self.given.iter().filter(|given| kinds.contains(&given.kind)).count() + rows
         };
         plan.rules.iter().map(came).collect()
     }
@@ -281,6 +304,19 @@ impl Expected {
 }
 
 impl Given {
+    /// Time that passes at a site, to be made an event.
+    fn bare(at: EventTime, site: &str) -> Self {
+        Self {
+            at,
+            kind: KIND_ADVANCE,
+            site: site.to_owned(),
+            device: "test".to_owned(),
+            id: None,
+            retained: false,
+            fields: Vec::new(),
+        }
+    }
+
     fn push(&self, block: &mut EventBlock, interner: &Interner, number: u64) {
         let symbol = |text: &str| interner.intern(text).unwrap_or(Symbol::NONE);
         let identity = match &self.id {
@@ -304,8 +340,16 @@ impl Given {
                 Field::Int(n) => row.int(id, *n),
                 Field::Float(x) => row.float(id, *x),
                 Field::Bool(b) => row.bool(id, *b),
+                Field::Time(at) => row.time(id, *at),
             }
         }
+    }
+}
+
+impl GivenRow {
+    fn control(&self) -> Control {
+        let change = Change::Row(self.change.clone());
+        Control { by: "test".to_owned(), reason: String::new(), change }
     }
 }
 

@@ -1,12 +1,17 @@
 //! Reads the tests of rulebook files.
 
+use std::collections::BTreeMap;
+
 use event::config::{Diagnostic, Node, Reader, did_you_mean};
+use event::control::RowChange;
+use event::model::ColumnType;
+use event::tables::check;
 use event::vocabulary::KIND_ADVANCE;
-use event::{EventTime, FieldType, TimeSpan};
+use event::{EventTime, FieldType, Interner, TimeSpan};
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
-use super::{Does, Expected, Field, Given, Trial, zone_of};
+use super::{Does, Expected, Field, Given, GivenRow, Trial, zone_of};
 use crate::plan::Plan;
 
 const KEYS: &[&str] = &["name", "site", "day", "slack", "of", "ends", "given", "expect"];
@@ -43,11 +48,18 @@ fn trial(reader: &mut Reader, node: &Node, plan: &Plan) -> Option<Trial> {
         Some(day) => reader.parsed(day, "a day such as 2026-12-25"),
     }?;
     let clock = Clock { day, zone: zone_of(plan, &site) };
-    let (mut given, mut last) = (Vec::new(), None);
+    let (mut given, mut rows, mut last) = (Vec::new(), Vec::new(), None);
     for item in node.get("given").map(Node::items).unwrap_or_default() {
-        let one = given_of(reader, item, plan, &site, &clock, last);
-        last = one.as_ref().map(|given: &Given| given.at).or(last);
-        given.extend(one);
+        let Some((at, words)) = line(reader, item, &clock, last) else { continue };
+        last = Some(at);
+        if matches!(words.first().map(String::as_str), Some("row" | "no")) {
+            // Time goes on to the change, so that what came before is judged without it.
+            let change = change_of(reader, item, plan, &words, &clock);
+            given.extend(change.is_some().then(|| Given::bare(at, &site)));
+            rows.extend(change.map(|change| GivenRow { behind: given.len(), change }));
+        } else {
+            given.extend(given_of(reader, item, plan, words, Given::bare(at, &site)));
+        }
     }
     let items = node.get("expect").map(Node::items).unwrap_or_default();
     let expect: Vec<Expected> =
@@ -71,6 +83,7 @@ fn trial(reader: &mut Reader, node: &Node, plan: &Plan) -> Option<Trial> {
         day,
         slack: reader.optional_span(node, "slack").unwrap_or_default(),
         given,
+        rows,
         expect,
         of,
         ends: reader.optional_bool(node, "ends").unwrap_or(true),
@@ -132,17 +145,68 @@ fn of_day(word: &str, clock: &Clock) -> Option<EventTime> {
     Some(EventTime(moment.as_microsecond() + (seconds * 1e6).round() as i64))
 }
 
+/// The time of a line, and its other words.
+fn line(
+    reader: &mut Reader,
+    node: &Node,
+    clock: &Clock,
+    last: Option<EventTime>,
+) -> Option<(EventTime, Vec<String>)> {
+    let text = reader.scalar(node)?.to_owned();
+    let mut words = words(&text);
+    let first = if words.is_empty() { String::new() } else { words.remove(0) };
+    Some((moment(reader, node, &first, clock, last)?, words))
+}
+
+/// `row credentials/C-77 status=stopped`, `no row seals/MSKU1`.
+fn change_of(
+    reader: &mut Reader,
+    node: &Node,
+    plan: &Plan,
+    words: &[String],
+    clock: &Clock,
+) -> Option<RowChange> {
+    let removed = words[0] == "no";
+    let mut words = words.iter().skip(1 + usize::from(removed));
+    let Some((table, row)) = words.next().and_then(|place| place.split_once('/')) else {
+        let help = Some("write 08:00:00 row TABLE/KEY column=value, or no row TABLE/KEY".into());
+        reader.error_with(node, "which row of which table", help);
+        return None;
+    };
+    let mut cells = BTreeMap::new();
+    for word in words {
+        let Some((column, value)) = word.split_once('=') else {
+            reader.error_at(node, format!("`{word}` is no column=value"));
+            continue;
+        };
+        // A time may be one of the test's day.
+        let known = plan.model.table(table).map(|(_, t)| t.columns.as_slice()).unwrap_or_default();
+        let time = known.iter().any(|(name, ty)| name == column && *ty == ColumnType::Time);
+        let value = match of_day(value, clock).filter(|_| time) {
+            Some(at) => at.to_string(),
+            None => value.to_owned(),
+        };
+        cells.insert(column.to_owned(), value.into());
+    }
+    let cells = (!removed).then_some(cells);
+    let change = RowChange { table: table.to_owned(), row: row.to_owned(), cells, at: None };
+    match check(&plan.model, &change, &Interner::default()) {
+        Ok(()) => Some(change),
+        Err(refused) => {
+            reader.error_with(node, refused.message, refused.help);
+            None
+        }
+    }
+}
+
 fn given_of(
     reader: &mut Reader,
     node: &Node,
     plan: &Plan,
-    site: &str,
-    clock: &Clock,
-    last: Option<EventTime>,
+    words: Vec<String>,
+    mut given: Given,
 ) -> Option<Given> {
-    let text = reader.scalar(node)?.to_owned();
-    let mut words = words(&text).into_iter();
-    let at = moment(reader, node, &words.next()?, clock, last)?;
+    let mut words = words.into_iter();
     let kind = words.next().unwrap_or_default();
     let id = match kind.as_str() {
         "passes" => Some(KIND_ADVANCE),
@@ -155,15 +219,7 @@ fn given_of(
         reader.error_with(node, format!("no kind of event `{kind}`"), help);
         return None;
     };
-    let mut given = Given {
-        at,
-        kind: id,
-        site: site.to_owned(),
-        device: "test".to_owned(),
-        id: None,
-        retained: false,
-        fields: Vec::new(),
-    };
+    given.kind = id;
     for word in words {
         let Some((name, value)) = word.split_once('=') else {
             match word.as_str() {
@@ -201,6 +257,7 @@ fn field(
         FieldType::Int => value.parse().ok().map(Field::Int),
         FieldType::Float => value.parse().ok().filter(|x: &f64| x.is_finite()).map(Field::Float),
         FieldType::Bool => value.parse().ok().map(Field::Bool),
+        FieldType::Time => EventTime::parse_rfc3339(value.as_bytes()).map(Field::Time),
     };
     match typed {
         Some(typed) => given.fields.push((id, typed)),

@@ -21,6 +21,7 @@ fn model(vocabulary: &Vocabulary, interner: &Interner) -> Model {
             entity,
             columns: columns.iter().map(|(n, t)| ((*n).to_owned(), *t)).collect(),
             rows: rows.iter().map(|(k, c)| (key(k), vec![Some(c.clone())])).collect(),
+            ..Table::default()
         });
     };
     table(

@@ -176,6 +176,7 @@ pub fn event(
                         row.float(id, value.parse().expect("a number"));
                     }
                     FieldType::Bool => row.bool(id, value == "true"),
+                    FieldType::Time => row.time(id, EventTime(number() * 1_000_000)),
                 }
             }
         }

@@ -161,6 +161,7 @@ impl Run<'_> {
                 FieldType::Int => row.int(id, value.as_i64()?),
                 FieldType::Float => row.float(id, value.as_f64()?),
                 FieldType::Bool => row.bool(id, value.as_bool()?),
+                FieldType::Time => return None,
             }
         }
         let block = std::mem::replace(&mut self.block, EventBlock::new(&vocabulary));
