@@ -16,10 +16,11 @@ type Ran = (Trial, Outcome, f64);
 
 /// Ways that a test may be run in: what it finds depends on none of them.
 const WAYS: &[Way] = &[
-    Way { batch: usize::MAX, shards: 1, restore_every: 0 },
-    Way { batch: 1, shards: 1, restore_every: 0 },
-    Way { batch: 7, shards: 3, restore_every: 0 },
-    Way { batch: 1, shards: 8, restore_every: 1 },
+    Way { batch: usize::MAX, shards: 1, restore_every: 0, sites: 1 },
+    Way { batch: 1, shards: 1, restore_every: 1, sites: 1 },
+    Way { batch: usize::MAX, shards: 1, restore_every: 0, sites: 8 },
+    Way { batch: 7, shards: 3, restore_every: 0, sites: 8 },
+    Way { batch: 1, shards: 8, restore_every: 1, sites: 8 },
 ];
 
 /// Runs the command.

@@ -483,11 +483,16 @@ fn configurations_are_whole(tree: &Tree) -> Vec<String> {
         let folder = !tree.texts.contains_key(path);
         let has = |dir: &str| tree.paths.contains(&format!("{dir}/portcullis.yaml"));
         let above = path.match_indices('/').any(|(at, _)| has(&path[..at]));
+        let named = tree.ending("/portcullis.yaml").any(|(file, text)| {
+            let files =
+                text.split(['[', ']', ',', '\n', ' ']).filter(|word| word.starts_with("../"));
+            files.map(|word| resolve(file, word)).any(|word| word.starts_with(&format!("{path}/")))
+        });
         let prefix = format!("{path}/");
         let below =
             tree.paths.iter().any(|p| p.starts_with(&prefix) && p.ends_with("/portcullis.yaml"));
-        if folder && !above && !has(path) && !below {
-            faults.push(format!("{path}: no portcullis.yaml"));
+        if folder && !above && !has(path) && !below && !named {
+            faults.push(format!("{path}: no portcullis.yaml here, and none that names it"));
         }
     }
     faults
@@ -642,7 +647,7 @@ fn planted_faults_are_found() {
     let law = "| **INV-LOG** | stands | `a/b.rs` | `a/t.rs::gone` | x |\nINV-ACK";
     let image = "COPY gone /x\nEXPOSE 1\nCMD [\"fly\", \"--gone\", \"0.0.0.0:2\"]\n";
     let compose = "- ./gone:/x\n- \"9:9\"\n";
-    let cases: [Case<'_>; 14] = [
+    let cases: [Case<'_>; 15] = [
         (0, &[("a.rs", "fn f() {}\n"), ("b.rs", "//! x\n")], 1),
         (1, &[("a.rs", &long), ("b.rs", "//! x\nfn f(a: [u8; 2]);\nfn g() {}\n")], 1),
         (2, &[("a.rs", "//! todo!()\nfn f() { todo!() }\n#[ignore]\nlet s = \"dbg!\";")], 2),
@@ -655,7 +660,8 @@ fn planted_faults_are_found() {
         (8, &[("d/a.md", "[x](../b.md) [y](a.md#no) [z](#here)\n# Here")], 2),
         (9, &[("a.md", "`src/gone.rs` `src/NAME.rs` `src` `ingest/a/b`")], 2),
         (10, &[("docs/decisions/0002-x.md", "")], 1),
-        (11, &[("config/x/y.yaml", ""), ("config/z/portcullis.yaml", "")], 1),
+        (11, &[("config/x/y.yaml", ""), ("config/z/portcullis.yaml", "r: [../w/*.yaml]")], 1),
+        (11, &[("config/w/y.yaml", ""), ("config/z/portcullis.yaml", "r: [../w/*.yaml]")], 0),
         (12, &[("docker/Dockerfile", image), ("docker/compose.yaml", compose)], 6),
     ];
     for (number, files, wanted) in cases {

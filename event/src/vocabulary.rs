@@ -129,6 +129,29 @@ const KINDS: &[(&str, Family, u8)] = &[
     ("Panic", Alarm, 9),
     ("Fire", Alarm, 9),
     ("Tamper", Alarm, 9),
+    ("AreaArmed", Alarm, RANK_CONTROL),
+    ("AreaDisarmed", Alarm, RANK_CONTROL),
+    ("ZoneBypassed", Alarm, RANK_CONTROL),
+    ("WalkTestStarted", Alarm, RANK_CONTROL),
+    ("WalkTestEnded", Alarm, RANK_CONTROL),
+    ("MaintenanceStarted", Device, RANK_CONTROL),
+    ("MaintenanceEnded", Device, RANK_CONTROL),
+    ("LockdownStarted", Device, RANK_CONTROL),
+    ("LockdownEnded", Device, RANK_CONTROL),
+    ("ThreatLevelChanged", Device, RANK_CONTROL),
+    ("AntiPassbackForgiven", Badge, RANK_CONTROL),
+    ("OccupancyReset", Badge, RANK_CONTROL),
+    ("PersonMoved", Badge, RANK_CONTROL),
+    ("CredentialStopped", Badge, RANK_CONTROL),
+    ("CredentialReplaced", Badge, RANK_CONTROL),
+    ("CredentialIssued", Badge, RANK_CONTROL),
+    ("MusterStarted", Badge, RANK_CONTROL),
+    ("MusterEnded", Badge, RANK_CONTROL),
+    ("FireReset", Alarm, RANK_CONTROL),
+    ("MusterRead", Badge, 5),
+    ("StationVisited", Badge, 5),
+    ("ZoneOpened", Alarm, 4),
+    ("ZoneClosed", Alarm, 6),
 ];
 
 use FieldType::{Bool, Float, Int, String as Text};
@@ -163,6 +186,8 @@ const FIELDS: &[(&str, FieldType)] = &[
     ("row", Text),
     ("removed", Bool),
     ("schedule", Text),
+    ("station", Text),
+    ("chassis", Text),
 ];
 
 /// The built-in fields that the engine itself reads, by slot.
@@ -195,8 +220,18 @@ pub struct Vocabulary {
 }
 
 /// Names every event has beside its fields; a declared field may not use them.
-pub const HEADER_NAMES: &[&str] =
-    &["id", "feed", "kind", "site", "device", "occurred", "recorded", "time", "fields"];
+pub const HEADER_NAMES: &[&str] = &[
+    "id",
+    "feed",
+    "kind",
+    "site",
+    "device",
+    "occurred",
+    "recorded",
+    "time",
+    "fields",
+    "quarantined",
+];
 
 impl Default for Vocabulary {
     fn default() -> Self {

@@ -103,6 +103,8 @@ impl Words<'_> {
             FieldRef::Device => "device".to_owned(),
             FieldRef::Kind => "kind".to_owned(),
             FieldRef::Time => "time".to_owned(),
+            FieldRef::Recorded => "recorded".to_owned(),
+            FieldRef::Quarantined => "quarantined".to_owned(),
             FieldRef::Joined { of, table, column } => {
                 let base = match of {
                     Entity::Slot(id) => self.plan.vocabulary.field(id).name.as_str(),
@@ -413,6 +415,8 @@ impl Words<'_> {
                 format!("{}.{name}({})", self.sides(a), self.expr(b))
             }
             Expr::Size(a) => format!("size({})", self.expr(a)),
+            Expr::Absolute(a) => format!("abs({})", self.expr(a)),
+            Expr::Container(a) => format!("iso6346({})", self.expr(a)),
         }
     }
 

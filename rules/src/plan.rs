@@ -31,6 +31,11 @@ pub enum FieldRef {
     Kind,
     /// `e.time`: when it occurred.
     Time,
+    /// `e.recorded`: when we recorded it.
+    Recorded,
+    /// `e.quarantined`: whether its device's clock is off beyond its bound, so that its time is the
+    /// one we recorded.
+    Quarantined,
     /// What a table of the model says in a column of texts of a field's value: `door.interlock`.
     Joined {
         /// The field whose value is the row's key.
@@ -66,7 +71,7 @@ impl Entity {
 }
 
 /// A compiled rulebook. Rules and facts stand in the order of the files.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Kinds and fields, with those the rulebook declared.
     pub vocabulary: Arc<Vocabulary>,

@@ -160,7 +160,8 @@ impl Stage {
             }
         }
         messages.sort_by_key(|m| m.at);
-        let end = start.plus(TimeSpan::from_millis(last + 2 * 3_600_000)).to_string();
+        // Past what the night left open, and not past the next heartbeat that devices owe.
+        let end = start.plus(TimeSpan::from_millis(last + 50_000)).to_string();
         let clock = json!({"kind": "Advance", "occurred": end, "id": "end", "site": SITE});
         messages.push(Message {
             at: start.plus(TimeSpan::from_millis(last + 2_000)),

@@ -6,7 +6,7 @@ use super::cells::{Entry, Key};
 use super::findings::Findings;
 use super::scope::{Context, Sight, field_of, key_of, outside};
 use super::site::Site;
-use super::state::NOTHING_CAPTURED;
+use super::state::{NOTHING_CAPTURED, Owner};
 use crate::plan::{Pattern, Rule, RuleId};
 use crate::value::Value;
 
@@ -20,10 +20,16 @@ impl Site {
         out: &mut Findings,
     ) {
         let Pattern::Passage { on, from, to, forget, forgive } = &rule.pattern else { return };
-        let Some(key) = key_of(cx, event, &rule.by) else { return };
         let owner = cx.layout.rule(id);
         let sight = Sight::of(cx, self, event, &self.changed);
-        if forgive.as_ref().is_some_and(|trigger| sight.fits(trigger)) {
+        let forgives = forgive.as_ref().is_some_and(|trigger| sight.fits(trigger));
+        let Some(key) = key_of(cx, event, &rule.by) else {
+            if forgives {
+                self.forgive_everybody(owner);
+            }
+            return;
+        };
+        if forgives {
             if let Some(cell) = self.state.find(owner, &key) {
                 self.state.set_value(cell, Value::Missing);
             }
@@ -45,6 +51,16 @@ impl Site {
             }
         }
         self.note_place(cx, id, &key, to, event);
+    }
+
+    /// What forgives and names nobody forgives everybody. Looks at every cell of the site: it is
+    /// rare.
+    fn forgive_everybody(&mut self, owner: Owner) {
+        for cell in 0..self.state.keys.len() {
+            if self.state.keys.get(cell).owner == owner.0 + 1 {
+                self.state.set_value(cell, Value::Missing);
+            }
+        }
     }
 
     pub(super) fn step_travel(

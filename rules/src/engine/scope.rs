@@ -2,7 +2,7 @@
 
 use event::model::Cell;
 use event::tables::Tables;
-use event::{EventRef, EventTime, FieldType, Interner, Symbol, TimeSpan};
+use event::{EventFlags, EventRef, EventTime, FieldType, Interner, Symbol, TimeSpan};
 
 use super::cells::{Key, Run};
 use super::layout::Layout;
@@ -88,6 +88,8 @@ pub fn field_of(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Value 
         FieldRef::Device => Value::Text(event.device()),
         FieldRef::Kind => Value::Text(cx.layout.kind_names[event.kind().0 as usize]),
         FieldRef::Time => Value::Time(event.occurred()),
+        FieldRef::Recorded => Value::Time(event.recorded()),
+        FieldRef::Quarantined => Value::Bool(event.flags().has(EventFlags::QUARANTINED)),
         FieldRef::Joined { of, table, column } => match field_of(cx, event, of.field()) {
             Value::Text(row) => joined(cx, row, table, column),
             _ => Value::Missing,
@@ -115,7 +117,7 @@ fn key_part(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option<Sym
             Value::Text(symbol) => symbol.some(),
             _ => None,
         },
-        FieldRef::Slot(..) | FieldRef::Time => None,
+        FieldRef::Slot(..) | FieldRef::Time | FieldRef::Recorded | FieldRef::Quarantined => None,
     }
 }
 

@@ -320,7 +320,11 @@ impl Compiler<'_> {
             FieldRef::Slot(id, _) => self.model.table_of(id).map(|(index, _)| index),
             FieldRef::Device => self.model.table("devices").map(|(index, _)| index),
             FieldRef::Site => self.model.table("sites").map(|(index, _)| index),
-            FieldRef::Kind | FieldRef::Time | FieldRef::Joined { .. } => None,
+            FieldRef::Kind
+            | FieldRef::Time
+            | FieldRef::Recorded
+            | FieldRef::Quarantined
+            | FieldRef::Joined { .. } => None,
         }
     }
 
@@ -384,6 +388,8 @@ impl Compiler<'_> {
             "device" => (FieldRef::Device, Type::Text),
             "kind" => (FieldRef::Kind, Type::Text),
             "time" => (FieldRef::Time, Type::Time),
+            "recorded" => (FieldRef::Recorded, Type::Time),
+            "quarantined" => (FieldRef::Quarantined, Type::Bool),
             _ => {
                 let id = self.vocabulary.field_named(name)?;
                 let ty = self.vocabulary.field(id).ty;
@@ -402,7 +408,7 @@ impl Compiler<'_> {
     ) -> Result<Typed, Fault> {
         let Some((field, ty)) = self.field_named(name) else {
             let known = self.vocabulary.fields().iter().map(|f| f.name.as_str());
-            let known = known.chain(["site", "device", "kind", "time"]);
+            let known = known.chain(["site", "device", "kind", "time", "recorded", "quarantined"]);
             let message = format!("events have no field `{name}`");
             let help = did_you_mean(name, known)
                 .or_else(|| Some("declare it under `fields:` of a rulebook or a mapping".into()));
@@ -624,6 +630,17 @@ impl Compiler<'_> {
                 }
                 Ok(typed(Expr::Size(Box::new(done.expr)), Type::Int))
             }
+            (None, "abs", [inner]) => {
+                let done = self.compile(inner, names)?;
+                if !done.ty.is_number() && done.ty != Type::Span {
+                    return Err(fault(inner, format!("{} has no sign", done.ty.name()), None));
+                }
+                Ok(typed(Expr::Absolute(Box::new(done.expr)), done.ty))
+            }
+            (None, "iso6346", [inner]) => {
+                let number = self.of_type(inner, names, Type::Text)?;
+                Ok(typed(Expr::Container(Box::new(number)), Type::Bool))
+            }
             (Some(object), "startsWith" | "endsWith" | "contains", [part]) => {
                 let test = match function {
                     "startsWith" => TextTest::StartsWith,
@@ -635,8 +652,17 @@ impl Compiler<'_> {
                 Ok(typed(Expr::Text(test, Box::new(object), Box::new(part)), Type::Bool))
             }
             _ => {
-                let known =
-                    ["has", "prev", "duration", "size", "startsWith", "endsWith", "contains"];
+                let known = [
+                    "has",
+                    "prev",
+                    "duration",
+                    "size",
+                    "abs",
+                    "iso6346",
+                    "startsWith",
+                    "endsWith",
+                    "contains",
+                ];
                 let message = format!("no function `{function}` of {} arguments", arguments.len());
                 let help = did_you_mean(function, known.into_iter())
                     .or_else(|| Some(format!("there are {}", known.join(", "))));

@@ -50,6 +50,10 @@ pub enum Expr {
     If(Box<Expr>, Box<Expr>, Box<Expr>),
     Text(TextTest, Box<Expr>, Box<Expr>),
     Size(Box<Expr>),
+    /// Without its sign.
+    Absolute(Box<Expr>),
+    /// Whether a text is a container number whose check digit is right.
+    Container(Box<Expr>),
 }
 
 /// Tests of one text against another.
@@ -75,7 +79,9 @@ impl Expr {
             | Self::Holds(a)
             | Self::Not(a)
             | Self::Negate(a)
-            | Self::Size(a) => vec![a],
+            | Self::Size(a)
+            | Self::Absolute(a)
+            | Self::Container(a) => vec![a],
             Self::InList(a, b)
             | Self::And(a, b)
             | Self::Or(a, b)
@@ -174,8 +180,36 @@ impl Expr {
                 }
                 _ => Value::Missing,
             },
+            Self::Absolute(inner) => match inner.eval(env) {
+                Value::Int(n) => Value::Int(n.saturating_abs()),
+                Value::Float(x) => Value::Float(x.abs()),
+                Value::Span(s) => Value::Span(TimeSpan(s.0.saturating_abs())),
+                _ => Value::Missing,
+            },
+            Self::Container(inner) => match inner.eval(env) {
+                Value::Text(number) => Value::Bool(is_container(env.interner().text(number))),
+                _ => Value::Missing,
+            },
         }
     }
+}
+
+/// ISO 6346: three letters of the owner, a category (U container, J equipment on one, Z chassis),
+/// six digits, and the digit that checks them.
+fn is_container(number: &str) -> bool {
+    let (Some((body, check)), true) = (number.split_at_checked(10), number.len() == 11) else {
+        return false;
+    };
+    let letters = body.bytes().take(4).all(|c| c.is_ascii_uppercase());
+    let digits = body.bytes().skip(4).chain(check.bytes()).all(|c| c.is_ascii_digit());
+    let category = matches!(body.as_bytes()[3], b'U' | b'J' | b'Z');
+    let value = |c: u8| match u32::from(c) {
+        digit @ 48..=57 => digit - 48,
+        // A is 10; what eleven divides is left out, or the remainder would not see it.
+        letter => letter - 55 + (letter - 56) / 10,
+    };
+    let sum = |body: &str| body.bytes().enumerate().map(|(n, c)| value(c) << n).sum::<u32>();
+    letters && digits && category && sum(body) % 11 % 10 == value(check.as_bytes()[0])
 }
 
 /// CEL's `&&` (`decides` false) and `||` (`decides` true), absorbing what is missing.
@@ -320,4 +354,29 @@ fn text_test(env: &impl Env, test: TextTest, a: Value, b: Value) -> Value {
         TextTest::EndsWith => a.ends_with(b),
         TextTest::Contains => a.contains(b),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_container;
+
+    #[test]
+    fn container_numbers_are_checked_as_iso_6346_says() {
+        for good in ["CSQU3054383", "MWCU6059784", "CBHU3202732", "CSQU0000070"] {
+            assert!(is_container(good), "{good}");
+            // Any other check digit is wrong.
+            for digit in "0123456789".chars().filter(|d| !good.ends_with(*d)) {
+                let other = format!("{}{digit}", &good[..10]);
+                assert!(!is_container(&other), "{other}");
+            }
+        }
+        for bad in ["", "CSQU305438", "CSQU30543830", "csqu3054383", "CSQA3054383", "CSQÜ305438"] {
+            assert!(!is_container(bad), "{bad}");
+        }
+        // The same serial as equipment and as a chassis has another check digit.
+        for category in ["J", "Z"] {
+            let valid = (0..10).filter(|d| is_container(&format!("CSQ{category}305438{d}")));
+            assert_eq!(valid.count(), 1);
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //!   expect: [08:00:02 door-forced D1]
 //! ```
 
+mod copies;
 mod read;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use jiff::tz::TimeZone;
 use crate::engine::{Effect, Engine, Findings, Input, Options, SourceOptions, restore_symbols};
 use crate::plan::Plan;
 
+use copies::Copies;
 pub use read::read;
 
 /// One test.
@@ -64,6 +66,10 @@ pub struct Given {
     pub id: Option<String>,
     /// Whether it is old state, told again.
     pub retained: bool,
+    /// When it was recorded, where that is another time.
+    pub recorded: Option<EventTime>,
+    /// Whether its device's clock is off beyond its bound.
+    pub quarantined: bool,
     /// Its fields.
     pub fields: Vec<(FieldId, Field)>,
 }
@@ -127,6 +133,8 @@ pub struct Found {
     pub key: String,
     /// What it does.
     pub does: Does,
+    /// Its site; empty for what is of all.
+    pub site: String,
 }
 
 /// How a test went.
@@ -159,24 +167,34 @@ pub struct Way {
     pub shards: usize,
     /// A snapshot and a restore after every so many batches; 0 is never.
     pub restore_every: usize,
+    /// The same events at so many sites, shifted in time, with a rule across them beside; 1 is the
+    /// test as it is.
+    pub sites: usize,
 }
 
 impl Default for Way {
     fn default() -> Self {
-        Self { batch: usize::MAX, shards: 1, restore_every: 0 }
+        Self { batch: usize::MAX, shards: 1, restore_every: 0, sites: 1 }
     }
 }
 
 impl Trial {
     /// Runs it, and compares.
     pub fn run(&self, plan: &Arc<Plan>, interner: &Arc<Interner>, way: Way) -> Outcome {
-        let mut found = self.find(plan, interner, way);
+        let copies = Copies::of(self, plan, interner, way.sites);
+        let found = copies.trial.find(&copies.plan, interner, way);
+        let mut outcome = Outcome { stepped: self.stepped(plan), ..Outcome::default() };
+        for nth in 0..copies.len() {
+            self.judge(copies.of_site(nth, &found), plan, &mut outcome);
+        }
+        outcome.unexpected.extend(copies.fault_beside(&found));
+        outcome
+    }
+
+    /// Compares what was found at one site.
+    fn judge(&self, mut found: Vec<Found>, plan: &Plan, outcome: &mut Outcome) {
         let of = |rule: &crate::plan::Rule| found.iter().filter(|f| f.rule == rule.id).count();
-        let mut outcome = Outcome {
-            fired: plan.rules.iter().map(of).collect(),
-            stepped: self.stepped(plan),
-            ..Outcome::default()
-        };
+        outcome.fired = plan.rules.iter().map(of).collect();
         let told = |does| self.expect.iter().any(|e| e.does == Some(does));
         let (clears, links) = (told(Does::Clears), told(Does::Links));
         found.retain(|found| match found.does {
@@ -190,8 +208,7 @@ impl Trial {
                 None => outcome.missing.push(self.written(expected, plan)),
             }
         }
-        outcome.unexpected = found.iter().map(|found| self.told(found, plan)).collect();
-        outcome
+        outcome.unexpected.extend(found.iter().map(|found| self.told(found, plan)));
     }
 
     /// What it finds, in the order of each site.
@@ -313,6 +330,8 @@ impl Given {
             device: "test".to_owned(),
             id: None,
             retained: false,
+            recorded: None,
+            quarantined: false,
             fields: Vec::new(),
         }
     }
@@ -326,10 +345,13 @@ impl Given {
         let (site, device) = (symbol(&self.site), symbol(&self.device));
         let fields: Vec<_> = self.fields.iter().map(|(id, value)| (*id, value)).collect();
         let mut row = block.push();
-        row.times(self.at, self.at);
+        row.times(self.at, self.recorded.unwrap_or(self.at));
         row.class(self.kind, EventFlags::default(), StreamId(0), SourceId(0));
         if self.retained {
             row.flag(EventFlags::RETAINED);
+        }
+        if self.quarantined {
+            row.flag(EventFlags::QUARANTINED);
         }
         row.identity(identity);
         row.position(Position(number), 0);
@@ -385,6 +407,7 @@ fn collect(out: &mut Findings, plan: &Plan, interner: &Interner, found: &mut Vec
             rule: rule.map(|rule| rule.id.clone()).unwrap_or_default(),
             key: key.join("/"),
             does,
+            site: finding.site.some().map_or_else(String::new, |s| interner.text(s).to_owned()),
         });
     }
     out.clear();

@@ -58,7 +58,7 @@ fn trial(reader: &mut Reader, node: &Node, plan: &Plan) -> Option<Trial> {
             given.extend(change.is_some().then(|| Given::bare(at, &site)));
             rows.extend(change.map(|change| GivenRow { behind: given.len(), change }));
         } else {
-            given.extend(given_of(reader, item, plan, words, Given::bare(at, &site)));
+            given.extend(given_of(reader, item, plan, &clock, words, Given::bare(at, &site)));
         }
     }
     let items = node.get("expect").map(Node::items).unwrap_or_default();
@@ -203,6 +203,7 @@ fn given_of(
     reader: &mut Reader,
     node: &Node,
     plan: &Plan,
+    clock: &Clock,
     words: Vec<String>,
     mut given: Given,
 ) -> Option<Given> {
@@ -224,6 +225,7 @@ fn given_of(
         let Some((name, value)) = word.split_once('=') else {
             match word.as_str() {
                 "retained" => given.retained = true,
+                "quarantined" => given.quarantined = true,
                 _ => reader.error_at(node, format!("`{word}` is no field=value")),
             }
             continue;
@@ -232,6 +234,7 @@ fn given_of(
             "site" => given.site = value.to_owned(),
             "device" => given.device = value.to_owned(),
             "id" => given.id = Some(value.to_owned()),
+            "recorded" => given.recorded = moment(reader, node, value, clock, Some(given.at)),
             _ => field(reader, node, plan, name, value, &mut given),
         }
     }
