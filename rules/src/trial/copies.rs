@@ -24,6 +24,9 @@ const STEP: TimeSpan = TimeSpan(7_300_001);
 
 const WEEK: TimeSpan = TimeSpan(7 * 86_400 * 1_000_000);
 
+/// A longer test is about days and not about hours.
+const LONG_WEEKS: i64 = 4;
+
 /// Weeks away that hours like the test's own are looked for.
 const WEEKS_MAX: i64 = 60;
 
@@ -35,6 +38,9 @@ pub struct Copies {
     pub plan: Arc<Plan>,
     /// Name and shift of each site; one alone is the test as it is.
     sites: Vec<(String, TimeSpan)>,
+    /// Where sites are weeks apart, time goes on at each for the sake of the others: what a site finds
+    /// behind the last moment of the test is of no test.
+    until: EventTime,
     /// How often the rule beside must speak.
     beside: Option<usize>,
 }
@@ -49,13 +55,20 @@ impl Copies {
             || trial.given.iter().any(|given| given.site != trial.site);
         if sites <= 1 || several || trial.given.is_empty() || plan.rules.iter().any(across) {
             let sites = vec![(trial.site.clone(), TimeSpan::ZERO)];
-            return Self { trial: trial.clone(), plan: plan.clone(), sites, beside: None };
+            let (trial, plan) = (trial.clone(), plan.clone());
+            return Self { trial, plan, sites, until: EventTime::MAX, beside: None };
         }
         let name = |nth: usize| match nth {
             0 => trial.site.clone(),
             nth => format!("{}~{nth}", trial.site),
         };
         let shifts = shifts(trial, plan, interner, sites);
+        let apart = shifts.iter().any(|shift| shift.0.abs() >= WEEK.0);
+        let until = if apart {
+            span(trial).map_or(EventTime::MAX, |(_, last)| last)
+        } else {
+            EventTime::MAX
+        };
         let sites: Vec<_> = shifts.into_iter().enumerate().map(|(n, s)| (name(n), s)).collect();
         let mut copy = trial.clone();
         copy.given = merged(trial, &sites);
@@ -72,7 +85,7 @@ impl Copies {
         }
         // It speaks at each event from the one on that makes as many as there are sites.
         let beside = counted.map(|(_, events)| events * sites.len() - (sites.len() - 1));
-        Self { trial: copy, plan: Arc::new(wide), sites, beside }
+        Self { trial: copy, plan: Arc::new(wide), sites, until, beside }
     }
 
     /// How many sites there are.
@@ -94,6 +107,7 @@ impl Copies {
             found.at = found.at.minus(*shift);
             found
         })
+        .filter(|found| found.at <= self.until)
         .collect()
     }
 
@@ -123,6 +137,13 @@ fn merged(trial: &Trial, sites: &[(String, TimeSpan)]) -> Vec<Given> {
     all.into_iter().map(|(_, given)| given).collect()
 }
 
+/// The first moment that a test speaks of, and the last.
+fn span(trial: &Trial) -> Option<(EventTime, EventTime)> {
+    let times = trial.given.iter().map(|given| given.at);
+    let times = times.chain(trial.expect.iter().map(|expected| expected.at));
+    Some((times.clone().min()?, times.max()?))
+}
+
 /// How much later each site is. A test whose input does not end is not shifted: the others' time
 /// would go on for it. One out of order is shifted by weeks, lest another's events make its own
 /// late; and so is one near an edge of a schedule, to weeks with the same hours.
@@ -130,11 +151,9 @@ fn shifts(trial: &Trial, plan: &Plan, interner: &Interner, sites: usize) -> Vec<
     if !trial.ends {
         return vec![TimeSpan::ZERO; sites];
     }
-    let times = || trial.given.iter().map(|given| given.at);
-    let (Some(first), Some(last)) = (times().min(), times().max()) else { return Vec::new() };
-    let last = trial.expect.iter().map(|e| e.at).fold(last, EventTime::max);
+    let Some((first, last)) = span(trial) else { return vec![TimeSpan::ZERO; sites] };
     let in_order = trial.given.is_sorted_by_key(|given| given.at);
-    let by_step: Vec<_> = (0..sites).map(|n| TimeSpan(STEP.0 * n as i64)).collect();
+    let by_step = (0..sites).map(|n| TimeSpan(STEP.0 * n as i64)).collect();
     let site = interner.intern(&trial.site).unwrap_or(Symbol::NONE);
     let edges = |shift: TimeSpan, until: EventTime| {
         let schedules = 0..plan.calendar.schedules.len();
@@ -143,7 +162,9 @@ fn shifts(trial: &Trial, plan: &Plan, interner: &Interner, sites: usize) -> Vec<
         schedules.map(|n| of(n).into_iter().map(relative).collect()).collect::<Vec<Vec<_>>>()
     };
     let until = last.plus(TimeSpan(STEP.0 * sites as i64));
-    let quiet = edges(TimeSpan::ZERO, until).iter().all(|edges| edges.len() == 1);
+    // A test of months is about days, and looks for no hour.
+    let long = last.since(first) > TimeSpan(WEEK.0 * LONG_WEEKS);
+    let quiet = long || edges(TimeSpan::ZERO, until).iter().all(|edges| edges.len() == 1);
     if quiet && in_order {
         return by_step;
     }
