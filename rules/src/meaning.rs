@@ -166,6 +166,8 @@ impl<'a> Writer<'a> {
             FieldRef::Device => self.word(".device"),
             FieldRef::Kind => self.word(".kind"),
             FieldRef::Time => self.word(".time"),
+            FieldRef::Recorded => self.word(".recorded"),
+            FieldRef::Quarantined => self.word(".quarantined"),
             FieldRef::Joined { of, table, column } => {
                 self.word(".joined");
                 match of {
@@ -270,6 +272,8 @@ impl<'a> Writer<'a> {
             Expr::If(..) => self.word("?"),
             Expr::Text(test, ..) => self.plain(test),
             Expr::Size(_) => self.word("size"),
+            Expr::Absolute(_) => self.word("abs"),
+            Expr::Container(_) => self.word("iso6346"),
         }
         let operands = expr.operands();
         self.plain(operands.len());

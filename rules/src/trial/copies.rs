@@ -51,8 +51,8 @@ impl Copies {
     pub fn of(trial: &Trial, plan: &Arc<Plan>, interner: &Interner, sites: usize) -> Self {
         let across = |rule: &Rule| rule.scope == Scope::Enterprise && trial.of.contains(&rule.id);
         // A row that is changed is changed for every site at once.
-        let several = !trial.rows.is_empty()
-            || trial.given.iter().any(|given| given.site != trial.site);
+        let several =
+            !trial.rows.is_empty() || trial.given.iter().any(|given| given.site != trial.site);
         if sites <= 1 || several || trial.given.is_empty() || plan.rules.iter().any(across) {
             let sites = vec![(trial.site.clone(), TimeSpan::ZERO)];
             let (trial, plan) = (trial.clone(), plan.clone());
