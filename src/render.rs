@@ -57,6 +57,18 @@ impl<'a> Renderer<'a> {
         let change = match finding.effect {
             Effect::Linked(incident, to) => Change::Linked { incident, to, at: finding.at },
             Effect::Cleared(incident) => Change::Cleared { incident, at: finding.at },
+            Effect::Suppressed(by, incident) => {
+                let detection = self.detection(findings, finding, incident, evidences)?;
+                let by = self.setup.plan.held_by(by).to_owned();
+                Change::Suppressed { detection: Box::new(detection), by }
+            }
+            Effect::Escalated(incident, policy) => Change::Escalated {
+                incident,
+                at: finding.at,
+                severity: finding.severity,
+                verification: finding.verification,
+                by: self.setup.plan.policies.escalate[usize::from(policy)].id.clone(),
+            },
             Effect::Opened => {
                 let detection = self.detection(findings, finding, Some(finding.id), evidences)?;
                 Change::Opened(Box::new(self.incident(&detection)), Box::new(detection))
@@ -124,6 +136,7 @@ impl<'a> Renderer<'a> {
             evidence_omitted: u64::from(finding.omitted),
             why: why.collect(),
             incident,
+            verification: finding.verification,
         })
     }
 

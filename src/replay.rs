@@ -100,7 +100,11 @@ fn summary(report: &Report, setup: &Setup, pipeline: &Pipeline, seconds: f64) ->
         .iter()
         .zip(counts)
         .map(|(rule, count)| {
-            let counts = json!({"detections": count.detections, "incidents": count.incidents});
+            let counts = json!({
+                "detections": count.detections,
+                "incidents": count.incidents,
+                "suppressed": count.suppressed,
+            });
             (rule.id.clone(), counts)
         })
         .collect();

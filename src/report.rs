@@ -17,6 +17,9 @@ pub struct Told {
     pub detections: Vec<TimedId>,
     pub events: Vec<String>,
     pub links: Vec<TimedId>,
+    pub verification: u8,
+    /// What policies held back and is shown here, by policy.
+    pub suppressed: BTreeMap<String, u64>,
 }
 
 /// What was found, in the order of ids.
@@ -40,11 +43,20 @@ impl Report {
                     detections: Vec::new(),
                     events: Vec::new(),
                     links: Vec::new(),
+                    verification: 0,
+                    suppressed: BTreeMap::new(),
                 };
                 self.incidents.insert(incident.id, told);
                 self.detected(&detection);
             }
             Change::Joined(detection) | Change::Shadowed(detection) => self.detected(&detection),
+            Change::Suppressed { detection, by } => self.suppressed(&detection, by),
+            Change::Escalated { incident, severity, verification, .. } => {
+                if let Some(told) = self.incidents.get_mut(&incident) {
+                    told.severity = told.severity.max(severity);
+                    told.verification = told.verification.max(verification);
+                }
+            }
             Change::Linked { incident, to, .. } => {
                 for (one, other) in [(incident, to), (to, incident)] {
                     if let Some(told) = self.incidents.get_mut(&one) {
@@ -60,6 +72,7 @@ impl Report {
         let events: Vec<_> = detection.events.iter().map(|e| e.id.clone()).collect();
         if let Some(told) = detection.incident.and_then(|id| self.incidents.get_mut(&id)) {
             told.severity = told.severity.max(detection.severity);
+            told.verification = told.verification.max(detection.verification);
             told.detections.push(detection.id);
             for event in &events {
                 if !told.events.contains(event) {
@@ -67,18 +80,18 @@ impl Report {
                 }
             }
         }
-        let line = json!({
-            "id": detection.id,
-            "rule": detection.rule,
-            "key": detection.key,
-            "at": detection.at,
-            "events": events,
-            "site": detection.site,
-            "severity": detection.severity,
-            "incident": detection.incident,
-            "evidence_omitted": detection.evidence_omitted,
-            "why": detection.why.iter().cloned().collect::<BTreeMap<_, _>>(),
-        });
+        let line = line(detection, &events);
+        self.detections.insert((detection.id, detection.rule.clone()), line);
+    }
+
+    /// What a policy held back is a detection like any other, and says by what.
+    fn suppressed(&mut self, detection: &Detection, by: String) {
+        if let Some(told) = detection.incident.and_then(|id| self.incidents.get_mut(&id)) {
+            *told.suppressed.entry(by.clone()).or_default() += 1;
+        }
+        let events: Vec<_> = detection.events.iter().map(|e| e.id.clone()).collect();
+        let mut line = line(detection, &events);
+        line["suppressed_by"] = by.into();
         self.detections.insert((detection.id, detection.rule.clone()), line);
     }
 
@@ -95,7 +108,25 @@ impl Report {
                 "detections": told.detections,
                 "events": told.events,
                 "links": told.links,
+                "verification": told.verification,
+                "suppressed": told.suppressed,
             })
         })
     }
+}
+
+/// A detection as a JSON object.
+fn line(detection: &Detection, events: &[String]) -> Value {
+    json!({
+        "id": detection.id,
+        "rule": detection.rule,
+        "key": detection.key,
+        "at": detection.at,
+        "events": events,
+        "site": detection.site,
+        "severity": detection.severity,
+        "incident": detection.incident,
+        "evidence_omitted": detection.evidence_omitted,
+        "why": detection.why.iter().cloned().collect::<BTreeMap<_, _>>(),
+    })
 }

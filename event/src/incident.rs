@@ -128,8 +128,12 @@ pub struct Detection {
     pub evidence_omitted: u64,
     /// The bound values: why it fired.
     pub why: Vec<(String, String)>,
-    /// The incident it belongs to; `None` for rules in mode `shadow`.
+    /// The incident it belongs to; `None` for rules in mode `shadow`. Of one that was held back, the
+    /// incident it is shown on, where there is one.
     pub incident: Option<TimedId>,
+    /// How far it verifies its incident: 0 no call, 1 little known, 2 a person is present, 3 a threat
+    /// to property, 4 to life (TMA AVS-01).
+    pub verification: u8,
 }
 
 /// Detections grouped by what an operator would call one thing.
@@ -183,6 +187,26 @@ pub enum Change {
     Joined(Box<Detection>),
     /// A detection of a rule in mode `shadow`.
     Shadowed(Box<Detection>),
+    /// A detection that a policy holds back from people: kept, counted, shown.
+    Suppressed {
+        /// It.
+        detection: Box<Detection>,
+        /// The policy's name.
+        by: String,
+    },
+    /// A policy has raised an incident.
+    Escalated {
+        /// Which incident.
+        incident: TimedId,
+        /// Event time of the detection that decided it.
+        at: EventTime,
+        /// How bad it is now.
+        severity: Severity,
+        /// How far it is verified now.
+        verification: u8,
+        /// The policy's name.
+        by: String,
+    },
     /// Two incidents belong together; `at` is the event time of the detection that showed it.
     Linked {
         /// The newer incident.

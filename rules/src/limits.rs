@@ -37,6 +37,9 @@ pub const WAITING_MAX: usize = 1 << 20;
 /// Incidents that one incident is linked to: a page of links is no longer read by anybody.
 pub const LINKS_MAX: usize = 64;
 
+/// Policies of one kind (`inhibit`, `escalate`): which have spoken of an incident is a word of bits.
+pub const POLICIES_MAX: usize = 64;
+
 /// Days ahead that the next edge of a schedule is looked for: leap years and yearly holidays.
 pub const SCHEDULE_DAYS_MAX: i64 = 400;
 

@@ -343,6 +343,9 @@ impl<'a> Writer<'a> {
             reads,
             schedules: _,
             grouping: _,
+            life_safety: _,
+            verification: _,
+            quiet,
             risk: _,
             control: _,
             procedure: _,
@@ -350,7 +353,7 @@ impl<'a> Writer<'a> {
         self.word(id);
         // A rule that was off has seen nothing.
         self.plain(*mode == Mode::Off);
-        self.plain((scope, emit));
+        self.plain((scope, emit, quiet.is_some()));
         self.fields(by);
         reads.iter().for_each(|fact| self.reads_fact(*fact));
         self.each(captures, |w, Capture { part, nth, field }| {

@@ -7,6 +7,7 @@ use event::model::Model;
 use event::{FieldId, FieldType, KindId, TimeSpan, Vocabulary};
 
 use crate::calendar::{Calendar, ScheduleId};
+use crate::engine::HeldBy;
 use crate::lang::expr::Expr;
 use crate::value::Value;
 
@@ -87,6 +88,8 @@ pub struct Plan {
     pub grouping: Grouping,
     /// Which incidents belong together.
     pub links: Vec<Link>,
+    /// What keeps alarms few: see [`Policies`].
+    pub policies: Policies,
     /// Hash of the rulebook's files, lists and tables.
     pub hash: u128,
 }
@@ -96,6 +99,17 @@ impl Plan {
     #[must_use]
     pub fn detection_kind(&self, rule: RuleId) -> KindId {
         KindId(self.vocabulary.kinds().len() as u16 + rule.0)
+    }
+}
+
+impl Plan {
+    /// The name of what holds a detection back.
+    #[must_use]
+    pub fn held_by(&self, by: HeldBy) -> &str {
+        match by {
+            HeldBy::Inhibition(policy) => &self.policies.inhibit[usize::from(policy)].id,
+            HeldBy::Chattering(rule) => &self.rules[rule.0 as usize].id,
+        }
     }
 }
 
@@ -266,6 +280,13 @@ pub struct Rule {
     pub schedules: Vec<ScheduleId>,
     /// How its detections are grouped; `None`: as [`Plan::grouping`].
     pub grouping: Option<Grouping>,
+    /// Duress, panic, fire, and what says so: no policy ever holds it back, nothing groups it.
+    pub life_safety: bool,
+    /// What its detection says of an incident, 0–4 (TMA AVS-01).
+    pub verification: u8,
+    /// Over detections: once it has spoken, those of its key are held back until there was none for
+    /// so long.
+    pub quiet: Option<TimeSpan>,
     /// Risk of the risk register it serves.
     pub risk: Option<String>,
     /// Control it implements.
@@ -579,4 +600,51 @@ pub struct Link {
     pub between: (Vec<RuleId>, Vec<RuleId>),
     /// Within this span of each other's newest detection, in one site.
     pub within: TimeSpan,
+}
+
+/// Policies of alarm management: what is held back, and what makes an incident weigh more.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    /// Conditions under which detections mean nothing, in the order of the files.
+    pub inhibit: Vec<Inhibition>,
+    /// What raises an incident.
+    pub escalate: Vec<Escalation>,
+}
+
+/// While a condition holds, detections of some rules mean nothing: they are kept, and told nobody.
+#[derive(Clone, Debug)]
+pub struct Inhibition {
+    /// Its name.
+    pub id: String,
+    /// The scope of its rules and facts.
+    pub scope: Scope,
+    /// Over the fields that a detection has.
+    pub condition: Expr,
+    /// A detection waits so long for the condition to be known; zero decides at once.
+    pub hold: TimeSpan,
+    /// The rules it holds back, in ascending order; none of life safety.
+    pub targets: Vec<RuleId>,
+    /// The facts that the condition reads.
+    pub reads: Vec<FactId>,
+    /// The schedules that it reads.
+    pub schedules: Vec<ScheduleId>,
+}
+
+/// So many independent detectors in one incident make it weigh more.
+#[derive(Clone, Debug)]
+pub struct Escalation {
+    /// Its name.
+    pub id: String,
+    /// The rules whose detections count, in ascending order.
+    pub of: Vec<RuleId>,
+    /// What tells independent ones apart; a detection without it does not count.
+    pub independent: FieldRef,
+    /// So many different ones.
+    pub at_least: u32,
+    /// Within this span; exactly so old is outside.
+    pub within: TimeSpan,
+    /// The incident is as bad as this, at least.
+    pub severity: Option<Severity>,
+    /// And verified as far as this.
+    pub verification: Option<u8>,
 }

@@ -80,7 +80,7 @@ pub async fn incident(State(shared): State<Arc<Shared>>, Path(id): Path<String>)
 /// One object: the incident's own fields, its lists in the place of their counts, and what the
 /// rulebook says an operator should do.
 fn whole(detail: IncidentDetail, rule: Value) -> Value {
-    let IncidentDetail { incident, detections, events, timeline, links } = detail;
+    let IncidentDetail { incident, detections, events, timeline, links, suppressed } = detail;
     let mut object = match json!(incident) {
         Value::Object(object) => object,
         _ => Map::new(),
@@ -89,6 +89,7 @@ fn whole(detail: IncidentDetail, rule: Value) -> Value {
     object.insert("events".into(), json!(events));
     object.insert("timeline".into(), json!(timeline));
     object.insert("links".into(), json!(links));
+    object.insert("suppressed".into(), json!(suppressed));
     if let Value::Object(rule) = rule {
         object.extend(rule);
     }
@@ -120,6 +121,12 @@ pub async fn rules(State(shared): State<Arc<Shared>>) -> Json<Value> {
         json!({"id": id, "detections": detections, "incidents": incidents})
     });
     Json(json!({"rules": rules.collect::<Vec<_>>()}))
+}
+
+/// What policies held back, newest first.
+pub async fn suppressed(State(shared): State<Arc<Shared>>) -> Reply {
+    let items = read(shared, |shared| shared.store.suppressed(100)).await?;
+    Ok(Json(json!({"items": items})).into_response())
 }
 
 pub async fn dead_letters(State(shared): State<Arc<Shared>>) -> Reply {

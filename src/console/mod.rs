@@ -84,6 +84,7 @@ fn router(
         .route("/api/v1/rules", get(api::rules))
         .route("/api/v1/unknown-devices", get(api::unknown_devices))
         .route("/api/v1/dead-letters", get(api::dead_letters))
+        .route("/api/v1/suppressed", get(api::suppressed))
         .route("/api/v1/tables", get(tables::all))
         .route("/api/v1/tables/{table}", get(tables::table))
         .route(

@@ -134,10 +134,11 @@ fn examples_of_rules_and_mappings_are_good() {
     let output = output.unwrap_or_else(|e| panic!("{e}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.starts_with("ok: 18 rules, "), "{said}");
+    assert!(said.starts_with("ok: "), "{said}");
     let output = portcullis().args(["test", "--config"]).arg(dir.path()).output();
     let output = output.unwrap_or_else(|e| panic!("{e}"));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("\n19 passed, 0 failed\n"), "{said}");
+    let tests: usize = rules.iter().map(|text| text.matches("\n- name: ").count()).sum();
+    assert!(tests >= 19 && said.contains(&format!("\n{tests} passed, 0 failed\n")), "{said}");
 }

@@ -30,7 +30,12 @@ fn list_of(plan: &Plan, held: Held) -> List {
             | Pattern::Session(_) => List::Runs,
             Pattern::Event(_) | Pattern::Passage { .. } | Pattern::Travel { .. } => List::Entries,
         },
-        Held::Fact(_) | Held::Memory(..) | Held::Dimension(..) | Held::Side(..) => List::Entries,
+        Held::Fact(_)
+        | Held::Memory(..)
+        | Held::Dimension(..)
+        | Held::Side(..)
+        | Held::Hush(_)
+        | Held::Escalation(_) => List::Entries,
     }
 }
 
@@ -46,7 +51,10 @@ impl Site {
             name: _,
             state: _,
             timers: _,
+            upkeep: _,
             correlation: _,
+            held: _,
+            about,
             seq: _,
             serial: _,
             now: _,
@@ -64,6 +72,7 @@ impl Site {
         hours.clear();
         *heard = [EventBlock::new(&new.plan.vocabulary), EventBlock::new(&new.plan.vocabulary)];
         *told = EventBlock::new(&new.plan.vocabulary);
+        *about = EventBlock::new(&new.plan.vocabulary);
         let before = std::mem::take(counts);
         counts.resize(new.plan.rules.len(), RuleCount::default());
         for (number, count) in before.into_iter().enumerate() {
@@ -73,6 +82,7 @@ impl Site {
         }
         let ended = self.carry_cells(moves, old, new);
         self.carry_runs(moves);
+        self.carry_held(|rule| moves.rule(rule));
         self.carry_incidents(moves, new);
         self.state.reindex();
         for (number, fact) in new.plan.facts.iter().enumerate() {
@@ -90,6 +100,9 @@ impl Site {
             self.clear_incident(incident, self.now, out);
         }
         self.judge_levels(moves, new, out);
+        self.changed.clear();
+        self.review(new, self.now, out);
+        self.hear(new, out);
     }
 
     /// Puts every cell under its new owner; the incidents that levels held which nobody watches
@@ -183,6 +196,7 @@ impl Site {
                 }
             }
             cell.sides = sides;
+            cell.escalated = moves.escalated(cell.escalated);
         }
     }
 

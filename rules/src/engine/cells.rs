@@ -1,4 +1,5 @@
-//! What the pages of a site hold: keys, window entries, runs, incidents, identities seen.
+//! What the pages of a site hold: keys, window entries, runs, incidents, detections held back,
+//! identities seen.
 //!
 //! Every cell is `repr(C)` without padding. Their layout stands in snapshots: a change of it is a
 //! change of [`super::snapshot::VERSION`].
@@ -120,6 +121,49 @@ pub struct IncidentCell {
     pub holding: u32,
     /// … unless this is 1: it also has a detection that no condition ends.
     pub lasting: u32,
+    /// Which escalations have spoken: a bit each.
+    pub escalated: u64,
+    /// How far it is verified, 0–4.
+    pub verification: u32,
+    /// Keeps the cell without padding.
+    pub spare: u32,
+}
+
+/// A detection that is not told: one that waits for what may inhibit it to be known, or one whose
+/// level lasts while it is held back.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Held {
+    /// 1 + the rule's number; 0 when free.
+    pub owner: u32,
+    /// First of its evidence.
+    pub head: u32,
+    /// The watch's key cell whose level it is; `NIL` where it is none, or the level has ended.
+    pub level: u32,
+    /// 1 where its level has ended while it waited.
+    pub ended: u32,
+    /// Contributing events beyond those kept.
+    pub omitted: u32,
+    /// The site of the event that made it.
+    pub site: Symbol,
+    /// Who it is about.
+    pub subject: [Symbol; 6],
+    /// Its key.
+    pub key: Key,
+    /// Its time (microseconds).
+    pub at: i64,
+    /// When it is decided; `i64::MAX` while it is held back and its level lasts.
+    pub deadline: i64,
+    /// Tells it from others that had the cell before.
+    pub serial: u64,
+    /// Its id.
+    pub id: [u64; 2],
+    /// The event that made it.
+    pub event: [u64; 2],
+    /// Bound values.
+    pub why: [u64; 8],
+    /// Their types, four bits each.
+    pub tags: u64,
 }
 
 /// One identity seen.
@@ -157,6 +201,7 @@ cell!(KeyCell, owner, head);
 cell!(Entry, live, next);
 cell!(Run, owner, next);
 cell!(IncidentCell, live, severity);
+cell!(Held, owner, head);
 cell!(SeenCell, live, next);
 
 /// Two words of a 128-bit number, low half first.
@@ -179,6 +224,20 @@ impl Entry {
             identity: halves(event.identity().0),
             place: event.position().0 | u64::from(event.part()) << 48,
             value,
+            captures: [0; 3],
+            tags: 0,
+        }
+    }
+
+    /// What is kept of a cited event.
+    pub fn cited(evidence: &super::findings::EvidenceRef) -> Self {
+        Self {
+            live: 1,
+            next: NIL,
+            time: evidence.occurred.0,
+            identity: halves(evidence.identity.0),
+            place: evidence.position.0 | u64::from(evidence.part) << 48,
+            value: 0,
             captures: [0; 3],
             tags: 0,
         }

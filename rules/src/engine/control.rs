@@ -79,6 +79,9 @@ impl ChangedRow<'_> {
             let block = self.event(cx, site.name);
             site.table_changed(cx, self.table, block.get(0), out);
         }
+        // What inhibits may read the table.
+        site.review(cx, self.at, out);
+        site.hear(cx, out);
     }
 
     /// The event `TableChanged` of a site; its identity is the record's, in words.

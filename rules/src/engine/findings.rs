@@ -22,6 +22,15 @@ pub struct EvidenceRef {
     pub occurred: EventTime,
 }
 
+/// What holds a detection back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldBy {
+    /// A policy of `inhibit`, by its place in the plan.
+    Inhibition(u16),
+    /// What this rule found to chatter.
+    Chattering(RuleId),
+}
+
 /// What a finding does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -31,13 +40,18 @@ pub enum Effect {
     Joined(TimedId),
     /// A detection of a rule in mode `shadow`.
     Shadowed,
+    /// A detection that a policy holds back, and the incident it is shown on, where there is one.
+    Suppressed(HeldBy, Option<TimedId>),
+    /// An incident has risen by an escalation (its place in the plan); severity and verification
+    /// are the finding's.
+    Escalated(TimedId, u16),
     /// Two incidents belong together: the newer, then the older.
     Linked(TimedId, TimedId),
     /// The condition of an incident has gone.
     Cleared(TimedId),
 }
 
-/// One finding. `Linked` and `Cleared` carry site, `seq` and time only.
+/// One finding. What is of an incident alone carries site, `seq` and time only.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// The site; `Symbol::NONE` is the enterprise.
@@ -52,8 +66,10 @@ pub struct Finding {
     pub id: TimedId,
     /// The rule.
     pub rule: RuleId,
-    /// The rule's severity.
+    /// The rule's severity; an escalated incident's.
     pub severity: Severity,
+    /// How far it verifies its incident, 0–4.
+    pub verification: u8,
     /// The rule's key, `Symbol::NONE` behind its parts.
     pub key: [Symbol; 3],
     /// The area, or none.
@@ -165,6 +181,22 @@ impl Findings {
         self.evidence[mark as usize..].last().copied()
     }
 
+    /// The bound values since `mark`.
+    pub(super) fn why_since(&self, mark: u32) -> &[Value] {
+        &self.why[mark as usize..]
+    }
+
+    /// The evidence since `mark`.
+    pub(super) fn evidence_since(&self, mark: u32) -> &[EvidenceRef] {
+        &self.evidence[mark as usize..]
+    }
+
+    /// Takes back what was pushed since the marks.
+    pub(super) fn forget_since(&mut self, (evidence, why): (u32, u32)) {
+        self.evidence.truncate(evidence as usize);
+        self.why.truncate(why as usize);
+    }
+
     pub(super) fn forget_evidence(&mut self, mark: u32) {
         self.evidence.truncate(mark as usize);
     }
@@ -207,6 +239,7 @@ impl Finding {
             id: TimedId::default(),
             rule: RuleId(u16::MAX),
             severity: Severity::Info,
+            verification: 0,
             key: [Symbol::NONE; 3],
             area: Symbol::NONE,
             person: Symbol::NONE,

@@ -55,6 +55,9 @@ impl Site {
             let block = self.edge(cx, schedule, at);
             self.judge_event(cx, block.get(0), out);
             self.watch_all(cx, cx.layout.schedule_watchers(schedule), block.get(0), out);
+            if cx.layout.policies.reads_schedule(schedule) {
+                self.review(cx, at, out);
+            }
             self.hear(cx, out);
         }
     }

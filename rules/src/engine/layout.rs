@@ -3,13 +3,18 @@
 
 use event::tables::Tables;
 use event::vocabulary::{KIND_SCHEDULE, field};
-use event::{EventMut, EventRef, FieldId, Interner, KindId, Symbol, TimeSpan};
+use event::{
+    EventBlock, EventFlags, EventMut, EventRef, EventTime, FieldId, Identity, Interner, KindId,
+    Position, SourceId, StreamId, Symbol, TimeSpan,
+};
 
+use super::correlation::{PolicyIndex, Spoken};
+use super::findings::EvidenceRef;
 use super::state::Owner;
 use crate::calendar::ScheduleId;
 use crate::plan::{
-    Dimension, Fact, FactId, FactKind, Grouping, Guard, Pattern, Plan, Rule, RuleId, Scope,
-    Sequence, Session,
+    Dimension, Fact, FactId, FactKind, FieldRef, Grouping, Guard, Pattern, Plan, Rule, RuleId,
+    Scope, Sequence, Session,
 };
 
 /// Numbers set aside for the dimensions of one grouping.
@@ -62,6 +67,10 @@ pub enum Held {
     Dimension(usize, Dimension),
     /// Incidents on a side of a link policy.
     Side(usize, usize),
+    /// Keys that a rule has found to chatter.
+    Hush(RuleId),
+    /// Detectors that an escalation has counted, by incident.
+    Escalation(u16),
 }
 
 /// What a rule keeps beside its runs: what an owner's cells remember, and for how long.
@@ -99,6 +108,7 @@ pub struct Layout {
     grouping_of: Vec<usize>,
     dimension_base: u32,
     link_base: u32,
+    policy_base: u32,
     track: Option<FieldId>,
     door_area: Option<(usize, usize)>,
     device_area: Option<(usize, usize)>,
@@ -109,6 +119,8 @@ pub struct Layout {
     table_watchers: Vec<Vec<RuleId>>,
     hears_schedules: bool,
     first_detection: u16,
+    /// Policies of alarm management.
+    pub policies: PolicyIndex,
     /// Names of kinds, and of rules for their detections, as symbols.
     pub kind_names: Vec<Symbol>,
 }
@@ -191,6 +203,8 @@ impl Layout {
         }
         let dimension_base = first_memory + memories.len() as u32;
         let link_base = dimension_base + DIMENSIONS_MAX * groupings.len() as u32;
+        let policy_base = link_base + 2 * plan.links.len() as u32;
+        let policies = PolicyIndex::new(plan, scope);
         let schedules = (0..plan.calendar.schedules.len() as u16).map(ScheduleId);
         let schedule_watchers: Vec<_> =
             schedules.map(|s| watches(plan, scope, |rule| rule.schedules.contains(&s))).collect();
@@ -198,8 +212,9 @@ impl Layout {
         let table_watchers =
             tables.map(|table| watches(plan, scope, |rule| reads_table(rule, table))).collect();
         let heard = |kind: &KindId| by_kind[kind.0 as usize].is_any();
-        let hears_schedules =
-            KIND_SCHEDULE.iter().any(heard) || schedule_watchers.iter().any(|w| !w.is_empty());
+        let hears_schedules = KIND_SCHEDULE.iter().any(heard)
+            || schedule_watchers.iter().any(|w| !w.is_empty())
+            || policies.reads_schedules();
         let names = plan.vocabulary.kinds().iter().map(|k| &k.name);
         let names = names.chain(plan.rules.iter().map(|rule| &rule.id));
         let column = |table: &str, column: &str| {
@@ -216,6 +231,7 @@ impl Layout {
             grouping_of,
             dimension_base,
             link_base,
+            policy_base,
             track: plan.vocabulary.field_named("track"),
             door_area: column("doors", "area"),
             device_area: column("devices", "area"),
@@ -225,6 +241,7 @@ impl Layout {
             table_watchers,
             forwards: forwards(plan, scope),
             hears_schedules,
+            policies,
             first_detection: plan.vocabulary.kinds().len() as u16,
         }
     }
@@ -276,7 +293,9 @@ impl Layout {
 
     /// Whether anybody must know when a fact's value is forgotten.
     pub fn hears_expiry(&self, fact: FactId) -> bool {
-        !self.watchers(fact).is_empty() || !self.tallies(fact).is_empty()
+        !self.watchers(fact).is_empty()
+            || !self.tallies(fact).is_empty()
+            || self.policies.reads(fact)
     }
 
     /// The number of an owner.
@@ -289,6 +308,10 @@ impl Layout {
                 self.dimension_base + DIMENSIONS_MAX * grouping as u32 + dimension as u32
             }
             Held::Side(policy, side) => self.link_base + 2 * policy as u32 + side as u32,
+            Held::Hush(rule) => self.policy_base + u32::from(rule.0),
+            Held::Escalation(policy) => {
+                self.policy_base + self.memory_base.len() as u32 + u32::from(policy)
+            }
         })
     }
 
@@ -308,9 +331,15 @@ impl Layout {
             let number = number - self.dimension_base;
             let dimension = Dimension::ALL[(number % DIMENSIONS_MAX) as usize];
             Held::Dimension((number / DIMENSIONS_MAX) as usize, dimension)
-        } else {
+        } else if number < self.policy_base {
             let number = (number - self.link_base) as usize;
             Held::Side(number / 2, number % 2)
+        } else {
+            let number = number - self.policy_base;
+            match number.checked_sub(self.memory_base.len() as u32) {
+                None => Held::Hush(RuleId(number as u16)),
+                Some(policy) => Held::Escalation(policy as u16),
+            }
         }
     }
 
@@ -382,7 +411,7 @@ impl Layout {
     }
 
     /// Writes who a detection is about into the event that is made of it.
-    pub fn describe(&self, row: &mut EventMut<'_>, subject: &Subject) {
+    fn describe(&self, row: &mut EventMut<'_>, subject: &Subject) {
         let fields = [
             (Some(field::AREA), AREA),
             (Some(field::DOOR), DOOR),
@@ -393,6 +422,31 @@ impl Layout {
         for (field, place) in fields {
             if let (Some(field), Some(value)) = (field, subject[place].some()) {
                 row.text(field, value);
+            }
+        }
+    }
+
+    /// Lays a detection out as the event that it is for those that hear it.
+    pub fn lay_out(
+        &self,
+        plan: &Plan,
+        block: &mut EventBlock,
+        spoken: &Spoken,
+        at: EventTime,
+        trigger: Option<EvidenceRef>,
+    ) {
+        let (position, part) = trigger.map_or((Position::NONE, 0), |t| (t.position, t.part));
+        let kind = self.detection_kind(spoken.rule);
+        let mut row = block.push();
+        row.times(at, at);
+        row.class(kind, EventFlags::default(), StreamId(0), SourceId(0));
+        row.identity(Identity(spoken.id.0));
+        row.position(position, part);
+        row.place(spoken.site, spoken.subject[DEVICE]);
+        self.describe(&mut row, &spoken.subject);
+        for (by, part) in plan.rules[spoken.rule.0 as usize].by.iter().zip(spoken.key) {
+            if let (FieldRef::Slot(id, _), Some(part)) = (by, part.some()) {
+                row.text(*id, part);
             }
         }
     }

@@ -39,7 +39,7 @@ use hashbrown::HashMap;
 
 pub use reload::Next;
 
-pub use findings::{Effect, EvidenceRef, Finding, Findings};
+pub use findings::{Effect, EvidenceRef, Finding, Findings, HeldBy};
 pub use site::RuleCount;
 
 /// Bytes of a key's cell.
@@ -236,6 +236,7 @@ impl Engine {
             for (sum, count) in total.iter_mut().zip(&site.counts) {
                 sum.detections += count.detections;
                 sum.incidents += count.incidents;
+                sum.suppressed += count.suppressed;
             }
         }
         total
@@ -244,7 +245,7 @@ impl Engine {
     /// Bytes of state, keys, waiting events and identities seen.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
-        let of_site = |s: &Site| s.state.bytes() + s.correlation.incidents.bytes();
+        let of_site = |s: &Site| s.state.bytes() + s.correlation.incidents.bytes() + s.held.bytes();
         let sites = self.shards.iter().flat_map(|s| &s.sites);
         sites.map(|a| of_site(&a.site) + a.seen.bytes()).sum::<usize>() + of_site(&self.enterprise)
     }

@@ -57,6 +57,8 @@ pub(super) struct Moves {
     named: Vec<Option<RuleId>>,
     groupings: Vec<Option<usize>>,
     links: Vec<Option<usize>>,
+    /// Escalations of the same id.
+    escalations: Vec<Option<usize>>,
     kinds: Vec<Option<KindId>>,
     fields: Vec<Option<FieldId>>,
     sources: Vec<Option<SourceId>>,
@@ -105,6 +107,9 @@ impl Moves {
             facts: facts((old, new), (meant, means)),
             rules: rules.collect(),
             groupings: groupings((old, new), (from, to)),
+            escalations: matched(&old.policies.escalate, &new.policies.escalate, |a, b| {
+                (&a.id, a.within) == (&b.id, b.within)
+            }),
             links: matched(&sides(old, &old_ids), &sides(new, &new_ids), |a, b| a == b),
             kinds: kinds.chain(detections).collect(),
             fields: fields.collect(),
@@ -149,6 +154,17 @@ impl Moves {
         self.links[policy]
     }
 
+    /// An escalation that goes on.
+    pub fn escalation(&self, policy: u16) -> Option<u16> {
+        self.escalations[usize::from(policy)].map(|to| to as u16)
+    }
+
+    /// Which escalations have spoken, as bits of their new numbers.
+    pub fn escalated(&self, bits: u64) -> u64 {
+        let spoken = (0..self.escalations.len()).filter(|policy| bits >> policy & 1 != 0);
+        spoken.filter_map(|policy| self.escalations[policy]).fold(0, |bits, to| bits | 1 << to)
+    }
+
     /// Where the cells of an owner go on.
     pub fn held(&self, held: Held) -> Option<Held> {
         match held {
@@ -159,6 +175,8 @@ impl Moves {
                 self.groupings[grouping].map(|to| Held::Dimension(to, dimension))
             }
             Held::Side(policy, side) => self.link(policy).map(|to| Held::Side(to, side)),
+            Held::Hush(rule) => self.rule(rule).map(Held::Hush),
+            Held::Escalation(policy) => self.escalation(policy).map(Held::Escalation),
         }
     }
 
@@ -342,6 +360,7 @@ impl Engine {
     /// must be full.
     pub fn reload(&mut self, next: Next, out: &mut Findings) {
         let Next { plan, options, sources } = next;
+        self.decide_held(out);
         let options = Options { shards: self.options.shards, ..options };
         let layout = Layout::new(&plan, Scope::Site, &self.interner);
         let enterprise_layout = Layout::new(&plan, Scope::Enterprise, &self.interner);
@@ -367,6 +386,18 @@ impl Engine {
         enterprise.carry(&moves, across, out);
         (self.layout, self.enterprise_layout) = (layout, enterprise_layout);
         (self.plan, self.options, self.tables) = (plan, options, tables);
+        self.release(out);
+    }
+
+    /// What waits for what may inhibit it was detected by the old rulebook, and is decided by it.
+    fn decide_held(&mut self, out: &mut Findings) {
+        let Self { plan, interner, layout, enterprise_layout, tables, shards, enterprise, .. } =
+            self;
+        let cx = Context { plan, layout, tables, interner };
+        for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
+            admitted.site.decide_held(cx, out);
+        }
+        enterprise.decide_held(Context { plan, layout: enterprise_layout, tables, interner }, out);
         self.release(out);
     }
 

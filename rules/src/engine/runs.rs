@@ -10,7 +10,7 @@ use super::scope::Context;
 use super::site::{Conclusion, Site};
 use super::state::unpack_all;
 use crate::limits::RUNS_MAX;
-use crate::plan::RuleId;
+use crate::plan::{Pattern, RuleId};
 use crate::value::Value;
 
 impl Site {
@@ -114,6 +114,7 @@ impl Site {
         self.changed.clear();
         let mark = out.evidence_mark();
         self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
+        let watch = matches!(cx.plan.rules[id.0 as usize].pattern, Pattern::Watch { .. });
         let conclusion = Conclusion {
             rule: id,
             key,
@@ -126,6 +127,7 @@ impl Site {
             row: None,
             captured: unpack_all(&run.captures, run.tags),
             value,
+            level: if watch { run.key_cell } else { NIL },
         };
         self.conclude(cx, conclusion, mark, out)
     }

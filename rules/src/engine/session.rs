@@ -230,6 +230,7 @@ impl Site {
             captured: unpack_all(&run.captures, run.tags),
             value: Value::Missing,
             session: Some(view),
+            level: NIL,
         };
         self.conclude_session(cx, session, conclusion, mark, out);
         self.find_and_unlink(index);

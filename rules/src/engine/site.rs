@@ -1,15 +1,13 @@
 //! One site's shard state: facts, runs, timers, correlation; stepped by admitted events.
 
 use event::identity::{Digest, TimedId};
-use event::{
-    EventBlock, EventFlags, EventRef, EventTime, Identity, Position, SourceId, StreamId, Symbol,
-};
+use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, Symbol};
 
-use super::cells::{Entry, Key, Run};
-use super::correlation::Correlation;
+use super::cells::{Entry, Held, Key, Run};
+use super::correlation::{Correlation, Spoken};
 use super::findings::{Effect, EvidenceRef, Finding, Findings};
-use super::layout::{AREA, DEVICE, Memory, PERSON, Subject};
-use super::pages::NIL;
+use super::layout::{AREA, Held as Owned, Memory, PERSON, Subject};
+use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight, key_of};
 use super::state::{Captured, NOTHING_CAPTURED, Owner, State};
 use super::timers::{Due, Timers};
@@ -28,6 +26,8 @@ pub struct RuleCount {
     pub detections: u64,
     /// Incidents opened.
     pub incidents: u64,
+    /// Detections held back by a policy.
+    pub suppressed: u64,
 }
 
 /// One site's state. Everything in it is a function of the configuration and the site's stream.
@@ -37,10 +37,14 @@ pub struct Site {
     pub name: Symbol,
     /// Keyed cells, entries, runs.
     pub state: State,
-    /// Deadlines.
+    /// Deadlines of rules and facts.
     pub timers: Timers,
+    /// When policies look again. They never hold up the end of an input, which is no time of day.
+    pub upkeep: Timers,
     /// Open incidents.
     pub correlation: Correlation,
+    /// Detections that are not told, or not yet.
+    pub held: Pages<Held>,
     /// Outputs so far.
     pub seq: u64,
     /// Runs and deadlines so far.
@@ -63,6 +67,8 @@ pub struct Site {
     pub told: EventBlock,
     /// What is known of each schedule about now.
     pub hours: Vec<Hours>,
+    /// Where a detection is laid out for the policies that look at it.
+    pub(super) about: EventBlock,
     /// A late event is judged: what it detects is heard by nobody.
     pub(super) late: bool,
 }
@@ -91,6 +97,8 @@ pub struct Conclusion<'a> {
     pub value: Value,
     /// The session as a whole.
     pub session: Option<SessionView>,
+    /// The watch's key cell whose level it is, or `NIL`.
+    pub level: u32,
 }
 
 impl Site {
@@ -101,7 +109,10 @@ impl Site {
             name,
             state: State::default(),
             timers: Timers::default(),
+            upkeep: Timers::default(),
             correlation: Correlation::default(),
+            held: Pages::default(),
+            about: block(),
             seq: 0,
             serial: 0,
             now: EventTime::MIN,
@@ -126,17 +137,19 @@ impl Site {
     pub fn advance(&mut self, cx: Context<'_>, to: EventTime, out: &mut Findings) {
         // At the end of the input time moves past the last deadline, and no schedule further.
         let last = if to == EventTime::MAX { self.last_deadline(cx) } else { to };
+        let upkeep_to = if to == EventTime::MAX { EventTime::MIN } else { to };
         loop {
             let edge = self.next_edge(cx).filter(|edge| *edge <= last);
-            // Timers of a time run before everything else of it.
+            // Timers of a time run before everything else of it; the policies' after the rules'.
             let timer = self.timers.next().filter(|at| *at <= to && edge.is_none_or(|e| *at <= e));
-            if let Some((at, serial, due)) = timer.and_then(|at| self.timers.pop(at)) {
-                self.now = self.now.max(at);
-                match due {
-                    Due::Run(run) => self.run_due(cx, run, serial, at, out),
-                    Due::Expiry(cell) => self.fact_expired(cx, cell, serial, at, out),
-                }
-                self.hear(cx, out);
+            let sooner = |at: &EventTime| {
+                *at <= upkeep_to && timer.is_none_or(|t| *at < t) && edge.is_none_or(|e| *at <= e)
+            };
+            let upkeep = self.upkeep.next().filter(sooner);
+            if let Some((at, serial, due)) = upkeep.and_then(|at| self.upkeep.pop(at)) {
+                self.run_timer(cx, at, serial, due, out);
+            } else if let Some((at, serial, due)) = timer.and_then(|at| self.timers.pop(at)) {
+                self.run_timer(cx, at, serial, due, out);
             } else if let Some(edge) = edge {
                 self.now = self.now.max(edge);
                 self.pass_edge(cx, edge, out);
@@ -147,11 +160,30 @@ impl Site {
         self.now = self.now.max(to);
     }
 
+    fn run_timer(
+        &mut self,
+        cx: Context<'_>,
+        at: EventTime,
+        serial: u64,
+        due: Due,
+        out: &mut Findings,
+    ) {
+        self.now = self.now.max(at);
+        match due {
+            Due::Run(run) => self.run_due(cx, run, serial, at, out),
+            Due::Expiry(cell) => self.fact_expired(cx, cell, serial, at, out),
+            Due::Held(held) => self.held_due(cx, held, serial, at, out),
+            Due::Quiet(cell) => self.quiet_due(cx, cell, serial, at, out),
+        }
+        self.hear(cx, out);
+    }
+
     /// Takes the next event of the site's ordered stream.
     pub fn event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         let now = event.occurred();
         assert!(now >= self.now || self.now == EventTime::MAX, "INV-SITE: events come in order");
-        if self.timers.is_due(now) || self.next_edge(cx).is_some_and(|edge| edge <= now) {
+        let due = self.timers.is_due(now) || self.upkeep.is_due(now);
+        if due || self.next_edge(cx).is_some_and(|edge| edge <= now) {
             self.advance(cx, now, out);
         }
         self.now = self.now.max(now);
@@ -190,35 +222,17 @@ impl Site {
     }
 
     /// Makes a detection an event for those that hear it.
-    fn tell(
-        &mut self,
-        cx: Context<'_>,
-        conclusion: &Conclusion<'_>,
-        id: TimedId,
-        trigger: Option<EvidenceRef>,
-    ) {
-        let rule = &cx.plan.rules[conclusion.rule.0 as usize];
-        let kind = cx.layout.detection_kind(conclusion.rule);
-        let (here, there) = (cx.layout.needs(kind), cx.layout.forwards(conclusion.rule));
+    pub(super) fn tell(&mut self, cx: Context<'_>, spoken: &Spoken, trigger: Option<EvidenceRef>) {
+        let kind = cx.layout.detection_kind(spoken.rule);
+        let (here, there) = (cx.layout.needs(kind), cx.layout.forwards(spoken.rule));
         if self.late {
             return;
         }
-        let (position, part) = trigger.map_or((Position::NONE, 0), |t| (t.position, t.part));
-        let site = conclusion.row.map_or(self.name, |event| event.site());
+        // One that was held is heard when it is decided: nobody hears of the past.
+        let at = spoken.at.max(self.now);
         let blocks = [(here, &mut self.heard[0]), (there, &mut self.told)];
         for (_, block) in blocks.into_iter().filter(|(hears, _)| *hears) {
-            let mut row = block.push();
-            row.times(conclusion.at, conclusion.at);
-            row.class(kind, EventFlags::default(), StreamId(0), SourceId(0));
-            row.identity(Identity(id.0));
-            row.position(position, part);
-            row.place(site, conclusion.subject[DEVICE]);
-            cx.layout.describe(&mut row, &conclusion.subject);
-            for (by, part) in rule.by.iter().zip(conclusion.key) {
-                if let (FieldRef::Slot(id, _), Some(part)) = (by, part.some()) {
-                    row.text(*id, part);
-                }
-            }
+            cx.layout.lay_out(cx.plan, block, spoken, at, trigger);
         }
     }
 
@@ -331,6 +345,7 @@ impl Site {
             captured: NOTHING_CAPTURED,
             value: Value::Missing,
             session: None,
+            level: NIL,
         }
     }
 
@@ -350,40 +365,59 @@ impl Site {
             out.forget_evidence(mark);
             return None;
         }
-        let id = detection_id(cx, rule, &conclusion);
-        let why = out.why_mark();
-        self.bind(cx, rule, &conclusion, out);
-        let effect = if rule.mode == Mode::Shadow {
-            Effect::Shadowed
-        } else {
-            self.tell(cx, &conclusion, id, out.trigger(mark));
-            self.correlation.group(cx, &mut self.state, &conclusion, rule, id)
+        let spoken = Spoken {
+            rule: conclusion.rule,
+            id: detection_id(cx, rule, &conclusion),
+            key: conclusion.key,
+            at: conclusion.at,
+            event: conclusion.event,
+            subject: conclusion.subject,
+            site: conclusion.row.map_or(self.name, |event| event.site()),
+            omitted,
+            level: conclusion.level,
         };
-        let count = &mut self.counts[conclusion.rule.0 as usize];
+        let marks = (mark, out.why_mark());
+        self.bind(cx, rule, &conclusion, out);
+        if rule.mode == Mode::Shadow {
+            self.say(cx, &spoken, Effect::Shadowed, marks, out);
+            return None;
+        }
+        self.speak(cx, &spoken, marks, out)
+    }
+
+    /// Puts a detection out, with evidence and bound values since the marks.
+    pub(super) fn say(
+        &mut self,
+        cx: Context<'_>,
+        spoken: &Spoken,
+        effect: Effect,
+        (mark, why): (u32, u32),
+        out: &mut Findings,
+    ) {
+        let rule = &cx.plan.rules[spoken.rule.0 as usize];
+        let count = &mut self.counts[spoken.rule.0 as usize];
         count.detections += 1;
         count.incidents += u64::from(effect == Effect::Opened);
+        count.suppressed += u64::from(matches!(effect, Effect::Suppressed(..)));
         self.seq += 1;
         let finding = Finding {
             severity: rule.severity,
-            id,
-            rule: conclusion.rule,
-            key: [conclusion.key[0], conclusion.key[1], conclusion.key[2]],
-            area: conclusion.subject[AREA],
-            person: conclusion.subject[PERSON],
-            omitted,
-            ..Finding::of_incident(self.name, self.seq, effect, conclusion.at)
+            verification: rule.verification,
+            id: spoken.id,
+            rule: spoken.rule,
+            key: [spoken.key[0], spoken.key[1], spoken.key[2]],
+            area: spoken.subject[AREA],
+            person: spoken.subject[PERSON],
+            omitted: spoken.omitted,
+            ..Finding::of_incident(self.name, self.seq, effect, spoken.at)
         };
         out.push(finding, mark, why);
-        for (newer, older) in self.correlation.take_links() {
-            self.seq += 1;
-            let effect = Effect::Linked(newer, older);
-            out.push_plain(Finding::of_incident(self.name, self.seq, effect, conclusion.at));
-        }
-        match effect {
-            Effect::Opened => Some(id),
-            Effect::Joined(incident) => Some(incident),
-            _ => None,
-        }
+    }
+
+    /// Puts out what is of an incident alone.
+    pub(super) fn say_of_incident(&mut self, effect: Effect, at: EventTime, out: &mut Findings) {
+        self.seq += 1;
+        out.push_plain(Finding::of_incident(self.name, self.seq, effect, at));
     }
 
     /// `emit: once`: whether the rule's key has been silent long enough.
@@ -428,9 +462,7 @@ impl Site {
         if !self.correlation.ended(incident) {
             return;
         }
-        self.seq += 1;
-        let effect = Effect::Cleared(incident);
-        out.push_plain(Finding::of_incident(self.name, self.seq, effect, at));
+        self.say_of_incident(Effect::Cleared(incident), at, out);
     }
 
     /// Frees, one key, one run and one incident an event, what no longer holds anything: what has
@@ -460,6 +492,10 @@ impl Site {
             if self.correlation.incident_of(&self.state, hand).is_none() {
                 self.state.remove(hand);
             }
+            return;
+        }
+        if let Owned::Escalation(_) = cx.layout.held(owner) {
+            self.sweep_escalation(hand);
             return;
         }
         if let Some(memory) = cx.layout.memory(owner) {
@@ -511,18 +547,29 @@ impl Site {
 /// 48 bits of event time and 80 bits over rule name, key, completing event, and, for a rule with
 /// `runs: each`, the first step's event. Part of every stored id: never change it.
 fn detection_id(cx: Context<'_>, rule: &Rule, conclusion: &Conclusion<'_>) -> TimedId {
-    let mut digest = Digest::default().part(rule.id.as_bytes());
-    for part in &conclusion.key[..rule.by.len().min(3)] {
-        digest = digest.number(cx.interner.digest(*part));
-    }
-    digest = digest.number(conclusion.event.0);
-    if conclusion.row.is_none() {
-        digest = digest.number(conclusion.at.0 as u128);
+    let deadline = conclusion.row.is_none();
+    let (key, at, event) = (&conclusion.key, conclusion.at, conclusion.event);
+    let mut digest = id_digest(cx, rule, key, event);
+    if deadline {
+        digest = digest.number(at.0 as u128);
     }
     if let Some(first) = conclusion.first {
         digest = digest.number(first.0);
     }
-    TimedId::new(conclusion.at, digest.finish())
+    TimedId::new(at, digest.finish())
+}
+
+fn id_digest(cx: Context<'_>, rule: &Rule, key: &Key, event: Identity) -> Digest {
+    let digest = Digest::default().part(rule.id.as_bytes());
+    let parts = &key[..rule.by.len().min(3)];
+    parts.iter().fold(digest, |d, part| d.number(cx.interner.digest(*part))).number(event.0)
+}
+
+/// The id of a detection that is told, at `at`, long after it was held back: as that of a deadline.
+pub(super) fn id_of_later(cx: Context<'_>, spoken: &Spoken, at: EventTime) -> TimedId {
+    let rule = &cx.plan.rules[spoken.rule.0 as usize];
+    let digest = id_digest(cx, rule, &spoken.key, spoken.event).number(at.0 as u128);
+    TimedId::new(at, digest.finish())
 }
 
 impl Sight<'_> {

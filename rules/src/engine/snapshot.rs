@@ -154,9 +154,11 @@ impl Site {
         for count in &self.counts {
             put(out, count.detections);
             put(out, count.incidents);
+            put(out, count.suppressed);
         }
         self.state.save(out, full);
         self.correlation.incidents.save(out, full);
+        self.held.save(out, full);
     }
 
     fn load(&mut self, input: &mut Bytes<'_>) -> Option<()> {
@@ -169,10 +171,12 @@ impl Site {
             *hand = input.u64()? as u32;
         }
         for count in &mut self.counts {
-            *count = RuleCount { detections: input.u64()?, incidents: input.u64()? };
+            let (detections, incidents) = (input.u64()?, input.u64()?);
+            *count = RuleCount { detections, incidents, suppressed: input.u64()? };
         }
         self.state.load(input)?;
-        self.correlation.incidents.load(input)
+        self.correlation.incidents.load(input)?;
+        self.held.load(input)
     }
 
     fn finish_load(&mut self, cx: Context<'_>) {

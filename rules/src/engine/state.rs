@@ -214,13 +214,23 @@ impl State {
 
     /// Frees a run and its evidence. The caller has unlinked it from its key.
     pub fn remove_run(&mut self, run: u32) {
-        let mut at = self.runs.get(run).head;
+        self.remove_list(self.runs.get(run).head);
+        self.runs.remove(run);
+    }
+
+    /// Keeps a list of entries; its first, or `NIL` where there is none.
+    pub fn keep_list(&mut self, entries: impl DoubleEndedIterator<Item = Entry>) -> u32 {
+        entries.rev().fold(NIL, |next, entry| self.entries.insert(Entry { next, ..entry }))
+    }
+
+    /// Frees the entries of a list.
+    pub fn remove_list(&mut self, head: u32) {
+        let mut at = head;
         while at != NIL {
             let next = self.entries.get(at).next;
             self.entries.remove(at);
             at = next;
         }
-        self.runs.remove(run);
     }
 
     /// Bytes of all pages.

@@ -12,6 +12,10 @@ pub enum Due {
     Run(u32),
     /// A fact's value whose `ttl` is over: the cell.
     Expiry(u32),
+    /// A detection that has waited for what may inhibit it.
+    Held(u32),
+    /// Something a rule found to chatter, that may be quiet by now: the cell.
+    Quiet(u32),
 }
 
 /// (due, owner's number, hash of key or opening event, serial) orders; the cell comes last.

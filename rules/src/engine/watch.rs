@@ -59,6 +59,10 @@ impl Site {
                 self.judge(cx, *rule, key, value, cause, out);
             }
         }
+        let policies = &cx.layout.policies;
+        if self.changed.iter().any(|changed| policies.reads(changed.fact)) {
+            self.review(cx, cause.at, out);
+        }
     }
 
     /// Judges every key of watches that read what has just become another: a schedule, a table. A
@@ -104,7 +108,8 @@ impl Site {
     pub(super) fn last_deadline(&self, cx: Context<'_>) -> EventTime {
         let runs = self.state.runs.indexes().map(|run| self.state.runs.get(run).deadline);
         let keys = self.state.keys.indexes().filter_map(|index| self.expiry(cx, index));
-        let all = runs.filter(|at| *at != i64::MAX).chain(keys.map(|(at, _)| at.0));
+        let held = self.held.indexes().map(|held| self.held.get(held).deadline);
+        let all = runs.chain(held).filter(|at| *at != i64::MAX).chain(keys.map(|(at, _)| at.0));
         EventTime(all.max().unwrap_or(i64::MIN))
     }
 
@@ -203,12 +208,13 @@ impl Site {
             row: cause.row,
             captured: NOTHING_CAPTURED,
             value,
+            level: cell,
         };
         let incident = self.conclude(cx, conclusion, mark, out);
         self.note_incident(cell, incident);
     }
 
-    fn note_incident(&mut self, cell: u32, incident: Option<TimedId>) {
+    pub(super) fn note_incident(&mut self, cell: u32, incident: Option<TimedId>) {
         let [low, high] = halves(incident.unwrap_or_default().0);
         let cell = self.state.keys.get_mut(cell);
         (cell.aux, cell.spare) = (low, high);
@@ -317,6 +323,7 @@ impl Site {
         if clears && incident != TimedId::default() {
             self.clear_incident(incident, at, out);
         }
+        self.level_ended(cell);
         self.state.remove(cell);
     }
 
@@ -338,7 +345,7 @@ impl Site {
     }
 
     /// A number for a cell's key that no interned id enters.
-    fn key_tie(&self, cx: Context<'_>, cell: u32) -> u128 {
+    pub(super) fn key_tie(&self, cx: Context<'_>, cell: u32) -> u128 {
         let key = self.state.keys.get(cell).key;
         let digest = event::Digest::default();
         key.iter().fold(digest, |d, part| d.number(cx.interner.digest(*part))).finish()
@@ -382,6 +389,7 @@ impl Site {
                 self.timers.push(at, u32::from(id.0), tie, serial, Due::Expiry(index));
             }
         }
+        self.rearm_policies(cx);
     }
 }
 

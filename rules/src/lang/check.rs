@@ -99,8 +99,10 @@ pub struct Names {
     pub value: Option<Type>,
     /// `s` is a session: its events are captured as parts 0 and 1.
     pub session: bool,
-    /// Only these fields are at hand: the key of a watch.
+    /// Only these fields are at hand: the key of a watch, or what a detection has.
     pub key_only: Option<Vec<FieldRef>>,
+    /// The fields are those of a detection.
+    pub of_detection: bool,
 }
 
 /// What expressions are compiled against.
@@ -423,8 +425,14 @@ impl Compiler<'_> {
             keys.contains(&field) || matches!(field, FieldRef::Site | FieldRef::Time)
         };
         if names.key_only.as_ref().is_some_and(|keys| !at_hand(keys)) {
-            let help = Some("a watch sees its fact's key only".to_owned());
-            return Err(fault(ast, format!("`{name}` is no part of the key"), help));
+            let (message, help) = if names.of_detection {
+                let help =
+                    "area, door, person, credential, track, device, kind and the rules' keys";
+                (format!("detections have no `{name}`"), help)
+            } else {
+                (format!("`{name}` is no part of the key"), "a watch sees its fact's key only")
+            };
+            return Err(fault(ast, message, Some(help.to_owned())));
         }
         Ok(Typed { expr: Expr::Field(field), ty, entity })
     }

@@ -9,6 +9,7 @@ mod fact;
 mod names;
 mod operators;
 mod pattern;
+mod policy;
 mod rulebook;
 mod schedule;
 mod sequence;

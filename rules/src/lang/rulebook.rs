@@ -11,7 +11,7 @@ use event::{Digest, FieldType, Interner, KindId, TimeSpan, Vocabulary};
 use super::check::{Compiler, KnownFact, Names, Type};
 use super::detections::{check_cycles, is_over_detections};
 use super::fact::{self, DraftFact};
-use super::{names, pattern, schedule};
+use super::{names, pattern, policy, schedule};
 use crate::calendar::Calendar;
 use crate::limits::{EVIDENCE_MAX, KEY_PARTS_MAX, WHY_MAX};
 use crate::plan::{
@@ -29,6 +29,7 @@ const SECTIONS: &[&str] = &[
     "facts",
     "rules",
     "incidents",
+    "inhibit",
     "tests",
 ];
 
@@ -126,13 +127,14 @@ pub fn compile(
     let mut links = Vec::new();
     for (reader, root) in &mut parsed {
         if let Some(node) = root.get("incidents") {
-            reader.expect_keys(node, &["by", "gap", "span_max", "links"]);
+            reader.expect_keys(node, policy::INCIDENT_KEYS);
             grouping = Some(grouping_of(reader, node));
             for link in node.get("links").map(Node::items).unwrap_or_default() {
                 links.extend(book.link(reader, link));
             }
         }
     }
+    let policies = policy::read(&mut book, &mut parsed);
     let (rules, facts) = (std::mem::take(&mut book.rules), std::mem::take(&mut book.facts));
     check_cycles(&facts, &rules, vocabulary.kinds().len(), &mut parsed);
     let diagnostics: Vec<_> = parsed.into_iter().flat_map(|(r, _)| r.diagnostics).collect();
@@ -141,10 +143,11 @@ pub fn compile(
     }
     let calendar = std::mem::take(&mut book.compiler.calendar);
     let grouping = grouping.unwrap_or_else(default_grouping);
-    Ok(Plan { vocabulary, model, calendar, facts, rules, grouping, links, hash })
+    Ok(Plan { vocabulary, model, calendar, facts, rules, grouping, links, policies, hash })
 }
 
-fn default_grouping() -> Grouping {
+/// As incidents are grouped where nothing is said.
+pub fn default_grouping() -> Grouping {
     Grouping {
         by: vec![Dimension::Area, Dimension::Person],
         gap: TimeSpan::from_secs(600),
@@ -196,7 +199,8 @@ pub struct Book<'a> {
     pub facts: Vec<Fact>,
     /// Steps of the rule's sequence, for its `why`.
     pub steps: Vec<(String, u8)>,
-    rules: Vec<Rule>,
+    /// The rules so far.
+    pub rules: Vec<Rule>,
 }
 
 const COMMON: &[&str] = &[
@@ -216,6 +220,9 @@ const COMMON: &[&str] = &[
     "if",
     "on",
     "exceptions",
+    "life_safety",
+    "verification",
+    "then",
 ];
 
 /// Each pattern's key, and the keys that go with it.
@@ -231,7 +238,7 @@ const PATTERNS: &[(&str, &[&str])] = &[
 ];
 
 /// Keys of the rule language that this program does not run yet.
-const NOT_YET: &[&str] = &["tour", "detect", "group_by", "then", "inhibit"];
+const NOT_YET: &[&str] = &["tour", "detect", "group_by"];
 
 impl Book<'_> {
     fn rule(&mut self, reader: &mut Reader, node: &Node) -> Option<Rule> {
@@ -269,13 +276,17 @@ impl Book<'_> {
             // Those that only `why` shows are counted, too.
             session.aggregates = std::mem::take(&mut self.compiler.aggregates);
         }
+        let weight = policy::of_rule(self, reader, node, &pattern);
         Some(Rule {
             title: reader.optional_text(node, "title").unwrap_or_else(|| id.clone()),
             severity: self.severity(reader, node),
             mode: self.mode(reader, node),
             emit,
             late,
-            grouping: node.get("group").map(|n| group_of(reader, n)),
+            grouping: weight.grouping,
+            life_safety: weight.life_safety,
+            verification: weight.verification,
+            quiet: weight.quiet,
             evidence_max: self.evidence_max(reader, node),
             risk: reader.optional_text(node, "risk"),
             control: reader.optional_text(node, "control"),
@@ -333,7 +344,10 @@ impl Book<'_> {
     }
 
     fn emit(&self, reader: &mut Reader, node: &Node) -> Emit {
-        let Some(emit) = node.get("emit") else { return Emit::Each };
+        let Some(emit) = node.get("emit") else {
+            // What holds back what it heard has said all there is to say.
+            return if node.get("then").is_some() { Emit::Edge } else { Emit::Each };
+        };
         if let Some(span) = reader.optional_span(emit, "once") {
             return Emit::Once(span);
         }
@@ -400,22 +414,27 @@ impl Book<'_> {
             reader.error_with(node, "a link needs two sides and a span", help);
             return None;
         };
-        let mut side = |node: &Node| {
-            let mut rules = Vec::new();
-            for item in node.items() {
-                let Some(name) = reader.scalar(item) else { continue };
-                match self.rules.iter().position(|r| r.id == name) {
-                    Some(rule) => rules.push(RuleId(rule as u16)),
-                    None => {
-                        let known = self.rules.iter().map(|r| r.id.as_str());
-                        let help = did_you_mean(name, known);
-                        reader.error_with(item, format!("no rule `{name}`"), help);
-                    }
+        let between = (self.rules_named(reader, a), self.rules_named(reader, b));
+        Some(Link { between, within })
+    }
+
+    /// Reads ids of rules: one or several.
+    pub fn rules_named(&self, reader: &mut Reader, node: &Node) -> Vec<RuleId> {
+        let mut rules = Vec::new();
+        for item in node.items() {
+            let Some(name) = reader.scalar(item) else { continue };
+            match self.rules.iter().position(|r| r.id == name) {
+                Some(rule) => rules.push(RuleId(rule as u16)),
+                // A rule that has a fault of its own is known, and told of where it stands.
+                None if self.compiler.rules.iter().any(|(id, _)| id == name) => {}
+                None => {
+                    let known = self.rules.iter().map(|r| r.id.as_str());
+                    let help = did_you_mean(name, known);
+                    reader.error_with(item, format!("no rule `{name}`"), help);
                 }
             }
-            rules
-        };
-        Some(Link { between: (side(a), side(b)), within })
+        }
+        rules
     }
 
     /// Reads a key: one field or several.
@@ -521,7 +540,8 @@ const DIMENSIONS: &[(&str, Dimension)] = &[
     ("rule", Dimension::Rule),
 ];
 
-fn group_of(reader: &mut Reader, node: &Node) -> Grouping {
+/// Reads a rule's own grouping.
+pub fn group_of(reader: &mut Reader, node: &Node) -> Grouping {
     if node.text() == Some("none") {
         return Grouping { by: Vec::new(), ..default_grouping() };
     }

@@ -107,7 +107,14 @@ pub enum Does {
     Clears,
     /// Two incidents belong together. Of no rule.
     Links,
+    /// A policy keeps it from people.
+    Suppressed,
+    /// A policy has raised an incident. Of no rule.
+    Escalates,
 }
+
+/// What is of an incident and of no rule: looked at where a test tells of any.
+pub(crate) const OF_INCIDENTS: [Does; 3] = [Does::Clears, Does::Links, Does::Escalates];
 
 /// One thing that is expected.
 #[derive(Clone, Debug)]
@@ -118,8 +125,10 @@ pub struct Expected {
     pub rule: String,
     /// Its key, parts joined by `/`; `None` is any.
     pub key: Option<String>,
-    /// What it does; `None` is anything that a detection does.
+    /// What it does; `None` is anything that a detection does, but to be suppressed.
     pub does: Option<Does>,
+    /// The policy that does it; `None` is any.
+    pub by: Option<String>,
 }
 
 /// One thing that was found.
@@ -135,6 +144,8 @@ pub struct Found {
     pub does: Does,
     /// Its site; empty for what is of all.
     pub site: String,
+    /// The policy that does it, where one does.
+    pub by: Option<String>,
 }
 
 /// How a test went.
@@ -196,11 +207,10 @@ impl Trial {
         let of = |rule: &crate::plan::Rule| found.iter().filter(|f| f.rule == rule.id).count();
         outcome.fired = plan.rules.iter().map(of).collect();
         let told = |does| self.expect.iter().any(|e| e.does == Some(does));
-        let (clears, links) = (told(Does::Clears), told(Does::Links));
-        found.retain(|found| match found.does {
-            Does::Clears => clears,
-            Does::Links => links,
-            _ => self.of.is_empty() || self.of.contains(&found.rule),
+        let looked_at = OF_INCIDENTS.map(told);
+        found.retain(|found| match OF_INCIDENTS.iter().position(|does| *does == found.does) {
+            Some(place) => looked_at[place],
+            None => self.of.is_empty() || self.of.contains(&found.rule),
         });
         for expected in &self.expect {
             match found.iter().position(|found| expected.fits(found)) {
@@ -266,21 +276,19 @@ impl Trial {
     }
 
     fn told(&self, found: &Found, plan: &Plan) -> String {
-        let does = match found.does {
-            Does::Opens => " opens",
-            Does::Joins => " joins",
-            Does::Shadow => " shadow",
-            Does::Clears => "clears",
-            Does::Links => "links",
-        };
-        format!("{} {} {}{does}", self.clock(found.at, plan), found.rule, found.key)
-            .replace("  ", " ")
+        let does = format!("{:?}", found.does).to_lowercase();
+        let by = found.by.as_ref().map_or(String::new(), |by| format!("by {by}"));
+        let at = self.clock(found.at, plan);
+        let text = format!("{at} {} {} {does} {by}", found.rule, found.key);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     fn written(&self, expected: &Expected, plan: &Plan) -> String {
         let key = expected.key.as_deref().unwrap_or_default();
         let does = expected.does.map_or(String::new(), |does| format!("{does:?}").to_lowercase());
-        let text = format!("{} {} {key} {does}", self.clock(expected.at, plan), expected.rule);
+        let by = expected.by.as_ref().map_or(String::new(), |by| format!("by {by}"));
+        let at = self.clock(expected.at, plan);
+        let text = format!("{at} {} {key} {does} {by}", expected.rule);
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
@@ -313,10 +321,11 @@ impl Expected {
     fn fits(&self, found: &Found) -> bool {
         let does = match self.does {
             Some(does) => does == found.does,
-            None => !matches!(found.does, Does::Clears | Does::Links),
+            None => !OF_INCIDENTS.contains(&found.does) && found.does != Does::Suppressed,
         };
+        let by = self.by.is_none() || self.by == found.by;
         let key = self.key.as_ref().is_none_or(|key| *key == found.key);
-        does && key && self.at == found.at && self.rule == found.rule
+        does && by && key && self.at == found.at && self.rule == found.rule
     }
 }
 
@@ -398,6 +407,15 @@ fn collect(out: &mut Findings, plan: &Plan, interner: &Interner, found: &mut Vec
             Effect::Shadowed => Does::Shadow,
             Effect::Cleared(_) => Does::Clears,
             Effect::Linked(..) => Does::Links,
+            Effect::Suppressed(..) => Does::Suppressed,
+            Effect::Escalated(..) => Does::Escalates,
+        };
+        let by = match finding.effect {
+            Effect::Suppressed(by, _) => Some(plan.held_by(by).to_owned()),
+            Effect::Escalated(_, policy) => {
+                Some(plan.policies.escalate[usize::from(policy)].id.clone())
+            }
+            _ => None,
         };
         let rule = plan.rules.get(finding.rule.0 as usize);
         let key: Vec<&str> =
@@ -408,6 +426,7 @@ fn collect(out: &mut Findings, plan: &Plan, interner: &Interner, found: &mut Vec
             key: key.join("/"),
             does,
             site: finding.site.some().map_or_else(String::new, |s| interner.text(s).to_owned()),
+            by,
         });
     }
     out.clear();

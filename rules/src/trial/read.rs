@@ -11,7 +11,7 @@ use event::{EventTime, FieldType, Interner, TimeSpan};
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
-use super::{Does, Expected, Field, Given, GivenRow, Trial, zone_of};
+use super::{Does, Expected, Field, Given, GivenRow, OF_INCIDENTS, Trial, zone_of};
 use crate::plan::Plan;
 
 const KEYS: &[&str] = &["name", "site", "day", "slack", "of", "ends", "given", "expect"];
@@ -292,18 +292,28 @@ fn expected(reader: &mut Reader, node: &Node, plan: &Plan, clock: &Clock) -> Opt
         ("shadow", Does::Shadow),
         ("clears", Does::Clears),
         ("links", Does::Links),
+        ("suppressed", Does::Suppressed),
+        ("escalates", Does::Escalates),
     ];
+    // `… suppressed by POLICY`, `… escalates by POLICY`.
+    let by = match &words[..] {
+        [.., _, by, _] if by == "by" => {
+            let name = words.pop();
+            words.pop();
+            name
+        }
+        _ => None,
+    };
     let does = does.iter().find(|(word, _)| words.last().is_some_and(|w| w == word));
     if does.is_some() {
         words.pop();
     }
     let does = does.map(|(_, does)| *does);
-    let of_no_rule = matches!(does, Some(Does::Clears | Does::Links));
-    if of_no_rule {
-        return Some(Expected { at, rule: String::new(), key: None, does });
+    if does.is_some_and(|does| OF_INCIDENTS.contains(&does)) {
+        return Some(Expected { at, rule: String::new(), key: None, does, by });
     }
     let name = if words.is_empty() { String::new() } else { words.remove(0) };
     let rule = rule(reader, node, plan, &name)?;
     let key = (!words.is_empty()).then(|| words.join(" "));
-    Some(Expected { at, rule, key, does })
+    Some(Expected { at, rule, key, does, by })
 }

@@ -1,5 +1,6 @@
 //! The rules: language, meaning of every form, purity, and agreement with what others say.
 
+mod alarms;
 mod cel;
 mod language;
 mod meaning;

@@ -219,25 +219,25 @@ fn nothing_is_released_before_the_watermark_has_passed_it() {
 fn a_late_event_fires_what_looks_at_it_alone() {
     let rules = r#"
 facts:
-  alarms: {count: Panic, by: door, within: 60s}
+  alarms: {count: Tamper, by: door, within: 60s}
 rules:
-- {id: alone, on: Panic, by: door, group: {by: [door], gap: 30s}}
-- {id: rows, on: Panic, if: alarms >= 1, by: door}
-- {id: remembers, on: Panic, if: "prev(alarms) >= 0 && alarms['D1'] >= 0", by: door}
-- {id: said-once, on: Panic, by: door, emit: {once: 10s}}
-- {id: then, by: door, within: 90s, sequence: [{a: Panic}, {b: DoorOpened}]}"#;
+- {id: alone, on: Tamper, by: door, group: {by: [door], gap: 30s}}
+- {id: rows, on: Tamper, if: alarms >= 1, by: door}
+- {id: remembers, on: Tamper, if: "prev(alarms) >= 0 && alarms['D1'] >= 0", by: door}
+- {id: said-once, on: Tamper, by: door, emit: {once: 10s}}
+- {id: then, by: door, within: 90s, sequence: [{a: Tamper}, {b: DoorOpened}]}"#;
     let only = |script| {
         let mut lines = found(rules, script);
         lines.retain(|line| line.contains(" alone "));
         lines
     };
     let script = "
-        100 Panic door=D1
+        100 Tamper door=D1
         101 Heartbeat
-        80 Panic door=D1
-        10 Panic door=D1
-        110 Panic door=D1
-        11 Panic door=D1 retained
+        80 Tamper door=D1
+        10 Tamper door=D1
+        110 Tamper door=D1
+        11 Tamper door=D1 retained
         111 DoorOpened door=D2";
     assert_eq!(
         only(script),
@@ -250,7 +250,7 @@ rules:
         ]
     );
     // Nothing else is touched by what came late: no count, no run.
-    let quiet = found(rules, "100 Heartbeat door=D1\n90 Panic door=D1\n120 DoorOpened door=D1");
+    let quiet = found(rules, "100 Heartbeat door=D1\n90 Tamper door=D1\n120 DoorOpened door=D1");
     assert_eq!(quiet, ["90 alone D1 [2] opens 0"]);
 }
 

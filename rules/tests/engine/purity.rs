@@ -77,8 +77,26 @@ incidents:
   links: [{between: [[then-forced], [left-open]], within: 90s}]
 ";
 
+/// The same with every policy of alarm management over it.
+const POLICIES: &str = "
+- id: noisy
+  on: {detection: [denied, cycle]}
+  count: {by: [kind, door], within: 20s, at_least: 3}
+  then: {shelve_until_quiet: 40s}
+- {id: again, on: {detection: '*'}, if: e.kind == 'denied', by: door}
+inhibit:
+- {id: shift, while: schedule.shift, targets: [at-night, left]}
+- {id: opened, while: \"was == 'open'\", hold: 5s, targets: [left, denied, then-forced, pattern]}
+";
+const ESCALATE: &str = "
+  escalate:
+  - {id: kinds, at_least: 3, within: 40s, severity: high}
+  - {id: doors, of: [denied, then-opened], independent: door, at_least: 2, within: 20s, verification: 3}
+";
+
 fn plan(interner: &Interner) -> Arc<Plan> {
-    compile(RULEBOOK, interner)
+    let managed = RULEBOOK.replace("incidents:\n", &format!("{POLICIES}incidents:\n")) + ESCALATE;
+    compile(&managed, interner)
 }
 
 #[derive(Clone)]
@@ -242,6 +260,10 @@ fn batches_shards_and_restarts_change_nothing() {
             let number = number.to_string();
             let found = lines().any(|line| line.split(' ').nth(2) == Some(&number));
             assert!(found, "{} finds nothing", rule.id);
+        }
+        for what in ["Inhibition(0)", "Inhibition(1)", "Chattering", "Escalated(", "Cleared("] {
+            let n = expected.values().flatten().filter(|line| line.contains(what)).count();
+            assert!(n >= 5, "{n} of {what}");
         }
         for way in [
             Way { batch: 1, ..PLAIN },

@@ -483,6 +483,8 @@ fn over(first: &str, before: &[&str], second: &str, after: &[&str]) -> (Vec<Stri
             Effect::Cleared(_) => "clears",
             Effect::Linked(..) => "links",
             Effect::Shadowed => "shadow",
+            Effect::Suppressed(..) => "suppressed",
+            Effect::Escalated(..) => "escalated",
         };
         let key: Vec<_> = f.key.iter().filter_map(|k| k.some()).map(|k| interner.text(k)).collect();
         let line = format!("{} {rule} {} {what}", f.at.0 as f64 / 1e6, key.join("/"));
@@ -499,7 +501,7 @@ fn a_level_whose_rule_goes_is_cleared_and_one_that_holds_as_its_rule_begins_has_
     let goes =
         "- {id: g, by: door, watch: open, if: value, resolve: DoorClosed, group: {by: [rule]}}\n";
     let lasts = "- {id: n, by: door, watch: open, if: value, for: 30s}\n";
-    let before = ["10 DoorOpened door=a area=A", "20 Panic"];
+    let before = ["10 DoorOpened door=a area=A", "20 Tamper"];
     let after = ["25 DoorClosed door=a area=A"];
     let (found, blind) =
         over(&format!("{OPEN}{kept}{goes}"), &before, &format!("{OPEN}{lasts}{kept}"), &after);
@@ -512,8 +514,8 @@ fn a_level_whose_rule_goes_is_cleared_and_one_that_holds_as_its_rule_begins_has_
 
 #[test]
 fn a_rule_says_until_when_it_is_blind() {
-    let first = "facts:\n  n: {count: AccessDenied, by: door, within: 60s}\nrules:\n- {id: same, on: Panic, by: door, if: n > 0}\n";
-    let second = "facts:\n  n: {count: AccessDenied, by: door, within: 60s}\n  m: {count: Panic, by: door, within: 5m}\n  last: {by: door, set: {Panic: e.time}}\nrules:\n- {id: same, on: Panic, by: door, if: n > 0}\n- {id: window, on: Panic, by: door, if: m > n}\n- {id: ever, on: Panic, by: door, if: has(prev(last))}\n- {id: alone, on: Panic}\n- {id: hears, on: {detection: window}, count: {by: door, within: 60s, at_least: 2}}\n- {id: steps, by: door, within: 90s, sequence: [{a: Panic}, {b: Panic}]}\n";
+    let first = "facts:\n  n: {count: AccessDenied, by: door, within: 60s}\nrules:\n- {id: same, on: Tamper, by: door, if: n > 0}\n";
+    let second = "facts:\n  n: {count: AccessDenied, by: door, within: 60s}\n  m: {count: Tamper, by: door, within: 5m}\n  last: {by: door, set: {Tamper: e.time}}\nrules:\n- {id: same, on: Tamper, by: door, if: n > 0}\n- {id: window, on: Tamper, by: door, if: m > n}\n- {id: ever, on: Tamper, by: door, if: has(prev(last))}\n- {id: alone, on: Tamper}\n- {id: hears, on: {detection: window}, count: {by: door, within: 60s, at_least: 2}}\n- {id: steps, by: door, within: 90s, sequence: [{a: Tamper}, {b: Tamper}]}\n";
     let (_, blind) = over(first, &["100 AccessDenied door=a", "101 Tamper"], second, &[]);
     assert_eq!(blind, ["window 401", "ever -1", "hears 461", "steps 191"]);
 }
@@ -522,13 +524,13 @@ fn a_rule_says_until_when_it_is_blind() {
 fn incidents_stay_open_and_rules_keep_their_keys_under_other_numbers() {
     let by_rule = "group: {by: [rule], gap: 1h}";
     let first = format!(
-        "rules:\n- {{id: a, on: Panic, by: door, {by_rule}}}\n- {{id: b, on: Tamper, by: door, {by_rule}}}\n"
+        "rules:\n- {{id: a, on: Loitering, by: door, {by_rule}}}\n- {{id: b, on: Tamper, by: door, {by_rule}}}\n"
     );
     let second = format!(
-        "rules:\n- {{id: z, on: Fire}}\n- {{id: b, on: Tamper, by: door, severity: critical, {by_rule}}}\n- {{id: a, on: Panic, by: door, {by_rule}}}\n"
+        "rules:\n- {{id: z, on: Fire}}\n- {{id: b, on: Tamper, by: door, severity: critical, {by_rule}}}\n- {{id: a, on: Loitering, by: door, {by_rule}}}\n"
     );
-    let before = ["1 Panic door=x", "2 Tamper door=x", "3 Heartbeat"];
-    let after = ["4 Tamper door=x", "5 Panic door=x", "6 Panic door=y"];
+    let before = ["1 Loitering door=x", "2 Tamper door=x", "3 Heartbeat"];
+    let after = ["4 Tamper door=x", "5 Loitering door=x", "6 Loitering door=y"];
     let (found, blind) = over(&first, &before, &second, &after);
     assert_eq!(found, ["4 b x joins", "5 a x joins", "6 a y opens"]);
     assert_eq!(blind, Vec::<String>::new());

@@ -59,6 +59,15 @@ pub fn found_with(rulebook: &str, script: &str, slack: TimeSpan, ends_open: bool
             Effect::Shadowed => said("shadow".into()),
             Effect::Linked(a, b) => format!("{at} link {} {}", incident(a), incident(b)),
             Effect::Cleared(id) => format!("{at} clears {}", incident(id)),
+            Effect::Suppressed(by, id) => {
+                let on = id.map_or(String::new(), |id| format!(" on {}", incident(id)));
+                said(format!("suppressed by {}{on}", plan.held_by(by)))
+            }
+            Effect::Escalated(id, policy) => {
+                let policy = &plan.policies.escalate[usize::from(policy)].id;
+                let (severity, verified) = (finding.severity.as_str(), finding.verification);
+                format!("{at} raises {} by {policy}: {severity}, {verified}", incident(id))
+            }
         }
     });
     lines.collect()

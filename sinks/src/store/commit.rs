@@ -106,7 +106,23 @@ fn change<'o>(
             }
         }
         Change::Shadowed(detection) => {
-            store_detection(db, None, detection)?;
+            if store_detection(db, None, detection)?.is_some() {
+                counter::add(db, counter::SHADOWED, 1)?;
+            }
+        }
+        Change::Suppressed { detection, by } => suppress(db, detection, by, output, changes)?,
+        Change::Escalated { incident, at, severity, verification, by } => {
+            let n = known(db, output, *incident)?;
+            db.prepare_cached(
+                "UPDATE incident SET severity = max(severity, ?2),
+                     verification = max(verification, ?3) WHERE n = ?1",
+            )
+            .and_then(|mut s| s.execute(params![n, column::of_severity(*severity), verification]))
+            .doing("raising an incident")?;
+            let severity = severity.as_str();
+            let text = format!("{by}: now {severity}, verification level {verification}");
+            timeline(db, n, *at, "escalated", None, &text)?;
+            changes.of(n, output, "escalated");
         }
         Change::Linked { incident, to, at } => {
             link(db, output, (*incident, *to), *at, changes)?;
@@ -154,9 +170,10 @@ fn open(db: &Connection, incident: &Incident) -> Result<i64, StoreError> {
 /// Adds a detection to an incident; `false` where it is there already.
 fn join(db: &Connection, incident: i64, detection: &Detection) -> Result<bool, StoreError> {
     let doing = "adding a detection to its incident";
-    let Some(events) = store_detection(db, Some(incident), detection)? else {
+    let Some((_, events)) = store_detection(db, Some(incident), detection)? else {
         return Ok(false);
     };
+    counter::add(db, counter::DETECTIONS, 1)?;
     let mut new = 0;
     for (n, evidence) in events.iter().zip(&detection.events) {
         new += db
@@ -172,7 +189,7 @@ fn join(db: &Connection, incident: i64, detection: &Detection) -> Result<bool, S
     db.prepare_cached(
         "UPDATE incident SET detections = detections + 1, events = events + ?2,
              evidence_omitted = evidence_omitted + ?3, updated_at = max(updated_at, ?4),
-             severity = max(severity, ?5) WHERE n = ?1",
+             severity = max(severity, ?5), verification = max(verification, ?6) WHERE n = ?1",
     )
     .and_then(|mut s| {
         s.execute(params![
@@ -180,7 +197,8 @@ fn join(db: &Connection, incident: i64, detection: &Detection) -> Result<bool, S
             new,
             detection.evidence_omitted,
             detection.at.0,
-            column::of_severity(detection.severity)
+            column::of_severity(detection.severity),
+            detection.verification
         ])
     })
     .doing(doing)?;
@@ -210,12 +228,41 @@ fn rise<'o>(
     Ok(())
 }
 
-/// The rows of a detection's events in its order; `None` where the detection is there already.
+/// A detection that a policy holds back: kept as it is, told nobody, counted on the incident.
+fn suppress<'o>(
+    db: &Connection,
+    detection: &Detection,
+    by: &str,
+    output: &'o Output,
+    changes: &mut Changes<'o>,
+) -> Result<(), StoreError> {
+    let doing = "storing what is held back";
+    let incident = match detection.incident {
+        Some(incident) => row_of(db, incident)?,
+        None => None,
+    };
+    let Some((n, _)) = store_detection(db, None, detection)? else { return Ok(()) };
+    db.prepare_cached(
+        "INSERT INTO suppressed (detection, incident, policy, at) VALUES (?1, ?2, ?3, ?4)",
+    )
+    .and_then(|mut s| s.execute(params![n, incident, by, detection.at.0]))
+    .doing(doing)?;
+    counter::add(db, counter::SUPPRESSED, 1)?;
+    if let Some(incident) = incident {
+        db.prepare_cached("UPDATE incident SET suppressed = suppressed + 1 WHERE n = ?1")
+            .and_then(|mut s| s.execute([incident]))
+            .doing(doing)?;
+        changes.of(incident, output, "suppressed");
+    }
+    Ok(())
+}
+
+/// The row of a detection and those of its events in their order; `None` where it is there already.
 fn store_detection(
     db: &Connection,
     incident: Option<i64>,
     detection: &Detection,
-) -> Result<Option<Vec<i64>>, StoreError> {
+) -> Result<Option<(i64, Vec<i64>)>, StoreError> {
     let doing = "storing a detection";
     let why = serde_json::to_string(&detection.why)
         .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
@@ -246,8 +293,6 @@ fn store_detection(
         })
         .doing(doing)?;
     let Some(n) = n else { return Ok(None) };
-    let name = if incident.is_some() { counter::DETECTIONS } else { counter::SHADOWED };
-    counter::add(db, name, 1)?;
     let mut events = Vec::with_capacity(detection.events.len());
     for (place, evidence) in detection.events.iter().enumerate() {
         let event = store_event(db, evidence)?;
@@ -258,7 +303,7 @@ fn store_detection(
         .doing(doing)?;
         events.push(event);
     }
-    Ok(Some(events))
+    Ok(Some((n, events)))
 }
 
 /// The row of an event, written the first time it is cited.

@@ -10,6 +10,8 @@ pub(super) const REVISION: &str = "revision";
 pub(super) const DETECTIONS: &str = "detections";
 /// Detections of rules in mode `shadow`.
 pub(super) const SHADOWED: &str = "shadowed";
+/// Detections that policies held back.
+pub(super) const SUPPRESSED: &str = "suppressed";
 /// Events kept as evidence.
 pub(super) const EVENTS: &str = "events";
 

@@ -25,7 +25,7 @@ pub use error::StoreError;
 pub use read::Reader;
 pub use view::{
     Counts, DeadLetterView, DetectionView, Filter, IncidentDetail, IncidentSummary, LinkedIncident,
-    Page, SinkCounts, TimelineEntry,
+    Page, SinkCounts, SuppressedView, TimelineEntry,
 };
 
 use crate::limits;

@@ -61,7 +61,8 @@ pub(super) fn enqueue(
     let mut told = false;
     for changed in &changes.incidents {
         let incident = read::summary_of(db, changed.n)?;
-        if matches!(incident.state, IncidentState::Suppressed | IncidentState::Shelved) {
+        let silent = matches!(incident.state, IncidentState::Suppressed | IncidentState::Shelved);
+        if silent || changed.what.iter().all(|what| *what == "suppressed") {
             continue;
         }
         let id = id_of(&incident, changed);

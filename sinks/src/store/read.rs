@@ -1,5 +1,6 @@
 //! The read side of the store: a connection of its own, which never waits for the writer.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,13 +13,13 @@ use super::dead::Class;
 use super::error::{Doing, StoreError};
 use super::view::{
     Counts, DeadLetterView, DetectionView, Filter, IncidentDetail, IncidentSummary, LinkedIncident,
-    Page, SinkCounts, TimelineEntry,
+    Page, SinkCounts, SuppressedView, TimelineEntry,
 };
 use super::{column, counter, file};
 use crate::limits;
 
 const SUMMARY: &str = "SELECT n, id, rule, title, severity, site, area, person, state, opened_at, \
-     updated_at, detections, events, evidence_omitted, config_hash, revision FROM incident";
+     updated_at, detections, events, evidence_omitted, config_hash, revision, verification, suppressed FROM incident";
 
 /// Reads the store while it is being written. Shared between threads; they take turns.
 #[derive(Debug)]
@@ -76,6 +77,7 @@ impl Reader {
                 events: events(&db, n)?,
                 timeline: timeline(&db, n)?,
                 links: links(&db, id)?,
+                suppressed: suppressed_on(&db, n)?,
             })
         })
         .transpose()
@@ -121,6 +123,35 @@ impl Reader {
         )
     }
 
+    /// The newest detections that policies held back, those on no incident included.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn suppressed(&self, limit: usize) -> Result<Vec<SuppressedView>, StoreError> {
+        rows(
+            &self.lock(),
+            "SELECT d.id, s.policy, d.rule, d.title, d.severity, d.site, d.area, d.key, d.at, i.id
+             FROM suppressed s JOIN detection d ON d.n = s.detection
+             LEFT JOIN incident i ON i.n = s.incident ORDER BY s.at DESC, d.id DESC LIMIT ?1",
+            [limit.min(limits::PAGE_ITEMS_MAX)],
+            |row| {
+                let incident: Option<String> = row.get(9)?;
+                Ok(SuppressedView {
+                    id: column::id(row, 0)?,
+                    by: row.get(1)?,
+                    rule: row.get(2)?,
+                    title: row.get(3)?,
+                    severity: column::severity(row, 4)?,
+                    site: row.get(5)?,
+                    area: row.get(6)?,
+                    key: row.get(7)?,
+                    at: column::time(row, 8)?,
+                    incident: incident.as_deref().and_then(TimedId::parse),
+                })
+            },
+        )
+    }
+
     /// What the store holds, as of one moment.
     ///
     /// # Errors
@@ -145,6 +176,7 @@ impl Reader {
             incidents_by_rule: by("rule")?.into_iter().collect(),
             detections: count(counter::DETECTIONS)?,
             shadowed: count(counter::SHADOWED)?,
+            suppressed: count(counter::SUPPRESSED)?,
             events: count(counter::EVENTS)?,
             sinks: sinks(&db)?,
             revision: count(counter::REVISION)?,
@@ -263,9 +295,22 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<IncidentSummary> {
         evidence_omitted: row.get(13)?,
         config_hash: row.get(14)?,
         revision: row.get(15)?,
+        verification: row.get(16)?,
+        suppressed: row.get(17)?,
         feeds: Vec::new(),
         links: Vec::new(),
     })
+}
+
+/// What is held back and shown on an incident, counted by policy.
+fn suppressed_on(db: &Connection, incident: i64) -> Result<BTreeMap<String, u64>, StoreError> {
+    let counts = rows(
+        db,
+        "SELECT policy, count(*) FROM suppressed WHERE incident = ?1 GROUP BY policy",
+        [incident],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok(counts.into_iter().collect())
 }
 
 fn detections(db: &Connection, incident: i64) -> Result<Vec<DetectionView>, StoreError> {

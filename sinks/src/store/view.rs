@@ -69,6 +69,10 @@ pub struct IncidentSummary {
     pub config_hash: String,
     /// The store's revision of its last change.
     pub revision: u64,
+    /// How far it is verified, 0–4 (TMA AVS-01).
+    pub verification: u8,
+    /// Detections that policies held back and that are shown on it.
+    pub suppressed: u64,
 }
 
 /// One incident with all there is to see.
@@ -84,6 +88,33 @@ pub struct IncidentDetail {
     pub timeline: Vec<TimelineEntry>,
     /// The incidents it is linked with.
     pub links: Vec<LinkedIncident>,
+    /// What policies held back and is shown on it, counted by policy.
+    pub suppressed: BTreeMap<String, u64>,
+}
+
+/// One detection that a policy held back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SuppressedView {
+    /// Its id.
+    pub id: TimedId,
+    /// The policy's name.
+    pub by: String,
+    /// The rule.
+    pub rule: String,
+    /// The rule's title.
+    pub title: String,
+    /// How bad it would have been.
+    pub severity: Severity,
+    /// The site.
+    pub site: String,
+    /// The area, where one is known.
+    pub area: Option<String>,
+    /// The values the rule's state is kept by, joined by `/`.
+    pub key: String,
+    /// Event time.
+    pub at: EventTime,
+    /// The incident it is shown on, where there is one.
+    pub incident: Option<TimedId>,
 }
 
 /// One detection of an incident.
@@ -172,6 +203,8 @@ pub struct Counts {
     pub detections: u64,
     /// Detections of rules in mode `shadow`.
     pub shadowed: u64,
+    /// Detections that policies held back.
+    pub suppressed: u64,
     /// Events kept as evidence.
     pub events: u64,
     /// Dead letters kept, by class.

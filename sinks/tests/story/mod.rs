@@ -41,6 +41,7 @@ pub fn detection(rule: &str, second: i64, incident: Option<TimedId>) -> Box<Dete
         evidence_omitted: 0,
         why: vec![("count".to_owned(), "2".to_owned())],
         incident,
+        verification: 1,
     })
 }
 

@@ -1,17 +1,22 @@
 //! Detections become incidents: by what they share, within a gap, at most so long.
 
+mod escalate;
+mod held;
+mod index;
+
 use event::identity::TimedId;
-use event::{EventTime, Symbol};
+use event::{EventTime, Identity, Symbol};
+
+pub use index::PolicyIndex;
 
 use super::cells::{Entry, IncidentCell, Key, halves, whole};
 use super::findings::Effect;
-use super::layout::{AREA, CREDENTIAL, DOOR, PERSON, TRACK};
+use super::layout::{AREA, CREDENTIAL, DOOR, PERSON, Subject, TRACK};
 use super::pages::{NIL, Pages};
 use super::scope::{Context, outside};
-use super::site::Conclusion;
 use super::state::{Owner, State};
 use crate::limits::LINKS_MAX;
-use crate::plan::{Dimension, Grouping, Pattern, Rule};
+use crate::plan::{Dimension, Grouping, Pattern, Rule, RuleId};
 use crate::value::Value;
 
 /// Open incidents of one site, and the links found since they were last taken.
@@ -22,25 +27,48 @@ pub struct Correlation {
     links: Vec<(TimedId, TimedId)>,
 }
 
+/// A detection as policies and incidents take it: made just now, or held back until now.
+#[derive(Clone, Copy, Debug)]
+pub struct Spoken {
+    /// The rule.
+    pub rule: RuleId,
+    /// The detection's id.
+    pub id: TimedId,
+    /// Its key.
+    pub key: Key,
+    /// Its time.
+    pub at: EventTime,
+    /// The event that made it.
+    pub event: Identity,
+    /// Who it is about.
+    pub subject: Subject,
+    /// The site of the event that made it.
+    pub site: Symbol,
+    /// Contributing events that are not kept as evidence.
+    pub omitted: u32,
+    /// The watch's key cell whose level it is, or `NIL`.
+    pub level: u32,
+}
+
 /// The owner and key under which an incident is found by one dimension.
 fn place_of(
     cx: Context<'_>,
-    conclusion: &Conclusion<'_>,
+    spoken: &Spoken,
     grouping: usize,
     dimension: Dimension,
 ) -> Option<(Owner, Key)> {
     let none = Symbol::NONE;
     let by_value = |value: Symbol| value.some().map(|value| [value, none, none, none]);
     let key = match dimension {
-        Dimension::Area => by_value(conclusion.subject[AREA]),
-        Dimension::Door => by_value(conclusion.subject[DOOR]),
-        Dimension::Person => by_value(conclusion.subject[PERSON]),
-        Dimension::Credential => by_value(conclusion.subject[CREDENTIAL]),
-        Dimension::Track => by_value(conclusion.subject[TRACK]),
+        Dimension::Area => by_value(spoken.subject[AREA]),
+        Dimension::Door => by_value(spoken.subject[DOOR]),
+        Dimension::Person => by_value(spoken.subject[PERSON]),
+        Dimension::Credential => by_value(spoken.subject[CREDENTIAL]),
+        Dimension::Track => by_value(spoken.subject[TRACK]),
         Dimension::Site => Some([none; 4]),
         Dimension::Rule => {
-            let [a, b, c, _] = conclusion.key;
-            Some([a, b, c, Symbol(u32::from(conclusion.rule.0) + 1)])
+            let [a, b, c, _] = spoken.key;
+            Some([a, b, c, Symbol(u32::from(spoken.rule.0) + 1)])
         }
     };
     key.map(|key| (cx.layout.dimension(grouping, dimension), key))
@@ -52,55 +80,69 @@ impl Correlation {
         &mut self,
         cx: Context<'_>,
         state: &mut State,
-        conclusion: &Conclusion<'_>,
+        spoken: &Spoken,
         rule: &Rule,
-        id: TimedId,
     ) -> Effect {
-        let (number, grouping) = cx.layout.grouping(conclusion.rule);
+        let (number, grouping) = cx.layout.grouping(spoken.rule);
         let mut chosen: Option<u32> = None;
         for dimension in &grouping.by {
-            let Some((owner, key)) = place_of(cx, conclusion, number, *dimension) else { continue };
-            let found = state.find(owner, &key).and_then(|cell| self.incident_of(state, cell));
-            let Some(found) = found.filter(|i| self.takes(*i, grouping, conclusion.at)) else {
-                continue;
-            };
-            match chosen {
-                Some(other) if other != found => {
+            match (chosen, self.found_by(cx, state, spoken, *dimension)) {
+                (Some(other), Some(found)) if other != found => {
                     // Both were told already: they are never merged, only linked.
                     chosen = Some(self.older(other, found));
                     self.link(other, found);
                 }
-                _ => chosen = Some(found),
+                (_, found) => chosen = found.or(chosen),
             }
         }
         let (incident, effect) = match chosen {
             Some(incident) => (incident, Effect::Joined(self.id(incident))),
-            None => (self.open(cx, conclusion, grouping, id), Effect::Opened),
+            None => (self.open(cx, spoken, grouping), Effect::Opened),
         };
         let cell = self.incidents.get_mut(incident);
-        cell.updated = cell.updated.max(conclusion.at.0);
+        cell.updated = cell.updated.max(spoken.at.0);
         cell.severity = cell.severity.max(rule.severity as u32);
+        cell.verification = cell.verification.max(u32::from(rule.verification));
         match rule.pattern {
             Pattern::Watch { clears: true, .. } => cell.holding += 1,
             _ => cell.lasting = 1,
         }
         for dimension in &grouping.by {
-            if let Some((owner, key)) = place_of(cx, conclusion, number, *dimension) {
+            if let Some((owner, key)) = place_of(cx, spoken, number, *dimension) {
                 let cell = state.find_or_insert(owner, &key, Value::Missing);
                 self.point(state, cell, incident);
             }
         }
-        self.link_by_policy(cx, state, conclusion, incident);
+        self.link_by_policy(cx, state, spoken, incident);
         effect
+    }
+
+    /// The incident that would take a detection, where there is one: the oldest.
+    pub fn taker(&self, cx: Context<'_>, state: &State, spoken: &Spoken) -> Option<TimedId> {
+        let (_, grouping) = cx.layout.grouping(spoken.rule);
+        let found = grouping.by.iter().filter_map(|d| self.found_by(cx, state, spoken, *d));
+        found.map(|incident| self.id(incident)).min()
+    }
+
+    /// The incident that would take a detection by one dimension.
+    fn found_by(
+        &self,
+        cx: Context<'_>,
+        state: &State,
+        spoken: &Spoken,
+        dimension: Dimension,
+    ) -> Option<u32> {
+        let (number, grouping) = cx.layout.grouping(spoken.rule);
+        let (owner, key) = place_of(cx, spoken, number, dimension)?;
+        let found = state.find(owner, &key).and_then(|cell| self.incident_of(state, cell))?;
+        self.takes(found, grouping, spoken.at).then_some(found)
     }
 
     /// One condition of an incident has ended; whether that clears it: no other one holds, and all
     /// its detections had one.
     pub fn ended(&mut self, incident: TimedId) -> bool {
-        let id = halves(incident.0);
-        let found = (0..self.incidents.len()).find(|i| self.live(*i, id).is_some());
         // While a condition holds its incident is kept, so it is always found.
-        let Some(found) = found else { return false };
+        let Some(found) = self.cell_of(incident) else { return false };
         let cell = self.incidents.get_mut(found);
         cell.holding = cell.holding.saturating_sub(1);
         cell.holding == 0 && cell.lasting == 0
@@ -127,6 +169,12 @@ impl Correlation {
     pub fn incident_of(&self, state: &State, cell: u32) -> Option<u32> {
         let cell = state.keys.get(cell);
         self.live(cell.value as u32, [cell.aux, cell.spare])
+    }
+
+    /// The live incident of an id.
+    pub fn cell_of(&self, incident: TimedId) -> Option<u32> {
+        let id = halves(incident.0);
+        (0..self.incidents.len()).find(|i| self.live(*i, id).is_some())
     }
 
     fn live(&self, incident: u32, id: [u64; 2]) -> Option<u32> {
@@ -167,24 +215,21 @@ impl Correlation {
         !before && !after && !outside(at, cell.opened, grouping.span_max)
     }
 
-    fn open(
-        &mut self,
-        cx: Context<'_>,
-        conclusion: &Conclusion<'_>,
-        grouping: &Grouping,
-        id: TimedId,
-    ) -> u32 {
+    fn open(&mut self, cx: Context<'_>, spoken: &Spoken, grouping: &Grouping) -> u32 {
         let links = cx.plan.links.iter().map(|link| link.within.0).max().unwrap_or(0);
         self.incidents.insert(IncidentCell {
             live: 1,
             severity: 0,
-            id: halves(id.0),
-            opened: conclusion.at.0,
-            updated: conclusion.at.0,
+            id: halves(spoken.id.0),
+            opened: spoken.at.0,
+            updated: spoken.at.0,
             keep: grouping.gap.0.max(links),
             sides: 0,
             holding: 0,
             lasting: 0,
+            escalated: 0,
+            verification: 0,
+            spare: 0,
         })
     }
 
@@ -200,20 +245,20 @@ impl Correlation {
         &mut self,
         cx: Context<'_>,
         state: &mut State,
-        conclusion: &Conclusion<'_>,
+        spoken: &Spoken,
         incident: u32,
     ) {
         for (policy, link) in cx.plan.links.iter().enumerate().take(32) {
             for (side, rules) in [&link.between.0, &link.between.1].into_iter().enumerate() {
                 let bit = 1 << (2 * policy + side);
                 let entered = self.incidents.get(incident).sides & bit != 0;
-                if entered || !rules.contains(&conclusion.rule) {
+                if entered || !rules.contains(&spoken.rule) {
                     continue;
                 }
                 self.incidents.get_mut(incident).sides |= bit;
                 let other = cx.layout.link_side(policy, 1 - side);
-                self.link_with(state, other, link.within, conclusion.at, incident);
-                self.enter(state, cx.layout.link_side(policy, side), conclusion, incident);
+                self.link_with(state, other, link.within, spoken.at, incident);
+                self.enter(state, cx.layout.link_side(policy, side), spoken, incident);
             }
         }
     }
@@ -241,7 +286,7 @@ impl Correlation {
     }
 
     /// Enters an incident on one side of a policy.
-    fn enter(&self, state: &mut State, side: Owner, conclusion: &Conclusion<'_>, incident: u32) {
+    fn enter(&self, state: &mut State, side: Owner, spoken: &Spoken, incident: u32) {
         let cell = state.find_or_insert(side, &[Symbol::NONE; 4], Value::Missing);
         while let Some(head) = state.front(cell) {
             let dead = self.live(head.value as u32, [head.captures[0], head.captures[1]]).is_none();
@@ -256,8 +301,8 @@ impl Correlation {
             Entry {
                 live: 1,
                 next: NIL,
-                time: conclusion.at.0,
-                identity: halves(conclusion.event.0),
+                time: spoken.at.0,
+                identity: halves(spoken.event.0),
                 place: 0,
                 value: u64::from(incident),
                 captures: [id[0], id[1], 0],
