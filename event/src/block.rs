@@ -76,6 +76,7 @@ impl EventBlock {
 
     /// Events in the block.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.rows
     }
@@ -106,6 +107,7 @@ impl EventBlock {
     }
 
     /// Adds a row with an all-zero header and no field present.
+    #[inline]
     pub fn push(&mut self) -> EventMut<'_> {
         let start = self.words.len();
         self.rows += 1;
@@ -122,11 +124,13 @@ impl EventBlock {
 
     /// Row `index`. Panics when there is no such row.
     #[must_use]
+    #[inline]
     pub fn get(&self, index: usize) -> EventRef<'_> {
         EventRef(&self.words[index * self.stride..(index + 1) * self.stride])
     }
 
     /// Row `index`, to change it.
+    #[inline]
     pub fn get_mut(&mut self, index: usize) -> EventMut<'_> {
         EventMut(&mut self.words[index * self.stride..(index + 1) * self.stride])
     }
@@ -276,18 +280,21 @@ pub struct EventMut<'a>(&'a mut [u64]);
 
 impl EventMut<'_> {
     /// Sets both times.
+    #[inline]
     pub fn times(&mut self, occurred: EventTime, recorded: EventTime) {
         self.0[OCCURRED] = occurred.0 as u64;
         self.0[RECORDED] = recorded.0 as u64;
     }
 
     /// Sets the identity.
+    #[inline]
     pub fn identity(&mut self, identity: Identity) {
         self.0[IDENTITY_LOW] = identity.0 as u64;
         self.0[IDENTITY_HIGH] = (identity.0 >> 64) as u64;
     }
 
     /// Sets the kind, and where the event came from.
+    #[inline]
     pub fn class(&mut self, kind: KindId, flags: EventFlags, stream: StreamId, source: SourceId) {
         self.0[CLASS] = u64::from(kind.0)
             | u64::from(flags.0) << 16
@@ -301,11 +308,13 @@ impl EventMut<'_> {
     }
 
     /// Sets site and device.
+    #[inline]
     pub fn place(&mut self, site: Symbol, device: Symbol) {
         self.0[PLACE] = u64::from(site.0) | u64::from(device.0) << 32;
     }
 
     /// Sets where the delivery stands in the log, and which of its events this is.
+    #[inline]
     pub fn position(&mut self, position: Position, part: u16) {
         assert!(position.0 < 1 << 48, "log position past 256 TiB");
         self.0[POSITION] = position.0 | u64::from(part) << 48;
@@ -318,11 +327,13 @@ impl EventMut<'_> {
     }
 
     /// Sets a text field.
+    #[inline]
     pub fn text(&mut self, field: FieldId, value: Symbol) {
         self.set(field, u64::from(value.0));
     }
 
     /// Sets an integer field.
+    #[inline]
     pub fn int(&mut self, field: FieldId, value: i64) {
         self.set(field, value as u64);
     }
@@ -333,11 +344,13 @@ impl EventMut<'_> {
     }
 
     /// Sets a float field.
+    #[inline]
     pub fn float(&mut self, field: FieldId, value: f64) {
         self.set(field, value.to_bits());
     }
 
     /// Sets a boolean field.
+    #[inline]
     pub fn bool(&mut self, field: FieldId, value: bool) {
         self.set(field, u64::from(value));
     }

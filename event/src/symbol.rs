@@ -92,6 +92,7 @@ impl Interner {
 
     /// The text of a symbol of this table.
     #[must_use]
+    #[inline]
     pub fn text(&self, symbol: Symbol) -> &str {
         &self.entries[symbol.0 as usize].text
     }
@@ -173,6 +174,7 @@ impl SymbolCache {
     }
 
     /// As [`Interner::intern`].
+    #[inline]
     pub fn intern(&mut self, text: &str) -> Option<Symbol> {
         match text.len() {
             0 => Some(Symbol::NONE),
@@ -195,6 +197,7 @@ impl SymbolCache {
     }
 
     /// Where the search for a key begins: the middle of a product is moved by every bit of it.
+    #[inline(always)]
     fn home(&self, [low, high]: [u64; 2]) -> usize {
         let product = u128::from(low ^ self.secret[0]) * u128::from(high ^ self.secret[1]);
         (product as u64 ^ (product >> 64) as u64) as usize & (self.cells.len() - 1)
@@ -223,6 +226,7 @@ impl SymbolCache {
         self.cells[at] = cell;
     }
 
+    #[inline(never)]
     fn intern_long(&mut self, text: &str) -> Option<Symbol> {
         let hash = table_hash(text.as_bytes());
         let shared = &self.shared;

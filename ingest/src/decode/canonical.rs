@@ -138,57 +138,69 @@ pub(super) fn decode_scanned(
     names: &Names,
     station: &mut Station<'_, '_>,
 ) -> Result<(), RejectReason> {
-    let keys =
-        scanned.values().map(|(register, value)| Ok((names.by_register[register as usize], value)));
-    event(keys, names, Draft::default(), station)
+    let mut draft = Draft::default();
+    let row = station.out.len();
+    station.out.push();
+    for (register, value) in scanned.values() {
+        put(names.by_register[register as usize], value, row, names, &mut draft, station)?;
+    }
+    finish(row, &draft, station)
 }
 
 fn object<'i>(
     tape: &[Node<'i>],
     at: usize,
     names: &Names,
-    draft: Draft<'i>,
-    station: &mut Station<'_, '_>,
-) -> Result<(), RejectReason> {
-    let entries = entries(tape, at).ok_or(RejectReason::WrongType)?;
-    let keys = entries.map(|(key, at)| {
-        let key = names.keys.get(key).ok_or(RejectReason::UnknownField)?;
-        Ok((*key, raw(tape[at])))
-    });
-    event(keys, names, draft, station)
-}
-
-/// The event of these keys and values.
-fn event<'i>(
-    keys: impl Iterator<Item = Result<(Key, Raw<'i>), RejectReason>>,
-    names: &Names,
     mut draft: Draft<'i>,
     station: &mut Station<'_, '_>,
 ) -> Result<(), RejectReason> {
     let row = station.out.len();
     station.out.push();
-    for key in keys {
-        match key? {
-            (Key::Field(field, ty), value) => station.set_field(row, field, ty, value, true)?,
-            (_, Raw::Missing) => {}
-            (Key::Id, Raw::Int(n)) => draft.id = Some(Id::Int(n)),
-            (Key::Kind, Raw::Text(text)) => {
-                let (kind, control) = names.kinds.get(text).ok_or(RejectReason::UnknownKind)?;
-                draft.kind = Some(*kind);
-                draft.control = *control;
-            }
-            (Key::Occurred, Raw::Text(text)) => draft.occurred = Some(station.context.time(text)?),
-            (Key::Recorded, Raw::Text(text)) => draft.recorded = Some(station.context.time(text)?),
-            (Key::Feed, Raw::Text(text)) => draft.feed = station.intern(text)?,
-            (Key::Device, Raw::Text(text)) => draft.device = station.intern(text)?,
-            (Key::Site, Raw::Text(text)) => draft.site = station.intern(text)?,
-            (Key::Id, Raw::Text(text)) => draft.id = (!text.is_empty()).then_some(Id::Text(text)),
-            _ => return Err(RejectReason::WrongType),
-        }
+    for (key, at) in entries(tape, at).ok_or(RejectReason::WrongType)? {
+        let key = names.keys.get(key).ok_or(RejectReason::UnknownField)?;
+        put(*key, raw(tape[at]), row, names, &mut draft, station)?;
     }
+    finish(row, &draft, station)
+}
+
+/// One key and its value.
+#[inline(always)]
+fn put<'i>(
+    key: Key,
+    value: Raw<'i>,
+    row: usize,
+    names: &Names,
+    draft: &mut Draft<'i>,
+    station: &mut Station<'_, '_>,
+) -> Result<(), RejectReason> {
+    match (key, value) {
+        (Key::Field(field, ty), value) => station.set_field(row, field, ty, value, true)?,
+        (_, Raw::Missing) => {}
+        (Key::Id, Raw::Int(n)) => draft.id = Some(Id::Int(n)),
+        (Key::Kind, Raw::Text(text)) => {
+            let (kind, control) = names.kinds.get(text).ok_or(RejectReason::UnknownKind)?;
+            draft.kind = Some(*kind);
+            draft.control = *control;
+        }
+        (Key::Occurred, Raw::Text(text)) => draft.occurred = Some(station.context.time(text)?),
+        (Key::Recorded, Raw::Text(text)) => draft.recorded = Some(station.context.time(text)?),
+        (Key::Feed, Raw::Text(text)) => draft.feed = station.intern(text)?,
+        (Key::Device, Raw::Text(text)) => draft.device = station.intern(text)?,
+        (Key::Site, Raw::Text(text)) => draft.site = station.intern(text)?,
+        (Key::Id, Raw::Text(text)) => draft.id = (!text.is_empty()).then_some(Id::Text(text)),
+        _ => return Err(RejectReason::WrongType),
+    }
+    Ok(())
+}
+
+fn finish(
+    row: usize,
+    draft: &Draft<'_>,
+    station: &mut Station<'_, '_>,
+) -> Result<(), RejectReason> {
     // The schema asks for a time: only a mapping may say that a device has none.
     if draft.occurred.is_none() {
         return Err(RejectReason::MissingField);
     }
-    station.finish(row, 0, &draft)
+    station.finish(row, 0, draft)
 }

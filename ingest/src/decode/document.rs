@@ -29,6 +29,10 @@ pub(super) trait Document {
     fn at(&self, registers: &[u32], path: PathId) -> Raw<'_> {
         Registers::get(registers, path).map_or(Raw::Missing, |at| self.value(at))
     }
+    /// Whether a path leads to a value.
+    fn is_there(&self, registers: &[u32], path: PathId) -> bool {
+        self.at(registers, path) != Raw::Missing
+    }
     /// The value at a place.
     fn value(&self, at: u32) -> Raw<'_>;
     /// The places of an array's elements.

@@ -45,12 +45,14 @@ pub(super) enum Id<'a> {
 
 impl Station<'_, '_> {
     /// The symbol of a text.
+    #[inline]
     pub fn intern(&mut self, text: &str) -> Result<Symbol, RejectReason> {
         self.context.symbols.intern(text).ok_or(RejectReason::LimitExceeded)
     }
 
     /// Writes a value into a field of the row being made. Strict: the value has the field's type;
     /// otherwise texts are read as numbers and numbers written as texts.
+    #[inline(always)]
     pub fn set_field(
         &mut self,
         row: usize,
@@ -59,36 +61,43 @@ impl Station<'_, '_> {
         value: Raw<'_>,
         strict: bool,
     ) -> Result<(), RejectReason> {
-        let wrong = RejectReason::WrongType;
-        let text = match (ty, value) {
-            (_, Raw::Missing) => return Ok(()),
-            (FieldType::String, Raw::Text(text)) => text,
-            (FieldType::Int, Raw::Int(n)) => {
-                self.out.get_mut(row).int(field, n);
-                return Ok(());
+        if let (FieldType::String, Raw::Text(text)) = (ty, value) {
+            let symbol = self.intern(text)?;
+            if symbol != Symbol::NONE {
+                self.out.get_mut(row).text(field, symbol);
             }
+            return Ok(());
+        }
+        self.set_other(row, field, ty, value, strict)
+    }
+
+    /// A value that is no text for a field of texts.
+    #[inline(never)]
+    fn set_other(
+        &mut self,
+        row: usize,
+        field: event::FieldId,
+        ty: FieldType,
+        value: Raw<'_>,
+        strict: bool,
+    ) -> Result<(), RejectReason> {
+        let wrong = RejectReason::WrongType;
+        match (ty, value) {
+            (_, Raw::Missing) => {}
+            (FieldType::Int, Raw::Int(n)) => self.out.get_mut(row).int(field, n),
             (FieldType::Float, Raw::Float(n)) if n.is_finite() => {
                 self.out.get_mut(row).float(field, n);
-                return Ok(());
             }
-            (FieldType::Float, Raw::Int(n)) => {
-                self.out.get_mut(row).float(field, n as f64);
-                return Ok(());
-            }
-            (FieldType::Bool, Raw::Bool(b)) => {
-                self.out.get_mut(row).bool(field, b);
-                return Ok(());
-            }
+            (FieldType::Float, Raw::Int(n)) => self.out.get_mut(row).float(field, n as f64),
+            (FieldType::Bool, Raw::Bool(b)) => self.out.get_mut(row).bool(field, b),
             (FieldType::Time, Raw::Text(text)) => {
-                let at = EventTime::parse_rfc3339(text.as_bytes());
-                self.out.get_mut(row).time(field, at.ok_or(RejectReason::InvalidTime)?);
-                return Ok(());
+                let at = self.context.time(text)?;
+                self.out.get_mut(row).time(field, at);
             }
             _ if strict => return Err(wrong),
             (FieldType::Int, Raw::Text(text)) => {
                 let n = text.parse().map_err(|_| wrong)?;
                 self.out.get_mut(row).int(field, n);
-                return Ok(());
             }
             (FieldType::Float, Raw::Text(text)) => {
                 let n: f64 = text.parse().map_err(|_| wrong)?;
@@ -96,7 +105,6 @@ impl Station<'_, '_> {
                     return Err(wrong);
                 }
                 self.out.get_mut(row).float(field, n);
-                return Ok(());
             }
             (FieldType::Bool, Raw::Text(text)) => {
                 let b = match text {
@@ -105,32 +113,31 @@ impl Station<'_, '_> {
                     _ => return Err(wrong),
                 };
                 self.out.get_mut(row).bool(field, b);
-                return Ok(());
             }
             (FieldType::Bool, Raw::Int(n @ (0 | 1))) => {
                 self.out.get_mut(row).bool(field, n == 1);
-                return Ok(());
             }
             (FieldType::String, Raw::Int(_) | Raw::Float(_) | Raw::Bool(_)) => {
                 let symbol = self.symbol_of(value)?;
                 self.out.get_mut(row).text(field, symbol);
-                return Ok(());
             }
             _ => return Err(wrong),
-        };
-        let symbol = self.intern(text)?;
-        if symbol != Symbol::NONE {
-            self.out.get_mut(row).text(field, symbol);
         }
         Ok(())
     }
 
     /// A scalar as a symbol: numbers and booleans as they are written.
+    #[inline(always)]
     pub fn symbol_of(&mut self, value: Raw<'_>) -> Result<Symbol, RejectReason> {
-        use std::fmt::Write as _;
-        if let Raw::Text(text) = value {
-            return self.intern(text);
+        match value {
+            Raw::Text(text) => self.intern(text),
+            other => self.symbol_of_other(other),
         }
+    }
+
+    #[inline(never)]
+    fn symbol_of_other(&mut self, value: Raw<'_>) -> Result<Symbol, RejectReason> {
+        use std::fmt::Write as _;
         let mut text = std::mem::take(&mut self.context.text);
         text.clear();
         let written = match value {

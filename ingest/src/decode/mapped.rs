@@ -47,15 +47,16 @@ pub(super) fn decode<D: Document>(
     };
     let whole = View { document, payload, item: &[], lent };
     for source in &mapping.require {
-        if whole.raw(source) == Raw::Missing {
+        if !whole.is_there(source) {
             return Err(RejectReason::MissingField);
         }
     }
-    let mut made = 0;
+    let (mut made, mut asked) = (0, None);
     for part in &mapping.parts {
         let Some(each) = &part.each else {
-            let view = View { document, payload, item: &[], lent };
-            made += usize::from(one(part, &view, made, station)?);
+            if part.when.iter().all(|c| whole.holds(c, &mut asked)) {
+                made += usize::from(one(part, &whole, made, station)?);
+            }
             continue;
         };
         elements.clear();
@@ -73,27 +74,30 @@ pub(super) fn decode<D: Document>(
             }
             document.fill(&each.tree, *at, item);
             let view = View { document, payload, item, lent };
-            made += usize::from(one(part, &view, made, station)?);
+            if part.when.iter().all(|c| view.holds(c, &mut None)) {
+                made += usize::from(one(part, &view, made, station)?);
+            }
         }
     }
     if made == 0 && mapping.strict { Err(RejectReason::NoMapping) } else { Ok(made > 0) }
 }
 
-/// One event of one part; `false` when its conditions or its kind say no.
+/// One event of one part, whose conditions hold; `false` when its kind says no.
 fn one<D: Document>(
     part: &Part,
     view: &View<'_, D>,
     made: usize,
     station: &mut Station<'_, '_>,
 ) -> Result<bool, RejectReason> {
-    if !part.when.iter().all(|c| view.holds(c)) {
-        return Ok(false);
-    }
     let Some(kind) = view.kind(&part.kind, station)? else { return Ok(false) };
     station.check_room(made)?;
     let row = station.out.len();
     station.out.push();
     for (field, ty, pick) in &part.fields {
+        if pick.plain {
+            station.set_field(row, *field, *ty, view.raw(&pick.source), false)?;
+            continue;
+        }
         match view.pick(pick, station)? {
             Picked::Raw(value) => station.set_field(row, *field, *ty, value, false)?,
             Picked::Symbol(symbol) => {
@@ -143,7 +147,16 @@ fn of_cell(cell: &Cell) -> Result<Raw<'_>, RejectReason> {
 
 impl<D: Document> View<'_, D> {
     /// The value of a plain source; joined ones count as there.
+    #[inline(always)]
     fn raw<'s>(&'s self, source: &'s Source) -> Raw<'s> {
+        match source {
+            Source::Path(path) => self.document.at(self.payload, *path),
+            other => self.raw_other(other),
+        }
+    }
+
+    #[inline(never)]
+    fn raw_other<'s>(&'s self, source: &'s Source) -> Raw<'s> {
         match source {
             Source::Constant(text) => Raw::Text(text),
             Source::Path(path) => self.document.at(self.payload, *path),
@@ -159,8 +172,29 @@ impl<D: Document> View<'_, D> {
         }
     }
 
-    fn holds(&self, condition: &Condition) -> bool {
-        let value = self.raw(&condition.source);
+    /// Whether a plain source has a value.
+    fn is_there(&self, source: &Source) -> bool {
+        match source {
+            Source::Path(path) => self.document.is_there(self.payload, *path),
+            other => self.raw(other) != Raw::Missing,
+        }
+    }
+
+    /// Whether a condition holds. Parts mostly ask for the same value: `asked` keeps the last.
+    #[inline(always)]
+    fn holds<'s>(
+        &'s self,
+        condition: &'s Condition,
+        asked: &mut Option<(&'s Source, Raw<'s>)>,
+    ) -> bool {
+        let value = match (*asked, &condition.source) {
+            (Some((Source::Path(last), value)), Source::Path(path)) if last == path => value,
+            (_, source) => {
+                let value = self.raw(source);
+                *asked = Some((source, value));
+                value
+            }
+        };
         match &condition.test {
             Test::Exists(wanted) => (value != Raw::Missing) == *wanted,
             Test::OneOf(patterns) => with_text(value, |t| patterns.iter().any(|p| p.takes(t))),
@@ -258,6 +292,9 @@ impl<D: Document> View<'_, D> {
         station: &mut Station<'_, '_>,
     ) -> Result<Symbol, RejectReason> {
         let Some(pick) = pick else { return Ok(Symbol::NONE) };
+        if pick.plain {
+            return station.symbol_of(self.raw(&pick.source));
+        }
         match self.pick(pick, station)? {
             Picked::Raw(value) => station.symbol_of(value),
             Picked::Symbol(symbol) => Ok(symbol),
@@ -272,7 +309,11 @@ impl<D: Document> View<'_, D> {
         station: &mut Station<'_, '_>,
     ) -> Result<Option<EventTime>, RejectReason> {
         let Some(TimePick { pick, format }) = time else { return Ok(None) };
-        let picked = self.pick(pick, station)?;
+        let picked = if pick.plain {
+            Picked::Raw(self.raw(&pick.source))
+        } else {
+            self.pick(pick, station)?
+        };
         let zone = || station.context.zones.get(&site);
         match picked {
             Picked::Raw(Raw::Missing) => Ok(None),

@@ -12,15 +12,31 @@ use crate::limits::SCAN_DEPTH_MAX;
 use crate::mapping::{PathId, PathTree};
 
 /// A value where a path of the mapping led to one.
+/// Plain words instead of an enum with contents: it passes in registers.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
-    /// Between its quotes.
-    Text(u32, u32),
-    Int(i64),
-    Float(f64),
-    Bool(bool),
+pub(super) struct Place {
+    kind: Kind,
+    /// Where a text begins behind its quote; its end is in `bits`.
+    from: u32,
+    bits: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Int,
+    Float,
+    Bool,
     Null,
     Compound,
+}
+
+impl Place {
+    const NULL: Self = Self::of(Kind::Null, 0);
+
+    const fn of(kind: Kind, bits: u64) -> Self {
+        Self { kind, from: 0, bits }
+    }
 }
 
 /// A payload that was scanned.
@@ -37,7 +53,7 @@ impl<'a> Scanned<'a> {
     pub fn read(payload: &'a [u8], shapes: &Shapes, places: &'a mut Vec<Place>) -> Option<Self> {
         let text = std::str::from_utf8(payload).ok()?;
         if places.len() < shapes.registers() {
-            places.resize(shapes.registers(), Place::Null);
+            places.resize(shapes.registers(), Place::NULL);
         }
         let mut scan = Scan { len: payload.len(), steps: shapes.steps(), places, present: 0 };
         scan.whole(payload, shapes.first())?;
@@ -58,13 +74,13 @@ impl<'a> Scanned<'a> {
 
     #[inline(always)]
     fn raw(&self, place: Place) -> Raw<'a> {
-        match place {
-            Place::Text(from, to) => Raw::Text(&self.text[from as usize..to as usize]),
-            Place::Int(n) => Raw::Int(n),
-            Place::Float(n) => Raw::Float(n),
-            Place::Bool(b) => Raw::Bool(b),
-            Place::Null => Raw::Missing,
-            Place::Compound => Raw::Compound,
+        match place.kind {
+            Kind::Text => Raw::Text(&self.text[place.from as usize..place.bits as usize]),
+            Kind::Int => Raw::Int(place.bits as i64),
+            Kind::Float => Raw::Float(f64::from_bits(place.bits)),
+            Kind::Bool => Raw::Bool(place.bits != 0),
+            Kind::Null => Raw::Missing,
+            Kind::Compound => Raw::Compound,
         }
     }
 }
@@ -76,6 +92,11 @@ impl Document for Scanned<'_> {
             return Raw::Missing;
         }
         self.raw(self.places[path.0 as usize])
+    }
+
+    #[inline(always)]
+    fn is_there(&self, _: &[u32], path: PathId) -> bool {
+        self.present >> path.0 & 1 == 1
     }
 
     // A mapping that goes over elements has no fast road.
@@ -213,28 +234,33 @@ impl<'a> Scan<'a> {
         if depth > SCAN_DEPTH_MAX {
             return None;
         }
-        let (mut rest, mut keys, steps) = (solid(rest), keys, self.steps);
-        if first(rest) == b'}' {
-            return Some(behind(rest, 1));
+        let (mut rest, mut keys, steps) = (rest, keys, self.steps);
+        if first(solid(rest)) == b'}' {
+            return Some(behind(solid(rest), 1));
         }
+        let mut opened = true;
         loop {
-            let step = key(steps, rest, keys)?;
-            rest = solid(behind(rest, step.len()));
-            if first(rest) != b':' {
-                return None;
-            }
-            let (place, after) = self.value(solid(behind(rest, 1)), step, depth, wanted)?;
-            if step.register < Step::UNWANTED && wanted && !matches!(place, Place::Null) {
+            let (step, at) = match tight_key(steps, rest, keys) {
+                Some(found) => found,
+                None => loose_key(steps, rest, keys, opened)?,
+            };
+            opened = false;
+            let (place, after) = self.value(at, step, depth, wanted)?;
+            if step.register < Step::UNWANTED && wanted && place.kind != Kind::Null {
                 self.present |= 1 << step.register;
                 *self.places.get_mut(step.register as usize)? = place;
             }
-            rest = solid(after);
-            match first(rest) {
-                b',' => rest = solid(behind(rest, 1)),
-                b'}' => return Some(behind(rest, 1)),
-                _ => return None,
+            rest = after;
+            if first(rest) == b'}' {
+                return Some(behind(rest, 1));
             }
             keys = step.after;
+            if first(rest) != b',' {
+                rest = solid(rest);
+                if first(rest) == b'}' {
+                    return Some(behind(rest, 1));
+                }
+            }
         }
     }
 
@@ -249,14 +275,34 @@ impl<'a> Scan<'a> {
         match first(rest) {
             b'"' => text(rest, self.len),
             b'-' | b'0'..=b'9' => number(rest),
-            b't' => Some((Place::Bool(true), rest.strip_prefix(b"true")?)),
-            b'f' => Some((Place::Bool(false), rest.strip_prefix(b"false")?)),
-            b'n' => Some((Place::Null, rest.strip_prefix(b"null")?)),
+            _ => self.rare_value(rest, step, depth, wanted),
+        }
+    }
+
+    /// Any value, with blanks in front or without.
+    #[inline(never)]
+    fn rare_value<'p>(
+        &mut self,
+        rest: Rest<'p>,
+        step: &Step,
+        depth: usize,
+        wanted: bool,
+    ) -> Option<(Place, Rest<'p>)> {
+        let rest = solid(rest);
+        match first(rest) {
+            b'"' => text(rest, self.len),
+            b'-' | b'0'..=b'9' => number(rest),
+            b't' => Some((Place::of(Kind::Bool, 1), rest.strip_prefix(b"true")?)),
+            b'f' => Some((Place::of(Kind::Bool, 0), rest.strip_prefix(b"false")?)),
+            b'n' => Some((Place::NULL, rest.strip_prefix(b"null")?)),
             b'{' => {
                 let rest = self.object(behind(rest, 1), step.inside, depth + 1, wanted)?;
-                Some((Place::Compound, rest))
+                Some((Place::of(Kind::Compound, 0), rest))
             }
-            b'[' => Some((Place::Compound, self.array(behind(rest, 1), step, depth + 1)?)),
+            b'[' => {
+                let rest = self.array(behind(rest, 1), step, depth + 1)?;
+                Some((Place::of(Kind::Compound, 0), rest))
+            }
             _ => None,
         }
     }
@@ -282,15 +328,37 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// The key that stands here, where it is one of those that are known.
+/// The key that stands here without a blank around it, and what is behind its colon.
 #[inline(always)]
-fn key<'s>(steps: &'s [Step], rest: Rest<'_>, keys: u32) -> Option<&'s Step> {
+fn tight_key<'s, 'p>(steps: &'s [Step], rest: Rest<'p>, keys: u32) -> Option<(&'s Step, Rest<'p>)> {
     let word = sixteen(rest);
     let mut place = keys;
     loop {
         let step = steps.get(place as usize)?;
         if step.begins(word) && step.goes_on(rest) {
-            return Some(step);
+            return Some((step, behind(rest, step.tight().len())));
+        }
+        place = step.beside;
+    }
+}
+
+/// The same with blanks around comma, key and colon.
+#[inline(never)]
+fn loose_key<'s, 'p>(
+    steps: &'s [Step],
+    rest: Rest<'p>,
+    keys: u32,
+    opened: bool,
+) -> Option<(&'s Step, Rest<'p>)> {
+    let mut rest = solid(rest);
+    if !opened {
+        rest = solid(rest.strip_prefix(b",")?);
+    }
+    let mut place = keys;
+    loop {
+        let step = steps.get(place as usize)?;
+        if let Some(after) = rest.strip_prefix(step.key()) {
+            return Some((step, solid(after).strip_prefix(b":")?));
         }
         place = step.beside;
     }
@@ -310,7 +378,7 @@ fn text(rest: Rest<'_>, len: usize) -> Option<(Place, Rest<'_>)> {
         rest = behind(rest, stop.trailing_zeros() as usize / 8);
         let to = len - rest.len();
         let after = rest.strip_prefix(b"\"")?;
-        return Some((Place::Text(from as u32, to as u32), after));
+        return Some((Place { kind: Kind::Text, from: from as u32, bits: to as u64 }, after));
     }
 }
 
@@ -324,15 +392,15 @@ fn number(rest: Rest<'_>) -> Option<(Place, Rest<'_>)> {
     if count == 0 || count > 1 && leads_with_zero {
         return None;
     }
-    let place = match first(rest) {
+    match first(rest) {
         b'.' => return fraction(behind(rest, 1), negative, count, whole),
         b'e' | b'E' => return None,
         // simd-json's zero has no sign: let it say so.
         _ if negative && whole == 0 => return None,
-        _ if negative => Place::Int(-(whole as i64)),
-        _ => Place::Int(whole as i64),
-    };
-    Some((place, rest))
+        _ => {}
+    }
+    let value = whole as i64;
+    Some((Place::of(Kind::Int, if negative { -value } else { value } as u64), rest))
 }
 
 /// Goes on with a number of `count` digits; `None` past eighteen.
@@ -366,7 +434,8 @@ fn fraction(
         return None;
     }
     let magnitude = value as f64 / TENS[places];
-    Some((Place::Float(if negative { -magnitude } else { magnitude }), rest))
+    let value = if negative { -magnitude } else { magnitude };
+    Some((Place::of(Kind::Float, value.to_bits()), rest))
 }
 
 #[cfg(test)]

@@ -18,10 +18,12 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 /// One key behind a certain sequence of keys.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
-    /// The first sixteen bytes of the key in its quotes, and which of them count.
+    /// The first sixteen bytes of `tight`, and which of them count.
     word: [u64; 2],
     mask: [u64; 2],
-    text: Box<[u8]>,
+    /// The key as it mostly stands: `"id":`, or `,"id":` behind another.
+    tight: Box<[u8]>,
+    follows: bool,
     /// The register that the value goes to.
     pub register: u16,
     /// The first of the keys that may come next in this object.
@@ -36,17 +38,25 @@ impl Step {
     /// No path leads here.
     pub const UNWANTED: u16 = u16::MAX;
 
-    fn new(text: Box<[u8]>, register: u16) -> Self {
-        let full = vec![0xFF; text.len().min(16)];
-        let word = sixteen(&text[..full.len()]);
-        let mask = sixteen(&full);
-        Self { word, mask, text, register, after: NOWHERE, inside: NOWHERE, beside: NOWHERE }
+    fn new(key: &str, follows: bool, register: u16) -> Self {
+        let comma = if follows { "," } else { "" };
+        let tight: Box<[u8]> = format!("{comma}\"{key}\":").into_bytes().into();
+        let head = &tight[..tight.len().min(16)];
+        let mask = sixteen(&[0xFF; 16][..head.len()]);
+        let word = sixteen(head);
+        let (after, inside, beside) = (NOWHERE, NOWHERE, NOWHERE);
+        Self { word, mask, tight, follows, register, after, inside, beside }
     }
 
-    /// Bytes of the key and its quotes.
+    /// The key with all around it.
     #[inline(always)]
-    pub fn len(&self) -> usize {
-        self.text.len()
+    pub fn tight(&self) -> &[u8] {
+        &self.tight
+    }
+
+    /// The key in its quotes.
+    pub fn key(&self) -> &[u8] {
+        &self.tight[usize::from(self.follows)..self.tight.len() - 1]
     }
 
     /// Whether the first sixteen bytes are this key's, as far as it goes.
@@ -58,7 +68,7 @@ impl Step {
     /// Whether what is behind sixteen bytes is this key's too.
     #[inline(always)]
     pub fn goes_on(&self, rest: &[u8]) -> bool {
-        self.text.len() <= 16 || rest.starts_with(&self.text)
+        self.tight.len() <= 16 || rest.starts_with(&self.tight)
     }
 }
 
@@ -160,7 +170,7 @@ impl Shapes {
                 break;
             }
             let step = &self.steps[place as usize];
-            if &step.text[1..step.len() - 1] == key.as_bytes() {
+            if &step.key()[1..step.key().len() - 1] == key.as_bytes() {
                 return Some(place);
             }
             last = Some(place);
@@ -175,7 +185,8 @@ impl Shapes {
         }
         let new = self.steps.len() as u32;
         let register = branch.and_then(|b| self.tree.register(b)).map_or(Step::UNWANTED, |p| p.0);
-        self.steps.push(Step::new(format!("\"{key}\"").into_bytes().into(), register));
+        let follows = matches!(spot, Spot::After(_));
+        self.steps.push(Step::new(key, follows, register));
         match (last, spot) {
             (Some(last), _) => self.steps[last as usize].beside = new,
             (None, Spot::First) => self.first = new,

@@ -137,6 +137,22 @@ pub(crate) struct Pick {
     /// The cell of this column in the row of that key.
     pub join: Option<(usize, usize)>,
     pub default: Option<Arc<str>>,
+    /// Nothing of all this is done to the value.
+    pub plain: bool,
+}
+
+impl Pick {
+    pub fn new(
+        source: Source,
+        slice: Option<(i32, i32)>,
+        map: Option<ValueMap>,
+        join: Option<(usize, usize)>,
+        default: Option<Arc<str>>,
+    ) -> Self {
+        let untouched = slice.is_none() && map.is_none() && join.is_none() && default.is_none();
+        let plain = untouched && !matches!(source, Source::Join(..));
+        Self { source, slice, map, join, default, plain }
+    }
 }
 
 /// Foreign values and ours; `None` leaves the field out.
@@ -226,6 +242,7 @@ impl Pattern {
         if starred { Self::Starred(text.to_owned()) } else { Self::Plain(text.to_owned()) }
     }
 
+    #[inline]
     pub fn takes(&self, text: &str) -> bool {
         match self {
             Self::Plain(plain) => plain == text,

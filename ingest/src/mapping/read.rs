@@ -435,7 +435,7 @@ impl File<'_> {
     }
 
     fn pick(&mut self, node: &Node, scope: &mut Scope) -> Option<Pick> {
-        let plain = |source| Pick { source, slice: None, map: None, join: None, default: None };
+        let plain = |source| Pick::new(source, None, None, None, None);
         if node.text().is_some() {
             return self.source(node, scope).map(plain);
         }
@@ -453,13 +453,11 @@ impl File<'_> {
             self.reader.error_at(node, "one of `path`, `value`, `join` is missing");
             return None;
         };
-        Some(Pick {
-            source,
-            slice: node.get("slice").and_then(|n| self.slice(n)),
-            map: node.get("map").map(value_map),
-            join: self.join(node),
-            default: self.reader.optional_text(node, "default").map(Into::into),
-        })
+        let slice = node.get("slice").and_then(|n| self.slice(n));
+        let map = node.get("map").map(value_map);
+        let join = self.join(node);
+        let default = self.reader.optional_text(node, "default").map(Into::into);
+        Some(Pick::new(source, slice, map, join, default))
     }
 
     fn slice(&mut self, node: &Node) -> Option<(i32, i32)> {

@@ -22,7 +22,7 @@ mappings:
 ";
 
 const TOLD: &str = "\
-1:19 `flaot` is none of string, int, float, bool (did you mean `float`?)
+1:19 `flaot` is none of string, int, float, bool, time (did you mean `float`?)
 3:1 unknown key `mapings` (did you mean `mappings`?)
 6:3 unknown key `topic` (did you mean `topics`?)
 8:9 `Europe/Olso` is not a time zone (write an IANA name such as Europe/Oslo, or `site`)

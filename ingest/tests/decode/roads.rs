@@ -232,7 +232,7 @@ impl Dice {
     }
 
     fn mapping(&mut self) -> String {
-        let mut text = String::from("mappings:\n- name: drawn\n");
+        let mut text = String::from("fields: {seen_at: time}\nmappings:\n- name: drawn\n");
         if self.roll(2) == 0 {
             text += "  otherwise: reject\n";
         }
@@ -262,7 +262,9 @@ impl Dice {
                 text += &format!("    id: \"{}\"\n    id_with_time: true\n", self.of(&PATHS));
             }
             text += "    fields:\n";
-            for field in ["zone", "credential", "person", "people", "score", "active", "mode"] {
+            for field in
+                ["zone", "credential", "person", "people", "score", "active", "mode", "seen_at"]
+            {
                 let pick = match self.roll(5) {
                     0 => "{path: $.src, slice: '1..3'}".to_owned(),
                     1 => "{join: [$.src, $.n], with: '/'}".to_owned(),
