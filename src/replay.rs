@@ -12,7 +12,9 @@ use rules::engine::Findings;
 use serde_json::{Map, Value, json};
 
 use crate::cli::ReplayArgs;
+use crate::console::figures;
 use crate::history;
+use crate::live::{Holder, holders};
 use crate::pipeline::Pipeline;
 use crate::render::Renderer;
 use crate::report::Report;
@@ -93,21 +95,17 @@ fn summary(report: &Report, setup: &Setup, pipeline: &Pipeline, seconds: f64) ->
         events += figures.events;
         books.insert(source.id.clone(), json!(figures));
     }
-    let counts = pipeline.engine.rule_counts();
-    let rules: Map<_, _> = setup
-        .plan
-        .rules
-        .iter()
-        .zip(counts)
-        .map(|(rule, count)| {
-            let counts = json!({
-                "detections": count.detections,
-                "incidents": count.incidents,
-                "suppressed": count.suppressed,
-            });
-            (rule.id.clone(), counts)
-        })
-        .collect();
+    let (mut facts, mut rules) = (Map::new(), Map::new());
+    for (holder, usage) in holders(&setup.plan).zip(pipeline.engine.usage()) {
+        let figures = figures(&usage).into();
+        match holder {
+            Holder::Fact(name) => facts.insert(name.to_owned(), figures),
+            Holder::Rule(id) => rules.insert(id.to_owned(), figures),
+        };
+    }
+    let evicted = pipeline.engine.evicted();
+    let given_up: Map<_, _> =
+        evicted.by_what().map(|(what, n)| (what.to_owned(), n.into())).into_iter().collect();
     let mut digest = Digest::default();
     for line in report.incident_lines() {
         digest = digest.part(line.to_string().as_bytes());
@@ -115,12 +113,13 @@ fn summary(report: &Report, setup: &Setup, pipeline: &Pipeline, seconds: f64) ->
     json!({
         "books": books,
         "rules": rules,
+        "facts": facts,
         "incidents": report.incidents.len(),
         "seconds": (seconds * 1e6).round() / 1e6,
         "events_per_second": (events as f64 / seconds.max(1e-9)).round(),
         "hash": format!("{:032x}", digest.finish()),
         "state_bytes": pipeline.engine.state_bytes(),
-        "evicted": pipeline.engine.evicted(),
+        "given_up": given_up,
     })
 }
 
@@ -155,6 +154,17 @@ fn table(summary: &Value) -> String {
     for (rule, counts) in object(&summary["rules"]) {
         let (detections, incidents) = (number(&counts["detections"]), number(&counts["incidents"]));
         text += &format!("{rule:<26} {detections:>12} {incidents:>12}\n");
+    }
+    for (what, count) in object(&summary["given_up"]).iter().filter(|(_, n)| number(n) > 0) {
+        text += &format!("given up at a limit: {what:<18} {:>12}\n", number(count));
+    }
+    for (name, counts) in object(&summary["facts"]).iter().chain(&object(&summary["rules"])) {
+        let given =
+            ["keys", "runs", "events"].map(|what| number(&counts[format!("{what}_given_up")]));
+        if given != [0; 3] {
+            let [keys, runs, events] = given;
+            text += &format!("  by {name}: {keys} keys, {runs} runs, {events} events\n");
+        }
     }
     text += &format!(
         "\n{} incidents · {:.2} s · {:.0} events/s · {}\n",

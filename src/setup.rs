@@ -133,6 +133,7 @@ impl Setup {
             duplicates_within: self.config.duplicates_within,
             duplicates_max: self.config.duplicates_max,
             clock_skew_max: self.config.live.then_some(self.config.clock_skew_max),
+            ..Options::default()
         }
     }
 

@@ -98,6 +98,7 @@ const KINDS: &[(&str, Family, u8)] = &[
     ("ScheduleStarted", Device, RANK_CONTROL),
     ("ScheduleEnded", Device, RANK_CONTROL),
     ("TableChanged", Device, RANK_CONTROL),
+    ("LimitReached", Device, RANK_CONTROL),
     ("Heartbeat", Device, 2),
     ("LastWill", Device, 2),
     ("DeviceOnline", Device, 2),
@@ -180,6 +181,8 @@ const FIELDS: &[(&str, FieldType)] = &[
     ("driver", Text),
     ("panel", Text),
     ("camera", Text),
+    ("rule", Text),
+    ("limit", Text),
     ("code", Text),
     ("level", Int),
     ("table", Text),
@@ -209,6 +212,8 @@ pub const KIND_ADVANCE: KindId = KindId(0);
 pub const KIND_SCHEDULE: [KindId; 2] = [KindId(2), KindId(1)];
 /// The built-in kind that the engine makes of a changed row.
 pub const KIND_TABLE: KindId = KindId(3);
+/// The built-in kind that the engine makes of a fact or rule that gives something up at a limit.
+pub const KIND_LIMIT_REACHED: KindId = KindId(4);
 
 /// All kinds and fields of one configuration, frozen after load.
 #[derive(Clone, Debug)]

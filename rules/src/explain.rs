@@ -9,8 +9,8 @@ use crate::engine::{ENTRY_BYTES, KEY_BYTES, RUN_BYTES};
 use crate::lang::expr::{Expr, TextTest};
 use crate::lang::syntax::Operator;
 use crate::plan::{
-    Emit, Entity, FactId, FactKind, FieldRef, Join, Mode, Part, Pattern, Plan, Rule, RuleId, Runs,
-    Scope, Sequence, Session, SessionField, Skip, Step, TallyPart, Trigger,
+    Emit, Entity, FactId, FactKind, FieldRef, Join, Limits, Mode, Part, Pattern, Plan, Rule,
+    RuleId, Runs, Scope, Sequence, Session, SessionField, Skip, Step, TallyPart, Trigger,
 };
 use crate::value::Value;
 
@@ -62,6 +62,7 @@ pub fn explain(plan: &Plan, interner: &Interner, id: RuleId) -> String {
     line("heard by", hearers.join(", "));
     line("waits", words.waits());
     line("state", words.state());
+    line("limits", words.limits());
     line("evidence", format!("the first, the last, and {} at most", rule.evidence_max));
     for (label, value) in &rule.why {
         line("shows", format!("{label}: {}", words.expr(value)));
@@ -337,6 +338,19 @@ impl Words<'_> {
                 "{KEY_BYTES} B for each key with a run, {RUN_BYTES} B for each run, {ENTRY_BYTES} B for each event it keeps"
             ),
         }
+    }
+
+    /// What it gives up, and when.
+    fn limits(&self) -> String {
+        let Limits { keys, runs, events } = self.rule.limits;
+        let runs = match &self.rule.pattern {
+            Pattern::Sequence(_) | Pattern::Unless { .. } | Pattern::Session(_) => {
+                format!(", {runs} runs")
+            }
+            Pattern::Watch { hold: Some(_), .. } => format!(", {runs} runs"),
+            _ => String::new(),
+        };
+        format!("{keys} keys{runs}, {events} events of a key at a site; past it the oldest goes")
     }
 
     fn value(&self, value: Value) -> String {

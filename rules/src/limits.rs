@@ -21,14 +21,31 @@ pub const WHY_MAX: usize = 8;
 /// Cells of one page: the unit of a dirty mark and of an incremental snapshot (64 × 64 B = 4 KiB).
 pub const PAGE_CELLS: usize = 64;
 
-/// Live keys of one site's state, unless the configuration says otherwise: 4 M × 64 B = 256 MiB.
+/// Live keys of one site's state: 4 M × 72 B = 288 MiB. Past it the fact or rule that holds the
+/// most gives up its oldest, and counts it.
 pub const KEYS_MAX: usize = 1 << 22;
 
-/// Waiting runs of one site: 1 M × 184 B = 184 MiB.
+/// Waiting runs of one site: 1 M × 192 B = 192 MiB. Past it as with keys.
 pub const RUNS_MAX: usize = 1 << 20;
 
-/// Window entries of one site: 8 M × 88 B = 704 MiB.
+/// Events that one site remembers in windows, guards and runs: 8 M × 80 B = 640 MiB. Past it as
+/// with keys.
 pub const ENTRIES_MAX: usize = 1 << 23;
+
+/// Keys of one fact or rule at one site, where `limits` says nothing: a quarter of the site's, so
+/// that one of them alone never fills it (1 M × 72 B = 72 MiB).
+pub const RULE_KEYS_MAX: u32 = 1 << 20;
+
+/// Waiting runs of one rule at one site, where `limits` says nothing: 256 Ki × 192 B = 48 MiB.
+pub const RULE_RUNS_MAX: u32 = 1 << 18;
+
+/// Events that one key of a fact or rule remembers, where `limits` says nothing: a window counts no
+/// further (64 Ki × 80 B = 5 MiB).
+pub const KEY_EVENTS_MAX: u32 = 1 << 16;
+
+/// Things given up before it is looked up anew which fact or rule holds the most: what that costs
+/// (one look at each) is spread over so many.
+pub const FULLEST_TURN: u32 = 1 << 10;
 
 /// Events in one site's reorder buffer: 1 M × ~300 B = 300 MiB. Past it the oldest is released
 /// early, and counted.

@@ -281,7 +281,7 @@ impl<'a> Writer<'a> {
     }
 
     fn fact(&mut self, fact: &Fact) {
-        let Fact { name: _, scope, by, kind, reads, reset } = fact;
+        let Fact { name: _, scope, by, kind, reads, reset, limits: _ } = fact;
         self.plain(scope);
         self.fields(by);
         reads.iter().for_each(|fact| self.reads_fact(*fact));
@@ -339,6 +339,7 @@ impl<'a> Writer<'a> {
             captures,
             evidence_of: _,
             evidence_max: _,
+            limits: _,
             why: _,
             reads,
             schedules: _,

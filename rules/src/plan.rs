@@ -9,6 +9,7 @@ use event::{FieldId, FieldType, KindId, TimeSpan, Vocabulary};
 use crate::calendar::{Calendar, ScheduleId};
 use crate::engine::HeldBy;
 use crate::lang::expr::Expr;
+use crate::limits::{KEY_EVENTS_MAX, RULE_KEYS_MAX, RULE_RUNS_MAX};
 use crate::value::Value;
 
 /// A fact: an index into [`Plan::facts`].
@@ -132,6 +133,23 @@ pub struct Trigger {
     pub condition: Option<Expr>,
 }
 
+/// How much a fact or a rule may hold at one site; past it the oldest goes, and is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Keys.
+    pub keys: u32,
+    /// Waiting runs.
+    pub runs: u32,
+    /// Events that one key remembers.
+    pub events: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { keys: RULE_KEYS_MAX, runs: RULE_RUNS_MAX, events: KEY_EVENTS_MAX }
+    }
+}
+
 /// Named state kept by key.
 #[derive(Clone, Debug)]
 pub struct Fact {
@@ -148,6 +166,8 @@ pub struct Fact {
     pub reads: Vec<FactId>,
     /// What makes it forget every key.
     pub reset: Option<Trigger>,
+    /// How much it may hold.
+    pub limits: Limits,
 }
 
 /// What a fact keeps.
@@ -272,6 +292,8 @@ pub struct Rule {
     pub evidence_of: Vec<FactId>,
     /// Most events cited, first and last included.
     pub evidence_max: u8,
+    /// How much it may hold.
+    pub limits: Limits,
     /// Bound values shown with a detection: label, expression over the completing event.
     pub why: Vec<(String, Expr)>,
     /// The facts its expressions read.

@@ -14,7 +14,10 @@ use serde_json::{Map, Value, json};
 use sinks::store::IncidentDetail;
 use sinks::{Filter, StoreError};
 
+use rules::engine::Usage;
+
 use super::{Shared, problem};
+use crate::live::Holder;
 
 pub(super) type Reply = Result<Response, Response>;
 
@@ -116,11 +119,26 @@ pub async fn unknown_devices(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json(shared.live.unknown_devices())
 }
 
+/// What a fact or rule costs and holds, as an object.
+pub fn figures(usage: &Usage) -> Map<String, Value> {
+    usage.figures().map(|(name, n)| (name.to_owned(), n.into())).into_iter().collect()
+}
+
 pub async fn rules(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    let rules = shared.live.rules().into_iter().map(|(id, detections, incidents)| {
-        json!({"id": id, "detections": detections, "incidents": incidents})
-    });
-    Json(json!({"rules": rules.collect::<Vec<_>>()}))
+    let (mut facts, mut rules) = (Vec::new(), Vec::new());
+    for (holder, usage) in shared.live.usage() {
+        let (list, id) = match holder {
+            Holder::Fact(id) => (&mut facts, id),
+            Holder::Rule(id) => (&mut rules, id),
+        };
+        let mut object = figures(&usage);
+        object.insert("id".into(), id.into());
+        list.push(object);
+    }
+    let evicted = shared.live.evicted().by_what();
+    let given_up: Map<_, _> =
+        evicted.map(|(what, n)| (what.to_owned(), n.into())).into_iter().collect();
+    Json(json!({"rules": rules, "facts": facts, "given_up": given_up}))
 }
 
 /// What policies held back, newest first.

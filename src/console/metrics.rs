@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use event::RejectReason;
 
 use super::Shared;
+use crate::live::Holder;
 
 pub async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let text = tokio::task::spawn_blocking(move || text(&shared)).await.unwrap_or_default();
@@ -48,6 +49,53 @@ fn roads(shared: &Shared, out: &mut String) {
         for (road, count) in [("scanned", roads.scanned), ("parsed", roads.parsed)] {
             family.value(&[("source", &source), ("road", road)], count as f64);
         }
+    }
+}
+
+/// What rules and facts cost, find and hold.
+fn usage(shared: &Shared, out: &mut String) {
+    let usage = shared.live.usage();
+    let figures: Vec<_> = usage
+        .iter()
+        .map(|(holder, usage)| match holder {
+            Holder::Fact(name) => (("fact", *name), usage.figures()),
+            Holder::Rule(id) => (("rule", *id), usage.figures()),
+        })
+        .collect();
+    let families = [
+        (
+            "looked",
+            "looked_total",
+            "counter",
+            "Events and changes of levels that were looked at since the start.",
+        ),
+        ("evaluated", "evaluated_total", "counter", "Conditions evaluated since the start."),
+        ("detections", "detections_total", "counter", "By the rule that found them."),
+        ("incidents", "incidents_total", "counter", "By the rule that opened them."),
+        ("suppressed", "suppressed_total", "counter", "Detections held back, by their rule."),
+        ("keys", "state_keys", "gauge", "Keys held."),
+        ("runs", "state_runs", "gauge", "Runs that wait."),
+        ("events", "state_events", "gauge", "Events held in windows, guards and runs."),
+        ("state_bytes", "state_bytes", "gauge", "Bytes of keys, runs and events held."),
+        ("keys_given_up", "keys_given_up_total", "counter", "Keys given up at a limit."),
+        ("runs_given_up", "runs_given_up_total", "counter", "Runs given up at a limit."),
+        ("events_given_up", "events_given_up_total", "counter", "Events given up at a limit."),
+    ];
+    for (figure, name, kind, help) in families {
+        let mut family = Family::new(out, name, kind, help);
+        for (label, figures) in &figures {
+            // A fact finds nothing.
+            let found = matches!(figure, "detections" | "incidents" | "suppressed");
+            let value = figures.iter().find(|(name, _)| *name == figure).map(|(_, n)| *n);
+            if let Some(value) = value.filter(|_| !found || label.0 == "rule") {
+                family.value(&[*label], value as f64);
+            }
+        }
+    }
+    let help = "Given up because a limit was reached: a rule may be blind for it.";
+    let mut family = Family::new(out, "engine_evicted", "counter", help);
+    for (what, count) in shared.live.evicted().by_what() {
+        family.value(&[("what", what)], count as f64);
     }
 }
 
@@ -121,15 +169,7 @@ fn text(shared: &Shared) -> String {
             family.value(&[("sink", &sink.name), ("outcome", outcome)], count as f64);
         }
     }
-    let rules = shared.live.rules();
-    for (name, pick) in [("detections_total", 1), ("incidents_total", 2)] {
-        let help = "By the rule that found or opened them.";
-        let mut family = Family::new(&mut out, name, "counter", help);
-        for (rule, detections, incidents) in &rules {
-            let count = if pick == 1 { *detections } else { *incidents };
-            family.value(&[("rule", rule)], count as f64);
-        }
-    }
+    usage(shared, &mut out);
     let (quantiles, count) = shared.live.visible_quantiles();
     let help =
         "From the newest delivery taken to its incident stored; slack and holds not counted.";

@@ -5,6 +5,8 @@ mod events;
 mod metrics;
 mod tables;
 
+pub use api::figures;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -60,6 +60,7 @@ impl Follower {
         self.live.stepped(&self.pipeline, self.reader.position());
         loop {
             let here = self.reader.position();
+            self.live.look_at_usage(&self.pipeline);
             if !self.progress.wait_written(here, Instant::now() + WAIT) {
                 let done = self.progress.closed() && here == self.progress.written();
                 let due = here > snapshot_at && snapshot_time.elapsed() >= SNAPSHOT_EVERY;

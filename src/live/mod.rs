@@ -38,7 +38,7 @@ use crate::setup::Setup;
 pub use controls::Controls;
 use epoch::Epoch;
 use snapshots::{Snapshot, Snapshots};
-pub use status::Live;
+pub use status::{Holder, Live, holders};
 
 /// Batches between the sources and the log: a full intake is what stops a source.
 const INTAKE_BATCHES_MAX: usize = 64;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use event::books::SourceBooks;
 use event::tables::Tables;
@@ -11,6 +11,8 @@ use hdrhistogram::Histogram;
 use ingest::decode::Roads;
 use ingest::log::Progress;
 use ingest::source::intake::{Running, SourceState};
+use rules::engine::{Evicted, GivenUp, Usage};
+use rules::plan::Plan;
 use sinks::{Outbox, SinkStatus};
 
 use super::strangers::Strangers;
@@ -21,8 +23,7 @@ use crate::setup::Setup;
 pub struct Live {
     ids: Vec<String>,
     kinds: Vec<&'static str>,
-    rules: Vec<String>,
-    plan: Arc<rules::plan::Plan>,
+    plan: Arc<Plan>,
     interner: Arc<Interner>,
     /// As the engine last had them.
     tables: Mutex<Arc<Tables>>,
@@ -49,13 +50,51 @@ struct Figures {
     roads: Vec<Roads>,
     /// The books when the engine had read what stood in the log at the start.
     at_recovery: Option<Vec<SourceBooks>>,
-    rules: Vec<(u64, u64)>,
+    usage: Vec<Usage>,
     read: Position,
     watermark: i64,
     state_bytes: usize,
-    evicted: u64,
+    evicted: Evicted,
+    looked_at: Option<Instant>,
+    /// Of which facts and rules it was logged already that they give up.
+    warned: Vec<bool>,
     log_fault: Option<String>,
     store_fault: Option<String>,
+}
+
+/// How often it is looked at what facts and rules cost and hold.
+const USAGE_EVERY: Duration = Duration::from_millis(200);
+
+/// A fact or a rule, by name.
+#[derive(Clone, Copy)]
+pub enum Holder<'a> {
+    Fact(&'a str),
+    Rule(&'a str),
+}
+
+/// The facts of a plan, then its rules.
+pub fn holders(plan: &Plan) -> impl Iterator<Item = Holder<'_>> {
+    let rules = plan.rules.iter().map(|rule| Holder::Rule(rule.id.as_str()));
+    plan.facts.iter().map(|fact| Holder::Fact(fact.name.as_str())).chain(rules)
+}
+
+impl Figures {
+    /// Logs once of a fact or rule that it has begun to give up: it is blind for a part of its
+    /// keys from now on.
+    fn warn_of_limits(&mut self, plan: &Plan) {
+        self.warned.resize(self.usage.len(), false);
+        for ((holder, usage), warned) in holders(plan).zip(&self.usage).zip(&mut self.warned) {
+            if usage.given_up == GivenUp::default() || std::mem::replace(warned, true) {
+                continue;
+            }
+            let (Holder::Fact(name) | Holder::Rule(name)) = holder;
+            let GivenUp { keys, runs, events } = usage.given_up;
+            tracing::warn!(
+                "`{name}` gives up at its limits ({keys} keys, {runs} runs, {events} events): \
+                 raise `limits`, or narrow what it looks at"
+            );
+        }
+    }
 }
 
 /// Up to an hour, to three digits.
@@ -77,7 +116,6 @@ impl Live {
         Self {
             ids: sources.iter().map(|s| s.id.clone()).collect(),
             kinds: sources.iter().map(|s| kind_of(&s.kind)).collect(),
-            rules: setup.plan.rules.iter().map(|r| r.id.clone()).collect(),
             plan: setup.plan.clone(),
             interner: setup.interner.clone(),
             tables: Mutex::new(Arc::new(Tables::new(setup.plan.model.clone(), &setup.interner))),
@@ -109,7 +147,6 @@ impl Live {
 
     /// The engine has read the log up to a position.
     pub fn stepped(&self, pipeline: &Pipeline, read: Position) {
-        let counts = pipeline.engine.rule_counts();
         let tables = pipeline.engine.tables();
         let mut known = lock(&self.tables);
         if !Arc::ptr_eq(&known, tables) {
@@ -119,15 +156,26 @@ impl Live {
         let mut figures = lock(&self.figures);
         figures.books = pipeline.books();
         figures.roads = pipeline.roads().to_vec();
-        figures.rules = counts.iter().map(|c| (c.detections, c.incidents)).collect();
         figures.read = read;
         figures.watermark = pipeline.engine.watermark().0;
         figures.state_bytes = pipeline.engine.state_bytes();
-        figures.evicted = pipeline.engine.evicted();
         if read >= self.recovered_at && figures.at_recovery.is_none() {
             debug_assert_eq!(read, self.recovered_at, "INV-BOOKS: read past what was recovered");
             figures.at_recovery = Some(figures.books.clone());
         }
+    }
+
+    /// Looks at what facts and rules cost and hold, once in a while: that takes a look at each of
+    /// them at every site.
+    pub fn look_at_usage(&self, pipeline: &Pipeline) {
+        let mut figures = lock(&self.figures);
+        if figures.looked_at.is_some_and(|at| at.elapsed() < USAGE_EVERY) {
+            return;
+        }
+        figures.looked_at = Some(Instant::now());
+        figures.usage = pipeline.engine.usage();
+        figures.evicted = pipeline.engine.evicted();
+        figures.warn_of_limits(&self.plan);
     }
 
     /// What was found has become visible, so long after its newest delivery was taken.
@@ -245,11 +293,15 @@ impl Live {
         self.outbox.status().unwrap_or_default()
     }
 
-    /// Detections and incidents of each rule.
-    pub fn rules(&self) -> Vec<(String, u64, u64)> {
-        let figures = lock(&self.figures);
-        let counts = figures.rules.iter().copied();
-        self.rules.iter().cloned().zip(counts).map(|(rule, (d, i))| (rule, d, i)).collect()
+    /// What each fact and rule costs and holds: the facts, then the rules.
+    pub fn usage(&self) -> Vec<(Holder<'_>, Usage)> {
+        let usage = lock(&self.figures).usage.clone();
+        holders(&self.plan).zip(usage).collect()
+    }
+
+    /// What was given up at a limit, by what it was.
+    pub fn evicted(&self) -> Evicted {
+        lock(&self.figures).evicted
     }
 
     /// What the rulebook says of a rule beside its condition: procedure, risk, control.
@@ -293,7 +345,6 @@ impl Live {
                 "Memory of facts, runs and identities.",
                 figures.state_bytes as f64,
             ),
-            ("engine_evicted", "Runs and identities given up at a limit.", figures.evicted as f64),
             (
                 "tables_changed",
                 "Changes of tables and lists that were made.",

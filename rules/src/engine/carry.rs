@@ -5,13 +5,13 @@ use event::identity::{Digest, TimedId};
 use event::{EventBlock, EventTime, Position};
 
 use super::cells::{Entry, halves, whole};
+use super::eviction::Turn;
 use super::findings::Findings;
 use super::layout::Held;
 use super::pages::NIL;
 use super::reload::{Moves, carried_key};
 use super::scope::{Context, outside};
 use super::site::{RuleCount, Site};
-use super::state::Owner;
 use crate::plan::{FactId, FactKind, Mode, Pattern, Plan, RuleId};
 
 /// What hangs on a cell.
@@ -45,6 +45,7 @@ impl Site {
         &mut self,
         moves: &Moves,
         (old, new): (Context<'_>, Context<'_>),
+        state_max: [usize; 3],
         out: &mut Findings,
     ) {
         let Self {
@@ -61,7 +62,11 @@ impl Site {
             began: _,
             changed,
             counts,
-            evicted: _,
+            early: _,
+            most,
+            turns,
+            evaluated: _,
+            work,
             sweep: _,
             heard,
             told,
@@ -80,8 +85,18 @@ impl Site {
                 counts[rule.0 as usize] = count;
             }
         }
+        *most = state_max;
+        *turns = [Turn::default(); 3];
+        let holders = (new.plan.facts.len() + new.plan.rules.len()) as u32;
+        let place = |holder| moves.holder(holder).unwrap_or(holders);
+        for (number, before) in
+            std::mem::replace(work, vec![[0; 2]; holders as usize]).iter().enumerate()
+        {
+            if let Some(work) = work.get_mut(place(number as u32) as usize) {
+                *work = *before;
+            }
+        }
         let ended = self.carry_cells(moves, old, new);
-        self.carry_runs(moves);
         self.carry_held(|rule| moves.rule(rule));
         self.carry_incidents(moves, new);
         self.state.reindex();
@@ -95,6 +110,7 @@ impl Site {
                 self.recount(new, id);
             }
         }
+        self.settle(new, out);
         self.rearm(new);
         for incident in ended {
             self.clear_incident(incident, self.now, out);
@@ -108,21 +124,42 @@ impl Site {
     /// Puts every cell under its new owner; the incidents that levels held which nobody watches
     /// any more.
     fn carry_cells(&mut self, moves: &Moves, old: Context<'_>, new: Context<'_>) -> Vec<TimedId> {
+        let ended = self.free_cells(moves, old);
+        let mut heard_else = Vec::new();
+        for index in 0..self.state.keys.len() {
+            let cell = *self.state.keys.get(index);
+            if cell.owner == 0 {
+                continue;
+            }
+            let held = old.layout.held(cell.owner());
+            let to = moves.held(held).zip(carried_key(moves, held, cell.key));
+            let Some((to, key)) = to else { unreachable!("it was freed") };
+            let cell = self.state.keys.get_mut(index);
+            (cell.owner, cell.key) = (new.layout.owner(to).0 + 1, key);
+            if let (Held::Fact(was), Held::Fact(is)) = (held, to)
+                && old.layout.hears_expiry(was) != new.layout.hears_expiry(is)
+            {
+                heard_else.push((index, is));
+            }
+        }
+        self.carry_runs(moves);
+        self.state.rebind(new.layout.bounds.clone(), |holder| moves.holder(holder));
+        for (index, fact) in heard_else {
+            self.settle_expiry(new, fact, index);
+        }
+        ended
+    }
+
+    /// Frees what goes nowhere; the incidents that levels held which nobody watches any more.
+    fn free_cells(&mut self, moves: &Moves, old: Context<'_>) -> Vec<TimedId> {
         let mut ended = Vec::new();
         for index in 0..self.state.keys.len() {
             let cell = *self.state.keys.get(index);
             if cell.owner == 0 {
                 continue;
             }
-            let held = old.layout.held(Owner(cell.owner - 1));
-            let to = moves.held(held).zip(carried_key(moves, held, cell.key));
-            if let Some((to, key)) = to {
-                let cell = self.state.keys.get_mut(index);
-                (cell.owner, cell.key) = (new.layout.owner(to).0 + 1, key);
-                if let (Held::Fact(was), Held::Fact(is)) = (held, to) {
-                    let heard = old.layout.hears_expiry(was);
-                    self.settle_expiry(new, is, index, heard);
-                }
+            let held = old.layout.held(cell.owner());
+            if moves.held(held).zip(carried_key(moves, held, cell.key)).is_some() {
                 continue;
             }
             if let Held::Rule(rule) = held
@@ -136,27 +173,24 @@ impl Site {
                 List::Entries => while self.state.pop_front(index).is_some() {},
             }
             // The index is built anew when every cell has its number.
-            self.state.keys.remove(index);
+            self.state.free(index);
         }
         ended
     }
 
     /// A fact's value that is forgotten after a time has a deadline where somebody must know of it.
-    fn settle_expiry(&mut self, new: Context<'_>, fact: FactId, index: u32, heard: bool) {
+    fn settle_expiry(&mut self, new: Context<'_>, fact: FactId, index: u32) {
         let FactKind::Set { ttl: Some(ttl), .. } = &new.plan.facts[fact.0 as usize].kind else {
             return;
         };
         let hears = new.layout.hears_expiry(fact);
-        if hears == heard {
-            return;
-        }
         while self.state.pop_front(index).is_some() {}
         self.state.keys.get_mut(index).aux = 0;
         if !hears {
             return;
         }
         if outside(self.now, self.state.keys.get(index).time, *ttl) {
-            self.state.keys.remove(index);
+            self.state.free(index);
             return;
         }
         // Which event set it is not known any more.

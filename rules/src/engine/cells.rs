@@ -8,6 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use event::{EventRef, EventTime, Identity, Position, Symbol};
 
 use super::pages::{Cell, NIL};
+use super::state::Owner;
 
 /// A key of state: up to three parts, and a fourth for the value counted by `distinct`.
 pub type Key = [Symbol; 4];
@@ -22,8 +23,8 @@ pub struct KeyCell {
     pub head: u32,
     /// Last of it.
     pub tail: u32,
-    /// What `value` is: see [`super::state::pack`].
-    pub tag: u32,
+    /// What `value` is, whether the key is in use, and how many events it holds: see the methods.
+    pub form: u32,
     /// The key.
     pub key: Key,
     /// Count, balance, set value, level.
@@ -32,8 +33,60 @@ pub struct KeyCell {
     pub time: i64,
     /// The run that waits (hold), or the timer's serial.
     pub aux: u64,
-    /// Keeps the cell at 64 bytes.
+    /// The upper half of what `aux` begins; 1 when the key has spoken.
     pub spare: u64,
+    /// The holder's key that came before it.
+    pub older: u32,
+    /// The one that came after it.
+    pub newer: u32,
+}
+
+impl KeyCell {
+    const TAG: u32 = 15;
+    const USED: u32 = 1 << 4;
+    const EVENT: u32 = 1 << 5;
+
+    /// Whose it is, while it is live.
+    pub fn owner(&self) -> Owner {
+        Owner(self.owner - 1)
+    }
+
+    /// What `value` is: see [`super::state::pack`].
+    pub fn tag(&self) -> u32 {
+        self.form & Self::TAG
+    }
+
+    /// Sets the value and what it is.
+    pub fn set(&mut self, (bits, tag): (u64, u32)) {
+        self.value = bits;
+        self.form = self.form & !Self::TAG | tag;
+    }
+
+    /// Whether it was written to since it came, or since it was last spared.
+    pub fn is_used(&self) -> bool {
+        self.form & Self::USED != 0
+    }
+
+    /// Notes that it was written to, or that it was spared.
+    pub fn use_it(&mut self, used: bool) {
+        self.form = self.form & !Self::USED | if used { Self::USED } else { 0 };
+    }
+
+    /// Events in its list; 0 where the list holds runs.
+    pub fn events(&self) -> u32 {
+        self.form / Self::EVENT
+    }
+
+    /// An event has come to its list.
+    pub fn event_came(&mut self) {
+        self.form += Self::EVENT;
+    }
+
+    /// An event has left its list.
+    pub fn event_left(&mut self) {
+        assert!(self.events() > 0, "an event leaves the list it came to");
+        self.form -= Self::EVENT;
+    }
 }
 
 /// One event of a window, of a run's evidence, or of a guard's history.
@@ -97,6 +150,10 @@ pub struct Run {
     pub tags: u64,
     /// Who and where: area, door, person, credential, track of the first event; device.
     pub subject: [Symbol; 6],
+    /// The rule's run that started before it.
+    pub older: u32,
+    /// The one that started after it.
+    pub newer: u32,
 }
 
 /// One open incident.

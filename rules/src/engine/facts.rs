@@ -3,6 +3,7 @@
 use event::{EventRef, EventTime, Symbol};
 
 use super::cells::{Entry, Key};
+use super::pages::NIL;
 use super::scope::{Changed, Context, Sight, fact_value, field_of, key_of, outside};
 use super::site::Site;
 use super::state::{Owner, State};
@@ -11,27 +12,36 @@ use crate::value::{Env, Value};
 
 /// Drops what has left a fact's window for a key, so that its value is exact and cheap to read.
 pub fn freshen(cx: Context<'_>, state: &mut State, fact: FactId, key: &Key, now: EventTime) {
-    let owner = cx.layout.fact(fact);
-    let (within, distinct) = match &cx.plan.facts[fact.0 as usize].kind {
-        FactKind::Count { within, .. } => (*within, false),
-        FactKind::Distinct { within, .. } => (*within, true),
+    let within = match &cx.plan.facts[fact.0 as usize].kind {
+        FactKind::Count { within, .. } | FactKind::Distinct { within, .. } => *within,
         FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => return,
     };
-    let Some(cell) = state.find(owner, key) else { return };
-    loop {
-        let head = state.keys.get(cell).head;
-        let gone = state.list(head).next().is_some_and(|e| outside(now, e.time, within));
-        if !gone {
-            return;
+    let Some(cell) = state.find(cx.layout.fact(fact), key) else { return };
+    while state.front(cell).is_some_and(|e| outside(now, e.time, within)) {
+        drop_first(cx, state, fact, cell);
+    }
+}
+
+/// Takes the first event off a key of a fact, and counts it out.
+pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
+    let Some(entry) = state.pop_front(cell) else { return };
+    let counted_out = match &cx.plan.facts[fact.0 as usize].kind {
+        FactKind::Count { .. } => true,
+        FactKind::Distinct { .. } => {
+            let key = state.keys.get(cell).key;
+            release(state, cx.layout.fact(fact), &key, entry.value)
         }
-        let entry = state.pop_front(cell);
-        let last_of_value = match entry {
-            Some(entry) if distinct => release(state, owner, key, entry.value),
-            _ => true,
-        };
-        if last_of_value {
-            add(state, cell, -1);
-        }
+        FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => false,
+    };
+    if counted_out {
+        add(state, cell, -1);
+    }
+}
+
+/// Takes every event off a key of a fact.
+pub fn drain(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
+    while state.keys.get(cell).head != NIL {
+        drop_first(cx, state, fact, cell);
     }
 }
 
@@ -64,14 +74,17 @@ impl Site {
     pub fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) {
         self.changed.clear();
         for fact in &cx.layout.interest(event.kind()).facts {
+            let began = self.evaluated.get();
             let plan = &cx.plan.facts[fact.0 as usize];
             if let Some(reset) = &plan.reset
                 && Sight::of(cx, self, event, &self.changed).fits(reset)
             {
                 self.reset_fact(cx, *fact, event.occurred());
             }
-            let Some(key) = key_of(cx, event, &plan.by) else { continue };
-            self.update_fact(cx, event, *fact, key);
+            if let Some(key) = key_of(cx, event, &plan.by) {
+                self.update_fact(cx, event, *fact, key);
+            }
+            self.worked(usize::from(fact.0), began);
         }
     }
 
@@ -155,7 +168,7 @@ impl Site {
         };
         let by = &cx.plan.facts[of.0 as usize].by;
         let sight = Sight { value, ..Sight::of_key(cx, self, by, *key, self.now) };
-        if condition.as_ref().is_some_and(|condition| !condition.holds(&sight)) {
+        if condition.as_ref().is_some_and(|condition| !sight.holds(condition)) {
             return None;
         }
         let mut out = [Symbol::NONE; 4];

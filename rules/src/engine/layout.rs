@@ -1,6 +1,8 @@
 //! What the engine derives from a plan once: who is interested in which kind, and who owns which
 //! state.
 
+use std::sync::Arc;
+
 use event::tables::Tables;
 use event::vocabulary::{KIND_SCHEDULE, field};
 use event::{
@@ -10,6 +12,7 @@ use event::{
 
 use super::correlation::{PolicyIndex, Spoken};
 use super::findings::EvidenceRef;
+use super::holdings::Bounds;
 use super::state::Owner;
 use crate::calendar::ScheduleId;
 use crate::plan::{
@@ -121,6 +124,8 @@ pub struct Layout {
     first_detection: u16,
     /// Policies of alarm management.
     pub policies: PolicyIndex,
+    /// Who answers for what, and how much each may hold.
+    pub bounds: Arc<Bounds>,
     /// Names of kinds, and of rules for their detections, as symbols.
     pub kind_names: Vec<Symbol>,
 }
@@ -177,6 +182,8 @@ impl Layout {
         }
         let (mut groupings, mut grouping_of) = (Vec::new(), Vec::new());
         let (mut memory_base, mut memories) = (Vec::new(), Vec::new());
+        // Whose each memory is.
+        let mut remembers = Vec::new();
         let first_memory = (plan.facts.len() + plan.rules.len()) as u32;
         for (number, rule) in plan.rules.iter().enumerate() {
             let id = RuleId(number as u16);
@@ -185,6 +192,7 @@ impl Layout {
             grouping_of.extend(groupings.iter().position(|g| g == grouping));
             memory_base.push(first_memory + memories.len() as u32);
             memories.extend(memories_of(rule));
+            remembers.resize(memories.len(), u32::from(id.0));
             if rule.scope != scope || rule.mode == crate::plan::Mode::Off {
                 continue;
             }
@@ -243,6 +251,7 @@ impl Layout {
             hears_schedules,
             policies,
             first_detection: plan.vocabulary.kinds().len() as u16,
+            bounds: Arc::new(Bounds::new(plan, remembers.into_iter())),
         }
     }
 

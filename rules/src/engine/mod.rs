@@ -4,8 +4,10 @@ mod carry;
 mod cells;
 mod control;
 mod correlation;
+mod eviction;
 mod facts;
 pub mod findings;
+mod holdings;
 mod hours;
 mod layout;
 mod pages;
@@ -23,6 +25,7 @@ mod state;
 mod streams;
 mod timers;
 mod unless;
+mod usage;
 mod watch;
 
 use std::sync::Arc;
@@ -41,6 +44,7 @@ pub use reload::Next;
 
 pub use findings::{Effect, EvidenceRef, Finding, Findings, HeldBy};
 pub use site::RuleCount;
+pub use usage::{Evicted, GivenUp, Usage};
 
 /// Bytes of a key's cell.
 pub const KEY_BYTES: usize = size_of::<cells::KeyCell>();
@@ -50,10 +54,10 @@ pub const RUN_BYTES: usize = size_of::<cells::Run>();
 pub const ENTRY_BYTES: usize = size_of::<cells::Entry>();
 pub use snapshot::{RestoreError, restore_symbols};
 
-use crate::limits::WAITING_MAX;
+use crate::limits::{ENTRIES_MAX, KEYS_MAX, RUNS_MAX, WAITING_MAX};
 use crate::plan::{Plan, Scope};
 use layout::Layout;
-use reorder::Reorder;
+use reorder::{OrderKey, Reorder};
 use scope::Context;
 use seen::Seen;
 use site::Site;
@@ -79,6 +83,10 @@ pub struct Options {
     pub duplicates_within: TimeSpan,
     /// How many identities a site remembers.
     pub duplicates_max: usize,
+    /// Keys, runs and events that a site may hold.
+    pub state_max: [usize; 3],
+    /// Events of a site that may wait for the watermark.
+    pub waiting_max: usize,
     /// Live: an event whose device time is further than this from our own is quarantined.
     pub clock_skew_max: Option<TimeSpan>,
 }
@@ -91,6 +99,8 @@ impl Default for Options {
             sources: Vec::new(),
             duplicates_within: TimeSpan::from_secs(86_400),
             duplicates_max: 1_000_000,
+            state_max: [KEYS_MAX, RUNS_MAX, ENTRIES_MAX],
+            waiting_max: WAITING_MAX,
             clock_skew_max: None,
         }
     }
@@ -147,6 +157,8 @@ pub struct Engine {
     places: HashMap<Symbol, (usize, usize), foldhash::fast::FixedState>,
     enterprise: Site,
     merge: Reorder,
+    /// What the enterprise was given early, because too much waited for it.
+    floor: EventTime,
     books: Vec<SourceBooks>,
     ranks: Vec<u8>,
     stride: usize,
@@ -167,7 +179,8 @@ impl Engine {
         let shards = (0..options.shards.max(1)).map(|_| Shard::default()).collect();
         Self {
             streams: Streams::new(options.sources.iter().map(|s| s.slack).collect()),
-            enterprise: Site::new(Symbol::NONE, &plan),
+            enterprise: Site::new(Symbol::NONE, &plan, &enterprise_layout, options.state_max),
+            floor: EventTime::MIN,
             merge: Reorder::new(stride),
             books: vec![SourceBooks::default(); options.sources.len().max(1)],
             ranks: plan.vocabulary.kinds().iter().map(|k| k.rank).collect(),
@@ -250,13 +263,6 @@ impl Engine {
         sites.map(|a| of_site(&a.site) + a.seen.bytes()).sum::<usize>() + of_site(&self.enterprise)
     }
 
-    /// Identities, runs and waiting events given up because a limit was reached.
-    #[must_use]
-    pub fn evicted(&self) -> u64 {
-        let sites = self.shards.iter().flat_map(|s| &s.sites);
-        sites.map(|a| a.seen.evicted + a.site.evicted).sum::<u64>() + self.enterprise.evicted
-    }
-
     /// Judges one event: duplicate, late, or to wait for the watermark.
     fn admit(&mut self, event: EventRef<'_>, out: &mut Findings) {
         let (stream, source) = (event.stream(), event.source());
@@ -271,6 +277,7 @@ impl Engine {
         let rank = self.ranks[event.kind().0 as usize];
         let place = self.place(event.site());
         let admitted = &mut self.shards[place.0].sites[place.1];
+        let mut full = false;
         let books = &mut self.books[source.0 as usize];
         books.retained += u64::from(event.flags().has(EventFlags::RETAINED));
         books.unknown_device += u64::from(event.flags().has(EventFlags::UNKNOWN_DEVICE));
@@ -292,12 +299,17 @@ impl Engine {
                 row.times(occurred, event.recorded());
                 row.flag(EventFlags::QUARANTINED);
                 admitted.waiting.push(key, self.scratch.get(0));
-                return;
+            } else {
+                admitted.waiting.push(key, event);
             }
-            admitted.waiting.push(key, event);
+            full = admitted.waiting.len() > self.options.waiting_max;
         }
         if !quarantined {
             self.streams.reach(stream, source, occurred);
+        }
+        if full {
+            // At once, and not at the end of the batch: batches are no part of the meaning.
+            self.release(out);
         }
     }
 
@@ -346,7 +358,7 @@ impl Engine {
         let shard = (digest % self.shards.len() as u128) as usize;
         let sites = &mut self.shards[shard].sites;
         sites.push(Admitted {
-            site: Site::new(site, &self.plan),
+            site: Site::new(site, &self.plan, &self.layout, self.options.state_max),
             seen: Seen::new(self.options.duplicates_within, self.options.duplicates_max),
             waiting: Reorder::new(self.stride),
             floor: EventTime::MIN,
@@ -360,16 +372,18 @@ impl Engine {
     fn release(&mut self, out: &mut Findings) {
         let watermark = self.streams.watermark();
         let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
-        let Self { books, ranks, .. } = self;
+        let Self { books, ranks, floor, options, enterprise, .. } = self;
         let cx = Context { plan, layout, tables, interner };
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
             loop {
                 // Past the limit the oldest goes early: order may suffer, nothing is lost.
-                let full = admitted.waiting.len() > WAITING_MAX;
-                let until = if full { EventTime::MAX } else { watermark };
-                let Some(event) = admitted.waiting.pop(until) else { break };
-                if full {
-                    admitted.site.evicted += 1;
+                let early = !admitted.waiting.is_due(watermark);
+                if early && admitted.waiting.len() <= options.waiting_max {
+                    break;
+                }
+                let Some(event) = admitted.waiting.pop(EventTime::MAX) else { break };
+                if early {
+                    admitted.site.early += 1;
                     admitted.floor = event.occurred();
                 }
                 // An event of a source that is no more counts in no books.
@@ -385,20 +399,45 @@ impl Engine {
                 if enterprise_layout.needs(event.kind()) {
                     let rank = ranks[event.kind().0 as usize];
                     let key = (event.occurred(), rank, admitted.digest, event.identity().0);
-                    merge.push(key, event);
+                    forward(merge, enterprise, *floor, key, event);
                 }
             }
             admitted.site.advance(cx, watermark, out);
             for detection in admitted.site.told.iter() {
                 let (at, id) = (detection.occurred(), detection.identity().0);
-                merge.push((at, RANK_DETECTION, admitted.digest, id), detection);
+                let key = (at, RANK_DETECTION, admitted.digest, id);
+                forward(merge, enterprise, *floor, key, detection);
             }
             admitted.site.told.clear();
         }
         let cx = Context { plan, layout: enterprise_layout, tables, interner };
-        while let Some(event) = merge.pop(watermark) {
-            self.enterprise.event(cx, event, out);
+        loop {
+            let early = !merge.is_due(watermark);
+            if early && merge.len() <= options.waiting_max {
+                break;
+            }
+            let Some(event) = merge.pop(EventTime::MAX) else { break };
+            if early {
+                enterprise.early += 1;
+                *floor = event.occurred();
+            }
+            enterprise.event(cx, event, out);
         }
-        self.enterprise.advance(cx, watermark, out);
+        enterprise.advance(cx, watermark, out);
+    }
+}
+
+/// Gives an event to the enterprise, unless it has let go a later one early.
+fn forward(
+    merge: &mut Reorder,
+    enterprise: &mut Site,
+    floor: EventTime,
+    key: OrderKey,
+    event: EventRef<'_>,
+) {
+    if event.occurred() < floor {
+        enterprise.early += 1;
+    } else {
+        merge.push(key, event);
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Moves {
     sources: Vec<Option<SourceId>>,
     /// The tables say something else: what was counted by them is counted anew.
     pub tables_differ: bool,
+    new_facts: u32,
+    new_rules: u32,
 }
 
 /// For each of the old ones the first new one that is the same and nobody's yet.
@@ -116,6 +118,8 @@ impl Moves {
             named: named.iter().map(|place| place.map(rule)).collect(),
             sources,
             tables_differ,
+            new_facts: new.facts.len() as u32,
+            new_rules: new.rules.len() as u32,
         }
     }
 
@@ -132,6 +136,18 @@ impl Moves {
     /// The rule of the same id.
     pub fn named(&self, rule: RuleId) -> Option<RuleId> {
         self.named[rule.0 as usize]
+    }
+
+    /// Where the counts of a holder go on: those of a rule by its id, whatever it means.
+    pub fn holder(&self, holder: u32) -> Option<u32> {
+        let (number, facts) = (holder as usize, self.facts.len());
+        match number.checked_sub(facts) {
+            None => self.facts[number].map(|fact| u32::from(fact.0)),
+            Some(rule) => match self.named.get(rule) {
+                Some(rule) => rule.map(|rule| self.new_facts + u32::from(rule.0)),
+                None => Some(self.new_facts + self.new_rules),
+            },
+        }
     }
 
     /// Whether a rule of the new plan went on.
@@ -381,9 +397,9 @@ impl Engine {
             (was, Context { plan: &plan, layout: is, tables: &tables, interner })
         });
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
-            admitted.site.carry(&moves, site, out);
+            admitted.site.carry(&moves, site, options.state_max, out);
         }
-        enterprise.carry(&moves, across, out);
+        enterprise.carry(&moves, across, options.state_max, out);
         (self.layout, self.enterprise_layout) = (layout, enterprise_layout);
         (self.plan, self.options, self.tables) = (plan, options, tables);
         self.release(out);
@@ -423,6 +439,7 @@ impl Engine {
             saved_changes: _,
             tables: _,
             blind: _,
+            floor: _,
         } = self;
         let slacks = options.sources.iter().map(|source| source.slack).collect();
         streams.take_over(slacks, |source| moves.source(source), GONE);

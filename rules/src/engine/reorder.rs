@@ -57,6 +57,14 @@ impl Reorder {
         }
     }
 
+    /// Whether the next event occurred before `watermark`.
+    pub fn is_due(&self, watermark: EventTime) -> bool {
+        let ordered = self.ordered.front().map(|(key, _)| key.0);
+        let disordered = self.disordered.peek().map(|Reverse((key, _))| key.0);
+        let next = ordered.into_iter().chain(disordered).min();
+        next.is_some_and(|at| at < watermark || watermark == EventTime::MAX)
+    }
+
     /// Takes the next event that occurred before `watermark`; `MAX` lets all go. The row is good
     /// until the next push.
     pub fn pop(&mut self, watermark: EventTime) -> Option<EventRef<'_>> {

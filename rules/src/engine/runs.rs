@@ -9,7 +9,6 @@ use super::pages::NIL;
 use super::scope::Context;
 use super::site::{Conclusion, Site};
 use super::state::unpack_all;
-use crate::limits::RUNS_MAX;
 use crate::plan::{Pattern, RuleId};
 use crate::value::Value;
 
@@ -35,17 +34,14 @@ impl Site {
             captures: [0; 8],
             tags: 0,
             subject: cx.layout.subject(cx.tables, event),
+            older: NIL,
+            newer: NIL,
         }
     }
 
-    /// Keeps a run at the end of its key's list; the opening event is its first evidence. Refused,
-    /// and counted, when too many wait.
-    pub(super) fn link_run(&mut self, cell: u32, run: Run, event: EventRef<'_>) -> Option<u32> {
-        if self.state.runs.live() >= RUNS_MAX {
-            self.evicted += 1;
-            return None;
-        }
-        let index = self.state.runs.insert(Run { key_cell: cell, ..run });
+    /// Keeps a run at the end of its key's list; the opening event is its first evidence.
+    pub(super) fn link_run(&mut self, cell: u32, run: Run, event: EventRef<'_>) -> u32 {
+        let index = self.state.keep_run(Run { key_cell: cell, ..run });
         let tail = self.state.keys.get(cell).tail;
         if tail == NIL {
             self.state.keys.get_mut(cell).head = index;
@@ -54,7 +50,7 @@ impl Site {
         }
         self.state.keys.get_mut(cell).tail = index;
         self.state.cite(index, Entry::of(event, 0), 2);
-        Some(index)
+        index
     }
 
     /// Takes a run out of its key's list and frees it.
@@ -93,7 +89,7 @@ impl Site {
     /// Frees a rule's key cell that holds nothing any more.
     pub(super) fn drop_if_idle(&mut self, cell: u32) {
         let key = self.state.keys.get(cell);
-        if key.head == NIL && key.spare == 0 && key.aux == 0 && key.tag == 0 {
+        if key.head == NIL && key.spare == 0 && key.aux == 0 && key.tag() == 0 {
             self.state.remove(cell);
         }
     }

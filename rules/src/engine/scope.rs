@@ -1,6 +1,8 @@
 //! What an expression sees while the engine judges one event, or one key under a timer.
 
-use event::model::Cell;
+use std::cell::Cell;
+
+use event::model;
 use event::tables::Tables;
 use event::{EventFlags, EventRef, EventTime, FieldType, Interner, Symbol, TimeSpan};
 
@@ -71,6 +73,8 @@ pub struct Sight<'a> {
     pub changed: &'a [Changed],
     /// Event time.
     pub now: EventTime,
+    /// Conditions evaluated at the site so far.
+    pub evaluated: &'a Cell<u64>,
 }
 
 /// A field of an event.
@@ -100,7 +104,7 @@ pub fn field_of(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Value 
 /// What the model says of a row in a column of texts.
 fn joined(cx: Context<'_>, row: Symbol, table: u16, column: u16) -> Value {
     match cx.tables.cell(table as usize, row, column as usize) {
-        Some(Cell::String(symbol)) => Value::Text(*symbol),
+        Some(model::Cell::String(symbol)) => Value::Text(*symbol),
         _ => Value::Missing,
     }
 }
@@ -281,6 +285,7 @@ impl<'a> Sight<'a> {
             session: None,
             changed,
             now: event.occurred(),
+            evaluated: &site.evaluated,
         }
     }
 
@@ -304,6 +309,7 @@ impl<'a> Sight<'a> {
             session: None,
             changed: &[],
             now,
+            evaluated: &site.evaluated,
         }
     }
 
@@ -322,6 +328,12 @@ impl<'a> Sight<'a> {
     pub fn fits(&self, trigger: &crate::plan::Trigger) -> bool {
         let Some(event) = self.event else { return false };
         trigger.kinds.contains(&event.kind())
-            && trigger.condition.as_ref().is_none_or(|c| c.holds(self))
+            && trigger.condition.as_ref().is_none_or(|c| self.holds(c))
+    }
+
+    /// Whether a condition holds: one unit of work.
+    pub fn holds(&self, condition: &crate::lang::expr::Expr) -> bool {
+        self.evaluated.set(self.evaluated.get() + 1);
+        condition.holds(self)
     }
 }

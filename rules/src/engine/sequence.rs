@@ -212,10 +212,9 @@ impl Site {
         }
         let cell = self.state.find_or_insert(owner, &key, Value::Missing);
         let deadline = std::mem::replace(&mut run.deadline, i64::MAX);
-        if let Some(at) = self.link_run(cell, run, event) {
-            let run = Run { deadline, ..*self.state.runs.get(at) };
-            self.keep(at, run);
-        }
+        let at = self.link_run(cell, run, event);
+        let run = Run { deadline, ..*self.state.runs.get(at) };
+        self.keep(at, run);
     }
 
     /// Whether what a sequence must not have seen first has been absent long enough.

@@ -107,7 +107,7 @@ impl Site {
         }
         let (serial, owner, deadline) = (run.serial, run.owner, run.deadline);
         let cell = self.state.find_or_insert(cx.layout.rule(id), &key, Value::Missing);
-        let Some(index) = self.link_run(cell, run, event) else { return };
+        let index = self.link_run(cell, run, event);
         self.take_before(line, key, index, event.occurred());
         if deadline != i64::MAX {
             let due = EventTime(deadline);
@@ -265,7 +265,7 @@ impl Site {
         let rule = &cx.plan.rules[conclusion.rule.0 as usize];
         let key = Sight::of_key(cx, self, &rule.by, conclusion.key, conclusion.at);
         let sight = Sight { session: conclusion.session, ..key.with(conclusion.captured) };
-        if session.condition.as_ref().is_none_or(|condition| condition.holds(&sight)) {
+        if session.condition.as_ref().is_none_or(|condition| sight.holds(condition)) {
             self.conclude(cx, conclusion, mark, out);
         } else {
             out.forget_evidence(mark);

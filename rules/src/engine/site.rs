@@ -1,12 +1,15 @@
 //! One site's shard state: facts, runs, timers, correlation; stepped by admitted events.
 
+use std::cell::Cell;
+
 use event::identity::{Digest, TimedId};
 use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, Symbol};
 
 use super::cells::{Entry, Held, Key, Run};
 use super::correlation::{Correlation, Spoken};
+use super::eviction::Turn;
 use super::findings::{Effect, EvidenceRef, Finding, Findings};
-use super::layout::{AREA, Held as Owned, Memory, PERSON, Subject};
+use super::layout::{AREA, Held as Owned, Layout, Memory, PERSON, Subject};
 use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight, key_of};
 use super::state::{Captured, NOTHING_CAPTURED, Owner, State};
@@ -57,8 +60,16 @@ pub struct Site {
     pub changed: Vec<Changed>,
     /// Counts by rule.
     pub counts: Vec<RuleCount>,
-    /// Runs and keys given up because a limit was reached.
-    pub evicted: u64,
+    /// Events let go before their time, because too many waited.
+    pub early: u64,
+    /// Keys, runs and events that it may hold.
+    pub most: [usize; 3],
+    /// Who gives up of them, where the site is full.
+    pub turns: [Turn; 3],
+    /// Conditions evaluated since the start.
+    pub evaluated: Cell<u64>,
+    /// What it cost since the start, by holder: events and levels looked at, conditions evaluated.
+    pub work: Vec<[u64; 2]>,
     /// Where the sweep goes on: keys, runs, incidents.
     pub sweep: [u32; 3],
     /// Detections that rules and facts of this site are still to hear, and those being heard.
@@ -102,12 +113,12 @@ pub struct Conclusion<'a> {
 }
 
 impl Site {
-    /// A site without state.
-    pub fn new(name: Symbol, plan: &Plan) -> Self {
+    /// A site without state, that may hold so many keys, runs and events.
+    pub fn new(name: Symbol, plan: &Plan, layout: &Layout, most: [usize; 3]) -> Self {
         let block = || EventBlock::new(&plan.vocabulary);
         Self {
             name,
-            state: State::default(),
+            state: State::new(layout.bounds.clone()),
             timers: Timers::default(),
             upkeep: Timers::default(),
             correlation: Correlation::default(),
@@ -119,7 +130,11 @@ impl Site {
             began: EventTime::MAX,
             changed: Vec::new(),
             counts: vec![RuleCount::default(); plan.rules.len()],
-            evicted: 0,
+            early: 0,
+            most,
+            turns: [Turn::default(); 3],
+            evaluated: Cell::new(0),
+            work: vec![[0; 2]; plan.facts.len() + plan.rules.len()],
             sweep: [0; 3],
             heard: [block(), block()],
             told: block(),
@@ -153,6 +168,7 @@ impl Site {
             } else if let Some(edge) = edge {
                 self.now = self.now.max(edge);
                 self.pass_edge(cx, edge, out);
+                self.settle(cx, out);
             } else {
                 break;
             }
@@ -176,6 +192,7 @@ impl Site {
             Due::Quiet(cell) => self.quiet_due(cx, cell, serial, at, out),
         }
         self.hear(cx, out);
+        self.settle(cx, out);
     }
 
     /// Takes the next event of the site's ordered stream.
@@ -191,6 +208,7 @@ impl Site {
         self.refresh_hours(cx);
         self.judge_event(cx, event, out);
         self.hear(cx, out);
+        self.settle(cx, out);
         self.sweep_some(cx);
     }
 
@@ -221,6 +239,23 @@ impl Site {
         }
     }
 
+    /// Whether nothing is left to be heard.
+    pub(super) fn is_heard_out(&self) -> bool {
+        self.heard[0].is_empty()
+    }
+
+    /// What is heard next.
+    pub(super) fn heard_next(&mut self) -> &mut EventBlock {
+        &mut self.heard[0]
+    }
+
+    /// A holder has looked at something; conditions have been evaluated since `began`.
+    pub(super) fn worked(&mut self, holder: usize, began: u64) {
+        let [looked, evaluated] = &mut self.work[holder];
+        *looked += 1;
+        *evaluated += self.evaluated.get() - began;
+    }
+
     /// Makes a detection an event for those that hear it.
     pub(super) fn tell(&mut self, cx: Context<'_>, spoken: &Spoken, trigger: Option<EvidenceRef>) {
         let kind = cx.layout.detection_kind(spoken.rule);
@@ -246,11 +281,13 @@ impl Site {
         for rule in &cx.layout.interest(event.kind()).late {
             self.step_rule(cx, *rule, event, out);
         }
+        self.settle(cx, out);
         self.late = false;
     }
 
     fn step_rule(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
         let rule = &cx.plan.rules[id.0 as usize];
+        let began = self.evaluated.get();
         match &rule.pattern {
             Pattern::Event(on) => self.step_event(cx, id, rule, on, event, out),
             Pattern::Sequence(sequence) => {
@@ -264,6 +301,7 @@ impl Site {
             Pattern::Travel { .. } => self.step_travel(cx, id, rule, event, out),
             Pattern::Watch { .. } => {}
         }
+        self.worked(cx.plan.facts.len() + usize::from(id.0), began);
     }
 
     fn step_event(
@@ -281,7 +319,7 @@ impl Site {
         let Some(key) = key_of(cx, event, &rule.by) else { return };
         self.freshen_for(cx, event, &rule.evidence_of);
         let sight = Sight::of(cx, self, event, &self.changed);
-        let holds = on.condition.as_ref().is_none_or(|c| c.holds(&sight));
+        let holds = on.condition.as_ref().is_none_or(|c| sight.holds(c));
         if rule.emit == Emit::Edge && !self.rises(cx, id, &key, holds) {
             return;
         }

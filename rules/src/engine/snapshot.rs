@@ -8,6 +8,7 @@ use std::sync::Arc;
 use event::books::SourceBooks;
 use event::{EventRef, EventTime, Interner, SourceId, StreamId, Symbol};
 
+use super::eviction::Turn;
 use super::pages::Bytes;
 use super::reorder::Reorder;
 use super::scope::Context;
@@ -144,9 +145,11 @@ fn load_rows(input: &mut Bytes<'_>, stride: usize) -> Option<Reorder> {
 
 impl Site {
     fn save(&mut self, out: &mut Vec<u8>, full: bool) {
-        for number in [self.seq, self.serial, self.now.0 as u64, self.began.0 as u64, self.evicted]
-        {
+        for number in [self.seq, self.serial, self.now.0 as u64, self.began.0 as u64, self.early] {
             put(out, number);
+        }
+        for turn in self.turns {
+            put(out, u64::from(turn.holder) << 32 | u64::from(turn.left));
         }
         for hand in self.sweep {
             put(out, u64::from(hand));
@@ -166,7 +169,11 @@ impl Site {
         self.serial = input.u64()?;
         self.now = EventTime(input.i64()?);
         self.began = EventTime(input.i64()?);
-        self.evicted = input.u64()?;
+        self.early = input.u64()?;
+        for turn in &mut self.turns {
+            let both = input.u64()?;
+            *turn = Turn { holder: (both >> 32) as u32, left: both as u32 };
+        }
         for hand in &mut self.sweep {
             *hand = input.u64()? as u32;
         }
@@ -222,6 +229,7 @@ impl Engine {
             save_rows(&admitted.waiting, out);
             admitted.site.save(out, full);
         }
+        put(out, self.floor.0 as u64);
         save_rows(&self.merge, out);
         self.enterprise.save(out, full);
     }
@@ -323,6 +331,7 @@ impl Engine {
             admitted.waiting = load_rows(input, stride)?;
             admitted.site.load(input)?;
         }
+        self.floor = EventTime(input.i64()?);
         self.merge = load_rows(input, self.stride)?;
         self.enterprise.load(input)?;
         input.is_empty().then_some(())

@@ -1,9 +1,12 @@
 //! Keyed state of one site: cells by (owner, key), window entries, and the values in them.
 
+use std::sync::Arc;
+
 use event::{EventTime, Symbol, TimeSpan};
 use hashbrown::HashTable;
 
 use super::cells::{Entry, Key, KeyCell, Run};
+use super::holdings::{Bounds, Holding, Over, join, leave};
 use super::pages::{Bytes, NIL, Pages};
 use crate::limits::CAPTURES_MAX;
 use crate::value::Value;
@@ -61,7 +64,7 @@ pub fn pack_into(words: &mut [u64], tags: &mut u64, place: usize, value: Value) 
 }
 
 /// Keyed cells, entries and runs of one site.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct State {
     index: HashTable<u32>,
     /// Cells by (owner, key).
@@ -70,6 +73,12 @@ pub struct State {
     pub entries: Pages<Entry>,
     /// Waiting runs.
     pub runs: Pages<Run>,
+    /// What each fact and rule holds of them.
+    pub holdings: Pages<Holding>,
+    /// Who answers for what, and how much each may hold.
+    pub bounds: Arc<Bounds>,
+    /// Who has grown over a limit since the site last settled.
+    pub over: Vec<Over>,
 }
 
 fn hash(owner: Owner, key: &Key) -> u64 {
@@ -82,6 +91,23 @@ fn hash(owner: Owner, key: &Key) -> u64 {
 }
 
 impl State {
+    /// Nothing kept yet.
+    pub fn new(bounds: Arc<Bounds>) -> Self {
+        let mut holdings = Pages::default();
+        for _ in 0..bounds.holders() {
+            holdings.insert(Holding::none());
+        }
+        Self {
+            index: HashTable::new(),
+            keys: Pages::default(),
+            entries: Pages::default(),
+            runs: Pages::default(),
+            holdings,
+            bounds,
+            over: Vec::new(),
+        }
+    }
+
     /// The cell of an owner and key.
     pub fn find(&self, owner: Owner, key: &Key) -> Option<u32> {
         let keys = &self.keys;
@@ -95,6 +121,7 @@ impl State {
     /// The cell of an owner and key, made with `value` where there was none.
     pub fn find_or_insert(&mut self, owner: Owner, key: &Key, value: Value) -> u32 {
         if let Some(index) = self.find(owner, key) {
+            self.keys.get_mut(index).use_it(true);
             return index;
         }
         let (bits, tag) = pack(value);
@@ -102,14 +129,23 @@ impl State {
             owner: owner.0 + 1,
             head: NIL,
             tail: NIL,
-            tag,
+            form: tag,
             key: *key,
             value: bits,
             time: i64::MIN,
             aux: 0,
             spare: 0,
+            older: NIL,
+            newer: NIL,
         };
         let index = self.keys.insert(cell);
+        let holder = self.bounds.holder(owner);
+        let holding = self.holdings.get_mut(holder);
+        holding.keys += 1;
+        join(&mut holding.key_line, &mut self.keys, index);
+        if holding.keys > self.bounds.limits(holder).keys {
+            self.over.push(Over::Keys(holder));
+        }
         let keys = &self.keys;
         let rehash = |i: &u32| hash(Owner(keys.get(*i).owner - 1), &keys.get(*i).key);
         if self.index.len() >= self.index.num_buckets() * 7 / 16 {
@@ -129,26 +165,87 @@ impl State {
         if let Ok(entry) = self.index.find_entry(hash, |i| *i == index) {
             entry.remove();
         }
+        self.free(index);
+    }
+
+    /// Forgets a cell, where [`Self::reindex`] follows.
+    pub fn free(&mut self, index: u32) {
+        let owner = self.keys.get(index).owner();
+        let holding = self.holdings.get_mut(self.bounds.holder(owner));
+        holding.keys -= 1;
+        leave(&mut holding.key_line, &mut self.keys, index);
         self.keys.remove(index);
+    }
+
+    /// Goes on under other bounds, once every cell and run has its new owner: all stand in line
+    /// as before. `place` says where each old holder's counts go on.
+    pub fn rebind(&mut self, bounds: Arc<Bounds>, place: impl Fn(u32) -> Option<u32>) {
+        let mut holdings = Pages::default();
+        for _ in 0..bounds.holders() {
+            holdings.insert(Holding::none());
+        }
+        let old = std::mem::replace(&mut self.holdings, holdings);
+        self.bounds = bounds;
+        for number in old.indexes() {
+            let was = *old.get(number);
+            if let Some(place) = place(number) {
+                let holding = self.holdings.get_mut(place);
+                (holding.gave, holding.told) = (was.gave, was.told);
+            }
+            let mut at = was.key_line.oldest;
+            while at != NIL {
+                let cell = *self.keys.get(at);
+                let holder = self.bounds.holder(cell.owner());
+                let holding = self.holdings.get_mut(holder);
+                holding.keys += 1;
+                holding.events += cell.events();
+                join(&mut holding.key_line, &mut self.keys, at);
+                let limits = self.bounds.limits(holder);
+                if holding.keys > limits.keys {
+                    self.over.push(Over::Keys(holder));
+                }
+                let excess = cell.events().saturating_sub(limits.events);
+                self.over.extend((0..excess).map(|_| Over::Events(holder, at)));
+                at = cell.newer;
+            }
+            let mut at = was.run_line.oldest;
+            while at != NIL {
+                let run = *self.runs.get(at);
+                let holder = self.bounds.holder_of_rule(run.owner - 1);
+                let holding = self.holdings.get_mut(holder);
+                holding.runs += 1;
+                holding.events += run.kept;
+                join(&mut holding.run_line, &mut self.runs, at);
+                if holding.runs > self.bounds.limits(holder).runs {
+                    self.over.push(Over::Runs(holder));
+                }
+                at = run.newer;
+            }
+        }
     }
 
     /// The value of a cell.
     pub fn value(&self, index: u32) -> Value {
         let cell = self.keys.get(index);
-        unpack(cell.value, cell.tag)
+        unpack(cell.value, cell.tag())
     }
 
     /// Sets the value of a cell.
     pub fn set_value(&mut self, index: u32, value: Value) {
-        let (bits, tag) = pack(value);
-        let cell = self.keys.get_mut(index);
-        (cell.value, cell.tag) = (bits, tag);
+        self.keys.get_mut(index).set(pack(value));
     }
 
     /// Appends an entry to a cell's list.
     pub fn append(&mut self, cell: u32, entry: Entry) -> u32 {
         let index = self.entries.insert(entry);
-        let tail = self.keys.get(cell).tail;
+        let key = self.keys.get_mut(cell);
+        key.event_came();
+        let tail = key.tail;
+        let holder = self.bounds.holder(Owner(key.owner - 1));
+        self.holdings.get_mut(holder).events += 1;
+        if key.events() > self.bounds.limits(holder).events {
+            self.over.push(Over::Events(holder, cell));
+        }
         if tail == NIL {
             self.keys.get_mut(cell).head = index;
         } else {
@@ -172,6 +269,8 @@ impl State {
         let entry = *self.entries.get(head);
         self.entries.remove(head);
         let key = self.keys.get_mut(cell);
+        key.event_left();
+        self.holdings.get_mut(self.bounds.holder(Owner(key.owner - 1))).events -= 1;
         key.head = entry.next;
         if entry.next == NIL {
             key.tail = NIL;
@@ -194,13 +293,14 @@ impl State {
 
     /// Adds an event to a run's evidence, at most `max` (the first and the newest are kept).
     pub fn cite(&mut self, run: u32, entry: Entry, max: usize) {
-        let Run { head, tail, kept, .. } = *self.runs.get(run);
+        let Run { head, tail, kept, owner, .. } = *self.runs.get(run);
         if kept as usize >= max.max(2) && tail != head {
             *self.entries.get_mut(tail) = Entry { next: NIL, ..entry };
             self.runs.get_mut(run).omitted += 1;
             return;
         }
         let index = self.entries.insert(entry);
+        self.holdings.get_mut(self.bounds.holder_of_rule(owner - 1)).events += 1;
         if tail != NIL {
             self.entries.get_mut(tail).next = index;
         }
@@ -212,9 +312,44 @@ impl State {
         }
     }
 
+    /// Takes an entry out of a cell's list; `previous` stands before it.
+    pub fn unlink_entry(&mut self, cell: u32, previous: u32, entry: u32) {
+        let next = self.entries.get(entry).next;
+        let key = self.keys.get_mut(cell);
+        key.event_left();
+        if previous == NIL {
+            key.head = next;
+        } else {
+            self.entries.get_mut(previous).next = next;
+        }
+        if next == NIL {
+            key.tail = previous;
+        }
+        self.holdings.get_mut(self.bounds.holder(Owner(key.owner - 1))).events -= 1;
+        self.entries.remove(entry);
+    }
+
+    /// Keeps a run. The caller links it to its key.
+    pub fn keep_run(&mut self, run: Run) -> u32 {
+        let index = self.runs.insert(run);
+        let holder = self.bounds.holder_of_rule(run.owner - 1);
+        let holding = self.holdings.get_mut(holder);
+        holding.runs += 1;
+        join(&mut holding.run_line, &mut self.runs, index);
+        if holding.runs > self.bounds.limits(holder).runs {
+            self.over.push(Over::Runs(holder));
+        }
+        index
+    }
+
     /// Frees a run and its evidence. The caller has unlinked it from its key.
     pub fn remove_run(&mut self, run: u32) {
-        self.remove_list(self.runs.get(run).head);
+        let Run { head, owner, .. } = *self.runs.get(run);
+        let events = self.remove_list(head);
+        let holding = self.holdings.get_mut(self.bounds.holder_of_rule(owner - 1));
+        holding.runs -= 1;
+        holding.events -= events;
+        leave(&mut holding.run_line, &mut self.runs, run);
         self.runs.remove(run);
     }
 
@@ -223,19 +358,41 @@ impl State {
         entries.rev().fold(NIL, |next, entry| self.entries.insert(Entry { next, ..entry }))
     }
 
-    /// Frees the entries of a list.
-    pub fn remove_list(&mut self, head: u32) {
+    /// Frees the entries of a list; how many there were.
+    pub fn remove_list(&mut self, head: u32) -> u32 {
+        let mut count = 0;
         let mut at = head;
         while at != NIL {
             let next = self.entries.get(at).next;
             self.entries.remove(at);
+            count += 1;
             at = next;
+        }
+        count
+    }
+
+    /// The key that a holder gives up next: the oldest, but one that was written to since it came
+    /// is spared once for that.
+    pub fn oldest_key(&mut self, holder: u32) -> Option<u32> {
+        loop {
+            let holding = self.holdings.get_mut(holder);
+            let oldest = holding.key_line.oldest;
+            if oldest == NIL {
+                return None;
+            }
+            if !self.keys.get(oldest).is_used() {
+                return Some(oldest);
+            }
+            self.keys.get_mut(oldest).use_it(false);
+            leave(&mut holding.key_line, &mut self.keys, oldest);
+            join(&mut holding.key_line, &mut self.keys, oldest);
         }
     }
 
     /// Bytes of all pages.
     pub fn bytes(&self) -> usize {
-        self.keys.bytes() + self.entries.bytes() + self.runs.bytes()
+        let cells = self.keys.bytes() + self.entries.bytes() + self.runs.bytes();
+        cells + self.holdings.bytes()
     }
 
     /// Writes all pages, or those that changed.
@@ -243,13 +400,15 @@ impl State {
         self.keys.save(out, full);
         self.entries.save(out, full);
         self.runs.save(out, full);
+        self.holdings.save(out, full);
     }
 
     /// Reads pages over what is here. [`Self::reindex`] follows the last of them.
     pub fn load(&mut self, input: &mut Bytes<'_>) -> Option<()> {
         self.keys.load(input)?;
         self.entries.load(input)?;
-        self.runs.load(input)
+        self.runs.load(input)?;
+        self.holdings.load(input)
     }
 
     /// Builds the index from the cells.

@@ -68,7 +68,7 @@ impl Site {
                 }
             };
             if done {
-                self.unlink_entry(cell, previous, at);
+                self.state.unlink_entry(cell, previous, at);
             } else {
                 previous = at;
             }
@@ -98,7 +98,7 @@ impl Site {
         let run = *self.state.runs.get(index);
         let captured = unpack_all(&run.captures, run.tags);
         let sight = Sight::of(cx, self, event, &self.changed).with(captured);
-        if guard.forward.as_ref().is_some_and(|condition| !condition.holds(&sight)) {
+        if guard.forward.as_ref().is_some_and(|condition| !sight.holds(condition)) {
             return false;
         }
         let count = count_of(&run, number) + 1;
@@ -147,7 +147,7 @@ impl Site {
         run.deadline = deadline.0;
         let (serial, owner) = (run.serial, run.owner);
         let cell = self.state.find_or_insert(cx.layout.rule(id), &key, Value::Missing);
-        let Some(index) = self.link_run(cell, run, event) else { return };
+        let index = self.link_run(cell, run, event);
         for (number, guard) in guards.iter().enumerate() {
             if guard.to > TimeSpan::ZERO {
                 self.wait_for(cx, id, number, guard, event, (index, serial));
@@ -201,7 +201,7 @@ impl Site {
         let satisfies = |entry: &&Entry| {
             let captured = unpack_all(&entry.captures, entry.tags);
             let sight = Sight::of(cx, self, event, &self.changed).with(captured);
-            guard.backward.as_ref().is_none_or(|condition| condition.holds(&sight))
+            guard.backward.as_ref().is_none_or(|condition| sight.holds(condition))
         };
         let max = u64::from(guard.at_least).min((1 << COUNT_BITS) - 1);
         let count = state.list(state.keys.get(cell).head).filter(satisfies).take(max as usize);
@@ -232,19 +232,6 @@ impl Site {
             }
             self.state.pop_front(cell);
         }
-    }
-
-    fn unlink_entry(&mut self, cell: u32, previous: u32, entry: u32) {
-        let next = self.state.entries.get(entry).next;
-        if previous == NIL {
-            self.state.keys.get_mut(cell).head = next;
-        } else {
-            self.state.entries.get_mut(previous).next = next;
-        }
-        if next == NIL {
-            self.state.keys.get_mut(cell).tail = previous;
-        }
-        self.state.entries.remove(entry);
     }
 
     /// A run's deadline has come.

@@ -1,5 +1,6 @@
 //! Levels: a fact's value under a condition, at once or for a time.
 
+use bytemuck::Zeroable;
 use event::identity::TimedId;
 use event::vocabulary::field;
 use event::{EventRef, EventTime, Identity, Symbol, TimeSpan};
@@ -22,8 +23,10 @@ struct Cause<'a> {
     row: Option<EventRef<'a>>,
     entry: Entry,
     at: EventTime,
-    /// Old state is being replayed: levels follow, nobody is told.
+    /// Old state is being replayed, or state was lost: levels follow, nobody is told.
     silent: bool,
+    /// State was given up at a limit: what a level stood on is not known any more.
+    lost: bool,
 }
 
 impl Site {
@@ -35,8 +38,20 @@ impl Site {
         silent: bool,
         out: &mut Findings,
     ) {
-        let cause =
-            Cause { row: Some(event), entry: Entry::of(event, 0), at: event.occurred(), silent };
+        let cause = Cause {
+            row: Some(event),
+            entry: Entry::of(event, 0),
+            at: event.occurred(),
+            silent,
+            lost: false,
+        };
+        self.follow_changes(cx, cause, out);
+    }
+
+    /// Levels follow a fact that has lost something at a limit.
+    pub(super) fn follow_loss(&mut self, cx: Context<'_>, out: &mut Findings) {
+        let entry = Entry::zeroed();
+        let cause = Cause { row: None, entry, at: self.now, silent: true, lost: true };
         self.follow_changes(cx, cause, out);
     }
 
@@ -91,7 +106,7 @@ impl Site {
         out: &mut Findings,
     ) {
         let Pattern::Watch { fact, .. } = &cx.plan.rules[rule.0 as usize].pattern else { return };
-        let cause = Cause { row, entry, at, silent: false };
+        let cause = Cause { row, entry, at, silent: false, lost: false };
         let owner = cx.layout.fact(*fact).0 + 1;
         for cell in 0..self.state.keys.len() {
             let held = self.state.keys.get(cell);
@@ -144,10 +159,12 @@ impl Site {
     ) {
         let rule = &cx.plan.rules[id.0 as usize];
         let Pattern::Watch { condition, hold, clears, .. } = &rule.pattern else { return };
+        let began = self.evaluated.get();
         let sight = self.sight_of_key(cx, id, key, value, cause.at);
-        let holds = condition.holds(&sight);
+        let holds = sight.holds(condition);
         let span = hold.as_ref().map(|hold| sight.span(hold));
         let owner = cx.layout.rule(id);
+        self.worked(cx.plan.facts.len() + usize::from(id.0), began);
         let active =
             self.state.find(owner, &key).is_some_and(|c| self.state.value(c) == Value::Bool(true));
         match (active, holds) {
@@ -162,8 +179,32 @@ impl Site {
                     Some(None) => {}
                 }
             }
-            (true, false) => self.level_fell(cx, id, &key, *clears, cause.at, out),
+            (true, false) => {
+                let clears = *clears && !cause.lost;
+                if cause.lost {
+                    self.let_level_go(cx, id, &key);
+                }
+                self.level_fell(cx, id, &key, clears, cause.at, out);
+            }
             _ => {}
+        }
+    }
+
+    /// Whether the incident of a level still stands, nobody will know.
+    fn let_level_go(&mut self, cx: Context<'_>, id: RuleId, key: &Key) {
+        if let Some(cell) = self.state.find(cx.layout.rule(id), key) {
+            self.let_incident_go(cx, id, cell);
+        }
+    }
+
+    /// As [`Self::let_level_go`], where the level's cell is known.
+    pub(super) fn let_incident_go(&mut self, cx: Context<'_>, id: RuleId, cell: u32) {
+        let held = self.state.keys.get(cell);
+        let incident = TimedId(whole([held.aux, held.spare]));
+        let ends =
+            matches!(cx.plan.rules[id.0 as usize].pattern, Pattern::Watch { clears: true, .. });
+        if ends && incident != TimedId::default() {
+            self.correlation.let_go(incident);
         }
     }
 
@@ -268,8 +309,10 @@ impl Site {
             captures: [0; 8],
             tags: 0,
             subject: self.subject(cx, id, &key, cause.row),
+            older: NIL,
+            newer: NIL,
         };
-        let index = self.state.runs.insert(run);
+        let index = self.state.keep_run(run);
         let cell = self.state.keys.get_mut(cell);
         (cell.head, cell.tail) = (index, index);
         self.state.cite(index, cause.entry, 2);
@@ -292,7 +335,7 @@ impl Site {
             return;
         };
         let value = fact_value(cx, &self.state, *fact, &key, at);
-        let lasted = condition.holds(&self.sight_of_key(cx, id, key, value, at));
+        let lasted = self.sight_of_key(cx, id, key, value, at).holds(condition);
         let incident =
             if lasted { self.conclude_run(cx, id, key, &run, None, at, value, out) } else { None };
         let index = self.state.keys.get(cell).head;
@@ -370,7 +413,8 @@ impl Site {
         self.state.remove(cell);
         self.changed.clear();
         self.note_change(cx, fact, held.key, before, (Some(before), None));
-        self.follow_changes(cx, Cause { row: None, entry, at, silent: false }, out);
+        let cause = Cause { row: None, entry, at, silent: false, lost: false };
+        self.follow_changes(cx, cause, out);
     }
 
     /// Puts every deadline of the state back into the timers: after a restore.

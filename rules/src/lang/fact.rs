@@ -4,7 +4,7 @@ use event::TimeSpan;
 use event::config::{Node, Reader, did_you_mean};
 
 use super::check::{Compiler, KnownFact, Names, Type};
-use super::rulebook::{key, kinds, positive};
+use super::rulebook::{key, kinds, limits, positive};
 use crate::plan::{Fact, FactId, FactKind, FieldRef, Scope, TallyPart, Trigger};
 use crate::value::Value;
 
@@ -21,7 +21,7 @@ pub struct DraftFact {
 
 const KEYS: &[&str] = &[
     "count", "distinct", "on", "if", "by", "within", "scope", "up", "down", "set", "init", "ttl",
-    "tally", "reset",
+    "tally", "reset", "limits",
 ];
 
 /// Reads what others need to know of a fact.
@@ -113,7 +113,8 @@ pub fn finish(
         }
     }
     let (name, scope, by) = (draft.name.clone(), draft.scope, draft.by.clone());
-    Some(Fact { name, scope, by, kind, reads, reset })
+    let limits = limits(reader, node);
+    Some(Fact { name, scope, by, kind, reads, reset, limits })
 }
 
 /// `{tally: where, by: {area: value}}`, `{tally: open, by: door.interlock, if: value}`.

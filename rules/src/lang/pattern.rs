@@ -160,6 +160,12 @@ fn window(
     let of = of.map(|of| book.key(reader, of));
     let on = trigger(book, reader, node, &["e"])?;
     let within = within?;
+    let limits = book.limits;
+    if let Some(least) = at_least.filter(|least| *least > limits.events) {
+        let at = window.get("at_least").unwrap_or(window);
+        let message = format!("{least} events are never reached: `limits` keeps {}", limits.events);
+        reader.error_at(at, message);
+    }
     let kind = match of {
         Some(of) => FactKind::Distinct { on: on.clone(), of: *of.first()?, within },
         None => FactKind::Count { on: on.clone(), within },
@@ -172,6 +178,7 @@ fn window(
         kind,
         reads: book.compiler.touched.clone(),
         reset: None,
+        limits,
     });
     check_scopes(book, reader, node, scope);
     book.compiler.reads.push(fact);

@@ -13,10 +13,10 @@ use super::detections::{check_cycles, is_over_detections};
 use super::fact::{self, DraftFact};
 use super::{names, pattern, policy, schedule};
 use crate::calendar::Calendar;
-use crate::limits::{EVIDENCE_MAX, KEY_PARTS_MAX, WHY_MAX};
+use crate::limits::{ENTRIES_MAX, EVIDENCE_MAX, KEY_PARTS_MAX, KEYS_MAX, RUNS_MAX, WHY_MAX};
 use crate::plan::{
-    Dimension, Emit, Fact, FactId, FieldRef, Grouping, Link, Mode, Pattern, Plan, Rule, RuleId,
-    Scope,
+    Dimension, Emit, Fact, FactId, FieldRef, Grouping, Limits, Link, Mode, Pattern, Plan, Rule,
+    RuleId, Scope,
 };
 
 const SECTIONS: &[&str] = &[
@@ -116,7 +116,9 @@ pub fn compile(
     }
     let scopes: Vec<Scope> = drafts.iter().map(|(_, d)| d.scope).collect();
     let keys: Vec<Vec<FieldRef>> = drafts.iter().map(|(_, d)| d.by.clone()).collect();
-    let mut book = Book { compiler, scopes, keys, facts, steps: Vec::new(), rules: Vec::new() };
+    let limits = Limits::default();
+    let (steps, rules) = (Vec::new(), Vec::new());
+    let mut book = Book { compiler, scopes, keys, facts, steps, limits, rules };
     for (reader, root) in &mut parsed {
         for node in root.get("rules").map(Node::items).unwrap_or_default() {
             let rule = book.rule(reader, node);
@@ -199,6 +201,8 @@ pub struct Book<'a> {
     pub facts: Vec<Fact>,
     /// Steps of the rule's sequence, for its `why`.
     pub steps: Vec<(String, u8)>,
+    /// How much the rule, and what it keeps for itself, may hold.
+    pub limits: Limits,
     /// The rules so far.
     pub rules: Vec<Rule>,
 }
@@ -214,6 +218,7 @@ const COMMON: &[&str] = &[
     "group",
     "why",
     "evidence_max",
+    "limits",
     "risk",
     "control",
     "procedure",
@@ -256,6 +261,7 @@ impl Book<'_> {
         self.compiler.captures.clear();
         self.compiler.schedules.clear();
         self.steps.clear();
+        self.limits = limits(reader, node);
         let scope = self.scope(reader, node);
         let mut by = node.get("by").map(|n| self.key(reader, n));
         let mut pattern = pattern::read(self, reader, node, &mut by, scope)?;
@@ -288,6 +294,7 @@ impl Book<'_> {
             verification: weight.verification,
             quiet: weight.quiet,
             evidence_max: self.evidence_max(reader, node),
+            limits: self.limits,
             risk: reader.optional_text(node, "risk"),
             control: reader.optional_text(node, "control"),
             procedure: reader.optional_text(node, "procedure"),
@@ -451,7 +458,9 @@ impl Book<'_> {
     pub fn own_fact(&mut self, fact: Fact) -> FactId {
         // A named fact that something resets keeps other counts than a rule's own.
         let same = |f: &Fact| {
-            f.reset.is_none() && (f.scope, &f.by, &f.kind) == (fact.scope, &fact.by, &fact.kind)
+            f.reset.is_none()
+                && (f.scope, &f.by, &f.kind, f.limits)
+                    == (fact.scope, &fact.by, &fact.kind, fact.limits)
         };
         if let Some(number) = self.facts.iter().position(same) {
             return FactId(number as u16);
@@ -561,6 +570,28 @@ fn grouping_of(reader: &mut Reader, node: &Node) -> Grouping {
         gap: gap.unwrap_or(default.gap),
         span_max: span_max.unwrap_or(default.span_max),
     }
+}
+
+/// `limits: {keys: 10000, runs: 1000, events: 100000}`: what a fact or rule may hold at one site.
+pub fn limits(reader: &mut Reader, node: &Node) -> Limits {
+    let mut limits = Limits::default();
+    let Some(node) = node.get("limits") else { return limits };
+    reader.expect_keys(node, &["keys", "runs", "events"]);
+    let words = [
+        ("keys", &mut limits.keys, KEYS_MAX),
+        ("runs", &mut limits.runs, RUNS_MAX),
+        ("events", &mut limits.events, ENTRIES_MAX),
+    ];
+    for (word, limit, most) in words {
+        let Some(number) = node.get(word) else { continue };
+        let wanted = format!("a number from 1 to {most}");
+        match reader.parsed::<u32>(number, &wanted) {
+            Some(n) if (1..=most).contains(&(n as usize)) => *limit = n,
+            Some(n) => reader.error_at(number, format!("{n} is not {wanted}")),
+            None => {}
+        }
+    }
+    limits
 }
 
 /// An optional span that must be longer than nothing.

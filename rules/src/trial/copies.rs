@@ -11,7 +11,8 @@ use crate::calendar::ScheduleId;
 use crate::lang::expr::Expr;
 use crate::lang::syntax::Operator;
 use crate::plan::{
-    Emit, Fact, FactId, FactKind, FieldRef, Grouping, Mode, Pattern, Plan, Rule, Scope, Trigger,
+    Emit, Fact, FactId, FactKind, FieldRef, Grouping, Limits, Mode, Pattern, Plan, Rule, Scope,
+    Trigger,
 };
 use crate::value::Value;
 
@@ -214,6 +215,7 @@ fn add_beside(plan: &mut Plan, kind: KindId, sites: usize) {
     let fact = FactId(plan.facts.len() as u16);
     let by = vec![FieldRef::Kind];
     plan.facts.push(Fact {
+        limits: Limits::default(),
         name: BESIDE.to_owned(),
         scope: Scope::Enterprise,
         by: by.clone(),
@@ -224,6 +226,7 @@ fn add_beside(plan: &mut Plan, kind: KindId, sites: usize) {
     let least = Box::new(Expr::Constant(Value::Int(sites as i64)));
     let enough = Expr::Compare(Operator::GreaterEqual, Box::new(Expr::Fact(fact)), least);
     plan.rules.push(Rule {
+        limits: Limits::default(),
         id: BESIDE.to_owned(),
         title: BESIDE.to_owned(),
         severity: event::incident::Severity::Info,

@@ -148,6 +148,16 @@ impl Correlation {
         cell.holding == 0 && cell.lasting == 0
     }
 
+    /// It will never be known whether one condition of an incident has ended: it is not cleared.
+    pub fn let_go(&mut self, incident: TimedId) {
+        let id = halves(incident.0);
+        if let Some(found) = (0..self.incidents.len()).find(|i| self.live(*i, id).is_some()) {
+            let cell = self.incidents.get_mut(found);
+            cell.holding = cell.holding.saturating_sub(1);
+            cell.lasting = 1;
+        }
+    }
+
     /// Links found since the last call: the newer incident, then the older.
     pub fn take_links(&mut self) -> impl Iterator<Item = (TimedId, TimedId)> + use<> {
         // Links are rare; a detection without any must not allocate.

@@ -104,7 +104,7 @@ fn engine(rulebook: &str, history: &[Ev], r: &mut Random) -> Vec<Found> {
     }
     engine.feed(Input::EndOfInput, &mut out);
     collect(&mut out, &mut found);
-    assert_eq!(engine.evicted(), 0);
+    assert_eq!(engine.evicted().total(), 0);
     drop(Arc::clone(&plan));
     found
 }

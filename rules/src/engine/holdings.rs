@@ -1,0 +1,179 @@
+//! What every fact and rule holds at a site, the oldest first, and what it has given up.
+//!
+//! A *holder* is a fact, a rule (with the memory of its guards), or, last, the incidents. Each has
+//! its keys and its runs in a line by age, so that the oldest is found without looking.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::cells::{KeyCell, Run};
+use super::pages::{Cell, NIL, Pages};
+use super::state::Owner;
+use crate::plan::{FactKind, Limits, Plan};
+
+/// What one holder holds at a site, and what it has given up.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Holding {
+    /// 1 when live.
+    pub live: u32,
+    /// Keys held.
+    pub keys: u32,
+    /// Runs held.
+    pub runs: u32,
+    /// Events held.
+    pub events: u32,
+    /// Its keys by age.
+    pub key_line: Line,
+    /// Its runs by age.
+    pub run_line: Line,
+    /// Keys, runs and events given up at a limit.
+    pub gave: [u64; 3],
+    /// When that was last told (microseconds).
+    pub told: i64,
+}
+
+impl Holding {
+    /// Nothing held.
+    pub const fn none() -> Self {
+        let line = Line { oldest: NIL, newest: NIL };
+        let (key_line, run_line) = (line, line);
+        Self {
+            live: 1,
+            keys: 0,
+            runs: 0,
+            events: 0,
+            key_line,
+            run_line,
+            gave: [0; 3],
+            told: i64::MIN,
+        }
+    }
+
+    /// Keys, runs and events held.
+    pub fn held(&self) -> [u32; 3] {
+        [self.keys, self.runs, self.events]
+    }
+}
+
+impl Cell for Holding {
+    fn live(&self) -> u32 {
+        self.live
+    }
+    fn next_free(&self) -> u32 {
+        self.keys
+    }
+    fn set_free(&mut self, next: u32) {
+        *self = Self::zeroed();
+        self.keys = next;
+    }
+}
+
+/// First and last of a line by age.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Line {
+    /// The oldest.
+    pub oldest: u32,
+    /// The newest.
+    pub newest: u32,
+}
+
+/// A cell that stands in a line by age.
+pub trait Aged: Cell {
+    /// The one before it, and the one after it.
+    fn neighbours(&mut self) -> (&mut u32, &mut u32);
+}
+
+impl Aged for KeyCell {
+    fn neighbours(&mut self) -> (&mut u32, &mut u32) {
+        (&mut self.older, &mut self.newer)
+    }
+}
+
+impl Aged for Run {
+    fn neighbours(&mut self) -> (&mut u32, &mut u32) {
+        (&mut self.older, &mut self.newer)
+    }
+}
+
+/// Puts a cell at the end of a line.
+pub fn join<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
+    let last = std::mem::replace(&mut line.newest, index);
+    let (older, newer) = cells.get_mut(index).neighbours();
+    (*older, *newer) = (last, NIL);
+    match last {
+        NIL => line.oldest = index,
+        last => *cells.get_mut(last).neighbours().1 = index,
+    }
+}
+
+/// Takes a cell out of a line.
+pub fn leave<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
+    let (older, newer) = cells.get_mut(index).neighbours();
+    let (older, newer) = (*older, *newer);
+    match older {
+        NIL => line.oldest = newer,
+        older => *cells.get_mut(older).neighbours().1 = newer,
+    }
+    match newer {
+        NIL => line.newest = older,
+        newer => *cells.get_mut(newer).neighbours().0 = older,
+    }
+}
+
+/// Who has grown over a limit.
+#[derive(Clone, Copy, Debug)]
+pub enum Over {
+    /// A holder has a key too many.
+    Keys(u32),
+    /// It has a run too many.
+    Runs(u32),
+    /// Its cell has an event too many.
+    Events(u32, u32),
+}
+
+/// Who answers for what, and how much each may hold.
+#[derive(Debug)]
+pub struct Bounds {
+    holders: Vec<u32>,
+    limits: Vec<Limits>,
+    first_rule: u32,
+}
+
+impl Bounds {
+    /// The bounds of a plan; `memories` says of each of the rules' memories which rule's it is.
+    /// What comes behind them belongs to the incidents.
+    pub fn new(plan: &Plan, memories: impl Iterator<Item = u32>) -> Self {
+        let facts = plan.facts.iter().map(|fact| match fact.kind {
+            // As many as its fact has keys, at most; and one that went would make it drift.
+            FactKind::Tally { .. } => Limits { keys: u32::MAX, ..fact.limits },
+            _ => fact.limits,
+        });
+        let limits = facts.chain(plan.rules.iter().map(|rule| rule.limits));
+        let limits: Vec<Limits> = limits.chain([Limits::default()]).collect();
+        let first_rule = plan.facts.len() as u32;
+        let own = 0..first_rule + plan.rules.len() as u32;
+        let holders = own.chain(memories.map(|rule| first_rule + rule)).collect();
+        Self { holders, limits, first_rule }
+    }
+
+    /// How many holders there are.
+    pub fn holders(&self) -> u32 {
+        self.limits.len() as u32
+    }
+
+    /// Who answers for an owner's cells.
+    pub fn holder(&self, owner: Owner) -> u32 {
+        self.holders.get(owner.0 as usize).copied().unwrap_or(self.holders() - 1)
+    }
+
+    /// Who answers for a rule's runs.
+    pub fn holder_of_rule(&self, rule: u32) -> u32 {
+        self.first_rule + rule
+    }
+
+    /// How much a holder may hold.
+    pub fn limits(&self, holder: u32) -> &Limits {
+        &self.limits[holder as usize]
+    }
+}
