@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
@@ -176,7 +177,8 @@ fn name(args: &BacktestArgs, rules: Option<&Path>) -> String {
 fn run(setup: Setup, name: String, from: &HistoryArgs) -> anyhow::Result<(Side, Seen)> {
     let mut history = History::open(&setup, from)?;
     let mut pipeline = Pipeline::new(&setup, 1)?;
-    let mut renderer = Renderer::new(&setup)?;
+    let setup = Arc::new(setup);
+    let mut renderer = Renderer::new(setup.clone())?;
     let (mut report, mut findings) = (Report::default(), Findings::default());
     let mut seen = Seen { events: 0, first: EventTime::MAX, last: EventTime::MIN };
     let saw = |event: event::EventRef<'_>| {
@@ -191,7 +193,7 @@ fn run(setup: Setup, name: String, from: &HistoryArgs) -> anyhow::Result<(Side, 
         Ok(true)
     })?;
     let rules = setup.plan.rules.iter().map(|rule| rule.id.clone()).collect();
-    Ok((Side { name, hash: setup.hash, report, rules }, seen))
+    Ok((Side { name, hash: setup.hash.clone(), report, rules }, seen))
 }
 
 impl Side {

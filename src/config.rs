@@ -36,9 +36,11 @@ pub struct Config {
     pub duplicates_max: usize,
     /// Live: a clock further off than this is quarantined.
     pub clock_skew_max: TimeSpan,
+    /// Whether changed files are taken over while the program runs.
+    pub watch: bool,
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "time",
     "sites",
     "sources",
@@ -51,6 +53,7 @@ const KEYS: [&str; 12] = [
     "clock_skew_max",
     "sinks",
     "log",
+    "reload",
 ];
 
 /// Log kept for evidence and replay where the configuration does not say: 16 GiB, some 50 M
@@ -66,6 +69,37 @@ impl Config {
         format!("{:?}", (self.live, &self.sites, sources, admission))
     }
 
+    /// What cannot change while the program runs, by the name of its key.
+    pub fn fixed(&self) -> [(&'static str, String); 9] {
+        let Self {
+            live,
+            sites: _,
+            sources,
+            sinks,
+            listen,
+            store,
+            log_bytes_max,
+            mappings: _,
+            model: _,
+            rules: _,
+            duplicates_within,
+            duplicates_max,
+            clock_skew_max,
+            watch,
+        } = self;
+        [
+            ("time", live.to_string()),
+            ("sources", format!("{sources:?}")),
+            ("sinks", format!("{sinks:?}")),
+            ("listen", listen.clone()),
+            ("store", store.display().to_string()),
+            ("log", log_bytes_max.to_string()),
+            ("duplicates", format!("{:?}", (duplicates_within, duplicates_max))),
+            ("clock_skew_max", format!("{clock_skew_max:?}")),
+            ("reload", watch.to_string()),
+        ]
+    }
+
     /// Patterns of the file names that a source takes.
     pub fn files_of(source: &SourceSettings) -> &[String] {
         match &source.kind {
@@ -74,8 +108,9 @@ impl Config {
         }
     }
 
-    /// Reads the tree; faults stay in the reader.
-    pub fn read(dir: &Path, reader: &mut Reader, root: &Node) -> Self {
+    /// Reads the tree; faults stay in the reader. Without a folder the files that it names are
+    /// not looked for: they are known already.
+    pub fn read(dir: Option<&Path>, reader: &mut Reader, root: &Node) -> Self {
         reader.expect_keys(root, &KEYS);
         let live = match root.get("time") {
             None => true,
@@ -108,6 +143,10 @@ impl Config {
             reader.expect_keys(n, &["bytes_max"]);
             n.get("bytes_max").and_then(|n| reader.parsed(n, "a number of bytes"))
         });
+        let watch = root.get("reload").and_then(|n| {
+            reader.expect_keys(n, &["watch"]);
+            n.get("watch").and_then(|n| reader.one_of(n, &[("true", true), ("false", false)]))
+        });
         let listen = reader.optional_text(root, "listen");
         if let (Some(node), Some(text)) = (root.get("listen"), &listen)
             && text.parse::<std::net::SocketAddr>().is_err()
@@ -136,6 +175,7 @@ impl Config {
             clock_skew_max: reader
                 .optional_span(root, "clock_skew_max")
                 .unwrap_or(TimeSpan::from_secs(600)),
+            watch: watch.unwrap_or(true),
         }
     }
 }
@@ -154,7 +194,8 @@ fn unique_ids(reader: &mut Reader, list: Option<&Node>) {
 
 /// Files of a list of patterns (`rules/*.yaml`), sorted by name; one that matches nothing is a
 /// fault.
-fn files(dir: &Path, reader: &mut Reader, node: Option<&Node>) -> Vec<PathBuf> {
+fn files(dir: Option<&Path>, reader: &mut Reader, node: Option<&Node>) -> Vec<PathBuf> {
+    let Some(dir) = dir else { return Vec::new() };
     let mut found = Vec::new();
     for pattern in node.map(Node::items).unwrap_or_default() {
         let Some(text) = reader.scalar(pattern).map(str::to_owned) else { continue };

@@ -12,7 +12,7 @@ struct Crash {
 static CRASH: OnceLock<Option<Crash>> = OnceLock::new();
 
 /// All points, in the order of the way: what a test may name.
-pub const POINTS: [&str; 9] = [
+pub const POINTS: [&str; 11] = [
     "log-written",
     "log-synced",
     "log-acked",
@@ -22,6 +22,8 @@ pub const POINTS: [&str; 9] = [
     "snapshot-begun",
     "snapshot-half",
     "snapshot-written",
+    "rulebook-kept",
+    "rulebook-taken",
 ];
 
 /// Passes a point.

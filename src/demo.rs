@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use event::EventTime;
-use ingest::source::settings::Kind;
+use ingest::source::settings::{Kind, SourceSettings};
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use workload::harbour::{Message, story};
 
 use crate::cli::DemoArgs;
 use crate::live::{Program, Start};
 use crate::run::{runtime, serve, stopped};
-use crate::setup::Setup;
 
 /// How long broker and subscription may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,7 +38,7 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let _guard = runtime.enter();
     let stopped = stopped()?;
-    let program = Program::start(&begin, |setup| connect_to(setup, port))?;
+    let program = Program::start(&begin, |sources| connect_to(sources, port))?;
     let address = args.listen.to_string();
     let messages = story(args.seed, start);
     let live = program.live.clone();
@@ -96,8 +95,8 @@ fn shipped_config() -> anyhow::Result<PathBuf> {
 }
 
 /// Points every MQTT source at the broker in this process.
-fn connect_to(setup: &mut Setup, broker: u16) {
-    for source in &mut setup.config.sources {
+fn connect_to(sources: &mut [SourceSettings], broker: u16) {
+    for source in sources {
         if let Kind::Mqtt { host, port, username, password_env, .. } = &mut source.kind {
             *host = "127.0.0.1".to_owned();
             *port = broker;

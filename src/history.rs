@@ -95,11 +95,17 @@ impl History {
             findings.clear();
             let more = self.read_some(&mut block)?;
             if more {
-                let seen = |event: EventRef<'_>| {
+                let mut seen = |event: EventRef<'_>| {
                     self.progress(event.stream(), event.occurred());
                     saw(event);
                 };
-                pipeline.step(&block, findings, |_| {}, seen);
+                let mut from = 0;
+                // Whatever took over then, here it is all judged by one.
+                while let Some((place, _)) =
+                    pipeline.step(&block, from, findings, |_| {}, &mut seen)
+                {
+                    from = place + 1;
+                }
             } else if matches!(self, Self::Files(_)) {
                 pipeline.finish(findings);
             }

@@ -3,10 +3,10 @@
 //! `replay`, `run` and recovery go this one way.
 
 use event::books::SourceBooks;
-use event::control::Control;
-use event::{EventBlock, EventRef, RecordBlock, RecordKind, RecordRef, RejectReason};
+use event::control::{Change, Control};
+use event::{EventBlock, EventRef, RecordBlock, RecordKind, RecordRef, RejectReason, SourceId};
 use ingest::decode::{Decoder, Outcome, Roads};
-use rules::engine::{Engine, Findings, Input};
+use rules::engine::{Engine, Findings, Input, Next};
 
 use crate::setup::Setup;
 
@@ -46,16 +46,19 @@ impl Pipeline {
         Ok(Self { decoder: setup.decoder()?, engine, events, deliveries })
     }
 
-    /// Takes records in the order of the log. Findings are added; refused deliveries go to
-    /// `refused`; `saw` is shown every decoded event.
+    /// Takes records in the order of the log, from `from` on. Findings are added; refused deliveries
+    /// go to `refused`; `saw` is shown every decoded event. Ends at a record by which another
+    /// configuration takes over, and gives its place: all before it was judged by this one.
     pub fn step(
         &mut self,
         records: &RecordBlock,
+        from: usize,
         findings: &mut Findings,
         mut refused: impl FnMut(Refused<'_>),
         mut saw: impl FnMut(EventRef<'_>),
-    ) {
-        for record in records.iter() {
+    ) -> Option<(usize, Control)> {
+        for place in from..records.len() {
+            let record = records.get(place);
             let (stream, source) = (record.stream, record.source);
             let input = match record.kind {
                 RecordKind::Delivery => {
@@ -68,7 +71,9 @@ impl Pipeline {
                 RecordKind::Tick => Input::Tick(record.tick().unwrap_or_default()),
                 RecordKind::Control => {
                     self.flush(findings, &mut saw);
-                    self.control(&record, findings);
+                    if let Some(control) = self.control(&record, findings) {
+                        return Some((place, control));
+                    }
                     continue;
                 }
             };
@@ -76,19 +81,47 @@ impl Pipeline {
             self.engine.feed(input, findings);
         }
         self.flush(findings, &mut saw);
+        None
     }
 
     /// Somebody changes something. Our own writer made the record: one that cannot be read is of a
-    /// newer program, and changes nothing here.
-    fn control(&mut self, record: &RecordRef<'_>, findings: &mut Findings) {
+    /// newer program, and changes nothing here. A reload is the caller's, who has the configuration.
+    fn control(&mut self, record: &RecordRef<'_>, findings: &mut Findings) -> Option<Control> {
         match Control::parse(record.payload) {
             Ok(control) => {
                 self.engine.feed(Input::Control(&control, record.position), findings);
+                matches!(control.change, Change::Reload(_)).then_some(control)
             }
             Err(error) => {
                 tracing::error!(position = record.position.0, %error, "a control record is unknown");
+                None
             }
         }
+    }
+
+    /// Another configuration takes over from the one that was in force: sources go on by their ids.
+    pub fn reload(
+        &mut self,
+        old: &Setup,
+        new: &Setup,
+        findings: &mut Findings,
+    ) -> anyhow::Result<()> {
+        self.decoder = new.decoder()?;
+        self.events = EventBlock::new(&new.vocabulary);
+        let place = |id: &str| new.config.sources.iter().position(|source| source.id == id);
+        let to: Vec<_> = old.config.sources.iter().map(|source| place(&source.id)).collect();
+        let mut deliveries = vec![SourceBooks::default(); new.config.sources.len()];
+        for (books, to) in self.deliveries.iter().zip(&to) {
+            to.iter().for_each(|to| deliveries[*to] = books.clone());
+        }
+        self.deliveries = deliveries;
+        let next = Next {
+            plan: new.plan.clone(),
+            options: new.options(1),
+            sources: to.into_iter().map(|to| to.map(|to| SourceId(to as u16))).collect(),
+        };
+        self.engine.reload(next, findings);
+        Ok(())
     }
 
     /// Nothing will follow.

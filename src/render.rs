@@ -1,5 +1,8 @@
 //! Findings in words: symbols become texts, positions become the evidence that stands there.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use event::control::Control;
 use event::identity::TimedId;
 use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output};
@@ -18,6 +21,11 @@ pub trait Evidences {
     /// Adds the delivery at a position to `block`; `false` when it is no longer there.
     fn read(&mut self, position: event::Position, block: &mut RecordBlock)
     -> std::io::Result<bool>;
+
+    /// The configuration that decoded the delivery at a position, where it is not the one in force.
+    fn decoded_by(&self, _position: event::Position) -> std::io::Result<Option<Arc<Setup>>> {
+        Ok(None)
+    }
 }
 
 /// A control record as evidence: who changed what.
@@ -34,17 +42,20 @@ fn control(at: &EvidenceRef, record: &RecordRef<'_>) -> Option<Evidence> {
     })
 }
 
-/// Turns findings into outputs.
-pub struct Renderer<'a> {
-    setup: &'a Setup,
+/// Turns findings of one configuration into outputs.
+pub struct Renderer {
+    setup: Arc<Setup>,
     decoder: Decoder,
+    /// Decoders of configurations that were in force before, by hash.
+    older: BTreeMap<String, Decoder>,
     block: RecordBlock,
 }
 
-impl<'a> Renderer<'a> {
+impl Renderer {
     /// A renderer with a decoder of its own.
-    pub fn new(setup: &'a Setup) -> anyhow::Result<Self> {
-        Ok(Self { setup, decoder: setup.decoder()?, block: RecordBlock::new() })
+    pub fn new(setup: Arc<Setup>) -> anyhow::Result<Self> {
+        let (decoder, older) = (setup.decoder()?, BTreeMap::new());
+        Ok(Self { setup, decoder, older, block: RecordBlock::new() })
     }
 
     /// One finding as an output.
@@ -108,7 +119,8 @@ impl<'a> Renderer<'a> {
         incident: Option<TimedId>,
         evidences: &mut impl Evidences,
     ) -> std::io::Result<Detection> {
-        let rule = &self.setup.plan.rules[finding.rule.0 as usize];
+        let setup = self.setup.clone();
+        let rule = &setup.plan.rules[finding.rule.0 as usize];
         let mut events = Vec::new();
         for evidence in findings.evidence(finding) {
             events.push(self.evidence(evidence, evidences)?);
@@ -150,7 +162,11 @@ impl<'a> Renderer<'a> {
         let there = evidences.read(at.position, &mut self.block)?;
         let cited = if there && !self.block.is_empty() {
             let record = self.block.get(0);
-            control(at, &record).or_else(|| self.decoder.cite(&record, at.part))
+            let decoder = match evidences.decoded_by(at.position)? {
+                Some(setup) if setup.hash != self.setup.hash => older(&mut self.older, &setup)?,
+                _ => &mut self.decoder,
+            };
+            control(at, &record).or_else(|| decoder.cite(&record, at.part))
         } else {
             None
         };
@@ -187,4 +203,16 @@ impl<'a> Renderer<'a> {
             }
         }
     }
+}
+
+/// The decoder of a configuration that was in force before.
+fn older<'a>(
+    known: &'a mut BTreeMap<String, Decoder>,
+    setup: &Setup,
+) -> std::io::Result<&'a mut Decoder> {
+    if !known.contains_key(&setup.hash) {
+        let decoder = setup.decoder().map_err(std::io::Error::other)?;
+        known.insert(setup.hash.clone(), decoder);
+    }
+    known.get_mut(&setup.hash).ok_or_else(|| std::io::Error::other("it was put there"))
 }

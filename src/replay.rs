@@ -2,6 +2,7 @@
 
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -24,9 +25,10 @@ use crate::setup::Setup;
 pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let beside = history::beside(&args.files);
     let setup = Setup::load_with(&args.config, event::Interner::shared(), &beside)?;
+    let setup = Arc::new(setup);
     let mut files = history::files(&setup, &args.files)?.with_block_bytes(args.block_bytes);
     let mut pipeline = Pipeline::new(&setup, args.shards)?;
-    let mut renderer = Renderer::new(&setup)?;
+    let mut renderer = Renderer::new(setup.clone())?;
     let mut report = Report::default();
     let (mut block, mut findings) = (RecordBlock::new(), Findings::default());
     let bar = progress_bar(files.bytes_total());
@@ -38,6 +40,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
         if more {
             pipeline.step(
                 &block,
+                0,
                 &mut findings,
                 |_| {},
                 |event| files.progress(event.stream(), event.occurred()),

@@ -2,12 +2,14 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::RunArgs;
-use crate::live::{Program, Start};
+use crate::live::{Program, Reloads, Start};
 
 /// Runs the command.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -21,7 +23,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let _guard = runtime.enter();
     let stop = stopped()?;
+    let hangup = hangup()?;
     let program = Program::start(&start, |_| {})?;
+    runtime.spawn(reload_on(hangup, program.reloads.clone()));
     let address = listen.map_or_else(|| program.setup.config.listen.clone(), |l| l.to_string());
     runtime.block_on(serve(program, &address, |at| println!("listening on http://{at}"), stop))
 }
@@ -57,6 +61,8 @@ pub async fn serve(
         status: live.clone(),
         changed: program.changed.clone(),
         controls: program.controls.clone(),
+        rulebooks: program.rulebooks.clone(),
+        reloads: program.reloads.clone(),
         extra: program.endpoints.clone(),
     };
     let server = tokio::spawn(crate::console::serve(listener, console, until));
@@ -72,10 +78,24 @@ pub async fn serve(
     served?
 }
 
+/// From now on SIGHUP does not end the program.
+fn hangup() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("SIGHUP cannot be waited for")
+}
+
+/// Each SIGHUP reads the configuration's folder anew.
+async fn reload_on(mut hangup: Signal, reloads: Arc<Reloads>) {
+    while hangup.recv().await.is_some() {
+        let reloads = reloads.clone();
+        // A refusal is in the log and in the interface.
+        let attempt = move || drop(reloads.reload("SIGHUP", ""));
+        let _ = tokio::task::spawn_blocking(attempt).await;
+    }
+}
+
 /// From now on SIGTERM and SIGINT end the program in order; what is returned waits for one. Called
 /// in the runtime, before anything starts: a signal that comes early is not missed.
 pub fn stopped() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
     let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
     Ok(async move {

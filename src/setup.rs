@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
-use event::config::{Diagnostic, Reader};
+use anyhow::anyhow;
+use event::config::Diagnostic;
 use event::identity::Digest;
 use event::{Interner, Vocabulary};
 use ingest::decode::{Decoder, SourceDecoding};
@@ -13,6 +13,7 @@ use rules::engine::{Options, SourceOptions};
 use rules::plan::Plan;
 
 use crate::config::Config;
+use crate::files::Files;
 
 /// Everything a configuration says, compiled.
 pub struct Setup {
@@ -28,10 +29,9 @@ pub struct Setup {
     pub mappings: Arc<Mappings>,
     /// Hash over all that decides about incidents, in hex: which configuration was in force.
     pub hash: String,
+    /// What it was compiled from.
+    pub files: Files,
 }
-
-/// Path and text of a file.
-type Text = (String, String);
 
 impl Setup {
     /// Loads a folder. The error holds every fault of every file, with its place.
@@ -57,28 +57,30 @@ impl Setup {
         further: &[PathBuf],
         rulebook: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        let top = dir.join("portcullis.yaml");
-        let text = std::fs::read_to_string(&top).with_context(|| {
-            format!("{} cannot be read; a configuration folder holds it", top.display())
-        })?;
-        let (mut reader, root) = Reader::parse(&top.display().to_string(), &text);
-        let mut config = Config::read(dir, &mut reader, &root);
-        if let Some(rulebook) = rulebook {
-            lay_over(&mut config.rules, rulebook)?;
-        }
-        let mut faults = std::mem::take(&mut reader.diagnostics);
+        let (files, config, faults) = Files::read(dir, further, rulebook)?;
+        Self::compile(files, config, faults, interner)
+    }
 
-        let mapping_files = read_all(&config.mappings)?;
-        let model_files = read_all(&config.model)?;
-        let rule_files = read_all(&config.rules)?;
+    /// One that was kept by [`Files::keep`].
+    pub fn kept(dir: &Path, interner: Arc<Interner>) -> anyhow::Result<Self> {
+        let (files, config, faults) = Files::kept(dir)?;
+        Self::compile(files, config, faults, interner)
+    }
+
+    fn compile(
+        files: Files,
+        config: Config,
+        mut faults: Vec<Diagnostic>,
+        interner: Arc<Interner>,
+    ) -> anyhow::Result<Self> {
         let mut vocabulary = Vocabulary::default();
-        faults.extend(ingest::mapping::declare(&mapping_files, &mut vocabulary));
-        faults.extend(rules::lang::declare(&rule_files, &mut vocabulary));
+        faults.extend(ingest::mapping::declare(&files.mappings, &mut vocabulary));
+        faults.extend(rules::lang::declare(&files.rules, &mut vocabulary));
         let vocabulary = Arc::new(vocabulary);
 
-        let dirs = search_dirs(dir, further);
         let sites = &config.sites;
-        let model = ingest::model::load(&model_files, &dirs, sites, &vocabulary, &interner);
+        let model =
+            ingest::model::load(&files.model, files.search(), sites, &vocabulary, &interner);
         let model = match model {
             Ok(model) => Arc::new(model),
             Err(found) => {
@@ -88,8 +90,8 @@ impl Setup {
                 return Err(anyhow!("the site model could not be read"));
             }
         };
-        let mappings = ingest::mapping::compile(&mapping_files, vocabulary.clone(), model.clone());
-        let plan = rules::lang::compile(&rule_files, vocabulary.clone(), model.clone(), &interner);
+        let mappings = ingest::mapping::compile(&files.mappings, vocabulary.clone(), model.clone());
+        let plan = rules::lang::compile(&files.rules, vocabulary.clone(), model, &interner);
         let (mappings, plan) = match (mappings, plan) {
             (Ok(mappings), Ok(plan)) => (Arc::new(mappings), Arc::new(plan)),
             (mappings, plan) => {
@@ -101,11 +103,11 @@ impl Setup {
         };
         check(&faults)?;
         let mut digest = Digest::default().part(config.fingerprint().as_bytes()).number(plan.hash);
-        for (_, text) in mapping_files.iter().chain(&model_files).chain(&rule_files) {
+        for (_, text) in files.mappings.iter().chain(&files.model).chain(&files.rules) {
             digest = digest.part(text.as_bytes());
         }
         let hash = format!("{:032x}", digest.finish());
-        let setup = Self { config, vocabulary, interner, plan, mappings, hash };
+        let setup = Self { config, vocabulary, interner, plan, mappings, hash, files };
         setup.decoder()?;
         Ok(setup)
     }
@@ -190,47 +192,4 @@ pub fn check(faults: &[Diagnostic]) -> anyhow::Result<()> {
     }
     faults.iter().for_each(|warning| eprintln!("{warning}"));
     Ok(())
-}
-
-/// Takes a folder's files of YAML for the rulebook, or one file for the one of its name.
-fn lay_over(rules: &mut Vec<PathBuf>, rulebook: &Path) -> anyhow::Result<()> {
-    if rulebook.is_file() {
-        match rules.iter_mut().find(|own| own.file_name() == rulebook.file_name()) {
-            Some(own) => *own = rulebook.to_owned(),
-            None => rules.push(rulebook.to_owned()),
-        }
-        return Ok(());
-    }
-    let named = || rulebook.display().to_string();
-    let entries = std::fs::read_dir(rulebook).with_context(named)?;
-    let paths: Result<Vec<PathBuf>, _> = entries.map(|e| e.map(|e| e.path())).collect();
-    *rules = paths.with_context(named)?;
-    rules.retain(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"));
-    rules.sort();
-    if rules.is_empty() {
-        return Err(anyhow!("{} holds no rulebook: no file ends with .yaml", named()));
-    }
-    Ok(())
-}
-
-/// Paths and texts of files.
-pub fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Text>> {
-    let read = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{} cannot be read", path.display()))?;
-        Ok((path.display().to_string(), text))
-    };
-    paths.iter().map(read).collect()
-}
-
-/// Where data files that tables name are looked for.
-fn search_dirs(dir: &Path, further: &[PathBuf]) -> Vec<PathBuf> {
-    let mut dirs = vec![dir.to_owned()];
-    dirs.extend_from_slice(further);
-    if let Some(data) = std::env::var_os("PORTCULLIS_DATA") {
-        dirs.push(PathBuf::from(&data));
-        // The data of an example stands in a folder of the example's name.
-        dirs.extend(dir.file_name().map(|name| Path::new(&data).join(name)));
-    }
-    dirs
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use event::config::{Diagnostic, Place};
 use rules::plan::{Emit, Mode, Pattern, Rule, Trigger};
 use rules::trial::{self, Outcome, Trial, Way};
 
@@ -67,7 +68,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
 }
 
 fn read(setup: &Setup, files: &[PathBuf]) -> anyhow::Result<Vec<Trial>> {
-    let files = setup::read_all(files)?;
+    let files = crate::files::read_all(files)?;
     match trial::read(&files, &setup.plan) {
         Ok(trials) => Ok(trials),
         Err(faults) => {
@@ -75,6 +76,33 @@ fn read(setup: &Setup, files: &[PathBuf]) -> anyhow::Result<Vec<Trial>> {
             Ok(Vec::new())
         }
     }
+}
+
+/// What a rulebook's own tests say against it, before it takes over.
+pub fn own(setup: &Setup) -> Vec<Diagnostic> {
+    let trials = match trial::read(&setup.files.rules, &setup.plan) {
+        Ok(trials) => trials,
+        Err(faults) => return faults,
+    };
+    let failed = trials.iter().filter_map(|trial| {
+        let outcome = trial.run(&setup.plan, &setup.interner, WAYS[0]);
+        if outcome.passed() {
+            return None;
+        }
+        let (file, line) = trial.place.rsplit_once(':').unwrap_or((&trial.place, "1"));
+        let said = faults(&outcome);
+        let said: Vec<&str> = said.lines().map(str::trim).collect();
+        Some(Diagnostic {
+            file: file.to_owned(),
+            place: Place { line: line.parse().unwrap_or(1), column: 1 },
+            message: format!("its own test `{}` fails: {}", trial.name, said.join("; ")),
+            suggestion: None,
+            source_line: String::new(),
+            width: 1,
+            warning: false,
+        })
+    });
+    failed.collect()
 }
 
 fn faults(outcome: &Outcome) -> String {

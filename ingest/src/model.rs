@@ -1,5 +1,6 @@
 //! Tables of the site model, from YAML and from the data files that the YAML names.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -10,11 +11,42 @@ use event::{Interner, Vocabulary};
 
 use crate::limits::TABLE_ROWS_MAX;
 
-/// Loads tables; `files` are (path, text), `dirs` are searched in order for the data files that
-/// they name, `sites` are (name, time zone). All faults are told at once.
+/// Data files that tables name, found.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// Where each of them is, by the name that a table gives it.
+    pub found: &'a BTreeMap<String, PathBuf>,
+    /// Where they were looked for.
+    pub looked_in: &'a [PathBuf],
+}
+
+static NOTHING: BTreeMap<String, PathBuf> = BTreeMap::new();
+
+impl Default for Search<'static> {
+    /// No data files.
+    fn default() -> Self {
+        Self { found: &NOTHING, looked_in: &[] }
+    }
+}
+
+/// The names of the data files that tables name.
+#[must_use]
+pub fn data_files(files: &[(String, String)]) -> Vec<String> {
+    let mut names = Vec::new();
+    for (path, text) in files {
+        let (_, root) = Reader::parse(path, text);
+        let tables = root.get("tables").map(Node::entries).unwrap_or_default();
+        let named = tables.iter().filter_map(|(_, table)| table.get("file")?.text());
+        names.extend(named.map(str::to_owned));
+    }
+    names
+}
+
+/// Loads tables; `files` are (path, text), `search` has the data files that they name, `sites` are
+/// (name, time zone). All faults are told at once.
 pub fn load(
     files: &[(String, String)],
-    dirs: &[PathBuf],
+    search: Search<'_>,
     sites: &[(String, String)],
     vocabulary: &Vocabulary,
     interner: &Interner,
@@ -27,7 +59,7 @@ pub fn load(
     let mut faults = Vec::new();
     for (path, text) in files {
         let (reader, root) = Reader::parse(path, text);
-        let mut loader = Loader { reader, dirs, vocabulary, interner };
+        let mut loader = Loader { reader, search, vocabulary, interner };
         loader.reader.expect_keys(&root, &["tables"]);
         for (name, node) in root.get("tables").map(Node::entries).unwrap_or_default() {
             if let Some(table) = loader.table(name, node) {
@@ -45,7 +77,7 @@ pub fn load(
 
 struct Loader<'a> {
     reader: Reader,
-    dirs: &'a [PathBuf],
+    search: Search<'a>,
     vocabulary: &'a Vocabulary,
     interner: &'a Interner,
 }
@@ -118,8 +150,9 @@ impl Loader<'_> {
     fn data_file(&mut self, table: &mut Table, node: &Node, file: &Node) {
         let Some(name) = self.reader.scalar(file).map(str::to_owned) else { return };
         let Some(key) = self.reader.required_text(node, "key") else { return };
-        let Some(path) = self.dirs.iter().map(|d| d.join(&name)).find(|p| p.is_file()) else {
-            let dirs: Vec<_> = self.dirs.iter().map(|d| d.display().to_string()).collect();
+        let Some(path) = self.search.found.get(&name).cloned() else {
+            let dirs: Vec<_> =
+                self.search.looked_in.iter().map(|d| d.display().to_string()).collect();
             let help =
                 format!("looked in {}; PORTCULLIS_DATA names a further folder", dirs.join(", "));
             self.reader.error_with(file, format!("no file `{name}`"), Some(help));

@@ -17,7 +17,7 @@ use sinks::{Filter, StoreError};
 use rules::engine::Usage;
 
 use super::{Shared, problem};
-use crate::live::Holder;
+use crate::live::{Holder, Outcome, Refusal, holders};
 
 pub(super) type Reply = Result<Response, Response>;
 
@@ -73,11 +73,14 @@ pub async fn incidents(
 pub async fn incident(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Reply {
     let unknown = || problem(StatusCode::NOT_FOUND, "no such incident", "see /api/v1/incidents");
     let id = TimedId::parse(&id).ok_or_else(unknown)?;
-    let live = shared.live.clone();
-    let detail = read(shared, move |shared| shared.store.incident(id)).await?;
-    let detail = detail.ok_or_else(unknown)?;
-    let rule = live.rule(&detail.incident.rule);
-    Ok(Json(whole(detail, rule)).into_response())
+    let detail = read(shared, move |shared| {
+        let Some(detail) = shared.store.incident(id)? else { return Ok(None) };
+        // An operator is told what the rulebook said that was in force then.
+        let incident = &detail.incident;
+        let rule = shared.rulebooks.rule(&incident.config_hash, &incident.rule);
+        Ok(Some(whole(detail, rule)))
+    });
+    Ok(Json(detail.await?.ok_or_else(unknown)?).into_response())
 }
 
 /// One object: the incident's own fields, its lists in the place of their counts, and what the
@@ -126,7 +129,8 @@ pub fn figures(usage: &Usage) -> Map<String, Value> {
 
 pub async fn rules(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let (mut facts, mut rules) = (Vec::new(), Vec::new());
-    for (holder, usage) in shared.live.usage() {
+    let (plan, usage) = shared.live.usage();
+    for (holder, usage) in holders(&plan).zip(usage) {
         let (list, id) = match holder {
             Holder::Fact(id) => (&mut facts, id),
             Holder::Rule(id) => (&mut rules, id),
@@ -158,11 +162,41 @@ pub async fn health(State(shared): State<Arc<Shared>>) -> Response {
         down.into_iter().map(|(id, _, state)| (id, state.reason.into())).collect();
     // A source that is down is not ours to restart: it is told, and the program is well.
     match shared.live.ready() {
-        Ok(()) => Json(json!({"status": "ok", "sources_down": down})).into_response(),
+        Ok(()) => {
+            let mut body = json!({"status": "ok", "sources_down": down});
+            if let Some(reason) = shared.reloads.refusal() {
+                body["rulebook_refused"] = reason.into();
+            }
+            Json(body).into_response()
+        }
         Err(reason) => {
             let body = json!({"status": "unavailable", "reason": reason, "sources_down": down});
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
+    }
+}
+
+pub async fn rulebook(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(shared.reloads.status())
+}
+
+/// Reads the configuration's folder anew; answers when it is in force, or why it is not.
+pub async fn reload(State(shared): State<Arc<Shared>>, Query(author): Query<Author>) -> Reply {
+    let Author { by, reason } = author;
+    let attempt = move || shared.reloads.reload(&by, &reason);
+    let said = |status: StatusCode, outcome: &str, hash: String| {
+        (status, Json(json!({"outcome": outcome, "hash": hash}))).into_response()
+    };
+    match tokio::task::spawn_blocking(attempt).await {
+        Ok(Ok(Outcome::Taken(hash))) => Ok(said(StatusCode::OK, "taken", hash)),
+        Ok(Ok(Outcome::Unchanged(hash))) => Ok(said(StatusCode::OK, "unchanged", hash)),
+        Ok(Ok(Outcome::Pending(hash))) => Ok(said(StatusCode::ACCEPTED, "pending", hash)),
+        Ok(Err(Refusal { reason, diagnostics })) => {
+            let help = "the old one goes on; repair the files and reload again";
+            let body = json!({"error": reason, "help": help, "diagnostics": diagnostics});
+            Err((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
+        }
+        Err(_) => Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "a defect", "see the log")),
     }
 }
 

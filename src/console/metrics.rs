@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use event::RejectReason;
 
 use super::Shared;
-use crate::live::Holder;
+use crate::live::{Holder, holders};
 
 pub async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let text = tokio::task::spawn_blocking(move || text(&shared)).await.unwrap_or_default();
@@ -38,6 +38,8 @@ impl<'a> Family<'a> {
             labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
         let labels =
             if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        // Prometheus writes infinity so.
+        let value = if value.is_infinite() { "+Inf".to_owned() } else { value.to_string() };
         let _ = writeln!(self.out, "portcullis_{}{labels} {value}", self.name);
     }
 }
@@ -54,12 +56,12 @@ fn roads(shared: &Shared, out: &mut String) {
 
 /// What rules and facts cost, find and hold.
 fn usage(shared: &Shared, out: &mut String) {
-    let usage = shared.live.usage();
-    let figures: Vec<_> = usage
-        .iter()
+    let (plan, usage) = shared.live.usage();
+    let figures: Vec<_> = holders(&plan)
+        .zip(usage)
         .map(|(holder, usage)| match holder {
-            Holder::Fact(name) => (("fact", *name), usage.figures()),
-            Holder::Rule(id) => (("rule", *id), usage.figures()),
+            Holder::Fact(name) => (("fact", name), usage.figures()),
+            Holder::Rule(id) => (("rule", id), usage.figures()),
         })
         .collect();
     let families = [
@@ -170,6 +172,7 @@ fn text(shared: &Shared) -> String {
         }
     }
     usage(shared, &mut out);
+    reloads(&mut out, shared);
     let (quantiles, count) = shared.live.visible_quantiles();
     let help =
         "From the newest delivery taken to its incident stored; slack and holds not counted.";
@@ -180,4 +183,19 @@ fn text(shared: &Shared) -> String {
         Family::new(&mut out, name, "gauge", help).value(&[], value);
     }
     out
+}
+
+/// How rulebooks took over, and who does not see all since.
+fn reloads(out: &mut String, shared: &Shared) {
+    let help = "Attempts to let another configuration take over.";
+    let mut family = Family::new(out, "reloads_total", "counter", help);
+    for (outcome, count) in shared.reloads.counts() {
+        family.value(&[("outcome", outcome)], count as f64);
+    }
+    let help = "Until when a rule does not know all that it should, seconds since 1970; +Inf cannot be told.";
+    let mut family = Family::new(out, "rule_blind_until_seconds", "gauge", help);
+    for (rule, until) in shared.live.blind() {
+        let known = until != event::EventTime::MAX;
+        family.value(&[("rule", &rule)], if known { until.0 as f64 / 1e6 } else { f64::INFINITY });
+    }
 }

@@ -16,14 +16,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use sinks::Reader;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::live::{Controls, Live};
+use crate::live::{Controls, Live, Reloads, Rulebooks};
 
 /// What is served.
 pub struct Console {
@@ -35,6 +35,10 @@ pub struct Console {
     pub changed: watch::Receiver<u64>,
     /// Where what somebody changes is handed over.
     pub controls: Arc<Controls>,
+    /// Configurations by hash.
+    pub rulebooks: Arc<Rulebooks>,
+    /// The way to another configuration.
+    pub reloads: Arc<Reloads>,
     /// Endpoints of HTTP sources.
     pub extra: Router,
 }
@@ -45,6 +49,8 @@ struct Shared {
     live: Arc<Live>,
     changed: watch::Receiver<u64>,
     controls: Arc<Controls>,
+    rulebooks: Arc<Rulebooks>,
+    reloads: Arc<Reloads>,
     /// Set when the program stops: open streams end.
     stopping: watch::Receiver<bool>,
 }
@@ -70,9 +76,10 @@ fn router(
     stopping: watch::Receiver<bool>,
     loopback: bool,
 ) -> anyhow::Result<Router> {
-    let Console { store, status, changed, controls, extra } = console;
+    let Console { store, status, changed, controls, rulebooks, reloads, extra } = console;
     let store = Reader::open(store).context("the console cannot read the store")?;
-    let shared = Arc::new(Shared { store, live: status, changed, controls, stopping });
+    let shared =
+        Arc::new(Shared { store, live: status, changed, controls, rulebooks, reloads, stopping });
     let pages = Router::new()
         .route("/", get(|| page("text/html; charset=utf-8", include_str!("page/index.html"))))
         .route("/console.js", get(|| page("text/javascript", include_str!("page/console.js"))))
@@ -93,6 +100,8 @@ fn router(
             "/api/v1/tables/{table}/{row}",
             get(tables::row).put(tables::set).patch(tables::patch).delete(tables::remove),
         )
+        .route("/api/v1/rulebook", get(api::rulebook))
+        .route("/api/v1/rulebook/reload", post(api::reload))
         .route("/health", get(api::health))
         .route("/metrics", get(metrics::metrics))
         .with_state(shared);

@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use event::control::Control;
-use event::{Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId};
 use ingest::source::intake::{Ack, Batch};
+
+use super::recovery::control_record;
 
 /// Where operators, the interface and watchers hand over what they change.
 pub struct Controls {
@@ -23,17 +24,7 @@ impl Controls {
     pub fn submit(&self, control: &Control) -> anyhow::Result<()> {
         let intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let intake = intake.context("the program is stopping")?;
-        let mut records = RecordBlock::new();
-        records.push(&RecordRef {
-            kind: RecordKind::Control,
-            flags: RecordFlags::default(),
-            stream: StreamId(0),
-            source: SourceId(0),
-            recorded: crate::now(),
-            position: Position(0),
-            topic: b"",
-            payload: &control.payload(),
-        });
+        let records = control_record(control, crate::now());
         let (done, durable) = sync_channel(1);
         let ack = Ack::new(move || {
             let _ = done.send(());

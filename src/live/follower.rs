@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use event::incident::Output;
-use event::{EventFlags, Position, RecordBlock, RecordKind};
+use event::control::{Change, Control};
+use event::{EventFlags, Position, RecordBlock, RecordKind, RecordRef};
 use ingest::log::{LogReader, Progress};
 use rules::engine::Findings;
 use sinks::DeadLetter;
 
 use super::emitter::Emit;
+use super::epoch::Reign;
+use super::rulebooks::Rulebooks;
 use super::snapshot_of;
 use super::status::Live;
 use crate::pipeline::Pipeline;
@@ -26,18 +28,28 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 /// How long one wait lasts before the figures are looked at again.
 const WAIT: Duration = Duration::from_millis(200);
 
-/// Evidence out of the log.
-pub struct LogEvidence(pub LogReader);
+/// Evidence out of the log, decoded by what was in force there.
+pub struct LogEvidence {
+    pub reader: LogReader,
+    pub rulebooks: Arc<Rulebooks>,
+}
 
 impl Evidences for LogEvidence {
     fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<bool> {
-        self.0.at(position, block).map_err(std::io::Error::other)
+        self.reader.at(position, block).map_err(std::io::Error::other)
+    }
+
+    fn decoded_by(&self, position: Position) -> std::io::Result<Option<Arc<Setup>>> {
+        let hash = self.rulebooks.at(position).config;
+        self.rulebooks.setup(&hash).map(Some).map_err(std::io::Error::other)
     }
 }
 
 /// Follows the log.
 pub struct Follower {
+    /// What is in force where it has come to.
     pub setup: Arc<Setup>,
+    pub rulebooks: Arc<Rulebooks>,
     pub pipeline: Pipeline,
     pub reader: LogReader,
     pub evidence: LogEvidence,
@@ -53,8 +65,7 @@ pub struct Follower {
 impl Follower {
     /// Runs until the log is closed and read to its end.
     pub fn run(mut self) -> anyhow::Result<()> {
-        let setup = self.setup.clone();
-        let mut renderer = Renderer::new(&setup)?;
+        let mut renderer = Renderer::new(self.setup.clone())?;
         let (mut block, mut findings) = (RecordBlock::new(), Findings::default());
         let (mut snapshot_at, mut snapshot_time) = (self.reader.position(), Instant::now());
         self.live.stepped(&self.pipeline, self.reader.position());
@@ -80,34 +91,23 @@ impl Follower {
                 left => STEP_BYTES.min(usize::try_from(left).unwrap_or(STEP_BYTES)),
             };
             self.reader.read(&mut block, step)?;
-            let mut dead = Vec::new();
-            let sources = &setup.config.sources;
-            self.pipeline.step(
-                &block,
-                &mut findings,
-                |refused| {
-                    dead.push(DeadLetter {
-                        source: sources[refused.record.source.0 as usize].id.clone(),
-                        position: refused.record.position.0,
-                        reason: refused.reason.as_str().to_owned(),
-                        raw: refused.record.payload.to_vec(),
-                        at: refused.record.recorded,
-                    });
-                },
-                |event| {
-                    if event.flags().has(EventFlags::UNKNOWN_DEVICE) {
-                        let device = setup.interner.text(event.device());
-                        let strangers = self.live.strangers();
-                        strangers.note(event.source().0 as usize, device, event.occurred());
-                    }
-                },
-            );
-            crate::crash::point("engine-stepped");
-            let mut outputs: Vec<Output> = Vec::new();
-            for finding in findings.iter() {
-                let mut output = renderer.output(&findings, finding, &mut self.evidence)?;
-                output.seq += self.bases.get(&output.site).copied().unwrap_or(0);
-                outputs.push(output);
+            let (mut outputs, mut dead) = (Vec::new(), Vec::new());
+            let mut from = 0;
+            loop {
+                let other = self.judge(&block, from, &mut findings, &mut dead);
+                crate::crash::point("engine-stepped");
+                // What was found is told in the words of the configuration that found it.
+                for finding in findings.iter() {
+                    let mut output = renderer.output(&findings, finding, &mut self.evidence)?;
+                    output.seq += self.bases.get(&output.site).copied().unwrap_or(0);
+                    outputs.push(output);
+                }
+                findings.clear();
+                let Some((place, control)) = other else { break };
+                if self.take_over(&block.get(place), control, &mut findings)? {
+                    renderer = Renderer::new(self.setup.clone())?;
+                }
+                from = place + 1;
             }
             let until = self.reader.position();
             if !outputs.is_empty() || !dead.is_empty() {
@@ -124,6 +124,65 @@ impl Follower {
                 (snapshot_at, snapshot_time) = (until, Instant::now());
             }
         }
+    }
+
+    /// Gives records to the engine, up to one by which another configuration takes over.
+    fn judge(
+        &mut self,
+        block: &RecordBlock,
+        from: usize,
+        findings: &mut Findings,
+        dead: &mut Vec<DeadLetter>,
+    ) -> Option<(usize, Control)> {
+        let Self { setup, pipeline, live, .. } = self;
+        let sources = &setup.config.sources;
+        pipeline.step(
+            block,
+            from,
+            findings,
+            |refused| {
+                dead.push(DeadLetter {
+                    source: sources[refused.record.source.0 as usize].id.clone(),
+                    position: refused.record.position.0,
+                    reason: refused.reason.as_str().to_owned(),
+                    raw: refused.record.payload.to_vec(),
+                    at: refused.record.recorded,
+                });
+            },
+            |event| {
+                if event.flags().has(EventFlags::UNKNOWN_DEVICE) {
+                    let device = setup.interner.text(event.device());
+                    let source = &sources[event.source().0 as usize].id;
+                    live.strangers().note(source, device, event.occurred());
+                }
+            },
+        )
+    }
+
+    /// Another configuration takes over at a record; whether it is another.
+    fn take_over(
+        &mut self,
+        record: &RecordRef<'_>,
+        control: Control,
+        findings: &mut Findings,
+    ) -> anyhow::Result<bool> {
+        let Control { by, reason, change: Change::Reload(hash) } = control else {
+            return Ok(false);
+        };
+        if hash == self.setup.hash {
+            return Ok(false);
+        }
+        // Without it nothing behind this record can be judged as it was.
+        let next = self.rulebooks.setup(&hash)?;
+        self.pipeline.reload(&self.setup, &next, findings)?;
+        self.setup = next;
+        self.live.took_over(self.setup.clone(), &self.pipeline);
+        let (from, recorded) = (record.position, record.recorded);
+        self.rulebooks.begin(Reign { config: hash, from, by, reason, recorded })?;
+        // An increment stands on a snapshot of the same configuration only.
+        self.full_needed.store(true, Ordering::Release);
+        crate::crash::point("rulebook-taken");
+        Ok(true)
     }
 
     /// Hands the state on; the store's thread writes it once all before it stands.

@@ -11,6 +11,9 @@ mod controls;
 mod emitter;
 mod epoch;
 mod follower;
+mod recovery;
+mod reloads;
+mod rulebooks;
 mod snapshots;
 mod status;
 mod strangers;
@@ -24,19 +27,20 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
 use event::books::SourceBooks;
-use event::{Interner, Position, SourceId};
-use ingest::log::{LogReader, LogWriter, Options, Progress, RealFiles};
+use event::{Position, SourceId};
+use ingest::log::{LogReader, LogWriter, Options, RealFiles};
 use ingest::registry::StreamRegistry;
 use ingest::source::intake::{Batch, Clock, Streams, Wiring};
-use ingest::source::settings::Kind;
+use ingest::source::settings::{Kind, SourceSettings};
 use ingest::source::{http, kafka, mqtt};
-use rules::engine::{Engine, restore_symbols};
-use sinks::{Outbox, Store};
+use sinks::Outbox;
 
 use crate::pipeline::Pipeline;
 use crate::setup::Setup;
 pub use controls::Controls;
-use epoch::Epoch;
+use recovery::{Recovered, recover};
+pub use reloads::{Outcome, Refusal, Reloads};
+pub use rulebooks::Rulebooks;
 use snapshots::{Snapshot, Snapshots};
 pub use status::{Holder, Live, holders};
 
@@ -72,46 +76,46 @@ pub struct Program {
     pub changed: tokio::sync::watch::Receiver<u64>,
     /// Where what somebody changes is handed over.
     pub controls: Arc<Controls>,
+    /// Configurations by hash, and which was in force where.
+    pub rulebooks: Arc<Rulebooks>,
+    /// The way to another configuration.
+    pub reloads: Arc<Reloads>,
+    watching: Option<SyncSender<()>>,
     intake: Option<SyncSender<Batch>>,
     threads: Vec<JoinHandle<()>>,
     outbox: Arc<Outbox>,
     _lock: File,
 }
 
-/// What is found in the data folder, or begun there.
-struct Found {
-    setup: Arc<Setup>,
-    pipeline: Pipeline,
-    epoch: Epoch,
-    from: Position,
-}
-
 impl Program {
-    /// Recovers what the data folder holds and starts everything.
-    pub fn start(start: &Start, before: impl FnOnce(&mut Setup)) -> anyhow::Result<Self> {
+    /// Recovers what the data folder holds and starts everything. `before` may point sources
+    /// elsewhere.
+    pub fn start(
+        start: &Start,
+        before: impl FnOnce(&mut Vec<SourceSettings>),
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&start.data)
             .with_context(|| format!("the data folder {}", start.data.display()))?;
         let lock = lock(&start.data)?;
         let registry = Arc::new(StreamRegistry::open(&start.data.join("streams"))?);
         let files = Arc::new(RealFiles);
         let log_dir = start.data.join("log");
-        let writer = LogWriter::open(&log_dir, files.clone(), Options::default())?;
+        let mut writer = LogWriter::open(&log_dir, files.clone(), Options::default())?;
         if writer.cut > 0 {
             tracing::warn!(bytes = writer.cut, "cut what a crash had torn off the log's end");
         }
         let progress = writer.progress();
-        let snapshots = Snapshots::open(&start.data.join("snapshots"))?;
-
-        let first = Setup::load(&start.config)?;
-        let path = start.data.join(&first.config.store);
-        let mut store = Store::open(&path)?;
-        let found = recover(start, first, before, &snapshots, &progress, &store)?;
-        let Found { setup, pipeline, epoch, from } = found;
+        let mut snapshots = Snapshots::open(&start.data.join("snapshots"))?;
+        let Recovered { setup, engine, pipeline, rulebooks, bases, from, refused, mut store } =
+            recover(start, &mut snapshots, &mut writer)?;
+        let path = start.data.join(&setup.config.store);
+        let mut sources = setup.config.sources.clone();
+        before(&mut sources);
         let sinks = setup.config.sinks.iter().map(sinks::SinkSettings::sink);
         let outbox = Arc::new(Outbox::start(store.path(), sinks.collect::<Result<_, _>>()?)?);
         store.set_wake(outbox.wake());
 
-        let live = Arc::new(Live::new(&setup, progress.clone(), outbox.clone()));
+        let live = Arc::new(Live::new(&setup, engine.clone(), progress.clone(), outbox.clone()));
         let (changed, receiver) = tokio::sync::watch::channel(0);
         let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
         let (emit, emitted) = sync_channel(EMIT_MAX);
@@ -122,14 +126,15 @@ impl Program {
         let syncer = writer.syncer();
         let mut threads = Vec::new();
         let follower = follower::Follower {
-            setup: setup.clone(),
+            setup: engine,
+            rulebooks: rulebooks.clone(),
             pipeline,
             reader,
-            evidence: follower::LogEvidence(evidence),
+            evidence: follower::LogEvidence { reader: evidence, rulebooks: rulebooks.clone() },
             progress: progress.clone(),
             live: live.clone(),
             emit,
-            bases: epoch.bases.clone(),
+            bases,
             full_needed: snapshots.full_needed(),
             snapshot_bytes: start.snapshot_bytes,
         };
@@ -148,23 +153,37 @@ impl Program {
         threads.push(spawn("log sync", live.clone(), move || acks.run(&syncer))?);
         threads.push(spawn("log", live.clone(), move || writer.run())?);
 
+        let controls = Arc::new(Controls::new(intake.clone()));
+        let parts = (rulebooks.clone(), controls.clone(), live.clone());
+        let reloads = Arc::new(Reloads::new(start.config.clone(), &setup, parts));
+        refused.into_iter().for_each(|refusal| reloads.refuse("start", refusal));
+        let (watching, watch) = spawn_watch(reloads.clone(), live.clone())?;
+        threads.push(watch);
+
         let mut program = Self {
             setup,
+            rulebooks,
+            reloads,
+            watching: Some(watching),
             live,
             store: path,
             endpoints: axum::Router::new(),
             changed: receiver,
-            controls: Arc::new(Controls::new(intake.clone())),
+            controls,
             intake: Some(intake),
             threads,
             outbox,
             _lock: lock,
         };
-        program.start_sources(&registry)?;
+        program.start_sources(&registry, &sources)?;
         Ok(program)
     }
 
-    fn start_sources(&mut self, registry: &Arc<StreamRegistry>) -> anyhow::Result<()> {
+    fn start_sources(
+        &mut self,
+        registry: &Arc<StreamRegistry>,
+        sources: &[SourceSettings],
+    ) -> anyhow::Result<()> {
         let clock: Clock = Arc::new(crate::now);
         let live = self.live.clone();
         let registry = registry.clone();
@@ -178,7 +197,6 @@ impl Program {
             })
         });
         let Some(intake) = &self.intake else { bail!("the intake is closed") };
-        let sources = self.setup.config.sources.clone();
         for (index, settings) in sources.iter().enumerate() {
             let wiring = Wiring {
                 source: SourceId(index as u16),
@@ -205,6 +223,7 @@ impl Program {
     /// store, outbox. HTTP endpoints must be gone before.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.live.stop_sources();
+        drop(self.watching.take());
         self.endpoints = axum::Router::new();
         self.controls.close();
         drop(self.intake.take());
@@ -237,6 +256,19 @@ fn spawn(
     Ok(std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?)
 }
 
+/// Looks at the configuration's files until the sender is dropped.
+fn spawn_watch(
+    reloads: Arc<Reloads>,
+    live: Arc<Live>,
+) -> anyhow::Result<(SyncSender<()>, JoinHandle<()>)> {
+    let (watching, stop) = sync_channel(0);
+    let watch = move || {
+        reloads.watch(&stop);
+        Ok(())
+    };
+    Ok((watching, spawn("reload", live, watch)?))
+}
+
 /// One program at a time writes a data folder.
 fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("lock");
@@ -248,56 +280,6 @@ fn lock(data: &Path) -> anyhow::Result<File> {
         );
     }
     Ok(file)
-}
-
-/// The newest snapshot of this configuration with the log behind it; else a new epoch.
-fn recover(
-    start: &Start,
-    mut first: Setup,
-    before: impl FnOnce(&mut Setup),
-    snapshots: &Snapshots,
-    progress: &Progress,
-    store: &Store,
-) -> anyhow::Result<Found> {
-    let written = progress.written();
-    let path = start.data.join("epoch.json");
-    let known = Epoch::load(&path)?;
-    let newest = snapshots.newest().filter(|s| s.last().position <= written);
-    if let Some(epoch) = known.clone().filter(|e| e.config == first.hash && !start.afresh) {
-        if let Some(chain) = newest.filter(|s| s.last().config == epoch.config) {
-            let interner = Interner::shared();
-            for part in &chain.parts {
-                restore_symbols(&part.engine, &interner)?;
-            }
-            let mut setup = Setup::load_with(&start.config, interner.clone(), &[])?;
-            before(&mut setup);
-            let parts: Vec<_> = chain.parts.iter().map(|p| p.engine.as_slice()).collect();
-            let engine = Engine::restore(setup.plan.clone(), interner, setup.options(1), &parts)?;
-            let pipeline = Pipeline::with(&setup, engine, chain.last().books.clone())?;
-            let from = chain.last().position;
-            return Ok(Found { setup: Arc::new(setup), pipeline, epoch, from });
-        }
-        before(&mut first);
-        let pipeline = Pipeline::new(&first, 1)?;
-        let from = epoch.from;
-        return Ok(Found { setup: Arc::new(first), pipeline, epoch, from });
-    }
-    // Another configuration: state begins anew where the old one's engine had come to, so that
-    // nothing that was taken is passed over.
-    let from = match (&newest, &known) {
-        _ if start.afresh => written,
-        (Some(chain), _) => chain.last().resume,
-        (None, Some(epoch)) => epoch.from,
-        (None, None) => Position(0),
-    };
-    if known.is_some() && !start.afresh {
-        tracing::warn!("the configuration has changed: facts, windows and presence begin anew");
-    }
-    before(&mut first);
-    let epoch = Epoch { config: first.hash.clone(), from, bases: store.emitted_seq()? };
-    epoch.save(&path)?;
-    let pipeline = Pipeline::new(&first, 1)?;
-    Ok(Found { setup: Arc::new(first), pipeline, epoch, from })
 }
 
 /// The deliveries' side of all books, as a snapshot holds it.

@@ -22,8 +22,7 @@ pub struct Snapshot {
     pub config: String,
     /// The log behind this position is not in it yet.
     pub position: Position,
-    /// Where another configuration would have to begin, so that no event that still waits is
-    /// passed over.
+    /// Where the oldest delivery stands of which an event still waits: it is cited yet.
     pub resume: Position,
     /// Whether it begins a chain.
     pub full: bool,
@@ -137,6 +136,12 @@ impl Snapshots {
             self.forget_before(chain)?;
         }
         Ok(())
+    }
+
+    /// Removes all of them: another life of the engine begins.
+    pub fn forget(&mut self) -> anyhow::Result<()> {
+        (self.newest, self.chain) = (None, None);
+        self.forget_before(u64::MAX)
     }
 
     /// Removes older chains, and what a crash left half written.

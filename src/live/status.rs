@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use event::books::SourceBooks;
 use event::tables::Tables;
-use event::{Interner, Position, SourceId, TimeSpan};
+use event::{EventTime, Interner, Position, SourceId, TimeSpan};
 use hdrhistogram::Histogram;
 use ingest::decode::Roads;
 use ingest::log::Progress;
 use ingest::source::intake::{Running, SourceState};
 use rules::engine::{Evicted, GivenUp, Usage};
-use rules::plan::Plan;
+use rules::plan::{Plan, RuleId};
 use sinks::{Outbox, SinkStatus};
 
 use super::strangers::Strangers;
@@ -23,7 +23,6 @@ use crate::setup::Setup;
 pub struct Live {
     ids: Vec<String>,
     kinds: Vec<&'static str>,
-    plan: Arc<Plan>,
     interner: Arc<Interner>,
     /// As the engine last had them.
     tables: Mutex<Arc<Tables>>,
@@ -37,6 +36,8 @@ pub struct Live {
     /// Microseconds from taken to visible.
     visible: Mutex<Histogram<u64>>,
     figures: Mutex<Figures>,
+    /// What the engine runs under.
+    setup: Mutex<Arc<Setup>>,
     sources: Mutex<Vec<(usize, Running)>>,
     failure: Mutex<Option<String>>,
     failed: tokio::sync::Notify,
@@ -51,6 +52,8 @@ struct Figures {
     /// The books when the engine had read what stood in the log at the start.
     at_recovery: Option<Vec<SourceBooks>>,
     usage: Vec<Usage>,
+    /// Until when rules do not know all that they should.
+    blind: Vec<(RuleId, EventTime)>,
     read: Position,
     watermark: i64,
     state_bytes: usize,
@@ -110,13 +113,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
-    /// At the start.
-    pub fn new(setup: &Setup, progress: Arc<Progress>, outbox: Arc<Outbox>) -> Self {
+    /// At the start, with what the engine begins under.
+    pub fn new(
+        setup: &Setup,
+        engine: Arc<Setup>,
+        progress: Arc<Progress>,
+        outbox: Arc<Outbox>,
+    ) -> Self {
         let sources = &setup.config.sources;
         Self {
             ids: sources.iter().map(|s| s.id.clone()).collect(),
             kinds: sources.iter().map(|s| kind_of(&s.kind)).collect(),
-            plan: setup.plan.clone(),
             interner: setup.interner.clone(),
             tables: Mutex::new(Arc::new(Tables::new(setup.plan.model.clone(), &setup.interner))),
             recovered_at: progress.written(),
@@ -126,6 +133,7 @@ impl Live {
             strangers: Strangers::default(),
             visible: Mutex::new(latencies()),
             figures: Mutex::default(),
+            setup: Mutex::new(engine),
             sources: Mutex::default(),
             failure: Mutex::default(),
             failed: tokio::sync::Notify::new(),
@@ -156,6 +164,7 @@ impl Live {
         let mut figures = lock(&self.figures);
         figures.books = pipeline.books();
         figures.roads = pipeline.roads().to_vec();
+        figures.blind = pipeline.engine.blind().collect();
         figures.read = read;
         figures.watermark = pipeline.engine.watermark().0;
         figures.state_bytes = pipeline.engine.state_bytes();
@@ -175,7 +184,19 @@ impl Live {
         figures.looked_at = Some(Instant::now());
         figures.usage = pipeline.engine.usage();
         figures.evicted = pipeline.engine.evicted();
-        figures.warn_of_limits(&self.plan);
+        figures.warn_of_limits(pipeline.engine.plan());
+    }
+
+    /// Another configuration is in force in the engine.
+    pub fn took_over(&self, setup: Arc<Setup>, pipeline: &Pipeline) {
+        // Readers take both in the same order: numbers go with the rules they are of.
+        let mut current = lock(&self.setup);
+        let mut figures = lock(&self.figures);
+        figures.books = pipeline.books();
+        figures.usage = pipeline.engine.usage();
+        figures.warned.clear();
+        figures.blind = pipeline.engine.blind().collect();
+        *current = setup;
     }
 
     /// What was found has become visible, so long after its newest delivery was taken.
@@ -208,7 +229,7 @@ impl Live {
 
     /// Their list, as the API gives it.
     pub fn unknown_devices(&self) -> serde_json::Value {
-        self.strangers.list(&self.ids)
+        self.strangers.list()
     }
 
     /// The log refuses, or no longer does.
@@ -264,14 +285,15 @@ impl Live {
     pub fn books(&self) -> Vec<(String, SourceBooks)> {
         let logged: Vec<_> = self.logged.iter().map(|n| n.load(Ordering::Relaxed)).collect();
         let figures = lock(&self.figures);
-        let books = figures.books.iter().enumerate().map(|(index, books)| {
+        let known = figures.books.iter().zip(&self.ids).enumerate();
+        let books = known.map(|(index, (books, id))| {
             let mut books = books.clone();
             if let Some(start) = &figures.at_recovery {
                 let read = books.deliveries - start[index].deliveries;
                 books.in_flight = logged[index].saturating_sub(read);
                 books.deliveries += books.in_flight;
             }
-            (self.ids[index].clone(), books)
+            (id.clone(), books)
         });
         books.collect()
     }
@@ -293,10 +315,11 @@ impl Live {
         self.outbox.status().unwrap_or_default()
     }
 
-    /// What each fact and rule costs and holds: the facts, then the rules.
-    pub fn usage(&self) -> Vec<(Holder<'_>, Usage)> {
-        let usage = lock(&self.figures).usage.clone();
-        holders(&self.plan).zip(usage).collect()
+    /// The rulebook in force, and what each of its facts and rules costs and holds, as [`holders`]
+    /// names them.
+    pub fn usage(&self) -> (Arc<Plan>, Vec<Usage>) {
+        let (setup, figures) = (lock(&self.setup), lock(&self.figures));
+        (setup.plan.clone(), figures.usage.clone())
     }
 
     /// What was given up at a limit, by what it was.
@@ -304,14 +327,13 @@ impl Live {
         lock(&self.figures).evicted
     }
 
-    /// What the rulebook says of a rule beside its condition: procedure, risk, control.
-    pub fn rule(&self, id: &str) -> serde_json::Value {
-        let rule = self.plan.rules.iter().find(|r| r.id == id);
-        rule.map_or(serde_json::Value::Null, |rule| {
-            serde_json::json!({
-                "procedure": rule.procedure, "risk": rule.risk, "control": rule.control,
-            })
-        })
+    /// Rules that do not know yet all that they should, and until when; `MAX` cannot be told.
+    pub fn blind(&self) -> Vec<(String, EventTime)> {
+        let (setup, figures) = (lock(&self.setup), lock(&self.figures));
+        let named = |(rule, until): &(RuleId, EventTime)| {
+            (setup.plan.rules[rule.0 as usize].id.clone(), *until)
+        };
+        figures.blind.iter().map(named).collect()
     }
 
     /// Gauges by name, with what they mean.

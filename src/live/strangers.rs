@@ -20,14 +20,14 @@ struct Stranger {
 /// By source and device, since the start.
 #[derive(Default)]
 pub struct Strangers {
-    seen: DashMap<(usize, String), Stranger>,
+    seen: DashMap<(String, String), Stranger>,
     beyond: AtomicU64,
 }
 
 impl Strangers {
     /// Notes an event of an unknown device.
-    pub fn note(&self, source: usize, device: &str, at: EventTime) {
-        let key = (source, device.to_owned());
+    pub fn note(&self, source: &str, device: &str, at: EventTime) {
+        let key = (source.to_owned(), device.to_owned());
         if self.seen.len() >= STRANGERS_MAX && !self.seen.contains_key(&key) {
             self.beyond.fetch_add(1, Ordering::Relaxed);
             return;
@@ -40,14 +40,14 @@ impl Strangers {
     }
 
     /// The list, by source and device, and how many events of further devices came.
-    pub fn list(&self, sources: &[String]) -> Value {
+    pub fn list(&self) -> Value {
         let mut items: Vec<_> = self
             .seen
             .iter()
             .map(|one| {
                 let ((source, device), of) = (one.key(), one.value());
                 let line = json!({
-                    "source": sources[*source], "device": device, "events": of.events,
+                    "source": source, "device": device, "events": of.events,
                     "first": of.first, "last": of.last,
                 });
                 (one.key().clone(), line)

@@ -12,7 +12,8 @@ use crate::traffic;
 
 const EVENTS: u64 = 1_200;
 const PER_REQUEST: usize = 20;
-/// Every point of `src/crash.rs`, and how often it is passed before the kill.
+/// The points of `src/crash.rs`, and how often each is passed before the kill; those of a reload are
+/// passed in `reload.rs`.
 const POINTS: [(&str, [u64; 4]); 9] = [
     ("log-written", [1, 2, 13, 29]),
     ("log-synced", [1, 3, 14, 28]),

@@ -9,6 +9,7 @@ mod import;
 mod inputs;
 mod kill;
 mod place;
+mod reload;
 mod replay;
 mod server;
 mod services;

@@ -94,6 +94,21 @@ impl Server {
         serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()
     }
 
+    /// Asks for a reload; the answer's status and JSON, `None` when the program has died.
+    pub fn reload(&self, by: &str) -> Option<(u16, Value)> {
+        let url = format!("{}/api/v1/rulebook/reload?by={by}", self.url);
+        let mut response = self.agent.post(url).send_empty().ok()?;
+        let text = response.body_mut().read_to_string().ok()?;
+        Some((response.status().as_u16(), serde_json::from_str(&text).unwrap_or_default()))
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = self.child.id().to_string();
+        let sent = std::process::Command::new("kill").args(["-HUP", &pid]).status();
+        assert!(sent.is_ok_and(|s| s.success()));
+    }
+
     /// A figure of the metrics page, by its name with labels, once it is above zero.
     pub fn metric(&self, name: &str) -> f64 {
         let deadline = Instant::now() + PATIENCE;

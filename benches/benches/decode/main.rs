@@ -33,7 +33,7 @@ fn decoder(mapping: &str, interner: &Arc<Interner>) -> (Decoder, Arc<Vocabulary>
     let faults = ingest::mapping::declare(&files, &mut vocabulary);
     assert!(faults.is_empty(), "{faults:?}");
     let vocabulary = Arc::new(vocabulary);
-    let model = ingest::model::load(&[], &[], &[], &vocabulary, interner);
+    let model = ingest::model::load(&[], Default::default(), &[], &vocabulary, interner);
     let model = model.unwrap_or_else(|e| panic!("{e:?}"));
     let mappings = ingest::mapping::compile(&files, vocabulary.clone(), model.into());
     let mappings = mappings.unwrap_or_else(|e| panic!("{e:?}"));

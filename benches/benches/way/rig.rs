@@ -40,7 +40,7 @@ impl Rig {
         faults.extend(rules::lang::declare(&rulebook, &mut vocabulary));
         assert!(faults.is_empty(), "{faults:?}");
         let vocabulary = std::sync::Arc::new(vocabulary);
-        let model = good(ingest::model::load(&[], &[], &[], &vocabulary, &interner));
+        let model = good(ingest::model::load(&[], Default::default(), &[], &vocabulary, &interner));
         let model = std::sync::Arc::new(model);
         let mappings = ingest::mapping::compile(&mappings, vocabulary.clone(), model.clone());
         let plan = rules::lang::compile(&rulebook, vocabulary.clone(), model, &interner);

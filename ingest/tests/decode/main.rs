@@ -31,7 +31,8 @@ fn compiled(mapping: &str, model: &str) -> (Arc<Mappings>, Arc<Interner>, Arc<Vo
     assert!(faults.is_empty(), "{faults:?}");
     let vocabulary = Arc::new(vocabulary);
     let model = if model.is_empty() { vec![] } else { file("model.yaml", model) };
-    let model = ingest::model::load(&model, &[], &[], &vocabulary, &interner).unwrap();
+    let model =
+        ingest::model::load(&model, Default::default(), &[], &vocabulary, &interner).unwrap();
     let mappings = ingest::mapping::compile(&files, vocabulary.clone(), model.into());
     (mappings.unwrap().into(), interner, vocabulary)
 }

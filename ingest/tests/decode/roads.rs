@@ -24,7 +24,8 @@ impl Both {
             site: Some("north".to_owned()),
             ..SourceDecoding::default()
         };
-        let decoder = || Decoder::new(mappings.clone(), &[source.clone()], interner.clone());
+        let decoder =
+            || Decoder::new(mappings.clone(), std::slice::from_ref(&source), interner.clone());
         Self { fast: decoder().unwrap(), slow: decoder().unwrap().parsing_only(), vocabulary }
     }
 
