@@ -102,7 +102,7 @@ fn usage(shared: &Shared, out: &mut String) {
 }
 
 fn text(shared: &Shared) -> String {
-    let mut out = String::new();
+    let mut out = reloads(shared);
     let books = shared.live.books();
     let mut family = Family::new(
         &mut out,
@@ -172,7 +172,6 @@ fn text(shared: &Shared) -> String {
         }
     }
     usage(shared, &mut out);
-    reloads(&mut out, shared);
     let (quantiles, count) = shared.live.visible_quantiles();
     let help =
         "From the newest delivery taken to its incident stored; slack and holds not counted.";
@@ -186,16 +185,18 @@ fn text(shared: &Shared) -> String {
 }
 
 /// How rulebooks took over, and who does not see all since.
-fn reloads(out: &mut String, shared: &Shared) {
+fn reloads(shared: &Shared) -> String {
+    let mut out = String::new();
     let help = "Attempts to let another configuration take over.";
-    let mut family = Family::new(out, "reloads_total", "counter", help);
+    let mut family = Family::new(&mut out, "reloads_total", "counter", help);
     for (outcome, count) in shared.reloads.counts() {
         family.value(&[("outcome", outcome)], count as f64);
     }
     let help = "Until when a rule does not know all that it should, seconds since 1970; +Inf cannot be told.";
-    let mut family = Family::new(out, "rule_blind_until_seconds", "gauge", help);
+    let mut family = Family::new(&mut out, "rule_blind_until_seconds", "gauge", help);
     for (rule, until) in shared.live.blind() {
         let known = until != event::EventTime::MAX;
         family.value(&[("rule", &rule)], if known { until.0 as f64 / 1e6 } else { f64::INFINITY });
     }
+    out
 }

@@ -137,7 +137,7 @@ pub async fn set(
     made: Result<Query<Made>, QueryRejection>,
     cells: Result<Json<Cells>, JsonRejection>,
 ) -> Reply {
-    change(shared, author, place, made, Some(body(cells)?)).await
+    change(shared, author, place, made, Some(body(cells).map_err(|refused| *refused)?)).await
 }
 
 /// As [`set`], and what is not named stays as it is.
@@ -153,7 +153,7 @@ pub async fn patch(
     let now = known.and_then(|(index, _)| shown(&tables, shared.live.interner(), index, row));
     let now = now.and_then(|now| now["cells"].as_object().cloned()).unwrap_or_default();
     let mut whole: Cells = now.into_iter().collect();
-    whole.extend(body(cells)?);
+    whole.extend(body(cells).map_err(|refused| *refused)?);
     change(shared, author, place, made, Some(whole)).await
 }
 
@@ -166,10 +166,10 @@ pub async fn remove(
     change(shared, author, place, made, None).await
 }
 
-fn body(cells: Result<Json<Cells>, JsonRejection>) -> Result<Cells, Response> {
+fn body(cells: Result<Json<Cells>, JsonRejection>) -> Result<Cells, Box<Response>> {
     let help = r#"send the row's cells as a JSON object: {"status": "stopped"}"#;
-    let Json(cells) = cells.map_err(|e| problem(e.status(), e.body_text(), help))?;
-    Ok(cells)
+    let refused = |e: JsonRejection| Box::new(problem(e.status(), e.body_text(), help));
+    cells.map(|Json(cells)| cells).map_err(refused)
 }
 
 /// Hands a change over to the log, where it can be made; answers when it is durable.

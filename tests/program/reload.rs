@@ -35,6 +35,10 @@ tests:
 ",
 ];
 
+/// Bytes of log between snapshots: many, or none in a test's time.
+const SNAPSHOTS: &str = "9000";
+const NO_SNAPSHOTS: &str = "1000000000";
+
 const EVENTS: u64 = 600;
 const PER_REQUEST: usize = 20;
 
@@ -69,7 +73,12 @@ impl Place {
     }
 
     fn start(&self, crash: Option<&str>) -> Server {
-        Server::start(&self.config(), &self.data(), &["--snapshot-bytes", "9000"], crash)
+        self.start_with(SNAPSHOTS, crash)
+    }
+
+    fn start_with(&self, snapshot_bytes: &str, crash: Option<&str>) -> Server {
+        let further = ["--snapshot-bytes", snapshot_bytes];
+        Server::start(&self.config(), &self.data(), &further, crash)
     }
 }
 
@@ -124,8 +133,16 @@ fn drained(server: &Server) -> bool {
 /// Posts everything; before the requests of `takes` the other rulebooks take over. What is killed
 /// is started again.
 fn run(takes: [usize; 2], crash: Option<&str>) -> (BTreeMap<String, Value>, Vec<Value>, u32) {
+    run_with(SNAPSHOTS, takes, crash)
+}
+
+fn run_with(
+    snapshots: &str,
+    takes: [usize; 2],
+    crash: Option<&str>,
+) -> (BTreeMap<String, Value>, Vec<Value>, u32) {
     let place = Place::new("reload: {watch: false}\n");
-    let mut server = place.start(crash);
+    let mut server = place.start_with(snapshots, crash);
     let mut crashes = 0;
     for (number, body) in requests().iter().enumerate() {
         if let Some(book) = takes.iter().position(|take| *take == number) {
@@ -189,19 +206,22 @@ fn two_rulebooks_take_over_and_a_kill_anywhere_changes_nothing() {
     assert!(of_same(&alone).len() > 20, "{}", of_same(&alone).len());
     assert_eq!(of_same(&undisturbed), of_same(&alone));
 
-    for crash in [
-        "rulebook-kept:2",
-        "rulebook-kept:3",
-        "rulebook-taken:1",
-        "rulebook-taken:2",
-        "log-synced:11",
-        "log-synced:22",
-        "snapshot-begun:4",
-        "snapshot-written:3",
-        "store-committing:12",
-        "engine-stepped:14",
+    for (crash, snapshots) in [
+        ("rulebook-kept:2", SNAPSHOTS),
+        ("rulebook-kept:3", SNAPSHOTS),
+        ("rulebook-taken:1", SNAPSHOTS),
+        ("rulebook-taken:2", SNAPSHOTS),
+        ("log-synced:11", SNAPSHOTS),
+        ("log-synced:22", SNAPSHOTS),
+        ("snapshot-begun:4", SNAPSHOTS),
+        ("snapshot-written:3", SNAPSHOTS),
+        ("store-committing:12", SNAPSHOTS),
+        ("engine-stepped:14", SNAPSHOTS),
+        // From before both, with no snapshot at all.
+        ("rulebook-taken:2", NO_SNAPSHOTS),
+        ("log-acked:29", NO_SNAPSHOTS),
     ] {
-        let (disturbed, history, crashes) = run(takes, Some(crash));
+        let (disturbed, history, crashes) = run_with(snapshots, takes, Some(crash));
         assert_eq!(crashes, 1, "{crash} was never passed");
         let again: Vec<_> = history.iter().map(|reign| reign["hash"].clone()).collect();
         assert_eq!(again, hashes, "{crash}");
