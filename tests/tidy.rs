@@ -7,6 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+#[path = "tidy/catalogue.rs"]
+mod catalogue;
+
 /// Lines of one file: past this nobody keeps it in mind.
 const FILE_LINES_MAX: usize = 700;
 
@@ -603,7 +606,7 @@ fn ports_are_served(tree: &Tree, exposed: &BTreeSet<String>) -> Vec<String> {
 
 type Rule = fn(&Tree) -> Vec<String>;
 
-const RULES: [(&str, Rule); 13] = [
+const RULES: [(&str, Rule); 14] = [
     ("files are headed and short", files_are_headed_and_short),
     ("functions are short", functions_are_short),
     ("nothing is left undone", nothing_is_left_undone),
@@ -617,6 +620,7 @@ const RULES: [(&str, Rule); 13] = [
     ("decisions are numbered", decisions_are_numbered),
     ("configurations are whole", configurations_are_whole),
     ("images name what exists", images_name_what_exists),
+    ("scenarios cover the catalogue", catalogue::scenarios_cover_the_catalogue),
 ];
 
 #[test]
@@ -646,8 +650,11 @@ fn planted_faults_are_found() {
     let machine = ["see /wo", "rk/x"].concat();
     let law = "| **INV-LOG** | stands | `a/b.rs` | `a/t.rs::gone` | x |\nINV-ACK";
     let image = "COPY gone /x\nEXPOSE 1\nCMD [\"fly\", \"--gone\", \"0.0.0.0:2\"]\n";
+    let scenario = |name: &str| format!("rules/tests/scenarios/{name}");
+    let (list, shown, other) = (scenario("catalogue.txt"), scenario("f.yaml"), scenario("g.yaml"));
+    let map = "| A | b | `f.yaml::x` |\n| A | c | `f.yaml::x` |\n";
     let compose = "- ./gone:/x\n- \"9:9\"\n";
-    let cases: [Case<'_>; 15] = [
+    let cases: [Case<'_>; 17] = [
         (0, &[("a.rs", "fn f() {}\n"), ("b.rs", "//! x\n")], 1),
         (1, &[("a.rs", &long), ("b.rs", "//! x\nfn f(a: [u8; 2]);\nfn g() {}\n")], 1),
         (2, &[("a.rs", "//! todo!()\nfn f() { todo!() }\n#[ignore]\nlet s = \"dbg!\";")], 2),
@@ -663,6 +670,9 @@ fn planted_faults_are_found() {
         (11, &[("config/x/y.yaml", ""), ("config/z/portcullis.yaml", "r: [../w/*.yaml]")], 1),
         (11, &[("config/w/y.yaml", ""), ("config/z/portcullis.yaml", "r: [../w/*.yaml]")], 0),
         (12, &[("docker/Dockerfile", image), ("docker/compose.yaml", compose)], 6),
+        (13, &[(&list, "A\n  b\n  c\n"), (&shown, "- name: x\n"), ("docs/TESTING.md", map)], 0),
+        // One edge is not shown, one scenario and one edge are not there, one file shows nothing.
+        (13, &[(&list, "A\n  b\n  c\n  d\n"), (&other, ""), ("docs/TESTING.md", map)], 6),
     ];
     for (number, files, wanted) in cases {
         let mut tree = Tree::default();

@@ -287,6 +287,7 @@ impl Words<'_> {
             format!("begins: {}", self.trigger(&session.open)),
             format!("ends: {}; judged {} later", self.trigger(&session.close), session.grace),
         ];
+        lines.extend(session.any.then(|| "found by any part of its key".to_owned()));
         lines.extend(session.max.map(|max| format!("judged after {max} if it has not ended")));
         lines.extend(
             session

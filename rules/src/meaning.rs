@@ -436,7 +436,9 @@ impl<'a> Writer<'a> {
     }
 
     fn session(&mut self, session: &Session) {
-        let Session { open, close, grace, max, before, aggregates, condition, orphans } = session;
+        let Session { any, open, close, grace, max, before, aggregates, condition, orphans } =
+            session;
+        self.plain(any);
         self.word("session");
         self.trigger(open);
         self.trigger(close);

@@ -408,6 +408,8 @@ pub enum Pattern {
 /// An opening, what comes with it, and its end.
 #[derive(Clone, Debug)]
 pub struct Session {
+    /// A session is found by any of the key's fields that it has shown, and not by all of them.
+    pub any: bool,
     /// Begins a session, unless one is open; ends the grace of the one before.
     pub open: Trigger,
     /// Ends it.

@@ -65,25 +65,29 @@ fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// The doors' rules of Harbour North, changed.
+/// The rules of Harbour North in a folder of their own, those of doors and badges changed.
 fn changed_rulebook(dir: &Path) -> PathBuf {
-    let path = project().join("config/harbour-north/rules/doors.yaml");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{e}"));
-    let change = |text: String, from: &str, to: &str| {
-        assert!(text.contains(from), "{from} is not in {}", path.display());
-        text.replacen(from, to, 1)
-    };
-    // The look ahead goes: a contact that reports before the grant is then an alarm.
-    let text = change(text, "from: -10s, to: 2s}", "from: -10s}");
-    let text = change(
-        text,
-        "title: One badge was refused again and again\n  severity: medium",
-        "title: One badge was refused again and again\n  severity: high",
-    );
-    let text = change(text, "if: refusals >= 5", "if: refusals >= 4");
-    // Its tests are of the rules as they were.
-    let rules = text.split("\ntests:").next().unwrap_or_default().to_owned();
-    write(dir, "doors.yaml", &rules)
+    let title = "title: One badge was refused again and again\n  severity: ";
+    let (medium, high) = (format!("{title}medium"), format!("{title}high"));
+    let changes = [
+        // The look ahead goes: a contact that reports before the grant is then an alarm.
+        ("doors.yaml", "from: -10s, to: 2s}", "from: -10s}"),
+        ("credentials.yaml", &medium, &high),
+        ("credentials.yaml", "times: 5}", "times: 4}"),
+    ];
+    let (from, to) = (project().join("config/rules"), dir.join("changed"));
+    std::fs::create_dir_all(&to).unwrap_or_else(|e| panic!("{e}"));
+    for file in std::fs::read_dir(&from).unwrap_or_else(|e| panic!("{e}")).flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let mut text = std::fs::read_to_string(file.path()).unwrap_or_else(|e| panic!("{e}"));
+        for (_, from, to) in changes.iter().filter(|(of, ..)| *of == name) {
+            assert!(text.contains(from), "{from} is not in {name}");
+            text = text.replacen(from, to, 1);
+        }
+        // Its tests are of the rules as they were.
+        write(&to, &name, text.split("\ntests:").next().unwrap_or_default());
+    }
+    to
 }
 
 const HARBOUR: &str = "config/harbour-north";

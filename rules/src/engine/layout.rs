@@ -85,6 +85,8 @@ pub enum Memory {
     History(TimeSpan),
     /// When a sequence's lead was last seen.
     Lead(TimeSpan),
+    /// Other names of sessions that are found by any of several: they go with their session.
+    Names,
 }
 
 fn memories_of(rule: &Rule) -> Vec<Memory> {
@@ -94,6 +96,7 @@ fn memories_of(rule: &Rule) -> Vec<Memory> {
             guards.iter().flat_map(both).collect()
         }
         Pattern::Sequence(Sequence { lead: Some(lead), .. }) => vec![Memory::Lead(lead.span)],
+        Pattern::Session(Session { any: true, .. }) => vec![Memory::Names],
         Pattern::Session(Session { before: Some((_, span)), .. }) => vec![Memory::History(*span)],
         _ => Vec::new(),
     }

@@ -111,7 +111,7 @@ fn joined(cx: Context<'_>, row: Symbol, table: u16, column: u16) -> Value {
 
 /// One part of a key; `None` where the event does not have it. Numbers and booleans are no names:
 /// the compiler admits texts only.
-fn key_part(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option<Symbol> {
+pub fn key_part(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option<Symbol> {
     match field {
         FieldRef::Slot(id, FieldType::String) => event.text(id)?.some(),
         FieldRef::Site => event.site().some(),
@@ -203,7 +203,8 @@ impl Env for Sight<'_> {
         }
         let (fields, key) = &self.key;
         match fields.iter().position(|f| *f == field) {
-            Some(part) => Value::Text(key[part]),
+            // A session found by any of several fields has one of them only.
+            Some(part) => key[part].some().map_or(Value::Missing, Value::Text),
             None if field == FieldRef::Site => Value::Text(self.site),
             None if field == FieldRef::Time => Value::Time(self.now),
             None => match field {

@@ -1,11 +1,11 @@
 //! Sessions: what begins, is counted for a while, and ends; judged as a whole.
 
-use event::{EventRef, EventTime, Identity, TimeSpan};
+use event::{EventRef, EventTime, Identity, Symbol, TimeSpan};
 
 use super::cells::{Entry, Key, Run, whole};
 use super::findings::Findings;
 use super::pages::NIL;
-use super::scope::{Context, SessionView, Sight, key_of, outside};
+use super::scope::{Context, SessionView, Sight, key_of, key_part, outside};
 use super::site::{Conclusion, Site};
 use super::state::{pack_into, unpack, unpack_all};
 use super::timers::Due;
@@ -37,6 +37,13 @@ impl Session {
         let adds = |(_, a): &&(u8, Aggregate)| a.on.kinds.iter().any(|k| kinds.contains(k));
         self.aggregates.iter().filter(adds).enumerate()
     }
+}
+
+/// The key of a session by one of its names: the others are not known.
+fn name_key(place: usize, name: Symbol) -> Key {
+    let mut key = [Symbol::NONE; 4];
+    key[place] = name;
+    key
 }
 
 /// Adds what an event, or an earlier one, gives to a place of a run.
@@ -71,8 +78,9 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let Some(key) = key_of(cx, event, &rule.by) else { return };
         let line = Line { cx, id, rule, session };
+        let key = if session.any { self.named(line, event) } else { key_of(cx, event, &rule.by) };
+        let Some(key) = key else { return };
         let sight = Sight::of(cx, self, event, &self.changed);
         let (opens, closes) = (sight.fits(&session.open), sight.fits(&session.close));
         let cell = self.state.find(cx.layout.rule(id), &key);
@@ -91,6 +99,79 @@ impl Site {
             NIL => self.remember_before(line, key, event),
             run => self.count_in(line, run, event, closes && !graced, out),
         }
+        if session.any {
+            self.note_names(line, key, event);
+        }
+    }
+
+    /// The key of the session that an event is of: of the names it carries the first, in the order
+    /// written, that a session has; else the first it carries.
+    fn named(&self, line: Line<'_>, event: EventRef<'_>) -> Option<Key> {
+        let Line { cx, id, rule, .. } = line;
+        let mut first = None;
+        for (place, field) in rule.by.iter().enumerate() {
+            let Some(name) = key_part(cx, event, *field) else { continue };
+            let key = name_key(place, name);
+            if let Some(key) = self.session_of(cx, id, &key) {
+                return Some(key);
+            }
+            first = first.or(Some(key));
+        }
+        first
+    }
+
+    /// The key of the session that has a name. What was given up at a limit leaves names behind
+    /// that lead to none.
+    fn session_of(&self, cx: Context<'_>, id: RuleId, name: &Key) -> Option<Key> {
+        let other = || {
+            let cell = self.state.find(cx.layout.memory_of(id), name)?;
+            let Value::Text(of) = self.state.value(cell) else { return None };
+            Some(name_key(self.state.keys.get(cell).aux as usize, of))
+        };
+        let keys = [Some(*name), other()];
+        keys.into_iter().flatten().find(|key| self.has_session(cx, id, key))
+    }
+
+    fn has_session(&self, cx: Context<'_>, id: RuleId, key: &Key) -> bool {
+        let cell = self.state.find(cx.layout.rule(id), key);
+        cell.is_some_and(|cell| self.state.keys.get(cell).head != NIL)
+    }
+
+    /// Keeps the names that an event has shown of its session, unless another session has them.
+    fn note_names(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>) {
+        let Line { cx, id, rule, .. } = line;
+        if !self.has_session(cx, id, &key) {
+            return;
+        }
+        let Some(of) = key.iter().position(|part| part.some().is_some()) else { return };
+        let owner = cx.layout.memory_of(id);
+        for (place, field) in rule.by.iter().enumerate() {
+            let Some(name) = key_part(cx, event, *field) else { continue };
+            let other = name_key(place, name);
+            if self.session_of(cx, id, &other).is_some() {
+                continue;
+            }
+            let cell = self.state.find_or_insert(owner, &other, Value::Text(key[of]));
+            self.state.set_value(cell, Value::Text(key[of]));
+            self.state.keys.get_mut(cell).aux = of as u64;
+            let names = self.state.find_or_insert(owner, &key, Value::Missing);
+            let mut entry = Entry::of(event, u64::from(name.0));
+            entry.captures[0] = place as u64;
+            self.state.append(names, entry);
+        }
+    }
+
+    /// Forgets the other names of a session that is over.
+    fn forget_names(&mut self, cx: Context<'_>, id: RuleId, key: Key) {
+        let owner = cx.layout.memory_of(id);
+        let Some(names) = self.state.find(owner, &key) else { return };
+        while let Some(entry) = self.state.pop_front(names) {
+            let other = name_key(entry.captures[0] as usize, Symbol(entry.value as u32));
+            if let Some(cell) = self.state.find(owner, &other) {
+                self.state.remove(cell);
+            }
+        }
+        self.state.remove(names);
     }
 
     fn open_session(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>) {
@@ -233,6 +314,9 @@ impl Site {
             level: NIL,
         };
         self.conclude_session(cx, session, conclusion, mark, out);
+        if session.any {
+            self.forget_names(cx, id, key);
+        }
         self.find_and_unlink(index);
         self.drop_if_idle(cell);
     }

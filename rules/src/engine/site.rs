@@ -554,7 +554,7 @@ impl Site {
 
     fn sweep_memory(&mut self, memory: Memory, hand: u32) {
         match memory {
-            Memory::Waiting => return,
+            Memory::Waiting | Memory::Names => return,
             Memory::History(within) => self.forget_history(hand, within, self.now),
             Memory::Lead(span) => {
                 if !super::scope::outside(self.now, self.state.keys.get(hand).time, span) {

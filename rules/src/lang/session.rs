@@ -35,8 +35,15 @@ pub fn read(
     by: &mut Option<Vec<FieldRef>>,
 ) -> Option<Session> {
     reader.expect_keys(session, &["open", "close", "by", "grace", "max", "before"]);
+    let any = session.get("by").and_then(|by| by.get("any"));
     if let Some(inner) = session.get("by") {
-        *by = Some(book.key(reader, inner));
+        if any.is_some() {
+            reader.expect_keys(inner, &["any"]);
+        }
+        *by = Some(book.key(reader, any.unwrap_or(inner)));
+    }
+    if let (Some(_), Some(before)) = (any, session.get("before")) {
+        reader.error_at(before, "`before` goes with one key, not with any of several");
     }
     if by.is_none() {
         let help = Some("write by: door".to_owned());
@@ -74,6 +81,7 @@ pub fn read(
     }
     let orphans = condition.as_ref().is_some_and(|c| c.asks(SessionField::Orphan));
     Some(Session {
+        any: any.is_some(),
         open: open?,
         close: close?,
         grace: reader.optional_span(session, "grace").unwrap_or_default(),

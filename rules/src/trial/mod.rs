@@ -194,11 +194,12 @@ impl Trial {
     pub fn run(&self, plan: &Arc<Plan>, interner: &Arc<Interner>, way: Way) -> Outcome {
         let copies = Copies::of(self, plan, interner, way.sites);
         let found = copies.trial.find(&copies.plan, interner, way);
-        let mut outcome = Outcome { stepped: self.stepped(plan), ..Outcome::default() };
+        let mut outcome = Outcome::default();
         for nth in 0..copies.len() {
             self.judge(copies.of_site(nth, &found), plan, &mut outcome);
         }
         outcome.unexpected.extend(copies.fault_beside(&found));
+        outcome.stepped = self.stepped(plan, &outcome.fired);
         outcome
     }
 
@@ -257,7 +258,10 @@ impl Trial {
     }
 
     /// Events of a kind that each rule looks at, or its facts.
-    fn stepped(&self, plan: &Plan) -> Vec<usize> {
+    fn stepped(&self, plan: &Plan, fired: &[usize]) -> Vec<usize> {
+        // Detections are events, too, of kinds behind the vocabulary's.
+        let first = plan.vocabulary.kinds().len();
+        let heard = |kind: &KindId| fired.get((kind.0 as usize).wrapping_sub(first));
         let came = |rule: &crate::plan::Rule| {
             let mut kinds = rule.kinds();
             let mut facts = rule.reads.clone();
@@ -270,7 +274,9 @@ impl Trial {
                 place += 1;
             }
             let rows = if kinds.contains(&KIND_TABLE) { self.rows.len() } else { 0 };
-            self.given.iter().filter(|given| kinds.contains(&given.kind)).count() + rows
+            self.given.iter().filter(|given| kinds.contains(&given.kind)).count()
+                + rows
+                + kinds.iter().filter_map(heard).sum::<usize>()
         };
         plan.rules.iter().map(came).collect()
     }
