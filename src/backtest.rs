@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use clap::Args;
 use event::identity::TimedId;
-use event::{EventTime, TimeSpan};
+use event::{EventTime, Position, TimeSpan};
 use rules::engine::Findings;
 use serde_json::{Value, json};
 
@@ -31,7 +31,8 @@ pub struct BacktestArgs {
     /// laid over --config.
     #[arg(long, value_name = "NEW")]
     pub rules: PathBuf,
-    /// The old rules, named in the same way; --config as it is, where nothing is said.
+    /// The old rules, named in the same way; --config as it is, where nothing is said; without it
+    /// those that are in force by --data.
     #[arg(long, value_name = "OLD")]
     pub against: Option<PathBuf>,
     /// Folder of log and store, of a program that runs or has run; it is only read.
@@ -164,7 +165,10 @@ fn load(args: &BacktestArgs, rules: Option<&Path>, from: &HistoryArgs) -> anyhow
             "{} is a rulebook without a configuration: name that with --config",
             rules.display()
         ),
-        (None, None) => bail!("name the old rules: --against OLD, or --config DIR"),
+        (None, None) => match &from.data {
+            Some(data) => crate::live::in_force(data, Position(u64::MAX), &interner),
+            None => bail!("name the old rules: --against OLD, or --config DIR"),
+        },
     }
 }
 

@@ -27,7 +27,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
 use event::books::SourceBooks;
-use event::{Position, SourceId};
+use event::{Interner, Position, SourceId};
 use ingest::log::{LogReader, LogWriter, Options, RealFiles};
 use ingest::registry::StreamRegistry;
 use ingest::source::intake::{Batch, Clock, Streams, Wiring};
@@ -38,8 +38,10 @@ use sinks::Outbox;
 use crate::pipeline::Pipeline;
 use crate::setup::Setup;
 pub use controls::Controls;
+use epoch::Epoch;
 use recovery::{Recovered, recover};
 pub use reloads::{Outcome, Refusal, Reloads};
+use rulebooks::Kept;
 pub use rulebooks::Rulebooks;
 use snapshots::{Snapshot, Snapshots};
 pub use status::{Holder, Live, holders};
@@ -254,6 +256,19 @@ fn spawn(
         }
     };
     Ok(std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?)
+}
+
+/// The configuration that judged what stands at a position of a data folder's log, of a program that
+/// runs or has run.
+pub fn in_force(
+    data: &Path,
+    position: Position,
+    interner: &Arc<Interner>,
+) -> anyhow::Result<Setup> {
+    let epoch = Epoch::load(&data.join("epoch.json"))?;
+    let epoch = epoch.with_context(|| format!("no program has run on {}", data.display()))?;
+    let kept = Kept { dir: &data.join("rulebooks"), interner };
+    kept.load(&epoch.at(position).config)
 }
 
 /// Looks at the configuration's files until the sender is dropped.

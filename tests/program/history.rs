@@ -168,6 +168,17 @@ fn the_log_of_a_running_program_is_history() {
     let beside = run(&compare, &[]).json();
     assert_eq!(beside["rules"]["again"]["old"]["detections"], 1, "{beside:#}");
     assert_eq!(beside["rules"]["again"]["new"]["detections"], 2, "{beside:#}");
+    // The old rules are those in force, where nothing else is said.
+    let whole = dir.path().join("whole");
+    std::fs::create_dir_all(&whole).unwrap_or_else(|e| panic!("{e}"));
+    for name in ["portcullis.yaml", "r.yaml"] {
+        let from = Path::new(&config).join(name);
+        std::fs::copy(from, whole.join(name)).unwrap_or_else(|e| panic!("{e}"));
+    }
+    write(&whole, "r.yaml", &rulebook(3));
+    let whole = whole.display().to_string();
+    let against = run(&["backtest", "--rules", &whole, "--data", &at, "--json"], &[]).json();
+    assert_eq!(against["rules"], beside["rules"], "against what is in force");
     assert!(server.terminate());
     let stopped = run(&compare, &[]).json();
     assert_eq!(beside["appear"], stopped["appear"], "running or not, the log is the same");
