@@ -148,6 +148,23 @@ fn the_fast_road_is_not_lax() {
     }
 }
 
+/// Keys that begin alike for sixteen bytes are different keys, whichever is known.
+#[test]
+fn long_keys_are_compared_whole() {
+    let mapping = "
+mappings:
+- {name: long, events: [{kind: Heartbeat, device: x, fields: {mode: \"$.a_key_of_many_bytes\"}}]}
+";
+    let other = "a_key_of_many_bites";
+    for (first, second) in [("a_key_of_many_bytes", other), (other, "a_key_of_many_bytes")] {
+        let mut both = Both::new(&["long"], mapping, "");
+        for key in [first, second, "a_key_of_many_byte", "a_key_of_many_bytess"] {
+            let payload = format!("{{\"{key}\":\"{key}\"}}");
+            assert_eq!(both.agree("t", payload.as_bytes()), Outcome::Decoded(1));
+        }
+    }
+}
+
 /// Where stored corpora are, if they are: beside the repository or where a variable says.
 fn stored(folder: &str) -> Vec<PathBuf> {
     let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"));
