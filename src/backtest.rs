@@ -181,6 +181,7 @@ fn name(args: &BacktestArgs, rules: Option<&Path>) -> String {
 fn run(setup: Setup, name: String, from: &HistoryArgs) -> anyhow::Result<(Side, Seen)> {
     let mut history = History::open(&setup, from)?;
     let mut pipeline = Pipeline::new(&setup, 1)?;
+    pipeline.read_again(&setup, history.again()?)?;
     let setup = Arc::new(setup);
     let mut renderer = Renderer::new(setup.clone())?;
     let (mut report, mut findings) = (Report::default(), Findings::default());

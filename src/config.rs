@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use event::TimeSpan;
 use event::config::{Node, Reader};
 use ingest::source::settings::{Kind, SourceSettings};
+use rules::engine::LateOptions;
 use sinks::SinkSettings;
 
 /// A configuration's top file, read.
@@ -38,9 +39,11 @@ pub struct Config {
     pub clock_skew_max: TimeSpan,
     /// Whether changed files are taken over while the program runs.
     pub watch: bool,
+    /// What becomes of what comes later than the slack.
+    pub late: LateOptions,
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "time",
     "sites",
     "sources",
@@ -51,6 +54,7 @@ const KEYS: [&str; 13] = [
     "listen",
     "duplicates",
     "clock_skew_max",
+    "late",
     "sinks",
     "log",
     "reload",
@@ -66,7 +70,7 @@ impl Config {
         let sources = self.sources.iter().map(|s| (&s.id, &s.mappings, &s.feed, &s.site, s.slack));
         let sources: Vec<_> = sources.collect();
         let admission = (self.duplicates_within, self.duplicates_max, self.clock_skew_max);
-        format!("{:?}", (self.live, &self.sites, sources, admission))
+        format!("{:?}", (self.live, &self.sites, sources, admission, self.late))
     }
 
     /// What cannot change while the program runs, by the name of its key.
@@ -86,6 +90,7 @@ impl Config {
             duplicates_max,
             clock_skew_max,
             watch,
+            late: _,
         } = self;
         [
             ("time", live.to_string()),
@@ -176,8 +181,29 @@ impl Config {
                 .optional_span(root, "clock_skew_max")
                 .unwrap_or(TimeSpan::from_secs(600)),
             watch: watch.unwrap_or(true),
+            late: late(reader, root.get("late")),
         }
     }
+}
+
+/// `late: {live: 15m, recorded: 72h, settle: 10s}`, each with its default.
+fn late(reader: &mut Reader, node: Option<&Node>) -> LateOptions {
+    let mut late = LateOptions::default();
+    let Some(node) = node else { return late };
+    reader.expect_keys(node, &["live", "recorded", "settle"]);
+    for (key, span) in
+        [("live", &mut late.live), ("recorded", &mut late.recorded), ("settle", &mut late.settle)]
+    {
+        *span = reader.optional_span(node, key).unwrap_or(*span);
+        if *span < TimeSpan::ZERO {
+            reader.error_at(node.get(key).unwrap_or(node), "a time before now is no tier");
+        }
+    }
+    if late.recorded < late.live {
+        let help = Some("what is told to people is recorded, too: raise `recorded`".to_owned());
+        reader.error_with(node, "`recorded` is shorter than `live`", help);
+    }
+    late
 }
 
 /// Ids keep books and offsets: each stands once.

@@ -41,6 +41,14 @@ impl Evidences for FileReader {
     fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<bool> {
         self.at(position, block)
     }
+
+    fn oldest(&self) -> Position {
+        Position(0)
+    }
+
+    fn read_on(&mut self, from: Position, block: &mut RecordBlock) -> std::io::Result<Position> {
+        Self::read_on(self, from, block)
+    }
 }
 
 impl Evidences for History {
@@ -50,6 +58,31 @@ impl Evidences for History {
             Self::Log(log) => log.at(position, block).map_err(std::io::Error::other),
         }
     }
+
+    fn oldest(&self) -> Position {
+        match self {
+            Self::Files(_) => Position(0),
+            Self::Log(log) => log.oldest(),
+        }
+    }
+
+    fn read_on(&mut self, from: Position, block: &mut RecordBlock) -> std::io::Result<Position> {
+        match self {
+            Self::Files(files) => files.read_on(from, block),
+            Self::Log(log) => log_from(log, from, block),
+        }
+    }
+}
+
+/// Reads about a block of a log from a position on; where to go on.
+pub fn log_from(
+    log: &mut LogReader,
+    from: Position,
+    block: &mut RecordBlock,
+) -> std::io::Result<Position> {
+    log.seek(from);
+    log.read(block, STEP_BYTES).map_err(std::io::Error::other)?;
+    Ok(log.position())
 }
 
 impl History {
@@ -65,6 +98,14 @@ impl History {
                 log.map(Self::Log).with_context(|| format!("no log in {}", data.display()))
             }
         }
+    }
+
+    /// The same history, to read parts of it again while it is read.
+    pub fn again(&self) -> anyhow::Result<Self> {
+        Ok(match self {
+            Self::Files(files) => Self::Files(files.again()?),
+            Self::Log(log) => Self::Log(log.clone()),
+        })
     }
 
     fn read_some(&mut self, block: &mut RecordBlock) -> anyhow::Result<bool> {
@@ -102,12 +143,12 @@ impl History {
                 let mut from = 0;
                 // Whatever took over then, here it is all judged by one.
                 while let Some((place, _)) =
-                    pipeline.step(&block, from, findings, |_| {}, &mut seen)
+                    pipeline.step(&block, from, findings, |_| {}, &mut seen)?
                 {
                     from = place + 1;
                 }
             } else if matches!(self, Self::Files(_)) {
-                pipeline.finish(findings);
+                pipeline.finish(findings)?;
             }
             if !found(findings, self)? || !more {
                 return Ok(());

@@ -8,6 +8,7 @@ use event::{EventBlock, EventRef, RecordBlock, RecordKind, RecordRef, RejectReas
 use ingest::decode::{Decoder, Outcome, Roads};
 use rules::engine::{Engine, Findings, Input, Next};
 
+use crate::render::Evidences;
 use crate::setup::Setup;
 
 /// A refused delivery.
@@ -18,6 +19,14 @@ pub struct Refused<'a> {
     pub reason: RejectReason,
 }
 
+/// Where what came before is read again, for the repair of what came late.
+struct Again {
+    from: Box<dyn Evidences + Send>,
+    decoder: Decoder,
+    records: RecordBlock,
+    events: EventBlock,
+}
+
 /// Decoder and engine of one configuration.
 pub struct Pipeline {
     decoder: Decoder,
@@ -26,6 +35,7 @@ pub struct Pipeline {
     events: EventBlock,
     /// The deliveries' side of the books, by source.
     deliveries: Vec<SourceBooks>,
+    again: Option<Again>,
 }
 
 impl Pipeline {
@@ -43,7 +53,20 @@ impl Pipeline {
         deliveries: Vec<SourceBooks>,
     ) -> anyhow::Result<Self> {
         let events = EventBlock::new(&setup.vocabulary);
-        Ok(Self { decoder: setup.decoder()?, engine, events, deliveries })
+        Ok(Self { decoder: setup.decoder()?, engine, events, deliveries, again: None })
+    }
+
+    /// Says where the deliveries taken so far can be read again: without it nothing that came
+    /// later than the slack is repaired.
+    pub fn read_again(
+        &mut self,
+        setup: &Setup,
+        from: impl Evidences + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let (decoder, events) = (setup.decoder()?, EventBlock::new(&setup.vocabulary));
+        let records = RecordBlock::new();
+        self.again = Some(Again { from: Box::new(from), decoder, records, events });
+        Ok(())
     }
 
     /// Takes records in the order of the log, from `from` on. Findings are added; refused deliveries
@@ -56,7 +79,7 @@ impl Pipeline {
         findings: &mut Findings,
         mut refused: impl FnMut(Refused<'_>),
         mut saw: impl FnMut(EventRef<'_>),
-    ) -> Option<(usize, Control)> {
+    ) -> anyhow::Result<Option<(usize, Control)>> {
         for place in from..records.len() {
             let record = records.get(place);
             let (stream, source) = (record.stream, record.source);
@@ -70,18 +93,19 @@ impl Pipeline {
                 RecordKind::StreamEnded => Input::StreamEnded(stream, source),
                 RecordKind::Tick => Input::Tick(record.tick().unwrap_or_default()),
                 RecordKind::Control => {
-                    self.flush(findings, &mut saw);
+                    self.flush(findings, &mut saw)?;
                     if let Some(control) = self.control(&record, findings) {
-                        return Some((place, control));
+                        return Ok(Some((place, control)));
                     }
                     continue;
                 }
             };
-            self.flush(findings, &mut saw);
+            self.flush(findings, &mut saw)?;
             self.engine.feed(input, findings);
+            self.repair(findings)?;
         }
-        self.flush(findings, &mut saw);
-        None
+        self.flush(findings, &mut saw)?;
+        Ok(None)
     }
 
     /// Somebody changes something. Our own writer made the record: one that cannot be read is of a
@@ -121,12 +145,17 @@ impl Pipeline {
             sources: to.into_iter().map(|to| to.map(|to| SourceId(to as u16))).collect(),
         };
         self.engine.reload(next, findings);
+        if let Some(again) = &mut self.again {
+            again.decoder = new.decoder()?;
+            again.events = EventBlock::new(&new.vocabulary);
+        }
         Ok(())
     }
 
     /// Nothing will follow.
-    pub fn finish(&mut self, findings: &mut Findings) {
+    pub fn finish(&mut self, findings: &mut Findings) -> anyhow::Result<()> {
         self.engine.feed(Input::EndOfInput, findings);
+        self.repair(findings)
     }
 
     /// INV-BOOKS: both sides, by source.
@@ -167,12 +196,45 @@ impl Pipeline {
         }
     }
 
-    fn flush(&mut self, findings: &mut Findings, saw: &mut impl FnMut(EventRef<'_>)) {
-        if self.events.is_empty() {
-            return;
-        }
+    fn flush(
+        &mut self,
+        findings: &mut Findings,
+        saw: &mut impl FnMut(EventRef<'_>),
+    ) -> anyhow::Result<()> {
         self.events.iter().for_each(saw);
-        self.engine.feed(Input::Events(&self.events), findings);
+        let mut next = 0;
+        while next < self.events.len() {
+            next = self.engine.feed_some(&self.events, next, findings);
+            self.repair(findings)?;
+        }
         self.events.clear();
+        Ok(())
+    }
+
+    /// Reads again what a repair that is due needs, and runs it: at this place of the log, whether
+    /// it is read for the first time or after a restart.
+    fn repair(&mut self, findings: &mut Findings) -> anyhow::Result<()> {
+        let (Some(due), Some(again)) = (self.engine.due(), &mut self.again) else { return Ok(()) };
+        again.events.clear();
+        let mut complete = true;
+        for (first, last) in due.stretches {
+            let oldest = again.from.oldest();
+            complete &= oldest <= first;
+            let mut next = first.max(oldest);
+            while next <= last {
+                again.records.clear();
+                let after = again.from.read_on(next, &mut again.records)?;
+                let deliveries = again.records.iter().filter(|r| r.kind == RecordKind::Delivery);
+                for record in deliveries.filter(|record| record.position <= last) {
+                    again.decoder.decode(&record, &mut again.events);
+                }
+                if after == next {
+                    break;
+                }
+                next = after;
+            }
+        }
+        self.engine.repair(&again.events, complete, findings);
+        Ok(())
     }
 }

@@ -16,6 +16,9 @@ use crate::setup::Setup;
 /// What the pseudo-site of enterprise rules is called in outputs.
 pub const ENTERPRISE: &str = "enterprise";
 
+/// What is said of a late detection that not all was at hand for: pruned, or too much to read.
+pub const HISTORY: &str = "history";
+
 /// Where a delivery's bytes are read again.
 pub trait Evidences {
     /// Adds the delivery at a position to `block`; `false` when it is no longer there.
@@ -26,6 +29,16 @@ pub trait Evidences {
     fn decoded_by(&self, _position: event::Position) -> std::io::Result<Option<Arc<Setup>>> {
         Ok(None)
     }
+    /// The oldest position that is still there.
+    fn oldest(&self) -> event::Position;
+
+    /// Adds the deliveries from a position on, about a block of them; where to go on, which is
+    /// `from` at the end.
+    fn read_on(
+        &mut self,
+        from: event::Position,
+        block: &mut RecordBlock,
+    ) -> std::io::Result<event::Position>;
 }
 
 /// A control record as evidence: who changed what.
@@ -92,7 +105,8 @@ impl Renderer {
                 Change::Shadowed(Box::new(self.detection(findings, finding, None, evidences)?))
             }
         };
-        Ok(Output { site: self.site(finding.site), seq: finding.seq, change })
+        let (site, seq, late) = (self.site(finding.site), finding.seq, finding.late);
+        Ok(Output { site, seq, late, change })
     }
 
     fn incident(&self, detection: &Detection) -> Incident {
@@ -132,6 +146,7 @@ impl Renderer {
             .enumerate()
             .map(|(nth, value)| self.value(*value, findings.texts(finding, nth)));
         let why = values.zip(shown);
+        let gaps = (!finding.complete).then(|| (HISTORY.to_owned(), "incomplete".to_owned()));
         let key: Vec<_> =
             finding.key.iter().filter_map(|s| s.some()).map(|s| self.text(s)).collect();
         Ok(Detection {
@@ -146,9 +161,10 @@ impl Renderer {
             at: finding.at,
             events,
             evidence_omitted: u64::from(finding.omitted),
-            why: why.collect(),
+            why: why.chain(gaps).collect(),
             incident,
             verification: finding.verification,
+            late: finding.late,
         })
     }
 

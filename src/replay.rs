@@ -28,6 +28,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let setup = Arc::new(setup);
     let mut files = history::files(&setup, &args.files)?.with_block_bytes(args.block_bytes);
     let mut pipeline = Pipeline::new(&setup, args.shards)?;
+    pipeline.read_again(&setup, files.again()?)?;
     let mut renderer = Renderer::new(setup.clone())?;
     let mut report = Report::default();
     let (mut block, mut findings) = (RecordBlock::new(), Findings::default());
@@ -44,9 +45,9 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
                 &mut findings,
                 |_| {},
                 |event| files.progress(event.stream(), event.occurred()),
-            );
+            )?;
         } else {
-            pipeline.finish(&mut findings);
+            pipeline.finish(&mut findings)?;
         }
         for finding in findings.iter() {
             let output = renderer.output(&findings, finding, &mut files)?;
@@ -109,6 +110,15 @@ fn summary(report: &Report, setup: &Setup, pipeline: &Pipeline, seconds: f64) ->
     let evicted = pipeline.engine.evicted();
     let given_up: Map<_, _> =
         evicted.by_what().map(|(what, n)| (what.to_owned(), n.into())).into_iter().collect();
+    let counts = pipeline.engine.late_counts();
+    let late = json!({
+        "live": counts.live,
+        "recorded": counts.recorded,
+        "older": counts.older,
+        "dropped": counts.dropped,
+        "repairs": counts.repairs,
+        "incomplete": counts.incomplete,
+    });
     let mut digest = Digest::default();
     for line in report.incident_lines() {
         digest = digest.part(line.to_string().as_bytes());
@@ -123,6 +133,7 @@ fn summary(report: &Report, setup: &Setup, pipeline: &Pipeline, seconds: f64) ->
         "hash": format!("{:032x}", digest.finish()),
         "state_bytes": pipeline.engine.state_bytes(),
         "given_up": given_up,
+        "late": late,
     })
 }
 

@@ -128,5 +128,6 @@ fn line(detection: &Detection, events: &[String]) -> Value {
         "incident": detection.incident,
         "evidence_omitted": detection.evidence_omitted,
         "why": detection.why.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "late": detection.late,
     })
 }

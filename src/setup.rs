@@ -135,6 +135,7 @@ impl Setup {
             duplicates_within: self.config.duplicates_within,
             duplicates_max: self.config.duplicates_max,
             clock_skew_max: self.config.live.then_some(self.config.clock_skew_max),
+            late: self.config.late,
             ..Options::default()
         }
     }

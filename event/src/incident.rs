@@ -48,6 +48,33 @@ impl Severity {
     }
 }
 
+/// How late something was found: what it came to depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Late, and still worth a call: people are told.
+    Live,
+    /// Late, and for the record: stored and correlated, and nobody is told.
+    Recorded,
+}
+
+impl Tier {
+    /// The word in the store and in outputs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Recorded => "recorded",
+        }
+    }
+
+    /// The tier of a word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Live, Self::Recorded].into_iter().find(|tier| tier.as_str() == text)
+    }
+}
+
 /// The life of an incident (ISA-18.2, OPC UA part 9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,6 +161,9 @@ pub struct Detection {
     /// How far it verifies its incident: 0 no call, 1 little known, 2 a person is present, 3 a threat
     /// to property, 4 to life (TMA AVS-01).
     pub verification: u8,
+    /// Found of what came later than the slack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Tier>,
 }
 
 /// Detections grouped by what an operator would call one thing.
@@ -173,6 +203,9 @@ pub struct Output {
     pub site: String,
     /// Its number there.
     pub seq: u64,
+    /// It comes of what came later than the slack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Tier>,
     /// What happened.
     pub change: Change,
 }

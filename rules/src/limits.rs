@@ -51,6 +51,15 @@ pub const FULLEST_TURN: u32 = 1 << 10;
 /// early, and counted.
 pub const WAITING_MAX: usize = 1 << 20;
 
+/// Late events that wait for their repair: 64 k × ~300 B = 20 MB, in every snapshot while they wait.
+pub const LATE_MAX: usize = 1 << 16;
+
+/// Detections of one site that are remembered, so that no repair says one again: 64 k × 40 B = 3 MB.
+pub const SAID_MAX: usize = 1 << 16;
+
+/// Events that one repair reads again: 256 k × ~300 B, twice in memory, = 160 MB; below a second.
+pub const REPAIR_EVENTS_MAX: usize = 1 << 18;
+
 /// Incidents that one incident is linked to: a page of links is no longer read by anybody.
 pub const LINKS_MAX: usize = 64;
 

@@ -43,6 +43,14 @@ impl Evidences for LogEvidence {
         let hash = self.rulebooks.at(position).config;
         self.rulebooks.setup(&hash).map(Some).map_err(std::io::Error::other)
     }
+
+    fn oldest(&self) -> Position {
+        self.reader.oldest()
+    }
+
+    fn read_on(&mut self, from: Position, block: &mut RecordBlock) -> std::io::Result<Position> {
+        crate::history::log_from(&mut self.reader, from, block)
+    }
 }
 
 /// Follows the log.
@@ -94,7 +102,7 @@ impl Follower {
             let (mut outputs, mut dead) = (Vec::new(), Vec::new());
             let mut from = 0;
             loop {
-                let other = self.judge(&block, from, &mut findings, &mut dead);
+                let other = self.judge(&block, from, &mut findings, &mut dead)?;
                 crate::crash::point("engine-stepped");
                 // What was found is told in the words of the configuration that found it.
                 for finding in findings.iter() {
@@ -133,7 +141,7 @@ impl Follower {
         from: usize,
         findings: &mut Findings,
         dead: &mut Vec<DeadLetter>,
-    ) -> Option<(usize, Control)> {
+    ) -> anyhow::Result<Option<(usize, Control)>> {
         let Self { setup, pipeline, live, .. } = self;
         let sources = &setup.config.sources;
         pipeline.step(

@@ -108,7 +108,7 @@ impl Program {
         }
         let progress = writer.progress();
         let mut snapshots = Snapshots::open(&start.data.join("snapshots"))?;
-        let Recovered { setup, engine, pipeline, rulebooks, bases, from, refused, mut store } =
+        let Recovered { setup, engine, mut pipeline, rulebooks, bases, from, refused, mut store } =
             recover(start, &mut snapshots, &mut writer)?;
         let path = start.data.join(&setup.config.store);
         let mut sources = setup.config.sources.clone();
@@ -122,6 +122,8 @@ impl Program {
         let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
         let (emit, emitted) = sync_channel(EMIT_MAX);
         let reader = LogReader::open(&log_dir, files.clone(), progress.clone(), from)?;
+        let again = LogReader::open(&log_dir, files.clone(), progress.clone(), from)?;
+        pipeline.read_again(&engine, crate::history::History::Log(again))?;
         let evidence = LogReader::open(&log_dir, files, progress.clone(), from)?;
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 

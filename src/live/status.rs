@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use ingest::decode::Roads;
 use ingest::log::Progress;
 use ingest::source::intake::{Running, SourceState};
-use rules::engine::{Evicted, GivenUp, Usage};
+use rules::engine::{Evicted, GivenUp, LateCounts, Usage};
 use rules::plan::{Plan, RuleId};
 use sinks::{Outbox, SinkStatus};
 
@@ -61,6 +61,7 @@ struct Figures {
     looked_at: Option<Instant>,
     /// Of which facts and rules it was logged already that they give up.
     warned: Vec<bool>,
+    late: LateCounts,
     log_fault: Option<String>,
     store_fault: Option<String>,
 }
@@ -168,6 +169,7 @@ impl Live {
         figures.read = read;
         figures.watermark = pipeline.engine.watermark().0;
         figures.state_bytes = pipeline.engine.state_bytes();
+        figures.late = pipeline.engine.late_counts();
         if read >= self.recovered_at && figures.at_recovery.is_none() {
             debug_assert_eq!(read, self.recovered_at, "INV-BOOKS: read past what was recovered");
             figures.at_recovery = Some(figures.books.clone());
@@ -349,7 +351,14 @@ impl Live {
         } else {
             figures.watermark as f64 / 1e6
         };
+        let late = figures.late;
         vec![
+            ("late_live", "Detections told of what came late.", late.live as f64),
+            ("late_recorded", "Detections kept of what came late.", late.recorded as f64),
+            ("late_older", "Events too late for any rule.", late.older as f64),
+            ("late_dropped", "Late events that were not repaired.", late.dropped as f64),
+            ("late_repairs", "Repairs of what came late.", late.repairs as f64),
+            ("late_incomplete", "Repairs without all of their history.", late.incomplete as f64),
             ("log_written_bytes", "Position behind the newest record of the log.", written as f64),
             (
                 "log_durable_bytes",

@@ -8,6 +8,7 @@ mod history;
 mod import;
 mod inputs;
 mod kill;
+mod late;
 mod place;
 mod reload;
 mod replay;

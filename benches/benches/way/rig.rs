@@ -9,7 +9,7 @@ use event::{
     SourceId, StreamId, TimeSpan, Vocabulary,
 };
 use ingest::decode::{Decoder, Outcome, SourceDecoding};
-use rules::engine::{Engine, Findings, Input, Options, SourceOptions};
+use rules::engine::{Engine, Findings, Input, LateOptions, Options, SourceOptions};
 
 /// The way from records to findings.
 pub struct Rig {
@@ -53,6 +53,7 @@ impl Rig {
             sources: vec![SourceOptions { slack: TimeSpan::from_secs(2) }],
             duplicates_within: TimeSpan::from_secs(600),
             duplicates_max: 2_000_000,
+            late: LateOptions { recorded: TimeSpan::from_secs(200), ..LateOptions::default() },
             ..Options::default()
         };
         let decoder = Decoder::new(good(mappings).into(), &[source], interner.clone());

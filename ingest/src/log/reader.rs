@@ -10,7 +10,7 @@ use super::segment::{self, Segment};
 use super::{LogError, Progress, frame};
 
 /// Reads a log that is being written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LogReader {
     dir: PathBuf,
     files: Arc<dyn Files>,

@@ -120,6 +120,27 @@ impl FileReader {
         Ok(true)
     }
 
+    /// A reader of the same files, to read parts of them again.
+    pub fn again(&self) -> io::Result<Self> {
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|i| Ok(Input { name: i.name.clone(), file: i.file.try_clone()?, ..*i }));
+        let inputs = inputs.collect::<io::Result<_>>()?;
+        Ok(Self { inputs, ..*self })
+    }
+
+    /// Adds deliveries from the one on that begins at a position, about a block of one file; where
+    /// to go on, which is `from` behind the last.
+    pub fn read_on(&mut self, from: Position, block: &mut RecordBlock) -> io::Result<Position> {
+        let (bytes, limit) = (self.block_bytes, self.delivery_bytes_max);
+        let owner = self.inputs.iter_mut().find(|i| (i.base..i.base + i.len).contains(&from.0));
+        let Some(input) = owner else { return Ok(from) };
+        input.at = from.0 - input.base;
+        input.read(block, bytes, limit)?;
+        Ok(Position(input.base + input.at))
+    }
+
     /// Adds the delivery that begins at a position; `false` when there is none.
     pub fn at(&self, position: Position, block: &mut RecordBlock) -> io::Result<bool> {
         let owner = self.inputs.iter().find(|i| (i.base..i.base + i.len).contains(&position.0));

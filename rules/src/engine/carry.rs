@@ -71,6 +71,7 @@ impl Site {
             heard,
             told,
             hours,
+            said: _,
             late: _,
         } = self;
         changed.clear();

@@ -243,6 +243,23 @@ impl Site {
         self.note_change(cx, fact, key, before, (from, to));
     }
 
+    /// What a late event sets, where nothing newer has: no level is judged by it.
+    pub(super) fn set_late(&mut self, cx: Context<'_>, event: EventRef<'_>) {
+        self.changed.clear();
+        for fact in &cx.layout.interest(event.kind()).facts {
+            let plan = &cx.plan.facts[fact.0 as usize];
+            let FactKind::Set { ttl, .. } = &plan.kind else { continue };
+            let Some(key) = key_of(cx, event, &plan.by) else { continue };
+            let cell = self.state.find(cx.layout.fact(*fact), &key);
+            let newer = cell.is_some_and(|c| self.state.keys.get(c).time >= event.occurred().0);
+            let gone = ttl.is_some_and(|ttl| outside(self.now, event.occurred().0, ttl));
+            if !newer && !gone {
+                self.update_fact(cx, event, *fact, key);
+            }
+        }
+        self.changed.clear();
+    }
+
     fn count_distinct(&mut self, owner: Owner, key: &Key, event: EventRef<'_>, value: Symbol) {
         if value == Symbol::NONE {
             return;

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use event::identity::TimedId;
-use event::incident::Severity;
+use event::incident::{Severity, Tier};
 use event::{EventTime, Identity, Position, Symbol};
 
+use super::layout::Subject;
 use crate::plan::RuleId;
 use crate::value::Value;
 
@@ -78,6 +79,12 @@ pub struct Finding {
     pub person: Symbol,
     /// Contributing events that `evidence_max` left out.
     pub omitted: u32,
+    /// Found of what came later than the slack.
+    pub late: Option<Tier>,
+    /// Whether all was at hand that it stands on.
+    pub complete: bool,
+    pub(super) event: Identity,
+    pub(super) subject: Subject,
     pub(super) evidence: Range<u32>,
     pub(super) why: Range<u32>,
 }
@@ -229,6 +236,15 @@ impl Findings {
 }
 
 impl Finding {
+    /// Whether a rule has spoken.
+    #[must_use]
+    pub fn is_detection(&self) -> bool {
+        matches!(
+            self.effect,
+            Effect::Opened | Effect::Joined(_) | Effect::Shadowed | Effect::Suppressed(..)
+        )
+    }
+
     /// A finding about incidents alone.
     pub(super) fn of_incident(site: Symbol, seq: u64, effect: Effect, at: EventTime) -> Self {
         Self {
@@ -244,6 +260,10 @@ impl Finding {
             area: Symbol::NONE,
             person: Symbol::NONE,
             omitted: 0,
+            late: None,
+            complete: true,
+            event: Identity(0),
+            subject: [Symbol::NONE; 6],
             evidence: 0..0,
             why: 0..0,
         }

@@ -16,8 +16,8 @@ use super::holdings::Bounds;
 use super::state::Owner;
 use crate::calendar::ScheduleId;
 use crate::plan::{
-    Dimension, Fact, FactId, FactKind, FieldRef, Grouping, Guard, Pattern, Plan, Rule, RuleId,
-    Scope, Sequence, Session,
+    Dimension, Emit, Fact, FactId, FactKind, FieldRef, Grouping, Guard, Pattern, Plan, Rule,
+    RuleId, Scope, Sequence, Session,
 };
 
 /// Numbers set aside for the dimensions of one grouping.
@@ -384,6 +384,27 @@ impl Layout {
     pub fn memory(&self, owner: Owner) -> Option<Memory> {
         let first = self.dimension_base - self.memories.len() as u32;
         self.memories.get(owner.0.checked_sub(first)? as usize).copied()
+    }
+
+    /// Whether an owner's cells say what was set last, and when: facts that are set, where somebody
+    /// was, levels.
+    pub fn is_last_known(&self, plan: &Plan, owner: Owner) -> bool {
+        let number = owner.0 as usize;
+        if let Some(fact) = plan.facts.get(number) {
+            return matches!(fact.kind, FactKind::Set { .. });
+        }
+        let rule = plan.rules.get(number - plan.facts.len());
+        rule.is_some_and(|rule| match rule.pattern {
+            Pattern::Passage { .. } | Pattern::Travel { .. } | Pattern::Watch { .. } => true,
+            _ => rule.emit == Emit::Edge,
+        })
+    }
+
+    /// Whether an owner's cells are levels of a watch, whose lists are runs.
+    pub fn is_level(&self, plan: &Plan, owner: Owner) -> bool {
+        let number = (owner.0 as usize).checked_sub(plan.facts.len());
+        let rule = number.and_then(|number| plan.rules.get(number));
+        rule.is_some_and(|rule| matches!(rule.pattern, Pattern::Watch { .. }))
     }
 
     /// A rule's grouping, and its number.

@@ -9,11 +9,14 @@ mod facts;
 pub mod findings;
 mod holdings;
 mod hours;
+mod late;
 mod layout;
 mod pages;
 mod presence;
+mod reach;
 mod reload;
 mod reorder;
+mod repair;
 mod runs;
 mod scope;
 mod seen;
@@ -43,6 +46,7 @@ use hashbrown::HashMap;
 pub use reload::Next;
 
 pub use findings::{Effect, EvidenceRef, Finding, Findings, HeldBy};
+pub use late::{Due, LateCounts, LateOptions};
 pub use site::RuleCount;
 pub use usage::{Evicted, GivenUp, Usage};
 
@@ -56,7 +60,9 @@ pub use snapshot::{RestoreError, restore_symbols};
 
 use crate::limits::{ENTRIES_MAX, KEYS_MAX, RUNS_MAX, WAITING_MAX};
 use crate::plan::{Plan, Scope};
+use late::Late;
 use layout::Layout;
+use reach::Reach;
 use reorder::{OrderKey, Reorder};
 use scope::Context;
 use seen::Seen;
@@ -89,6 +95,8 @@ pub struct Options {
     pub waiting_max: usize,
     /// Live: an event whose device time is further than this from our own is quarantined.
     pub clock_skew_max: Option<TimeSpan>,
+    /// What becomes of what comes later than the slack.
+    pub late: LateOptions,
 }
 
 impl Default for Options {
@@ -102,6 +110,7 @@ impl Default for Options {
             state_max: [KEYS_MAX, RUNS_MAX, ENTRIES_MAX],
             waiting_max: WAITING_MAX,
             clock_skew_max: None,
+            late: LateOptions::default(),
         }
     }
 }
@@ -151,6 +160,8 @@ pub struct Engine {
     enterprise_layout: Layout,
     /// The site model, with what was changed of it.
     tables: Arc<Tables>,
+    reach: Reach,
+    late: Late,
     streams: Streams,
     shards: Vec<Shard>,
     /// Shard and place of a site.
@@ -179,13 +190,15 @@ impl Engine {
         let shards = (0..options.shards.max(1)).map(|_| Shard::default()).collect();
         Self {
             streams: Streams::new(options.sources.iter().map(|s| s.slack).collect()),
-            enterprise: Site::new(Symbol::NONE, &plan, &enterprise_layout, options.state_max),
+            enterprise: Site::new(Symbol::NONE, &plan, &enterprise_layout, &options),
             floor: EventTime::MIN,
             merge: Reorder::new(stride),
             books: vec![SourceBooks::default(); options.sources.len().max(1)],
             ranks: plan.vocabulary.kinds().iter().map(|k| k.rank).collect(),
             places: HashMap::default(),
             scratch: EventBlock::new(&plan.vocabulary),
+            reach: Reach::new(&plan, options.late.recorded),
+            late: Late::new(&plan.vocabulary),
             saved_symbols: 1,
             blind: reload::Blind::new(&plan),
             saved_changes: 0,
@@ -203,7 +216,12 @@ impl Engine {
     /// Takes one input; findings are added to `out`, in the order of each site.
     pub fn feed(&mut self, input: Input<'_>, out: &mut Findings) {
         match input {
-            Input::Events(events) => events.iter().for_each(|event| self.admit(event, out)),
+            Input::Events(events) => {
+                let mut next = 0;
+                while next < events.len() {
+                    next = self.feed_some(events, next, out);
+                }
+            }
             Input::StreamOpened(stream, source) => self.streams.open(stream, source),
             Input::StreamIdle(stream, source) => self.streams.idle(stream, source),
             Input::StreamEnded(stream, source) => self.streams.end(stream, source),
@@ -212,6 +230,21 @@ impl Engine {
             Input::EndOfInput => self.streams.finish(),
         }
         self.release(out);
+    }
+
+    /// Takes the events of a block from `from` on, up to the one that makes a repair due
+    /// ([`Engine::due`]); where to go on. What is found does not depend on where blocks end.
+    pub fn feed_some(&mut self, events: &EventBlock, from: usize, out: &mut Findings) -> usize {
+        let mut next = from;
+        while next < events.len() {
+            self.admit(events.get(next), out);
+            next += 1;
+            if self.repair_is_due() {
+                break;
+            }
+        }
+        self.release(out);
+        next
     }
 
     /// The events' side of the books, by `SourceId`; the deliveries' side is the caller's.
@@ -255,6 +288,12 @@ impl Engine {
         total
     }
 
+    /// What came late, what was found of it, and what could not be.
+    #[must_use]
+    pub fn late_counts(&self) -> LateCounts {
+        self.late.counts
+    }
+
     /// Bytes of state, keys, waiting events and identities seen.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
@@ -274,6 +313,9 @@ impl Engine {
         }
         let (occurred, quarantined) = self.judged_time(event);
         let watermark = self.streams.watermark();
+        self.streams.hear(event);
+        let forget = watermark.minus(self.options.late.recorded).minus(self.options.late.recorded);
+        self.late.note(event, occurred, forget);
         let rank = self.ranks[event.kind().0 as usize];
         let place = self.place(event.site());
         let admitted = &mut self.shards[place.0].sites[place.1];
@@ -285,12 +327,11 @@ impl Engine {
             books.duplicate += 1;
         } else if occurred < watermark.max(admitted.floor) {
             books.late += 1;
-            // Further back than identities are remembered it may have been judged before.
-            if watermark.since(occurred) < self.options.duplicates_within {
-                self.late(event, occurred, place, out);
-            }
+            self.late.pass();
+            self.late(event, occurred, place, out);
         } else {
             books.waiting += 1;
+            self.late.pass();
             let key = (occurred, rank, 0, event.identity().0);
             if quarantined {
                 self.scratch.clear();
@@ -313,31 +354,6 @@ impl Engine {
         }
     }
 
-    /// An event behind the watermark. All that stands before it in the log has its effect first,
-    /// whatever the batches.
-    fn late(
-        &mut self,
-        event: EventRef<'_>,
-        occurred: EventTime,
-        place: (usize, usize),
-        out: &mut Findings,
-    ) {
-        let layouts = [&self.layout, &self.enterprise_layout];
-        if layouts.iter().all(|layout| layout.interest(event.kind()).late.is_empty()) {
-            return;
-        }
-        self.release(out);
-        let Self { plan, interner, layout, enterprise_layout, tables, shards, scratch, .. } = self;
-        scratch.clear();
-        scratch.push_row(event);
-        scratch.get_mut(0).times(occurred, event.recorded());
-        let event = scratch.get(0);
-        let cx = Context { plan, layout, tables, interner };
-        shards[place.0].sites[place.1].site.late(cx, event, out);
-        let cx = Context { plan, layout: enterprise_layout, tables, interner };
-        self.enterprise.late(cx, event, out);
-    }
-
     /// The time an event is judged by, and whether its device's clock is off beyond its bound.
     fn judged_time(&self, event: EventRef<'_>) -> (EventTime, bool) {
         match self.options.clock_skew_max {
@@ -358,7 +374,7 @@ impl Engine {
         let shard = (digest % self.shards.len() as u128) as usize;
         let sites = &mut self.shards[shard].sites;
         sites.push(Admitted {
-            site: Site::new(site, &self.plan, &self.layout, self.options.state_max),
+            site: Site::new(site, &self.plan, &self.layout, &self.options),
             seen: Seen::new(self.options.duplicates_within, self.options.duplicates_max),
             waiting: Reorder::new(self.stride),
             floor: EventTime::MIN,

@@ -90,6 +90,38 @@ impl Site {
         self.note_place(cx, id, &key, here, event);
     }
 
+    /// Where a late event says that somebody was, where nothing newer says otherwise.
+    pub(super) fn place_late(&mut self, cx: Context<'_>, event: EventRef<'_>) {
+        for id in &cx.layout.interest(event.kind()).rules {
+            let rule = &cx.plan.rules[id.0 as usize];
+            let Some(key) = key_of(cx, event, &rule.by) else { continue };
+            let cell = self.state.find(cx.layout.rule(*id), &key);
+            let newer = cell.is_some_and(|c| self.state.keys.get(c).time >= event.occurred().0);
+            if newer {
+                continue;
+            }
+            let sight = Sight::of(cx, self, event, &self.changed);
+            match &rule.pattern {
+                Pattern::Passage { forgive: Some(forgive), .. } if sight.fits(forgive) => {
+                    if let Some(cell) = cell {
+                        self.state.set_value(cell, Value::Missing);
+                    }
+                }
+                Pattern::Passage { on, to, .. } if sight.fits(on) => {
+                    if let Some(to) = sight.text(to) {
+                        self.note_place(cx, *id, &key, to, event);
+                    }
+                }
+                Pattern::Travel { on, place, .. } if sight.fits(on) => {
+                    if let Value::Text(here) = field_of(cx, event, *place) {
+                        self.note_place(cx, *id, &key, here, event);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn last_place(&self, cx: Context<'_>, id: RuleId, key: &Key) -> Option<(Symbol, i64)> {
         let cell = self.state.find(cx.layout.rule(id), key)?;
         match self.state.value(cell) {

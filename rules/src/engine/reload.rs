@@ -11,6 +11,7 @@ use event::{EventBlock, EventFlags, EventRef, EventTime, FieldId, KindId, Source
 
 use super::findings::Findings;
 use super::layout::{Held, Layout};
+use super::reach::Reach;
 use super::reorder::{OrderKey, Reorder};
 use super::scope::Context;
 use super::{Admitted, Engine, Options, Shard};
@@ -425,6 +426,8 @@ impl Engine {
             options: _,
             layout: _,
             enterprise_layout: _,
+            reach,
+            late,
             streams,
             shards,
             places: _,
@@ -443,6 +446,8 @@ impl Engine {
         } = self;
         let slacks = options.sources.iter().map(|source| source.slack).collect();
         streams.take_over(slacks, |source| moves.source(source), GONE);
+        *reach = Reach::new(plan, options.late.recorded);
+        late.begin(&plan.vocabulary, streams.watermark());
         let mut counts = vec![SourceBooks::default(); options.sources.len().max(1)];
         for (source, old) in books.iter().enumerate() {
             if let Some(new) = counts.get_mut(moves.source(SourceId(source as u16)).0 as usize) {

@@ -3,8 +3,10 @@
 use std::cell::Cell;
 
 use event::identity::{Digest, TimedId};
+use event::incident::Tier;
 use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, Symbol};
 
+use super::Options;
 use super::cells::{Entry, Held, Key, Run};
 use super::correlation::{Correlation, Spoken};
 use super::eviction::Turn;
@@ -12,11 +14,12 @@ use super::findings::{Effect, EvidenceRef, Finding, Findings};
 use super::layout::{AREA, Held as Owned, Layout, Memory, PERSON, Subject};
 use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight, key_of};
+use super::seen::Seen;
 use super::state::{Captured, NOTHING_CAPTURED, Owner, State};
 use super::timers::{Due, Timers};
 use crate::calendar::Hours;
 use crate::lang::expr::list_of;
-use crate::limits::WHY_MAX;
+use crate::limits::{SAID_MAX, WHY_MAX};
 use crate::plan::{
     Emit, FactId, FactKind, FieldRef, Mode, Pattern, Plan, Rule, RuleId, Scope, Trigger,
 };
@@ -80,8 +83,10 @@ pub struct Site {
     pub hours: Vec<Hours>,
     /// Where a detection is laid out for the policies that look at it.
     pub(super) about: EventBlock,
-    /// A late event is judged: what it detects is heard by nobody.
-    pub(super) late: bool,
+    /// What has been detected here: a repair says nothing twice.
+    pub said: Seen,
+    /// A late event is judged: what it detects is heard by nobody. And whether all was at hand.
+    pub(super) late: Option<(Tier, bool)>,
 }
 
 /// What a detection is made of.
@@ -113,8 +118,8 @@ pub struct Conclusion<'a> {
 }
 
 impl Site {
-    /// A site without state, that may hold so many keys, runs and events.
-    pub fn new(name: Symbol, plan: &Plan, layout: &Layout, most: [usize; 3]) -> Self {
+    /// A site without state, within the bounds of the options.
+    pub fn new(name: Symbol, plan: &Plan, layout: &Layout, options: &Options) -> Self {
         let block = || EventBlock::new(&plan.vocabulary);
         Self {
             name,
@@ -131,7 +136,7 @@ impl Site {
             changed: Vec::new(),
             counts: vec![RuleCount::default(); plan.rules.len()],
             early: 0,
-            most,
+            most: options.state_max,
             turns: [Turn::default(); 3],
             evaluated: Cell::new(0),
             work: vec![[0; 2]; plan.facts.len() + plan.rules.len()],
@@ -139,7 +144,8 @@ impl Site {
             heard: [block(), block()],
             told: block(),
             hours: Vec::new(),
-            late: false,
+            said: Seen::new(options.late.remembered(), SAID_MAX),
+            late: None,
         }
     }
 
@@ -260,7 +266,7 @@ impl Site {
     pub(super) fn tell(&mut self, cx: Context<'_>, spoken: &Spoken, trigger: Option<EvidenceRef>) {
         let kind = cx.layout.detection_kind(spoken.rule);
         let (here, there) = (cx.layout.needs(kind), cx.layout.forwards(spoken.rule));
-        if self.late {
+        if self.late.is_some() {
             return;
         }
         // One that was held is heard when it is decided: nobody hears of the past.
@@ -273,16 +279,16 @@ impl Site {
 
     /// Takes an event from behind the site's time: rules that look at that event alone fire; no
     /// fact, level or run is touched.
-    pub fn late(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+    pub fn late(&mut self, cx: Context<'_>, event: EventRef<'_>, tier: Tier, out: &mut Findings) {
         if event.flags().has(EventFlags::RETAINED) {
             return;
         }
-        self.late = true;
+        self.late = Some((tier, true));
         for rule in &cx.layout.interest(event.kind()).late {
             self.step_rule(cx, *rule, event, out);
         }
         self.settle(cx, out);
-        self.late = false;
+        self.late = None;
     }
 
     fn step_rule(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
@@ -338,7 +344,8 @@ impl Site {
         let owner = cx.layout.rule(id);
         match (holds, self.state.find(owner, key)) {
             (true, None) => {
-                self.state.find_or_insert(owner, key, Value::Bool(true));
+                let cell = self.state.find_or_insert(owner, key, Value::Bool(true));
+                self.state.keys.get_mut(cell).time = self.now.0;
                 true
             }
             (true, Some(_)) => false,
@@ -414,6 +421,7 @@ impl Site {
             omitted,
             level: conclusion.level,
         };
+        self.said.is_new(Identity(spoken.id.0), spoken.at, spoken.at);
         let marks = (mark, out.why_mark());
         self.bind(cx, rule, &conclusion, out);
         if rule.mode == Mode::Shadow {
@@ -437,8 +445,13 @@ impl Site {
         count.detections += 1;
         count.incidents += u64::from(effect == Effect::Opened);
         count.suppressed += u64::from(matches!(effect, Effect::Suppressed(..)));
+        let (tier, complete) = (self.late.map(|how| how.0), self.late.is_none_or(|how| how.1));
         self.seq += 1;
         let finding = Finding {
+            event: spoken.event,
+            subject: spoken.subject,
+            late: tier,
+            complete,
             severity: rule.severity,
             verification: rule.verification,
             id: spoken.id,
@@ -455,7 +468,8 @@ impl Site {
     /// Puts out what is of an incident alone.
     pub(super) fn say_of_incident(&mut self, effect: Effect, at: EventTime, out: &mut Findings) {
         self.seq += 1;
-        out.push_plain(Finding::of_incident(self.name, self.seq, effect, at));
+        let late = self.late.map(|how| how.0);
+        out.push_plain(Finding { late, ..Finding::of_incident(self.name, self.seq, effect, at) });
     }
 
     /// `emit: once`: whether the rule's key has been silent long enough.

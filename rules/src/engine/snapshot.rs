@@ -18,7 +18,7 @@ use super::{Engine, Options};
 use crate::plan::Plan;
 
 /// Version of the format; a reader takes its own and the one before, where there is one.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Why a snapshot could not be restored.
@@ -159,6 +159,7 @@ impl Site {
             put(out, count.incidents);
             put(out, count.suppressed);
         }
+        self.said.save(out, full);
         self.state.save(out, full);
         self.correlation.incidents.save(out, full);
         self.held.save(out, full);
@@ -181,12 +182,14 @@ impl Site {
             let (detections, incidents) = (input.u64()?, input.u64()?);
             *count = RuleCount { detections, incidents, suppressed: input.u64()? };
         }
+        self.said.load(input)?;
         self.state.load(input)?;
         self.correlation.incidents.load(input)?;
         self.held.load(input)
     }
 
     fn finish_load(&mut self, cx: Context<'_>) {
+        self.said.reindex();
         self.state.reindex();
         self.rearm(cx);
     }
@@ -231,6 +234,7 @@ impl Engine {
         }
         put(out, self.floor.0 as u64);
         save_rows(&self.merge, out);
+        self.late.save(out);
         self.enterprise.save(out, full);
     }
 
@@ -243,7 +247,9 @@ impl Engine {
             put(out, u64::from(id.0));
             put(out, u64::from(stream.source.0));
             put(out, stream.reached.0 as u64);
-            put(out, u64::from(stream.idle) | u64::from(stream.ended) << 1);
+            let spoke = u64::from(stream.heard.is_some()) << 2;
+            put(out, u64::from(stream.idle) | u64::from(stream.ended) << 1 | spoke);
+            put(out, stream.heard.unwrap_or_default());
         }
     }
 
@@ -258,7 +264,9 @@ impl Engine {
             let reached = EventTime(input.i64()?);
             let flags = input.u64()?;
             let (idle, ended) = (flags & 1 != 0, flags & 2 != 0);
-            streams.push((id, Stream { source, reached, idle, ended }));
+            let newest = input.u64()?;
+            let heard = (flags & 4 != 0).then_some(newest);
+            streams.push((id, Stream { source, reached, idle, ended, heard }));
         }
         self.streams.restore(&streams, watermark, silent.then_some(since));
         Some(())
@@ -333,6 +341,7 @@ impl Engine {
         }
         self.floor = EventTime(input.i64()?);
         self.merge = load_rows(input, self.stride)?;
+        self.late.load(input, self.stride)?;
         self.enterprise.load(input)?;
         input.is_empty().then_some(())
     }

@@ -1,6 +1,6 @@
 //! Input streams and the watermark they make together.
 
-use event::{EventTime, SourceId, StreamId, TimeSpan};
+use event::{EventRef, EventTime, SourceId, StreamId, TimeSpan};
 
 /// What is known of one stream.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,13 @@ pub struct Stream {
     pub idle: bool,
     /// Nothing will follow.
     pub ended: bool,
+    /// Its newest event: position, then part. `None` before it spoke.
+    pub heard: Option<u64>,
+}
+
+/// Where an event stands in the log, in the order of the log.
+fn place_of(event: EventRef<'_>) -> u64 {
+    event.position().0 << 16 | u64::from(event.part())
 }
 
 /// All streams, and the least of what they have reached.
@@ -45,7 +52,8 @@ impl Streams {
         if index >= self.streams.len() {
             self.streams.resize(index + 1, None);
         }
-        let new = Stream { source, reached: EventTime::MIN, idle: false, ended: false };
+        let new =
+            Stream { source, reached: EventTime::MIN, idle: false, ended: false, heard: None };
         self.streams[index].get_or_insert(new)
     }
 
@@ -54,6 +62,17 @@ impl Streams {
         let stream = self.stream(id, source);
         (stream.idle, stream.ended) = (false, false);
         self.silent_since = None;
+    }
+
+    /// An event of a stream has come, whatever becomes of it.
+    pub fn hear(&mut self, event: EventRef<'_>) {
+        self.stream(event.stream(), event.source()).heard = Some(place_of(event));
+    }
+
+    /// Whether an event that is read again had come before.
+    pub fn has_heard(&self, event: EventRef<'_>) -> bool {
+        let stream = self.streams.get(event.stream().0 as usize).copied().flatten();
+        stream.and_then(|stream| stream.heard).is_some_and(|newest| place_of(event) <= newest)
     }
 
     /// A stream is drained and silent.
@@ -104,7 +123,12 @@ impl Streams {
 
     /// Nothing will follow on any stream.
     pub fn finish(&mut self) {
-        self.watermark = EventTime::MAX;
+        self.pass(EventTime::MAX);
+    }
+
+    /// Time has come so far, whatever the streams say.
+    pub fn pass(&mut self, watermark: EventTime) {
+        self.watermark = watermark;
     }
 
     fn settle(&mut self) {

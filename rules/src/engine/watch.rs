@@ -171,6 +171,7 @@ impl Site {
             (false, true) => {
                 let cell = self.state.find_or_insert(owner, &key, Value::Bool(true));
                 self.state.set_value(cell, Value::Bool(true));
+                self.state.keys.get_mut(cell).time = cause.at.0;
                 match span {
                     _ if cause.silent => {}
                     None => self.level_rose(cx, id, key, cell, value, cause, out),

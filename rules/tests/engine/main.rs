@@ -3,6 +3,7 @@
 mod alarms;
 mod cel;
 mod language;
+mod late;
 mod limits;
 mod meaning;
 mod oracle;

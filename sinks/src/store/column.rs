@@ -2,7 +2,7 @@
 
 use event::EventTime;
 use event::identity::TimedId;
-use event::incident::{IncidentState, Severity};
+use event::incident::{IncidentState, Severity, Tier};
 use rusqlite::Row;
 use rusqlite::types::Type;
 
@@ -41,6 +41,12 @@ pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<IncidentSt
         .into_iter()
         .find(|s| s.as_str() == text)
         .map_or_else(|| damaged(column, Type::Text, &text), Ok)
+}
+
+pub(super) fn tier(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Tier>> {
+    let text: Option<String> = row.get(column)?;
+    let Some(text) = text else { return Ok(None) };
+    Tier::parse(&text).map_or_else(|| damaged(column, Type::Text, &text), |tier| Ok(Some(tier)))
 }
 
 /// A number for a severity that keeps their order.

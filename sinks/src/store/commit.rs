@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use event::EventTime;
 use event::identity::TimedId;
-use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output};
+use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output, Tier};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::{Doing, StoreError};
@@ -23,18 +23,22 @@ pub(super) struct Changed<'o> {
     pub(super) detections: Vec<&'o Detection>,
     /// The last output that changed it.
     pub(super) by: &'o Output,
+    /// Whether people are told: something of it is no mere record of long ago.
+    pub(super) told: bool,
 }
 
 impl<'o> Changes<'o> {
     fn of(&mut self, n: i64, by: &'o Output, what: &'static str) -> &mut Changed<'o> {
         let place = *self.places.entry(n).or_insert_with(|| {
-            let none = Changed { n, what: BTreeSet::new(), detections: Vec::new(), by };
+            let none =
+                Changed { n, what: BTreeSet::new(), detections: Vec::new(), by, told: false };
             self.incidents.push(none);
             self.incidents.len() - 1
         });
         let changed = &mut self.incidents[place];
         changed.what.insert(what);
         changed.by = by;
+        changed.told |= by.late != Some(Tier::Recorded);
         changed
     }
 }
@@ -84,7 +88,7 @@ fn change<'o>(
 ) -> Result<(), StoreError> {
     match &output.change {
         Change::Opened(incident, detection) => {
-            let n = open(db, incident)?;
+            let n = open(db, incident, output.late)?;
             if join(db, n, detection)? {
                 let text = format!("opened by {}: {}", detection.rule, detection.title);
                 timeline(db, n, detection.at, "opened", Some(detection.id), &text)?;
@@ -141,12 +145,12 @@ fn change<'o>(
 }
 
 /// The row of a new incident; of the one that stands already where the id is known.
-fn open(db: &Connection, incident: &Incident) -> Result<i64, StoreError> {
+fn open(db: &Connection, incident: &Incident, late: Option<Tier>) -> Result<i64, StoreError> {
     let doing = "storing an incident";
     db.prepare_cached(
         "INSERT INTO incident (id, rule, title, severity, site, area, person, state, opened_at,
-                               updated_at, config_hash)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING",
+                               updated_at, config_hash, late)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
     )
     .and_then(|mut s| {
         s.execute(params![
@@ -161,6 +165,7 @@ fn open(db: &Connection, incident: &Incident) -> Result<i64, StoreError> {
             incident.opened_at.0,
             incident.updated_at.0,
             incident.config_hash,
+            late.map(Tier::as_str),
         ])
     })
     .doing(doing)?;
@@ -270,8 +275,8 @@ fn store_detection(
     let n: Option<i64> = db
         .prepare_cached(
             "INSERT INTO detection (id, incident, rule, title, severity, site, area, person, key,
-                                    at, evidence_omitted, why)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                                    at, evidence_omitted, why, late)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
              ON CONFLICT (id) DO NOTHING RETURNING n",
         )
         .and_then(|mut s| {
@@ -288,6 +293,7 @@ fn store_detection(
                 detection.at.0,
                 detection.evidence_omitted,
                 why,
+                detection.late.map(Tier::as_str),
             ];
             s.query_row(row, |row| row.get(0)).optional()
         })

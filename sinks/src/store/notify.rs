@@ -2,7 +2,7 @@
 
 use event::EventTime;
 use event::identity::{Digest, TimedId};
-use event::incident::{Detection, IncidentState, Severity};
+use event::incident::{Detection, IncidentState, Severity, Tier};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
@@ -34,6 +34,8 @@ struct Told<'a> {
     key: &'a str,
     at: EventTime,
     why: &'a [(String, String)],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    late: Option<Tier>,
     events: Vec<Cited<'a>>,
 }
 
@@ -59,7 +61,7 @@ pub(super) fn enqueue(
         return Ok(false);
     }
     let mut told = false;
-    for changed in &changes.incidents {
+    for changed in changes.incidents.iter().filter(|changed| changed.told) {
         let incident = read::summary_of(db, changed.n)?;
         let silent = matches!(incident.state, IncidentState::Suppressed | IncidentState::Shelved);
         if silent || changed.what.iter().all(|what| *what == "suppressed") {
@@ -129,6 +131,7 @@ fn told(detection: &Detection) -> Told<'_> {
         key: &detection.key,
         at: detection.at,
         why: &detection.why,
+        late: detection.late,
         events: events.collect(),
     }
 }

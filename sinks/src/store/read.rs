@@ -19,7 +19,7 @@ use super::{column, counter, file};
 use crate::limits;
 
 const SUMMARY: &str = "SELECT n, id, rule, title, severity, site, area, person, state, opened_at, \
-     updated_at, detections, events, evidence_omitted, config_hash, revision, verification, suppressed FROM incident";
+     updated_at, detections, events, evidence_omitted, config_hash, revision, verification, suppressed, late FROM incident";
 
 /// Reads the store while it is being written. Shared between threads; they take turns.
 #[derive(Debug)]
@@ -297,6 +297,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<IncidentSummary> {
         revision: row.get(15)?,
         verification: row.get(16)?,
         suppressed: row.get(17)?,
+        late: column::tier(row, 18)?,
         feeds: Vec::new(),
         links: Vec::new(),
     })
@@ -316,7 +317,7 @@ fn suppressed_on(db: &Connection, incident: i64) -> Result<BTreeMap<String, u64>
 fn detections(db: &Connection, incident: i64) -> Result<Vec<DetectionView>, StoreError> {
     let mut found = rows(
         db,
-        "SELECT n, id, rule, title, severity, key, at, evidence_omitted, why
+        "SELECT n, id, rule, title, severity, key, at, evidence_omitted, why, late
          FROM detection WHERE incident = ?1 ORDER BY at, id LIMIT ?2",
         params![incident, limits::DETAIL_ROWS_MAX],
         |row| {
@@ -331,6 +332,7 @@ fn detections(db: &Connection, incident: i64) -> Result<Vec<DetectionView>, Stor
                 events: Vec::new(),
                 evidence_omitted: row.get(7)?,
                 why: serde_json::from_str(&why).unwrap_or_default(),
+                late: column::tier(row, 9)?,
             };
             Ok((row.get::<_, i64>(0)?, detection))
         },

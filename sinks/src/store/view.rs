@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use event::EventTime;
 use event::identity::TimedId;
-use event::incident::{Evidence, IncidentState, Severity};
+use event::incident::{Evidence, IncidentState, Severity, Tier};
 use serde::{Deserialize, Serialize};
 
 /// Which incidents to list; what is `None` does not narrow.
@@ -73,6 +73,8 @@ pub struct IncidentSummary {
     pub verification: u8,
     /// Detections that policies held back and that are shown on it.
     pub suppressed: u64,
+    /// It was opened by what came later than the slack.
+    pub late: Option<Tier>,
 }
 
 /// One incident with all there is to see.
@@ -138,6 +140,8 @@ pub struct DetectionView {
     pub evidence_omitted: u64,
     /// The bound values: why it fired.
     pub why: Vec<(String, String)>,
+    /// Found of what came later than the slack.
+    pub late: Option<Tier>,
 }
 
 /// One line of an incident's life.

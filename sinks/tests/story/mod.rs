@@ -42,6 +42,7 @@ pub fn detection(rule: &str, second: i64, incident: Option<TimedId>) -> Box<Dete
         why: vec![("count".to_owned(), "2".to_owned())],
         incident,
         verification: 1,
+        late: None,
     })
 }
 
@@ -70,5 +71,5 @@ pub fn joined(seq: u64, rule: &str, second: i64, incident: TimedId) -> Output {
 }
 
 pub fn output(seq: u64, change: Change) -> Output {
-    Output { site: SITE.to_owned(), seq, change }
+    Output { site: SITE.to_owned(), seq, late: None, change }
 }

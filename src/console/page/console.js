@@ -46,6 +46,7 @@ function row(incident, arrived) {
   const place = [incident.area, incident.person].filter(Boolean).join(" · ");
   const facts = [place || incident.site, count(incident.events, "event"), incident.feeds.join(", ")];
   if (incident.links.length) facts.push("linked");
+  if (incident.late) facts.push(incident.late === "live" ? "late" : "late, recorded only");
   const anchor = make("a", {
     href: `#/incidents/${incident.id}`, "data-id": incident.id, "data-severity": incident.severity,
     class: arrived ? "new" : null, "aria-current": shown === incident.id ? "true" : null,
@@ -113,7 +114,7 @@ function evidence(event) {
 function detection(found) {
   const why = found.why.flatMap(([label, value]) => [`${label} `, make("b", {}, value), "   "]);
   return make("tr", {}, make("td", { class: "time" }, clock(found.at, true)),
-    make("td", {}, found.title, make("div", { class: "why" }, ...why)),
+    make("td", {}, found.late ? `${found.title} (late)` : found.title, make("div", { class: "why" }, ...why)),
     make("td", {}, make("code", {}, found.rule)), make("td", {}, String(found.events.length + found.evidence_omitted)));
 }
 

@@ -41,7 +41,9 @@ impl Site {
                 None
             }
             // A late one is decided by what is known now.
-            Verdict::Tell if wait.0 == 0 || self.late => self.announce(cx, spoken, marks, out),
+            Verdict::Tell if wait.0 == 0 || self.late.is_some() => {
+                self.announce(cx, spoken, marks, out)
+            }
             Verdict::Tell => {
                 let deadline = spoken.at.plus(wait);
                 self.serial += 1;

@@ -27,16 +27,21 @@ fn numbers(count: usize) -> impl Iterator<Item = u16> {
 }
 
 impl PolicyIndex {
-    /// The view of one scope.
-    pub fn new(plan: &Plan, scope: Scope) -> Self {
-        let mut index = Self {
+    /// No policy looks at anything.
+    pub fn none(plan: &Plan) -> Self {
+        Self {
             inhibitors: vec![Vec::new(); plan.rules.len()],
             holds: vec![TimeSpan::ZERO; plan.rules.len()],
             hushers: vec![Vec::new(); plan.rules.len()],
             escalations: vec![Vec::new(); plan.rules.len()],
             facts: vec![false; plan.facts.len()],
             schedules: vec![false; plan.calendar.schedules.len()],
-        };
+        }
+    }
+
+    /// The view of one scope.
+    pub fn new(plan: &Plan, scope: Scope) -> Self {
+        let mut index = Self::none(plan);
         let inhibitions = plan.policies.inhibit.iter().zip(numbers(plan.policies.inhibit.len()));
         for (policy, number) in inhibitions.filter(|(policy, _)| policy.scope == scope) {
             for rule in &policy.targets {

@@ -2,6 +2,7 @@
 //! every form over random histories must find what the engine finds, which is fed out of order
 //! within the slack, in batches, and restored from its snapshots.
 
+mod late;
 mod names;
 mod others;
 mod sequence;
@@ -163,6 +164,7 @@ fn agrees<S: Spec>(name: &str, make: impl Fn(&mut Random) -> S) {
                 spec.rulebook()
             );
         }
+        late::repairs(name, seed, &spec.rulebook(), &history);
         all += expected.len();
         some += usize::from(!expected.is_empty());
     }
