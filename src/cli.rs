@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use rules::lang::schema::{Known, rulebook};
 use rules::plan::RuleId;
 
 use crate::setup::{Faults, Setup};
@@ -43,9 +44,24 @@ enum Command {
     /// Turn rules of another system into a rulebook.
     #[command(subcommand)]
     Import(Import),
+    /// Show what the rules of a running program cost, find and hold.
+    Top(crate::top::TopArgs),
+    /// About rulebooks.
+    #[command(subcommand)]
+    Rules(Rules),
     /// About events.
     #[command(subcommand)]
     Events(Events),
+}
+
+#[derive(Debug, Subcommand)]
+enum Rules {
+    /// Print the JSON Schema of a rulebook, for editors; with what a configuration declares.
+    Schema {
+        /// Folder of the configuration.
+        #[arg(long, value_name = "DIR")]
+        config: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -192,6 +208,15 @@ impl Cli {
             Command::Replay(args) => crate::replay::replay(&args),
             Command::Backtest(args) => crate::backtest::backtest(&args),
             Command::Import(Import::Sigma { files }) => crate::import::sigma(&files),
+            Command::Top(args) => crate::top::top(&args),
+            Command::Rules(Rules::Schema { config }) => {
+                let known = match config {
+                    Some(dir) => Known::whole(&Setup::load(&dir)?.plan),
+                    None => Known::builtin(),
+                };
+                println!("{:#}", rulebook(&known));
+                Ok(())
+            }
             Command::Events(Events::Schema { config }) => {
                 let vocabulary = match config {
                     Some(dir) => Setup::load(&dir)?.vocabulary,

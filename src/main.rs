@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod setup;
 mod test;
+mod top;
 
 use clap::Parser as _;
 

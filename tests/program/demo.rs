@@ -103,6 +103,12 @@ fn the_story_is_told_and_told_again() {
     assert!(texts(&fence["links"], "id").contains(id_of("forged-seal").as_str()), "{fence}");
     assert!(first.metric("portcullis_visible_seconds_count") >= 1.0);
     assert!(first.metric("portcullis_visible_seconds{quantile=\"0.5\"}") < 60.0);
+    let output = portcullis().args(["top", "--once", "--url", first.url()]).output();
+    let output = output.unwrap_or_else(|e| panic!("{e}"));
+    let shown = String::from_utf8_lossy(&output.stdout);
+    for word in ["mqtt site: up", "given up: nothing", "\nfence-intrusion ", "\n(door_open) "] {
+        assert!(shown.contains(word), "no {word:?}: {shown}");
+    }
     assert!(first.terminate());
 
     let second = play(&dir.path().join("second"), None, 7);

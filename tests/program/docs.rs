@@ -44,6 +44,22 @@ fn every_scenario_of_the_catalogue_is_met_in_every_way() {
 }
 
 #[test]
+fn the_schema_of_rulebooks_knows_what_the_configuration_declares() {
+    let mut command = portcullis();
+    let output = command.args(["rules", "schema", "--config", "config/harbour-north"]).output();
+    let output = output.unwrap_or_else(|e| panic!("{e}"));
+    let schema: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}"));
+    let knows = |list: &serde_json::Value, word: &str| {
+        list.as_array().is_some_and(|list| list.iter().any(|known| known == word))
+    };
+    let of = &schema["definitions"];
+    assert!(knows(&of["kind"]["enum"], "AccessGranted"), "{of:#}");
+    assert!(knows(&of["rule_id"]["anyOf"][0]["enum"], "door-forced"), "{of:#}");
+    assert!(knows(&of["rule"]["properties"]["severity"]["enum"], "critical"), "{of:#}");
+}
+
+#[test]
 fn a_rule_is_explained_and_one_that_is_not_there_is_guessed() {
     let explain = |rule: &str| {
         let mut command = portcullis();

@@ -295,6 +295,14 @@ impl Compiler<'_> {
         if self.field_named(name).is_some() {
             return self.field(ast, name, name, names);
         }
+        if name == "e" && names.current.is_empty() {
+            let help = if names.session {
+                "write s.open.door, s.close.door, or s.count(Kind, e.dir == 'in')"
+            } else {
+                "write `value`, a fact, or a field of the key such as door.held_limit"
+            };
+            return Err(fault(ast, "no event is at hand here".into(), Some(help.into())));
+        }
         let known = self.facts.iter().map(|f| f.name.as_str());
         let known = known.chain(names.current.iter().map(String::as_str));
         let known = known.chain(self.model.by_name.keys().map(String::as_str));

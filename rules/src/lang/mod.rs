@@ -12,8 +12,9 @@ mod pattern;
 mod policy;
 mod rulebook;
 mod schedule;
+pub mod schema;
 mod sequence;
 mod session;
 pub mod syntax;
 
-pub use rulebook::{compile, declare};
+pub use rulebook::{SECTIONS, compile, declare, rule_keys};

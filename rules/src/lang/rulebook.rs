@@ -19,7 +19,8 @@ use crate::plan::{
     RuleId, Scope,
 };
 
-const SECTIONS: &[&str] = &[
+/// What a rulebook file may hold.
+pub const SECTIONS: &[&str] = &[
     "kinds",
     "fields",
     "lists",
@@ -242,8 +243,50 @@ const PATTERNS: &[(&str, &[&str])] = &[
     ("travel", &[]),
 ];
 
-/// Keys of the rule language that this program does not run yet.
-const NOT_YET: &[&str] = &["tour", "detect", "group_by"];
+/// All keys that a rule may have.
+pub fn rule_keys() -> impl Iterator<Item = &'static str> {
+    let patterns =
+        PATTERNS.iter().flat_map(|(key, more)| [*key].into_iter().chain(more.iter().copied()));
+    COMMON.iter().copied().chain(patterns)
+}
+
+/// Words of other rule languages, and what to write here in their place.
+const INSTEAD: &[(&str, &str)] = &[
+    ("tour", "a round is a sequence of its stations: docs/RECIPES.md, guard tours"),
+    ("detect", "ask the session in `if`: s.orphan, !s.closed, s.open.driver != s.close.driver"),
+    ("group_by", "write by: [door, person]"),
+    ("group-by", "write by: [door, person]"),
+    ("condition", "write if: e.reason == 'revoked'"),
+    ("where", "write if: e.reason == 'revoked'"),
+    ("when", "write if: e.reason == 'revoked'"),
+    ("having", "write if: refusals >= 5, over a fact"),
+    ("detection", "write on: AccessDenied and if: …; `import sigma` turns Sigma rules into ours"),
+    ("logsource", "write on: AccessDenied; `import sigma` turns Sigma rules into ours"),
+    ("trigger", "write on: AccessDenied"),
+    ("triggers", "write on: AccessDenied"),
+    ("event", "write on: AccessDenied"),
+    ("kind", "write on: AccessDenied"),
+    ("select", "write why: {label: e.door} for what is shown"),
+    ("timeframe", "write within: 5m"),
+    ("window", "write within: 5m"),
+    ("threshold", "write count: {by: door, within: 5m, at_least: 5}"),
+    ("level", "write severity: high"),
+    ("priority", "write severity: high"),
+    ("status", "write mode: shadow for a rule on trial"),
+    ("enabled", "write mode: off"),
+    ("disabled", "write mode: off"),
+    ("description", "write title: a sentence for the operator"),
+    ("desc", "write title: a sentence for the operator"),
+    ("name", "write id: and title:"),
+    ("alias", "write title: a sentence for the operator"),
+    ("rule", "write id: for its name, title: for what it says"),
+    ("output", "write title: for what it says, why: for what it shows"),
+    ("action", "a rule opens an incident; who is told of it stands under `sinks`"),
+    ("actions", "a rule opens an incident; who is told of it stands under `sinks`"),
+    ("tags", "write risk: and control: for the registers it serves"),
+    ("throttle", "write emit: {once: 10m}"),
+    ("suppress", "write emit: {once: 10m}"),
+];
 
 impl Book<'_> {
     fn rule(&mut self, reader: &mut Reader, node: &Node) -> Option<Rule> {
@@ -320,8 +363,20 @@ impl Book<'_> {
             if known.contains(&name) {
                 continue;
             }
-            let (message, help) = if NOT_YET.contains(&name) {
-                (format!("`{name}` is not run by this version"), None)
+            let (message, help) = if let Some((_, instead)) =
+                INSTEAD.iter().find(|(word, _)| *word == name)
+            {
+                (format!("`{name}` is no word of a rule here"), Some((*instead).to_owned()))
+            } else if SECTIONS.contains(&name) {
+                let help = Some("move it to the left, out of the rule".to_owned());
+                (format!("`{name}` stands beside `rules`, not in a rule"), help)
+            } else if let Some((first, _)) = PATTERNS
+                .iter()
+                .find(|(first, _)| known.contains(first))
+                .filter(|_| PATTERNS.iter().any(|(pattern, _)| *pattern == name))
+            {
+                let help = Some("write two rules, and a third over their detections".to_owned());
+                (format!("a rule looks for one thing: `{first}` or `{name}`"), help)
             } else if let Some((pattern, _)) =
                 PATTERNS.iter().find(|(p, more)| *p == name || more.contains(&name))
             {

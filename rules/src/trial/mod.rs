@@ -24,7 +24,7 @@ use crate::engine::{Effect, Engine, Findings, Input, Options, SourceOptions, res
 use crate::plan::Plan;
 
 use copies::Copies;
-pub use read::read;
+pub use read::{KEYS, read};
 
 /// One test.
 #[derive(Clone, Debug)]

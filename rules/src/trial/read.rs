@@ -14,7 +14,8 @@ use jiff::tz::TimeZone;
 use super::{Does, Expected, Field, Given, GivenRow, OF_INCIDENTS, Trial, zone_of};
 use crate::plan::Plan;
 
-const KEYS: &[&str] = &["name", "site", "day", "slack", "of", "ends", "given", "expect"];
+/// Keys of a test.
+pub const KEYS: &[&str] = &["name", "site", "day", "slack", "of", "ends", "given", "expect"];
 
 /// A Monday that is no holiday anywhere.
 const DAY: &str = "2026-03-02";

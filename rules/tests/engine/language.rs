@@ -41,7 +41,7 @@ fn model(vocabulary: &Vocabulary, interner: &Interner) -> Model {
     model
 }
 
-fn plan(path: &str, text: &str) -> Result<Plan, Vec<Diagnostic>> {
+pub fn plan(path: &str, text: &str) -> Result<Plan, Vec<Diagnostic>> {
     let files = [(path.to_owned(), text.to_owned())];
     let mut vocabulary = Vocabulary::default();
     let mut diagnostics = declare(&files, &mut vocabulary);
@@ -57,7 +57,7 @@ fn plan(path: &str, text: &str) -> Result<Plan, Vec<Diagnostic>> {
     }
 }
 
-fn told(result: Result<Plan, Vec<Diagnostic>>) -> String {
+pub fn told(result: Result<Plan, Vec<Diagnostic>>) -> String {
     match result {
         Ok(_) => "compiles\n".to_owned(),
         Err(diagnostics) => diagnostics.iter().fold(String::new(), |mut text, d| {

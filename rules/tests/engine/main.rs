@@ -9,5 +9,7 @@ mod meaning;
 mod oracle;
 mod purity;
 mod reload;
+mod schema;
 mod script;
 mod siddhi;
+mod told;
