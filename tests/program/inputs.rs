@@ -180,6 +180,11 @@ fn odd_input_is_kept_and_counted_under_its_name() {
     assert_eq!(books["rejected"], json!({}));
     let retained = "portcullis_events_noted_total{source=\"in\",what=\"retained\"}";
     assert_eq!(server.metric(retained), 1.0);
+    // One shape: the first is parsed, and the others go along its keys.
+    let road = |road: &str| {
+        server.metric(&format!("portcullis_decoded_by_road_total{{source=\"in\",road=\"{road}\"}}"))
+    };
+    assert_eq!((road("parsed"), road("scanned")), (1.0, 3.0));
     let strangers = server.get("/api/v1/unknown-devices").unwrap_or_default();
     assert_eq!(strangers["items"].as_array().map(Vec::len), Some(1), "{strangers}");
     assert_eq!(strangers["items"][0]["device"], "nobody-knows-me");
