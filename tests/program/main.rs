@@ -14,4 +14,5 @@ mod reload;
 mod replay;
 mod server;
 mod services;
+mod tables;
 mod traffic;

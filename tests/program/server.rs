@@ -88,6 +88,20 @@ impl Server {
         }
     }
 
+    /// Asks for anything; the status, and the JSON of the answer.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let request = ureq::http::Request::builder().method(method);
+        let request = request.uri(format!("{}{path}", self.url));
+        let request = request.header("content-type", "application/json");
+        let answered = match method {
+            "GET" | "DELETE" => self.agent.run(request.body(()).unwrap_or_else(|e| panic!("{e}"))),
+            _ => self.agent.run(request.body(body.to_owned()).unwrap_or_else(|e| panic!("{e}"))),
+        };
+        let mut response = answered.unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+        let text = response.body_mut().read_to_string().unwrap_or_default();
+        (response.status().as_u16(), serde_json::from_str(&text).unwrap_or_default())
+    }
+
     /// Gets JSON; `None` when the program has died.
     pub fn get(&self, path: &str) -> Option<Value> {
         let mut response = self.agent.get(format!("{}{path}", self.url)).call().ok()?;
