@@ -2,9 +2,13 @@
 //!
 //! `replay`, `run` and recovery go this one way.
 
+use std::sync::Arc;
+
 use event::books::SourceBooks;
 use event::control::{Change, Control};
-use event::{EventBlock, EventRef, RecordBlock, RecordKind, RecordRef, RejectReason, SourceId};
+use event::{
+    EventBlock, EventRef, Position, RecordBlock, RecordKind, RecordRef, RejectReason, SourceId,
+};
 use ingest::decode::{Decoder, Outcome, Roads};
 use rules::engine::{Engine, Findings, Input, Next};
 
@@ -33,6 +37,8 @@ pub struct Pipeline {
     /// The engine, for snapshots and figures.
     pub engine: Engine,
     events: EventBlock,
+    /// Ids of the sources.
+    sources: Vec<String>,
     /// The deliveries' side of the books, by source.
     deliveries: Vec<SourceBooks>,
     again: Option<Again>,
@@ -53,7 +59,9 @@ impl Pipeline {
         deliveries: Vec<SourceBooks>,
     ) -> anyhow::Result<Self> {
         let events = EventBlock::new(&setup.vocabulary);
-        Ok(Self { decoder: setup.decoder()?, engine, events, deliveries, again: None })
+        let sources = setup.config.sources.iter().map(|source| source.id.clone()).collect();
+        let decoder = setup.decoder()?;
+        Ok(Self { decoder, engine, events, sources, deliveries, again: None })
     }
 
     /// Says where the deliveries taken so far can be read again: without it nothing that came
@@ -80,12 +88,20 @@ impl Pipeline {
         mut refused: impl FnMut(Refused<'_>),
         mut saw: impl FnMut(EventRef<'_>),
     ) -> anyhow::Result<Option<(usize, Control)>> {
+        self.decoder.know(self.engine.tables());
         for place in from..records.len() {
             let record = records.get(place);
             let (stream, source) = (record.stream, record.source);
             let input = match record.kind {
                 RecordKind::Delivery => {
                     self.deliver(&record, &mut refused);
+                    for change in self.decoder.take_changes() {
+                        self.flush(findings, &mut saw);
+                        let by = format!("source {}", self.sources[source.0 as usize]);
+                        let change = Change::Row(change);
+                        let control = Control { by, reason: String::new(), change };
+                        self.change(&control, record.position, findings);
+                    }
                     continue;
                 }
                 RecordKind::StreamOpened => Input::StreamOpened(stream, source),
@@ -113,7 +129,7 @@ impl Pipeline {
     fn control(&mut self, record: &RecordRef<'_>, findings: &mut Findings) -> Option<Control> {
         match Control::parse(record.payload) {
             Ok(control) => {
-                self.engine.feed(Input::Control(&control, record.position), findings);
+                self.change(&control, record.position, findings);
                 matches!(control.change, Change::Reload(_)).then_some(control)
             }
             Err(error) => {
@@ -139,6 +155,8 @@ impl Pipeline {
             to.iter().for_each(|to| deliveries[*to] = books.clone());
         }
         self.deliveries = deliveries;
+        let ids = new.config.sources.iter().map(|source| source.id.clone());
+        self.sources = ids.collect();
         let next = Next {
             plan: new.plan.clone(),
             options: new.options(1),
@@ -150,6 +168,14 @@ impl Pipeline {
             again.events = EventBlock::new(&new.vocabulary);
         }
         Ok(())
+    }
+
+    /// Applies a change. Deliveries behind it are decoded with it, too.
+    fn change(&mut self, control: &Control, position: Position, findings: &mut Findings) {
+        // The decoder lets go of the tables, so that they are changed where they are.
+        self.decoder.know(&Arc::default());
+        self.engine.feed(Input::Control(control, position), findings);
+        self.decoder.know(self.engine.tables());
     }
 
     /// Nothing will follow.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use event::control::Control;
 use event::identity::TimedId;
 use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output};
-use event::{RecordBlock, RecordKind, RecordRef, Symbol};
-use ingest::decode::Decoder;
+use event::tables::Tables;
+use event::{RecordBlock, RecordRef, Symbol};
+use ingest::decode::{Decoder, raw_text};
+use rules::engine::ROW_PART;
 use rules::engine::findings::{Effect, EvidenceRef, Finding, Findings};
 use rules::value::Value;
 
@@ -41,17 +43,20 @@ pub trait Evidences {
     ) -> std::io::Result<event::Position>;
 }
 
-/// A control record as evidence: who changed what.
-fn control(at: &EvidenceRef, record: &RecordRef<'_>) -> Option<Evidence> {
-    let control = Control::parse(record.payload).ok()?;
-    (record.kind == RecordKind::Control).then(|| Evidence {
-        id: format!("control/{}/{}", control.by, record.position.0),
-        feed: "control".to_owned(),
-        kind: "Control".to_owned(),
-        device: control.by.clone(),
+/// A changed row as evidence: who changed what, or the delivery that did.
+fn changed_row(at: &EvidenceRef, record: &RecordRef<'_>) -> Option<Evidence> {
+    if at.part != ROW_PART {
+        return None;
+    }
+    let by = Control::parse(record.payload).map(|control| control.by);
+    Some(Evidence {
+        id: format!("tables/{}", record.position.0),
+        feed: "tables".to_owned(),
+        kind: "TableChanged".to_owned(),
+        device: by.unwrap_or_default(),
         occurred: at.occurred,
         recorded: record.recorded,
-        raw: String::from_utf8_lossy(record.payload).into_owned(),
+        raw: raw_text(record.payload),
     })
 }
 
@@ -69,6 +74,11 @@ impl Renderer {
     pub fn new(setup: Arc<Setup>) -> anyhow::Result<Self> {
         let (decoder, older) = (setup.decoder()?, BTreeMap::new());
         Ok(Self { setup, decoder, older, block: RecordBlock::new() })
+    }
+
+    /// The tables have changed: evidence is read with these.
+    pub fn know(&mut self, tables: &Arc<Tables>) {
+        self.decoder.know(tables);
     }
 
     /// One finding as an output.
@@ -182,7 +192,7 @@ impl Renderer {
                 Some(setup) if setup.hash != self.setup.hash => older(&mut self.older, &setup)?,
                 _ => &mut self.decoder,
             };
-            control(at, &record).or_else(|| decoder.cite(&record, at.part))
+            changed_row(at, &record).or_else(|| decoder.cite(&record, at.part))
         } else {
             None
         };

@@ -49,6 +49,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
         } else {
             pipeline.finish(&mut findings)?;
         }
+        renderer.know(pipeline.engine.tables());
         for finding in findings.iter() {
             let output = renderer.output(&findings, finding, &mut files)?;
             report.take(output.change);

@@ -90,8 +90,10 @@ impl Setup {
                 return Err(anyhow!("the site model could not be read"));
             }
         };
-        let mappings = ingest::mapping::compile(&files.mappings, vocabulary.clone(), model.clone());
-        let plan = rules::lang::compile(&files.rules, vocabulary.clone(), model, &interner);
+        let plan = rules::lang::compile(&files.rules, vocabulary.clone(), model.clone(), &interner);
+        // The lists of the rulebook are tables, too: a topic may change them.
+        let model = plan.as_ref().map_or(model, |plan| plan.model.clone());
+        let mappings = ingest::mapping::compile(&files.mappings, vocabulary.clone(), model);
         let (mappings, plan) = match (mappings, plan) {
             (Ok(mappings), Ok(plan)) => (Arc::new(mappings), Arc::new(plan)),
             (mappings, plan) => {

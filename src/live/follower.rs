@@ -105,6 +105,7 @@ impl Follower {
                 let other = self.judge(&block, from, &mut findings, &mut dead)?;
                 crate::crash::point("engine-stepped");
                 // What was found is told in the words of the configuration that found it.
+                renderer.know(self.pipeline.engine.tables());
                 for finding in findings.iter() {
                     let mut output = renderer.output(&findings, finding, &mut self.evidence)?;
                     output.seq += self.bases.get(&output.site).copied().unwrap_or(0);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::kill::incidents;
 use crate::server::Server;
+use crate::services::{self, Mqtt};
 
 const RULES: &str = "
 lists: {contractors: [C-8]}
@@ -41,7 +42,7 @@ fn configuration(dir: &Path, more: &str, model: &str) -> PathBuf {
     std::fs::create_dir_all(&config).unwrap_or_else(|e| panic!("{e}"));
     let top = format!(
         "time: history\nsites: [{{name: s}}]\nmodel: [model.yaml]\nrules: [rules.yaml]\n\
-         sources: [{{id: in, type: http, mappings: [canonical], slack: 0s}}]\n{more}"
+         sources:\n- {{id: in, type: http, mappings: [canonical], slack: 0s}}\n{more}"
     );
     write(config.join("portcullis.yaml"), &top);
     write(config.join("rules.yaml"), RULES);
@@ -146,6 +147,76 @@ fn what_the_interface_changes_rules_see_and_a_replay_of_the_log_gives_the_same()
     assert_eq!(found(&server, 5), all);
     assert!(server.terminate());
     assert_eq!(left(&data), told);
+}
+
+const REGISTER: &str = "
+mappings:
+- name: register
+  topics: [site/register/+]
+  otherwise: reject
+  rows:
+  - table: credentials
+    row: $topic.2
+    cells: {status: $.status, since: $.since}
+    at: $.at
+    remove: {$.status: gone}
+";
+
+#[test]
+fn what_a_topic_says_of_rows_is_in_the_books_and_a_retained_row_undoes_nothing_newer() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let broker = Mqtt::start();
+    let source = format!(
+        "- {{id: reg, type: mqtt, url: 'mqtt://127.0.0.1:{}', topics: ['site/#'], \
+         mappings: [register], slack: 0s}}\nmappings: [map.yaml]\n",
+        broker.port
+    );
+    let config = configuration(dir.path(), &source, MODEL);
+    write(config.join("map.yaml"), REGISTER);
+    let row = |card: &str, status: &str, second: u32| {
+        let at = format!("2026-03-02T08:00:{second:02}Z");
+        let body = json!({"status": status, "since": at, "at": at}).to_string();
+        (format!("site/register/{card}"), body.into_bytes())
+    };
+    services::publish(broker.port, vec![row("C-1", "stopped", 5)], true);
+    let data = dir.path().join("data");
+    let mut server = Server::start(&config, &data, &[], None);
+    let c1 = "/api/v1/tables/credentials/C-1";
+    let status = |server: &Server, status: Value| {
+        let is = |row: &Value| row["cells"]["status"] == status;
+        server.wait_for(c1, is).unwrap_or_else(|| panic!("the program has died"))
+    };
+    let shown = status(&server, json!("stopped"));
+    assert_eq!(shown["changed"]["by"], "source reg", "{shown}");
+    used(&mut server, 10, "C-1");
+    assert_eq!(found(&server, 1), ["stopped-card"]);
+    let later = vec![row("C-1", "active", 20), row("C-2", "stopped", 9), row("C-2", "gone", 21)];
+    services::publish(broker.port, later, false);
+    status(&server, json!("active"));
+    let heavy = (String::from("site/register/C-3"), br#"{"since": "soon"}"#.to_vec());
+    services::publish(broker.port, vec![heavy], false);
+    let books = |server: &Server, deliveries: u64| {
+        let done = |page: &Value| {
+            let books = &page["books"]["reg"];
+            books["deliveries"] == deliveries && books["in_flight"] == 0
+        };
+        let page = server.wait_for("/api/v1/books", done);
+        page.unwrap_or_else(|| panic!("the program has died"))["books"]["reg"].clone()
+    };
+    let told = books(&server, 5);
+    let (decoded, events) = (&told["decoded"], &told["events"]);
+    assert_eq!((decoded, events), (&json!(4), &json!(0)), "{told}");
+    assert_eq!(told["rejected"]["wrong_type"], 1, "{told}");
+    let c2 = server.get("/api/v1/tables/credentials/C-2").unwrap_or_default();
+    assert_eq!((&c2["cells"], &c2["changed"]["by"]), (&Value::Null, &json!("source reg")));
+    // Old state told again undoes nothing newer.
+    services::publish(broker.port, vec![row("C-1", "stopped", 5)], true);
+    books(&server, 6);
+    assert_eq!(status(&server, json!("active"))["changed"]["at"], "2026-03-02T08:00:20.000Z");
+    used(&mut server, 40, "C-1");
+    used(&mut server, 41, "C-8");
+    assert_eq!(found(&server, 2), ["contractor", "stopped-card"]);
+    assert!(server.terminate());
 }
 
 fn left(data: &Path) -> BTreeMap<String, (String, u64, u64)> {

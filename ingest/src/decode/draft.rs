@@ -1,6 +1,8 @@
 //! One event on its way into a row: identity, site and device are settled here, for every format.
 
+use event::control::RowChange;
 use event::identity::Digest;
+use event::tables::Tables;
 use event::{
     EventBlock, EventFlags, EventRef, EventTime, FieldType, Identity, Interner, KindId,
     RecordFlags, RecordRef, RejectReason, Symbol,
@@ -16,8 +18,10 @@ pub(super) struct Station<'a, 'r> {
     pub reading: &'a Reading,
     pub mappings: &'a Mappings,
     pub interner: &'a Interner,
+    pub tables: &'a Tables,
     pub context: &'a mut Context,
     pub out: &'a mut EventBlock,
+    pub changes: &'a mut Vec<RowChange>,
 }
 
 /// The header of an event, as far as the payload gave it.
@@ -169,7 +173,7 @@ impl Station<'_, '_> {
         let site = self.site(draft)?;
         if let Some((devices, _)) = self.context.devices
             && !draft.control
-            && !self.mappings.model.tables[devices].rows.contains_key(&draft.device)
+            && !self.tables.has(devices, draft.device)
         {
             flags = flags.with(EventFlags::UNKNOWN_DEVICE);
         }
@@ -196,7 +200,7 @@ impl Station<'_, '_> {
         let context = &*self.context;
         let of_device = || {
             let (table, column) = context.devices?;
-            let cell = self.mappings.model.tables[table].cell(draft.device, column?)?;
+            let cell = self.tables.cell(table, draft.device, column?)?;
             match cell {
                 event::model::Cell::String(site) => Some(*site),
                 _ => None,

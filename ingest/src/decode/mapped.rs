@@ -2,22 +2,24 @@
 
 use super::document::{Document, Raw, Registers};
 use super::draft::{Draft, Id, Station};
+use super::rows;
 use crate::mapping::{
-    Condition, KindPick, Mapping, Part, Pick, Source, Test, TimeFormat, TimePick, ValueMap,
+    Condition, Each, KindPick, Mapping, Part, Pick, Source, Test, TimeFormat, TimePick, ValueMap,
 };
-use event::model::{Cell, Model};
+use event::model::Cell;
+use event::tables::Tables;
 use event::{EventTime, Interner, KindId, RejectReason, Symbol};
 
 /// A value that may stand in the payload, in the configuration or in the interner.
 #[derive(Clone, Copy, Debug)]
-enum Picked<'a> {
+pub(super) enum Picked<'a> {
     Raw(Raw<'a>),
     Symbol(Symbol),
     Cell(&'a Cell),
 }
 
 /// The payload at hand, and where its paths stand.
-struct View<'a, D> {
+pub(super) struct View<'a, D> {
     document: &'a D,
     payload: &'a [u32],
     item: &'a [u32],
@@ -27,7 +29,7 @@ struct View<'a, D> {
 /// What every value may be looked up in.
 #[derive(Clone, Copy)]
 struct Lent<'a> {
-    model: &'a Model,
+    tables: &'a Tables,
     interner: &'a Interner,
     topic: &'a [u8],
 }
@@ -40,18 +42,16 @@ pub(super) fn decode<D: Document>(
     station: &mut Station<'_, '_>,
 ) -> Result<bool, RejectReason> {
     let Registers { payload, item, elements, without } = registers;
-    let lent = Lent {
-        model: &station.mappings.model,
-        interner: station.interner,
-        topic: station.record.topic,
-    };
+    let lent =
+        Lent { tables: station.tables, interner: station.interner, topic: station.record.topic };
     let whole = View { document, payload, item: &[], lent };
     for source in &mapping.require {
         if !whole.is_there(source) {
             return Err(RejectReason::MissingField);
         }
     }
-    let (mut made, mut asked) = (0, None);
+    let mut lists = (item, elements, without);
+    let (mut made, mut changed, mut asked) = (0, 0, None);
     for part in &mapping.parts {
         let Some(each) = &part.each else {
             if part.when.iter().all(|c| whole.holds(c, &mut asked)) {
@@ -59,27 +59,55 @@ pub(super) fn decode<D: Document>(
             }
             continue;
         };
-        elements.clear();
-        without.clear();
-        if let Some(at) = Registers::get(payload, each.of) {
-            document.elements(at, elements);
-        }
-        if let Some(at) = each.minus.and_then(|path| Registers::get(payload, path)) {
-            document.elements(at, without);
-        }
-        for at in elements.iter() {
-            let value = document.value(*at);
-            if value != Raw::Compound && without.iter().any(|w| document.value(*w) == value) {
-                continue;
-            }
-            document.fill(&each.tree, *at, item);
-            let view = View { document, payload, item, lent };
+        elements_of(each, &whole, &mut lists, |view| {
             if part.when.iter().all(|c| view.holds(c, &mut None)) {
-                made += usize::from(one(part, &view, made, station)?);
+                made += usize::from(one(part, view, made, station)?);
             }
+            Ok(())
+        })?;
+    }
+    for part in &mapping.rows {
+        let mut change = |view: &View<'_, D>| {
+            changed += usize::from(rows::change(part, view, station)?);
+            Ok(())
+        };
+        match &part.each {
+            None => change(&whole)?,
+            Some(each) => elements_of(each, &whole, &mut lists, change)?,
         }
     }
-    if made == 0 && mapping.strict { Err(RejectReason::NoMapping) } else { Ok(made > 0) }
+    let any = made + changed > 0;
+    if !any && mapping.strict { Err(RejectReason::NoMapping) } else { Ok(any) }
+}
+
+/// Paths of an element, the elements, and those that do not count.
+type Lists<'a> = (&'a mut Vec<u32>, &'a mut Vec<u32>, &'a mut Vec<u32>);
+
+/// Shows each of the elements that a part goes over.
+fn elements_of<D: Document>(
+    each: &Each,
+    whole: &View<'_, D>,
+    (item, elements, without): &mut Lists<'_>,
+    mut show: impl FnMut(&View<'_, D>) -> Result<(), RejectReason>,
+) -> Result<(), RejectReason> {
+    let View { document, payload, lent, .. } = *whole;
+    elements.clear();
+    without.clear();
+    if let Some(at) = Registers::get(payload, each.of) {
+        document.elements(at, elements);
+    }
+    if let Some(at) = each.minus.and_then(|path| Registers::get(payload, path)) {
+        document.elements(at, without);
+    }
+    for at in elements.iter() {
+        let value = document.value(*at);
+        if value != Raw::Compound && without.iter().any(|w| document.value(*w) == value) {
+            continue;
+        }
+        document.fill(&each.tree, *at, item);
+        show(&View { document, payload, item, lent })?;
+    }
+    Ok(())
 }
 
 /// One event of one part, whose conditions hold; `false` when its kind says no.
@@ -182,7 +210,7 @@ impl<D: Document> View<'_, D> {
 
     /// Whether a condition holds. Parts mostly ask for the same value: `asked` keeps the last.
     #[inline(always)]
-    fn holds<'s>(
+    pub(super) fn holds<'s>(
         &'s self,
         condition: &'s Condition,
         asked: &mut Option<(&'s Source, Raw<'s>)>,
@@ -229,7 +257,7 @@ impl<D: Document> View<'_, D> {
         found.or(*otherwise).ok_or(RejectReason::InvalidValue)
     }
 
-    fn pick<'s>(
+    pub(super) fn pick<'s>(
         &'s self,
         pick: &'s Pick,
         station: &mut Station<'_, '_>,
@@ -254,7 +282,7 @@ impl<D: Document> View<'_, D> {
                 Picked::Symbol(symbol) => symbol,
                 Picked::Cell(_) => Symbol::NONE,
             };
-            picked = match self.lent.model.tables[table].cell(key, column) {
+            picked = match self.lent.tables.cell(table, key, column) {
                 Some(Cell::String(symbol)) => Picked::Symbol(*symbol),
                 Some(cell) => Picked::Cell(cell),
                 None => Picked::Raw(Raw::Missing),
@@ -286,7 +314,7 @@ impl<D: Document> View<'_, D> {
         station.intern(&whole)
     }
 
-    fn symbol(
+    pub(super) fn symbol(
         &self,
         pick: Option<&Pick>,
         station: &mut Station<'_, '_>,
@@ -302,7 +330,7 @@ impl<D: Document> View<'_, D> {
         }
     }
 
-    fn time(
+    pub(super) fn time(
         &self,
         time: Option<&TimePick>,
         site: Symbol,

@@ -9,13 +9,16 @@ mod canonical;
 mod document;
 mod draft;
 mod mapped;
+mod rows;
 mod scan;
 mod shapes;
 
 use std::sync::Arc;
 
+use event::control::RowChange;
 use event::incident::Evidence;
 use event::limits::{DEPTH_MAX, EVENTS_PER_DELIVERY_MAX};
+use event::tables::Tables;
 use event::{
     EventBlock, EventTime, Interner, RecordFlags, RecordRef, RejectReason, SourceId, Symbol,
     SymbolCache, TimeReader,
@@ -99,6 +102,10 @@ impl Context {
 /// Decodes deliveries of all sources. One for each thread.
 pub struct Decoder {
     mappings: Arc<Mappings>,
+    /// The site model as it is now.
+    tables: Arc<Tables>,
+    /// What the last delivery changes of them.
+    changes: Vec<RowChange>,
     interner: Arc<Interner>,
     readings: Vec<Reading>,
     context: Context,
@@ -151,7 +158,11 @@ impl Decoder {
             .map(|k| matches!(k.name.as_str(), "Duress" | "Panic" | "Fire" | "Tamper"))
             .collect();
         let names = canonical::Names::new(&mappings.vocabulary);
-        let shapes = mappings.list.iter().map(|m| shapes::Shapes::of(m, &names.paths)).collect();
+        let shapes = mappings.list.iter().map(|m| {
+            // Rows are changed by the slow road: there are few of them.
+            shapes::Shapes::of(m, &names.paths).filter(|_| m.rows.is_empty())
+        });
+        let shapes = shapes.collect();
         Ok(Self {
             roads: vec![Roads::default(); readings.len()],
             shapes,
@@ -172,6 +183,8 @@ impl Decoder {
                 times: TimeReader::default(),
                 symbols: SymbolCache::new(interner.clone()),
             },
+            tables: Arc::new(Tables::new(mappings.model.clone(), &interner)),
+            changes: Vec::new(),
             mappings,
             interner,
             input: Vec::new(),
@@ -195,9 +208,29 @@ impl Decoder {
         &self.roads
     }
 
+    /// The tables have changed: joins and devices go by these from now on. They are of the model of
+    /// the mappings, with more behind it perhaps.
+    pub fn know(&mut self, tables: &Arc<Tables>) {
+        if !Arc::ptr_eq(&self.tables, tables) {
+            self.tables = tables.clone();
+        }
+    }
+
+    /// The tables it goes by.
+    #[must_use]
+    pub fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// Rows of tables that the last delivery changes.
+    pub fn take_changes(&mut self) -> Vec<RowChange> {
+        std::mem::take(&mut self.changes)
+    }
+
     /// Decodes one delivery. On [`Outcome::Rejected`] nothing stays in `out`.
     pub fn decode(&mut self, record: &RecordRef<'_>, out: &mut EventBlock) -> Outcome {
         let before = out.len();
+        self.changes.clear();
         let result = self.first_mapping(record).and_then(|first| {
             let scanned = self.scan(first, record, out);
             scanned.map_or_else(|| self.read(first, record, out), Ok)
@@ -205,6 +238,7 @@ impl Decoder {
         match result {
             Err(reason) => {
                 out.truncate(before);
+                self.changes.clear();
                 Outcome::Rejected(reason)
             }
             Ok(false) => Outcome::Ignored,
@@ -260,8 +294,10 @@ impl Decoder {
             reading: &self.readings[record.source.0 as usize],
             mappings: &self.mappings,
             interner: &self.interner,
+            tables: &self.tables,
             context: &mut self.context,
             out,
+            changes: &mut self.changes,
         };
         let mapping = &self.mappings.list[index];
         let made = match mapping.format {
@@ -292,8 +328,10 @@ impl Decoder {
             reading,
             mappings: &self.mappings,
             interner: &self.interner,
+            tables: &self.tables,
             context: &mut self.context,
             out,
+            changes: &mut self.changes,
         };
         let mapping = &self.mappings.list[first];
         match &mapping.format {

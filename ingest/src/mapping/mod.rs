@@ -5,6 +5,7 @@
 
 mod path;
 mod read;
+mod rows;
 mod time;
 
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct Mapping {
     /// When no part takes the payload: refuse it instead of ignoring it.
     pub(crate) strict: bool,
     pub(crate) parts: Vec<Part>,
+    /// What it changes of tables.
+    pub(crate) rows: Vec<RowPart>,
 }
 
 impl Mapping {
@@ -101,6 +104,20 @@ pub(crate) struct Part {
     pub id: Option<Pick>,
     pub id_with_time: bool,
     pub fields: Vec<(FieldId, FieldType, Pick)>,
+}
+
+/// One row of a table that a payload may change.
+#[derive(Debug)]
+pub(crate) struct RowPart {
+    pub each: Option<Each>,
+    pub when: Vec<Condition>,
+    pub table: Arc<str>,
+    pub row: Pick,
+    pub cells: Vec<(Arc<str>, Pick)>,
+    /// When the change was made.
+    pub at: Option<TimePick>,
+    /// With all of these the row is removed; `None`: never.
+    pub remove: Option<Vec<Condition>>,
 }
 
 /// One event for each element of an array that is not also in another.

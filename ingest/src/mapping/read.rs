@@ -20,7 +20,7 @@ const SHIPPED: [(&str, &str); 3] = [
     ("built-in zigbee2mqtt.yaml", include_str!("../../mappings/zigbee2mqtt.yaml")),
 ];
 
-const MAPPING_KEYS: [&str; 10] = [
+const MAPPING_KEYS: [&str; 11] = [
     "name",
     "format",
     "columns",
@@ -31,6 +31,7 @@ const MAPPING_KEYS: [&str; 10] = [
     "require",
     "otherwise",
     "events",
+    "rows",
 ];
 const PART_KEYS: [&str; 11] = [
     "each",
@@ -114,21 +115,22 @@ fn built_in(name: &str) -> Arc<Mapping> {
         require: Vec::new(),
         strict: true,
         parts: Vec::new(),
+        rows: Vec::new(),
     })
 }
 
 /// One mapping file being read.
-struct File<'a> {
-    reader: Reader,
+pub(super) struct File<'a> {
+    pub(super) reader: Reader,
     vocabulary: &'a Vocabulary,
-    model: &'a Model,
+    pub(super) model: &'a Model,
 }
 
 /// What the parts of one mapping share.
-struct Scope {
+pub(super) struct Scope {
     format: Format,
     tree: PathTree,
-    item: Option<PathTree>,
+    pub(super) item: Option<PathTree>,
     zone: Option<Zone>,
 }
 
@@ -157,13 +159,16 @@ impl File<'_> {
         let feed = node.get("feed").and_then(|n| self.pick(n, &mut scope));
         let site = node.get("site").and_then(|n| self.pick(n, &mut scope));
         let mut parts = Vec::new();
-        match node.get("events") {
-            None => self.reader.error_at(node, format!("mapping `{name}` makes no `events`")),
-            Some(list) => {
-                for part in list.items() {
-                    parts.extend(self.part(part, &mut scope, feed.as_ref(), site.as_ref()));
-                }
-            }
+        if node.get("events").or(node.get("rows")).is_none() {
+            let message = format!("mapping `{name}` makes no `events` and changes no `rows`");
+            self.reader.error_at(node, message);
+        }
+        for part in node.get("events").map(Node::items).unwrap_or_default() {
+            parts.extend(self.part(part, &mut scope, feed.as_ref(), site.as_ref()));
+        }
+        let mut rows = Vec::new();
+        for part in node.get("rows").map(Node::items).unwrap_or_default() {
+            rows.extend(self.row_part(part, &mut scope));
         }
         self.check_columns(node, &scope);
         Some(Mapping {
@@ -174,6 +179,7 @@ impl File<'_> {
             require,
             strict: strict.unwrap_or(false),
             parts,
+            rows,
         })
     }
 
@@ -238,12 +244,7 @@ impl File<'_> {
         self.reader.expect_keys(node, &PART_KEYS);
         let each = node.get("each").and_then(|n| self.each(n, scope));
         scope.item = each.as_ref().map(|_| PathTree::default());
-        let mut when = Vec::new();
-        for (path, test) in node.get("when").map(Node::entries).unwrap_or_default() {
-            let source = self.source(path, scope);
-            let test = self.test(test, scope);
-            when.extend(source.zip(test).map(|(source, test)| Condition { source, test }));
-        }
+        let when = self.conditions(node.get("when"), scope);
         let kind = match node.get("kind") {
             None => {
                 self.reader.error_at(node, "`kind` is missing");
@@ -278,8 +279,7 @@ impl File<'_> {
             }
         }
         let id_with_time = self.reader.optional_bool(node, "id_with_time").unwrap_or(false);
-        let each =
-            each.map(|(of, minus)| Each { of, minus, tree: scope.item.take().unwrap_or_default() });
+        let each = self.each_of(each, scope);
         Some(Part {
             each,
             when,
@@ -295,7 +295,27 @@ impl File<'_> {
         })
     }
 
-    fn each(
+    /// `{$.path: test}`: each must be so.
+    pub(super) fn conditions(&mut self, node: Option<&Node>, scope: &mut Scope) -> Vec<Condition> {
+        let mut all = Vec::new();
+        for (path, test) in node.map(Node::entries).unwrap_or_default() {
+            let source = self.source(path, scope);
+            let test = self.test(test, scope);
+            all.extend(source.zip(test).map(|(source, test)| Condition { source, test }));
+        }
+        all
+    }
+
+    /// What `each` goes over, once the paths of its elements are known.
+    pub(super) fn each_of(
+        &self,
+        each: Option<(super::PathId, Option<super::PathId>)>,
+        scope: &mut Scope,
+    ) -> Option<Each> {
+        each.map(|(of, minus)| Each { of, minus, tree: scope.item.take().unwrap_or_default() })
+    }
+
+    pub(super) fn each(
         &mut self,
         node: &Node,
         scope: &mut Scope,
@@ -361,7 +381,7 @@ impl File<'_> {
         Some(KindPick::Mapped(Box::new(pick), entries, otherwise))
     }
 
-    fn time(&mut self, node: &Node, scope: &mut Scope) -> Option<TimePick> {
+    pub(super) fn time(&mut self, node: &Node, scope: &mut Scope) -> Option<TimePick> {
         let pick = self.pick(node, scope)?;
         let zone = node.get("zone").and_then(|z| self.zone(z)).or_else(|| scope.zone.clone());
         let text = node.get("format").and_then(Node::text).unwrap_or("rfc3339").to_owned();
@@ -434,7 +454,7 @@ impl File<'_> {
         result.map_err(|message| self.reader.error_at(node, message)).ok()
     }
 
-    fn pick(&mut self, node: &Node, scope: &mut Scope) -> Option<Pick> {
+    pub(super) fn pick(&mut self, node: &Node, scope: &mut Scope) -> Option<Pick> {
         let plain = |source| Pick::new(source, None, None, None, None);
         if node.text().is_some() {
             return self.source(node, scope).map(plain);

@@ -19,6 +19,10 @@ mappings:
     fields: {dor: $.door, score: {path: $.s, tabel: x}, credential: {path: $.c, table: nobody, column: x}}
 - name: doors
   events: []
+- {name: nothing}
+- name: rows
+  rows:
+  - {table: seals}
 ";
 
 const TOLD: &str = "\
@@ -33,7 +37,9 @@ const TOLD: &str = "\
 13:14 no field `dor` (did you mean `dir`?)
 13:46 unknown key `tabel` (did you mean `table`?)
 13:88 no table `nobody` (declare it in a file listed under `model:`)
-14:9 a mapping named `doors` stands already";
+14:9 a mapping named `doors` stands already
+16:3 mapping `nothing` makes no `events` and changes no `rows`
+19:13 no table `seals` (declare it in a file listed under `model:`)";
 
 #[test]
 fn all_faults_of_a_mapping_are_told_at_once() {

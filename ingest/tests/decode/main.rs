@@ -75,16 +75,31 @@ impl Bench {
     fn read(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> String {
         let record = delivery(topic, payload.as_ref());
         let mut block = EventBlock::new(&self.vocabulary);
-        match self.decoder.decode(&record, &mut block) {
+        let outcome = self.decoder.decode(&record, &mut block);
+        let changes = self.decoder.take_changes().into_iter().map(|change| {
+            let cells = change.cells.map_or("gone".to_owned(), |c| {
+                c.iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            });
+            let at = change.at.map_or(String::new(), |at| format!(" at {at}"));
+            format!("row {}/{} {cells}{at}", change.table, change.row)
+        });
+        let changes: Vec<_> = changes.collect();
+        match outcome {
             Outcome::Ignored => "ignored".to_owned(),
             Outcome::Rejected(reason) => {
-                assert!(block.is_empty(), "nothing of a rejected delivery stays");
+                assert!(
+                    block.is_empty() && changes.is_empty(),
+                    "nothing of a rejected delivery stays"
+                );
                 reason.as_str().to_owned()
             }
             Outcome::Decoded(count) => {
                 assert_eq!(usize::from(count), block.len());
-                let lines: Vec<_> = (0..count).map(|i| self.line(&record, &block, i)).collect();
-                lines.join("\n")
+                let lines = (0..count).map(|i| self.line(&record, &block, i));
+                lines.chain(changes).collect::<Vec<_>>().join("\n")
             }
         }
     }

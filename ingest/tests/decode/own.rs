@@ -1,5 +1,11 @@
 //! Canonical events, and what a mapping of one's own can say.
 
+use std::sync::Arc;
+
+use event::EventTime;
+use event::control::RowChange;
+use event::tables::{Applied, Tables};
+
 use super::Bench;
 
 #[test]
@@ -109,4 +115,71 @@ fn rows_are_read_by_their_columns() {
     assert!(granted.ends_with(" 2023-11-14T22:13:21.000Z door=D1 credential=C,1"), "{granted}");
     assert_eq!(bench.read("f.csv", "1700000001,C1,D1"), "invalid_csv");
     assert_eq!(bench.read("f.csv", "soon,C1,D1,N"), "invalid_time");
+}
+
+const REGISTER: &str = "
+mappings:
+- name: register
+  topics: [port/register/#]
+  otherwise: reject
+  events:
+  - when: {$.read: {exists: true}}
+    kind: SealRead
+    occurred: $.at
+    device: {value: gate}
+    fields: {container: $.container, seal: $.read}
+  rows:
+  - each: $.list
+    table: seals
+    row: $item.container
+    cells: {number: $item.seal, class: {value: H}}
+  - when: {$.container: {exists: true}}
+    table: seals
+    row: {path: $.container, slice: ..11}
+    cells: {number: $.seal, due: $.due, weight: $.kg}
+    at: {path: $.at, format: epoch_s}
+    remove: {$.state: [broken, gone]}
+";
+
+const SEALS: &str = "
+tables:
+  seals: {columns: {number: string, class: string, due: time, weight: float}}
+  devices: {columns: {site: string}}
+";
+
+#[test]
+fn a_delivery_changes_rows_of_tables() {
+    let mut bench = Bench::new(&["register"], REGISTER, SEALS);
+    let mut read = |payload: &str| bench.read("port/register/1", payload);
+    let set = r#"{"container":"MSKU1234565-x","seal":"S1","due":"2026-03-02T08:00:00+02:00","kg":7,"at":1772438400}"#;
+    let set_at = "row seals/MSKU1234565 due=\"2026-03-02T08:00:00+02:00\" number=\"S1\" weight=7 \
+        at 2026-03-02T08:00:00.000Z";
+    assert_eq!(read(set), set_at);
+    let gone = r#"{"container":"MSKU1234565","state":"broken","seal":"S1"}"#;
+    assert_eq!(read(gone), "row seals/MSKU1234565 gone");
+    let list = r#"{"list":[{"container":"A","seal":"1"},{"container":"B"}]}"#;
+    let rows = "row seals/A class=\"H\" number=\"1\"\nrow seals/B class=\"H\"";
+    assert_eq!(read(list), rows);
+    // Nothing of a delivery stays when one of its changes is none.
+    let faulty = r#"{"list":[{"container":"A","seal":"1"},{"seal":"2"}]}"#;
+    assert_eq!(read(faulty), "missing_field");
+    assert_eq!(read(&set.replace("7,", "\"heavy\",")), "wrong_type");
+    assert_eq!(read(&set.replace("\"2026-03-02T08:00:00+02:00\"", "\"soon\"")), "wrong_type");
+    assert_eq!(read("{}"), "no_mapping");
+}
+
+#[test]
+fn what_was_changed_is_joined_from_then_on() {
+    let model = "tables: {devices: {columns: {site: string}}}";
+    let mut bench = Bench::new(&["canonical"], "", model);
+    let event = r#"{"kind":"Panic","device":"D","id":"1","occurred":"2026-01-01T08:00:00Z"}"#;
+    assert!(!bench.read("t", event).contains("site="), "the source's own site");
+    let mut tables = Tables::clone(bench.decoder.tables());
+    let cells = [("site".to_owned(), "south".into())].into_iter().collect();
+    let change =
+        RowChange { table: "devices".into(), row: "D".into(), cells: Some(cells), at: None };
+    let applied = tables.apply(&change, ("ann", ""), EventTime(0), &bench.interner);
+    assert_eq!(applied, Ok(Applied::Changed));
+    bench.decoder.know(&Arc::new(tables));
+    assert!(bench.read("t", event).contains("site=south"), "{}", bench.read("t", event));
 }

@@ -11,10 +11,10 @@ use event::{
     Symbol,
 };
 
-use super::Engine;
 use super::findings::Findings;
 use super::scope::Context;
 use super::site::Site;
+use super::{Engine, ROW_PART};
 
 impl Engine {
     /// Applies a control record at its place in the log: what time has passed before it is judged
@@ -102,7 +102,7 @@ impl ChangedRow<'_> {
         row.times(self.at, self.at);
         row.class(KIND_TABLE, EventFlags::default(), StreamId(0), SourceId(0));
         row.identity(Identity(identity.finish()));
-        row.position(self.position, 0);
+        row.position(self.position, ROW_PART);
         row.place(site, device);
         if let Some(entity) = table.entity
             && cx.plan.vocabulary.field(entity).ty == FieldType::String

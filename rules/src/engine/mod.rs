@@ -50,6 +50,9 @@ pub use late::{Due, LateCounts, LateOptions};
 pub use site::RuleCount;
 pub use usage::{Evicted, GivenUp, Usage};
 
+/// The part of a delivery, or of a control record, that changes a row of a table.
+pub const ROW_PART: u16 = u16::MAX;
+
 /// Bytes of a key's cell.
 pub const KEY_BYTES: usize = size_of::<cells::KeyCell>();
 /// Bytes of a run.
