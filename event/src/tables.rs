@@ -266,19 +266,61 @@ impl Tables {
         Some(())
     }
 
-    /// The same changes over another model. Those that do not fit it are left out, and counted.
+    /// The same changes over another model. Where the files now say something else of a row than
+    /// they did, they are newer than its change. Changes that do not fit are left out, and counted.
     #[must_use]
     pub fn over(&self, model: Arc<Model>, interner: &Interner) -> Self {
         let mut other = Self::new(model, interner);
-        (other.serial, other.refused) = (self.serial, self.refused);
+        (other.serial, other.refused) = (self.serial + 1, self.refused);
         for (table, rows) in &self.changes {
             for (row, changed) in rows {
+                if self.written(table, row, interner) != other.written(table, row, interner) {
+                    continue;
+                }
                 let (table, row, cells) = (table.clone(), row.clone(), changed.cells.clone());
                 let change = RowChange { table, row, cells, at: None };
                 other.restore(change, changed.clone(), interner);
             }
         }
         other
+    }
+
+    /// What the files say of a row.
+    fn written(
+        &self,
+        table: &str,
+        row: &str,
+        interner: &Interner,
+    ) -> Option<BTreeMap<String, Value>> {
+        let (_, table) = self.model.table(table)?;
+        Some(cells_of(table, table.rows.get(&interner.find(row)?)?, interner))
+    }
+
+    /// Rows that are others than they were before, in the order of tables and keys, of tables that
+    /// were there before.
+    #[must_use]
+    pub fn differences(&self, before: &Self, interner: &Interner) -> Vec<RowChange> {
+        let mut all = Vec::new();
+        for (index, table) in self.model.tables.iter().enumerate() {
+            let Some((was, known)) = before.model.table(&table.name) else { continue };
+            if known.columns != table.columns {
+                continue;
+            }
+            let mut keys: Vec<Symbol> = self
+                .rows(index)
+                .filter(|(key, row)| before.row(was, *key) != Some(row))
+                .map(|(key, _)| key)
+                .chain(before.rows(was).map(|(key, _)| key).filter(|key| !self.has(index, *key)))
+                .collect();
+            keys.sort_unstable_by_key(|key| interner.text(*key));
+            all.extend(keys.into_iter().map(|key| RowChange {
+                table: table.name.clone(),
+                row: interner.text(key).to_owned(),
+                cells: self.row(index, key).map(|row| cells_of(table, row, interner)),
+                at: None,
+            }));
+        }
+        all
     }
 
     fn restore(&mut self, change: RowChange, changed: Changed, interner: &Interner) {
@@ -290,6 +332,14 @@ impl Tables {
         self.count += usize::from(rows.insert(change.row, changed).is_none());
         self.put(index, key, row, interner);
     }
+}
+
+/// A row as JSON, by column.
+fn cells_of(table: &Table, row: &Row, interner: &Interner) -> BTreeMap<String, Value> {
+    let cells = table.columns.iter().zip(row);
+    cells
+        .filter_map(|((name, _), cell)| Some((name.clone(), cell.as_ref()?.json(interner))))
+        .collect()
 }
 
 fn column_help(table: &Table, name: &str) -> Option<String> {
@@ -357,4 +407,117 @@ fn resolve(model: &Model, change: &RowChange, interner: &Interner) -> Result<Res
         row[column] = cell_of(table, column, value, interner)?;
     }
     Ok((index, key, Some(row)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Badges with a status, as a file would say, and a list of numbers.
+    fn model(interner: &Interner, rows: &[(&str, &str)]) -> Arc<Model> {
+        let symbol = |text: &str| interner.intern(text).unwrap_or_default();
+        let mut model = Model::default();
+        let columns = vec![("status".to_owned(), ColumnType::String)];
+        let rows = rows.iter().map(|(key, s)| (symbol(key), vec![Some(Cell::String(symbol(s)))]));
+        let rows = rows.collect();
+        model.push(Table { name: "badges".into(), columns, rows, ..Table::default() });
+        let rows = [(symbol("7"), Vec::new())].into_iter().collect();
+        let kind = TableKind::Integers;
+        model.push(Table { name: "levels".into(), kind, rows, ..Table::default() });
+        Arc::new(model)
+    }
+
+    fn set(row: &str, status: &str, at: Option<i64>) -> RowChange {
+        let cells = [("status".to_owned(), status.into())].into_iter().collect();
+        let at = at.map(EventTime);
+        RowChange { table: "badges".into(), row: row.into(), cells: Some(cells), at }
+    }
+
+    fn status(tables: &Tables, interner: &Interner, row: &str) -> Option<String> {
+        match tables.cell(0, interner.find(row)?, 0)? {
+            Cell::String(symbol) => Some(interner.text(*symbol).to_owned()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_older_change_never_undoes_a_newer_one() {
+        let interner = Interner::default();
+        let mut tables = Tables::new(model(&interner, &[("A", "active")]), &interner);
+        let mut apply = |change: &RowChange, now: i64| {
+            let applied = tables.apply(change, ("t", ""), EventTime(now), &interner);
+            (applied, status(&tables, &interner, "A"))
+        };
+        let is = |applied, status: &str| (Ok(applied), Some(status.to_owned()));
+        assert_eq!(apply(&set("A", "stopped", Some(50)), 90), is(Applied::Changed, "stopped"));
+        assert_eq!(apply(&set("A", "lost", Some(49)), 91), is(Applied::Older, "stopped"));
+        assert_eq!(apply(&set("A", "stopped", Some(60)), 92), is(Applied::Same, "stopped"));
+        assert_eq!(apply(&set("A", "lost", Some(55)), 93), is(Applied::Older, "stopped"));
+        // One that does not say when it was made is of now, even where the row's clock is ahead.
+        assert_eq!(apply(&set("A", "lost", None), 10), is(Applied::Changed, "lost"));
+        let removed = RowChange { cells: None, ..set("A", "", Some(60)) };
+        assert_eq!(apply(&removed, 94), (Ok(Applied::Changed), None));
+    }
+
+    #[test]
+    fn what_cannot_be_made_says_what_to_write_and_is_counted() {
+        let interner = Interner::default();
+        let mut tables = Tables::new(model(&interner, &[]), &interner);
+        let level =
+            |row: &str| RowChange { table: "levels".into(), row: row.into(), ..set("", "", None) };
+        let wrong = |value: Value| {
+            let cells = [("status".to_owned(), value)].into_iter().collect();
+            RowChange { cells: Some(cells), ..set("A", "", None) }
+        };
+        let faults = [
+            (RowChange { table: "badge".into(), ..set("A", "", None) }, "did you mean `badges`?"),
+            (wrong(true.into()), "write a text"),
+            (set("", "stopped", None), "1 to 1,024 bytes"),
+            (level("seven"), "a list of integers"),
+            (level("07"), "a list of integers"),
+            (level("8"), "keys alone"),
+        ];
+        for (number, (change, help)) in faults.into_iter().enumerate() {
+            let refused = tables.apply(&change, ("t", ""), EventTime(0), &interner);
+            let said = refused.map_err(|refused| refused.to_string());
+            assert!(said.as_ref().is_err_and(|said| said.contains(help)), "{said:?} has no {help}");
+            assert_eq!(tables.refused(), number as u64 + 1);
+        }
+        let eight = RowChange { cells: Some(BTreeMap::new()), ..level("8") };
+        assert!(tables.apply(&eight, ("t", ""), EventTime(0), &interner).is_ok());
+        assert!(tables.has_integer(1, 8) && tables.has_integer(1, 7) && !tables.has_integer(1, 9));
+        let gone = RowChange { cells: None, ..level("7") };
+        assert!(tables.apply(&gone, ("t", ""), EventTime(0), &interner).is_ok());
+        assert!(!tables.has_integer(1, 7));
+    }
+
+    #[test]
+    fn changes_survive_a_snapshot_and_another_model_and_a_file_that_says_otherwise_wins() {
+        let interner = Interner::default();
+        let files = [("A", "active"), ("B", "active"), ("C", "active")];
+        let base = model(&interner, &files);
+        let mut tables = Tables::new(base.clone(), &interner);
+        for (row, now) in [("A", 1), ("B", 2), ("D", 3)] {
+            let change = set(row, "stopped", None);
+            assert!(tables.apply(&change, ("ann", "lost"), EventTime(now), &interner).is_ok());
+        }
+        let mut again = Tables::new(base, &interner);
+        assert_eq!(again.load(&tables.save(0), &interner), Some(()));
+        assert_eq!(again.changes("badges"), tables.changes("badges"));
+        assert!(again.same_as(&tables) && again.serial() == tables.serial());
+        assert_eq!(tables.save(tables.serial()), b"[3,0,[]]");
+
+        // The file now says of B that it is lost, and of C that it is no more.
+        let next = model(&interner, &[("A", "active"), ("B", "lost"), ("E", "active")]);
+        let over = tables.over(next, &interner);
+        let said = |row: &str| status(&over, &interner, row).unwrap_or_default();
+        assert_eq!(
+            ["A", "B", "C", "D", "E"].map(said),
+            ["stopped", "lost", "", "stopped", "active"]
+        );
+        assert_eq!(over.refused(), 0);
+        let differ: Vec<_> = over.differences(&tables, &interner);
+        let differ: Vec<_> = differ.iter().map(|change| change.row.as_str()).collect();
+        assert_eq!(differ, ["B", "C", "E"]);
+    }
 }

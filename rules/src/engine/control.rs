@@ -7,8 +7,7 @@ use event::identity::Digest;
 use event::tables::{Applied, Tables};
 use event::vocabulary::KIND_TABLE;
 use event::{
-    EventBlock, EventFlags, EventRef, EventTime, FieldType, Identity, Position, SourceId, StreamId,
-    Symbol,
+    EventBlock, EventFlags, EventTime, FieldType, Identity, Position, SourceId, StreamId, Symbol,
 };
 
 use super::findings::Findings;
@@ -35,7 +34,7 @@ impl Engine {
         &self.tables
     }
 
-    /// Changes a row, and tells every site that has begun, and the enterprise.
+    /// Changes a row, and says so where it is another one now.
     fn change_row(
         &mut self,
         control: &Control,
@@ -47,53 +46,75 @@ impl Engine {
         let author = (control.by.as_str(), control.reason.as_str());
         let tables = Arc::make_mut(&mut self.tables);
         let applied = tables.apply(change, author, now, &self.interner);
+        if applied == Ok(Applied::Changed) {
+            self.tell_rows(&[change], position, out);
+        }
+    }
+
+    /// Tells every site that has begun, and the enterprise, that rows are others than they were.
+    pub(super) fn tell_rows(
+        &mut self,
+        changes: &[&RowChange],
+        position: Position,
+        out: &mut Findings,
+    ) {
+        let at = self.streams.watermark();
         // Before the first event and behind the end of the input there is no time to tell it at.
-        if applied != Ok(Applied::Changed) || now == EventTime::MIN || now == EventTime::MAX {
+        if at == EventTime::MIN || at == EventTime::MAX {
             return;
         }
-        let Some((table, _)) = self.plan.model.table(&change.table) else { return };
         let Self { plan, interner, layout, enterprise_layout, tables, shards, enterprise, .. } =
             self;
-        let row = ChangedRow { control, change, table, position, at: now };
-        let cx = Context { plan, layout, tables, interner };
-        for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
-            row.tell(cx, &mut admitted.site, out);
+        for (number, change) in changes.iter().enumerate() {
+            let Some((table, _)) = plan.model.table(&change.table) else { continue };
+            let next = changes.get(number + 1);
+            let last = next.is_none_or(|next| next.table != change.table);
+            let row = ChangedRow { change, table, last, position, at };
+            let cx = Context { plan, layout, tables, interner };
+            for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
+                row.tell(cx, &mut admitted.site, out);
+            }
+            let cx = Context { plan, layout: enterprise_layout, tables, interner };
+            row.tell(cx, enterprise, out);
         }
-        let cx = Context { plan, layout: enterprise_layout, tables, interner };
-        row.tell(cx, enterprise, out);
     }
 }
 
 /// A row that has become another.
 struct ChangedRow<'a> {
-    control: &'a Control,
     change: &'a RowChange,
     table: usize,
+    /// No further row of its table follows: levels that read the table are judged.
+    last: bool,
     position: Position,
     at: EventTime,
 }
 
 impl ChangedRow<'_> {
     fn tell(&self, cx: Context<'_>, site: &mut Site, out: &mut Findings) {
-        if cx.layout.needs(KIND_TABLE) || !cx.layout.table_watchers(self.table).is_empty() {
+        let watchers = if self.last { cx.layout.table_watchers(self.table) } else { &[] };
+        if cx.layout.needs(KIND_TABLE) || !watchers.is_empty() {
             let block = self.event(cx, site.name);
-            site.table_changed(cx, self.table, block.get(0), out);
+            site.event(cx, block.get(0), out);
+            site.watch_all(cx, watchers, block.get(0), out);
+            site.hear(cx, out);
         }
-        // What inhibits may read the table.
-        site.review(cx, self.at, out);
-        site.hear(cx, out);
     }
 
-    /// The event `TableChanged` of a site; its identity is the record's, in words.
+    /// The event `TableChanged` of a site; its identity is the change, in words.
     fn event(&self, cx: Context<'_>, site: Symbol) -> EventBlock {
-        let identity = Digest::default()
+        let table = &cx.plan.model.tables[self.table];
+        let mut digest = Digest::default()
             .part(b"table")
-            .part(&self.control.payload())
+            .part(table.name.as_bytes())
+            .part(self.change.row.as_bytes());
+        for (column, value) in self.change.cells.iter().flatten() {
+            digest = digest.part(column.as_bytes()).part(value.to_string().as_bytes());
+        }
+        let identity = digest
             .number(u128::from(cx.tables.serial()))
             .number(cx.interner.digest(site))
             .number(self.at.0 as u128);
-        let model = &cx.plan.model;
-        let table = &model.tables[self.table];
         let symbol = |text: &str| cx.interner.intern(text).unwrap_or_default();
         let (name, key) = (symbol(&table.name), symbol(&self.change.row));
         let device = if table.name == "devices" { key } else { Symbol::NONE };
@@ -118,20 +139,5 @@ impl ChangedRow<'_> {
             row.bool(removed, self.change.cells.is_none());
         }
         block
-    }
-}
-
-impl Site {
-    /// Judges a changed row: as an event, and for the levels that read its table.
-    fn table_changed(
-        &mut self,
-        cx: Context<'_>,
-        table: usize,
-        event: EventRef<'_>,
-        out: &mut Findings,
-    ) {
-        self.event(cx, event, out);
-        self.watch_all(cx, cx.layout.table_watchers(table), event, out);
-        self.hear(cx, out);
     }
 }

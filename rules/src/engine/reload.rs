@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use event::books::SourceBooks;
-use event::{EventBlock, EventFlags, EventRef, EventTime, FieldId, KindId, SourceId, TimeSpan};
+use event::{
+    EventBlock, EventFlags, EventRef, EventTime, FieldId, KindId, Position, SourceId, TimeSpan,
+};
 
 use super::findings::Findings;
 use super::layout::{Held, Layout};
@@ -402,7 +404,10 @@ impl Engine {
         }
         enterprise.carry(&moves, across, options.state_max, out);
         (self.layout, self.enterprise_layout) = (layout, enterprise_layout);
-        (self.plan, self.options, self.tables) = (plan, options, tables);
+        (self.plan, self.options) = (plan, options);
+        let was = std::mem::replace(&mut self.tables, tables);
+        let changes = self.tables.differences(&was, &self.interner);
+        self.tell_rows(&changes.iter().collect::<Vec<_>>(), Position::NONE, out);
         self.release(out);
     }
 

@@ -13,3 +13,4 @@ mod schema;
 mod script;
 mod siddhi;
 mod told;
+mod tables;
