@@ -96,7 +96,7 @@ impl Pipeline {
                 RecordKind::Delivery => {
                     self.deliver(&record, &mut refused);
                     for change in self.decoder.take_changes() {
-                        self.flush(findings, &mut saw);
+                        self.flush(findings, &mut saw)?;
                         let by = format!("source {}", self.sources[source.0 as usize]);
                         let change = Change::Row(change);
                         let control = Control { by, reason: String::new(), change };
@@ -242,6 +242,7 @@ impl Pipeline {
     fn repair(&mut self, findings: &mut Findings) -> anyhow::Result<()> {
         let (Some(due), Some(again)) = (self.engine.due(), &mut self.again) else { return Ok(()) };
         again.events.clear();
+        again.decoder.know(self.engine.tables());
         let mut complete = true;
         for (first, last) in due.stretches {
             let oldest = again.from.oldest();
