@@ -12,5 +12,5 @@ mod reload;
 mod schema;
 mod script;
 mod siddhi;
-mod told;
 mod tables;
+mod told;
