@@ -147,7 +147,8 @@ pub struct TestArgs {
     /// Only tests whose name holds this, or that are of this rule.
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
-    /// Run each also event by event, on several shards, and with a restart after every event.
+    /// Run each also event by event with a restart after every one, and at eight sites at once on
+    /// 1, 3 and 8 shards.
     #[arg(long)]
     pub thorough: bool,
     /// Write a report in JUnit's form.
