@@ -62,6 +62,7 @@ pub fn explain(plan: &Plan, interner: &Interner, id: RuleId) -> String {
     line("heard by", hearers.join(", "));
     line("waits", words.waits());
     line("state", words.state());
+    line("cost", words.cost());
     line("limits", words.limits());
     line("evidence", format!("the first, the last, and {} at most", rule.evidence_max));
     for (label, value) in &rule.why {
@@ -338,6 +339,35 @@ impl Words<'_> {
             _ => format!(
                 "{KEY_BYTES} B for each key with a run, {RUN_BYTES} B for each run, {ENTRY_BYTES} B for each event it keeps"
             ),
+        }
+    }
+
+    /// What an event costs it: an event of another kind costs nothing, since rules are found by
+    /// kind.
+    fn cost(&self) -> String {
+        match &self.rule.pattern {
+            Pattern::Event(_) => "one condition for each event of its kinds".to_owned(),
+            Pattern::Sequence(sequence) => {
+                let parts = sequence.steps.iter().flat_map(|step| &step.parts).count();
+                format!(
+                    "for each event of its kinds each run of the key, {parts} conditions at most"
+                )
+            }
+            Pattern::Unless { guards, .. } => format!(
+                "for each event of its kinds the runs, or what is remembered, of {} guards' keys",
+                guards.len()
+            ),
+            Pattern::Watch { triggers, .. } => format!(
+                "one condition for each change of {} facts, for its key",
+                triggers.len().max(1)
+            ),
+            Pattern::Session(session) => format!(
+                "for each event of its kinds the key's session, {} counts; one condition at its end",
+                session.aggregates.len()
+            ),
+            Pattern::Passage { .. } | Pattern::Travel { .. } => {
+                "for each event of its kinds the key's last place".to_owned()
+            }
         }
     }
 

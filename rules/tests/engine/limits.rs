@@ -223,6 +223,21 @@ rules:
 }
 
 #[test]
+fn an_incident_with_a_lost_level_is_not_cleared_by_the_end_of_another() {
+    let rulebook = |keys: u32| {
+        format!(
+            "facts:\n  open: {{by: door, set: {{DoorOpened: 'true', DoorClosed: 'false'}}, init: false, limits: {{keys: {keys}}}}}\n\
+             rules:\n- {{id: ajar, watch: open, if: value, resolve: DoorClosed, group: {{by: [site]}}}}\n"
+        )
+    };
+    let script = "1 DoorOpened door=D1\n2 DoorOpened door=D2\n3 DoorClosed door=D2";
+    let (lost, kept) = (rulebook(1), rulebook(2));
+    assert_eq!(run(&lost, script).found, ["1 ajar D1", "2 ajar D2"], "D1 may still be open");
+    let script = format!("{script}\n4 DoorClosed door=D1");
+    assert_eq!(run(&kept, &script).found, ["1 ajar D1", "2 ajar D2", "4 clears"]);
+}
+
+#[test]
 fn a_full_site_takes_from_whom_holds_the_most() {
     let rulebook = "
 facts:
