@@ -4,7 +4,7 @@ mod story;
 
 use std::collections::BTreeSet;
 
-use event::incident::{Change, IncidentState, Severity};
+use event::incident::{Change, IncidentState, Severity, Tier};
 use sinks::store::{Counts, StoreLimits};
 use sinks::{DeadLetter, Filter, Reader, Store, StoreError};
 use story::{SITE, at, detection, id, joined, opened, output};
@@ -261,4 +261,32 @@ fn a_database_of_another_program_is_refused() {
     let db = rusqlite::Connection::open(&path).expect("a database");
     db.execute_batch("CREATE TABLE photo (n INTEGER)").expect("a table");
     assert!(matches!(Store::open(&path), Err(StoreError::Foreign { .. })));
+}
+
+#[test]
+fn what_is_recorded_late_is_stored_and_told_to_nobody() {
+    let (_dir, mut store, reader) = fresh();
+    store.register_sinks(&["soc"]).expect("a registration");
+    let late = |seq, rule, second, tier| {
+        let mut output = opened(seq, rule, second);
+        output.late = Some(tier);
+        if let Change::Opened(_, detection) = &mut output.change {
+            detection.late = Some(tier);
+        }
+        output
+    };
+    let waiting = || reader.counts().expect("counts").sinks[0].pending;
+    store.commit(&[late(1, "seal-forged", 100, Tier::Recorded)], &[]).expect("a commit");
+    assert_eq!(waiting(), 0);
+    store.commit(&[late(2, "fence-climb", 200, Tier::Live)], &[]).expect("a commit");
+    assert_eq!(waiting(), 1);
+    // What joins it in time is told, with all it joined.
+    store.commit(&[joined(3, "seal-forged", 300, id(100, "seal-forged"))], &[]).expect("a commit");
+    assert_eq!(waiting(), 2);
+    let page = reader.incidents(&Filter::default(), None, 10).expect("a page");
+    let tiers: Vec<_> = page.items.iter().map(|incident| incident.late).collect();
+    assert_eq!(tiers, [Some(Tier::Live), Some(Tier::Recorded)]);
+    let detail = reader.incident(id(100, "seal-forged")).expect("a read").expect("an incident");
+    let tiers: Vec<_> = detail.detections.iter().map(|detection| detection.late).collect();
+    assert_eq!(tiers, [Some(Tier::Recorded), None]);
 }

@@ -129,6 +129,8 @@ pub struct Expected {
     pub does: Option<Does>,
     /// The policy that does it; `None` is any.
     pub by: Option<String>,
+    /// Whether it must be found late; `false` is either.
+    pub late: bool,
 }
 
 /// One thing that was found.
@@ -146,6 +148,8 @@ pub struct Found {
     pub site: String,
     /// The policy that does it, where one does.
     pub by: Option<String>,
+    /// Whether it was found of what came later than the slack.
+    pub late: bool,
 }
 
 /// How a test went.
@@ -230,6 +234,8 @@ impl Trial {
         let mut engine = Engine::new(plan.clone(), interner.clone(), options());
         let (mut out, mut found) = (Findings::default(), Vec::new());
         let mut block = EventBlock::new(&plan.vocabulary);
+        // What a program reads again from its log, for the repair of what came late.
+        let mut heard = EventBlock::new(&plan.vocabulary);
         let batch = way.batch.clamp(1, self.given.len().max(1));
         let mut rows = self.rows.iter().peekable();
         let (mut from, mut number) = (0, 0);
@@ -240,7 +246,12 @@ impl Trial {
             for (place, given) in self.given[from..until].iter().enumerate() {
                 given.push(&mut block, interner, (from + place) as u64);
             }
-            engine.feed(Input::Events(&block), &mut out);
+            block.iter().for_each(|event| heard.push_row(event));
+            let mut next = 0;
+            while next < block.len() {
+                next = engine.feed_some(&block, next, &mut out);
+                engine.repair(&heard, true, &mut out);
+            }
             while let Some(row) = rows.next_if(|row| row.behind == until) {
                 engine.feed(Input::Control(&row.control(), Position::NONE), &mut out);
             }
@@ -252,6 +263,7 @@ impl Trial {
         }
         if self.ends {
             engine.feed(Input::EndOfInput, &mut out);
+            engine.repair(&heard, true, &mut out);
         }
         collect(&mut out, plan, interner, &mut found);
         found
@@ -285,7 +297,8 @@ impl Trial {
         let does = format!("{:?}", found.does).to_lowercase();
         let by = found.by.as_ref().map_or(String::new(), |by| format!("by {by}"));
         let at = self.clock(found.at, plan);
-        let text = format!("{at} {} {} {does} {by}", found.rule, found.key);
+        let late = if found.late { "late" } else { "" };
+        let text = format!("{at} {} {} {does} {by} {late}", found.rule, found.key);
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
@@ -294,7 +307,8 @@ impl Trial {
         let does = expected.does.map_or(String::new(), |does| format!("{does:?}").to_lowercase());
         let by = expected.by.as_ref().map_or(String::new(), |by| format!("by {by}"));
         let at = self.clock(expected.at, plan);
-        let text = format!("{at} {} {key} {does} {by}", expected.rule);
+        let late = if expected.late { "late" } else { "" };
+        let text = format!("{at} {} {key} {does} {by} {late}", expected.rule);
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
@@ -331,7 +345,8 @@ impl Expected {
         };
         let by = self.by.is_none() || self.by == found.by;
         let key = self.key.as_ref().is_none_or(|key| *key == found.key);
-        does && by && key && self.at == found.at && self.rule == found.rule
+        let late = !self.late || found.late;
+        does && by && key && late && self.at == found.at && self.rule == found.rule
     }
 }
 
@@ -433,6 +448,7 @@ fn collect(out: &mut Findings, plan: &Plan, interner: &Interner, found: &mut Vec
             does,
             site: finding.site.some().map_or_else(String::new, |s| interner.text(s).to_owned()),
             by,
+            late: finding.late.is_some(),
         });
     }
     out.clear();

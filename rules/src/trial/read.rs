@@ -296,6 +296,10 @@ fn expected(reader: &mut Reader, node: &Node, plan: &Plan, clock: &Clock) -> Opt
         ("suppressed", Does::Suppressed),
         ("escalates", Does::Escalates),
     ];
+    let late = words.len() > 1 && words.last().is_some_and(|word| word == "late");
+    if late {
+        words.pop();
+    }
     // `… suppressed by POLICY`, `… escalates by POLICY`.
     let by = match &words[..] {
         [.., _, by, _] if by == "by" => {
@@ -311,10 +315,10 @@ fn expected(reader: &mut Reader, node: &Node, plan: &Plan, clock: &Clock) -> Opt
     }
     let does = does.map(|(_, does)| *does);
     if does.is_some_and(|does| OF_INCIDENTS.contains(&does)) {
-        return Some(Expected { at, rule: String::new(), key: None, does, by });
+        return Some(Expected { at, rule: String::new(), key: None, does, by, late });
     }
     let name = if words.is_empty() { String::new() } else { words.remove(0) };
     let rule = rule(reader, node, plan, &name)?;
     let key = (!words.is_empty()).then(|| words.join(" "));
-    Some(Expected { at, rule, key, does, by })
+    Some(Expected { at, rule, key, does, by, late })
 }
