@@ -223,3 +223,51 @@ fn left(data: &Path) -> BTreeMap<String, (String, u64, u64)> {
     let store = sinks::Reader::open(data.join("incidents.db")).unwrap_or_else(|e| panic!("{e}"));
     incidents(&store)
 }
+
+#[test]
+fn what_a_file_says_anew_is_told_and_a_faulty_one_leaves_the_rows_as_they_were() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let model = "
+tables:
+  credentials:
+    entity: credential
+    columns: {status: string, since: time}
+    file: cards.csv
+    key: card
+";
+    let config = configuration(dir.path(), "", model);
+    // In one move, as OPERATIONS.md says.
+    let say = |rows: &str| {
+        let beside = config.join("cards.new");
+        write(beside.clone(), &format!("card,status,since\n{rows}"));
+        std::fs::rename(beside, config.join("cards.csv")).unwrap_or_else(|e| panic!("{e}"));
+    };
+    let (c1, c2) = ("C-1,active,\n", "C-2,active,\n");
+    say(&format!("{c1}{c2}"));
+    let mut server = Server::start(&config, &dir.path().join("data"), &[], None);
+    let table = "/api/v1/tables/credentials";
+    used(&mut server, 10, "C-1");
+    good(server.ask("PUT", &format!("{table}/C-2?by=ann"), r#"{"status": "lost"}"#));
+    let status = |server: &Server, card: &str, status: Value| {
+        let is = |row: &Value| row["cells"]["status"] == status;
+        assert!(server.wait_for(&format!("{table}/{card}"), is).is_some());
+    };
+    status(&server, "C-2", json!("lost"));
+    // The use before is told; what the file says no other of than it did stays as it was changed.
+    say(&format!("C-1,stopped,2026-03-02T08:00:05Z\n{c2}"));
+    status(&server, "C-1", json!("stopped"));
+    assert_eq!(found(&server, 1), ["used-after-stop"]);
+    status(&server, "C-2", json!("lost"));
+    // A faulty file is refused whole; the next good one says of C-2 something else, so it counts.
+    say("C-1,active,soon\n");
+    let refused = |page: &Value| page["refused"]["reason"].is_string();
+    assert!(server.wait_for("/api/v1/rulebook", refused).is_some());
+    status(&server, "C-1", json!("stopped"));
+    say("C-2,found,\n");
+    status(&server, "C-2", json!("found"));
+    assert_eq!(server.ask("GET", &format!("{table}/C-1"), "").0, 404, "gone from the file");
+    used(&mut server, 20, "C-1");
+    used(&mut server, 21, "C-8");
+    assert_eq!(found(&server, 2), ["contractor", "used-after-stop"]);
+    assert!(server.terminate());
+}
