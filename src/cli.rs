@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use rules::lang::schema::{Known, rulebook};
-use rules::plan::RuleId;
 
 use crate::setup::{Faults, Setup};
 
@@ -26,15 +25,8 @@ enum Command {
     Demo(DemoArgs),
     /// Read a configuration and tell every fault of it with its place.
     Check(CheckArgs),
-    /// Say what a rule compiles to: what it looks at, its key, its plan and its state.
-    Explain {
-        /// Folder of the configuration.
-        #[arg(long, value_name = "DIR")]
-        config: PathBuf,
-        /// The rule's id; all rules, where none is named.
-        #[arg(value_name = "RULE")]
-        rule: Option<String>,
-    },
+    /// Say what a rule compiles to; why an incident is one; why a rule kept silent.
+    Explain(crate::explain::ExplainArgs),
     /// Run the tests that the rulebooks carry.
     Test(TestArgs),
     /// Run recorded files through the rules, as fast as they go.
@@ -204,7 +196,7 @@ impl Cli {
             }
             Command::Demo(args) => crate::demo::demo(&args),
             Command::Run(args) => crate::run::run(&args),
-            Command::Explain { config, rule } => explain(&config, rule.as_deref()),
+            Command::Explain(args) => crate::explain::explain(&args),
             Command::Test(args) => crate::test::test(&args),
             Command::Replay(args) => crate::replay::replay(&args),
             Command::Backtest(args) => crate::backtest::backtest(&args),
@@ -228,22 +220,4 @@ impl Cli {
             }
         }
     }
-}
-
-fn explain(config: &std::path::Path, rule: Option<&str>) -> anyhow::Result<()> {
-    let setup = Setup::load(config)?;
-    let rules = setup.plan.rules.iter().enumerate();
-    let chosen = rules.filter(|(_, known)| rule.is_none_or(|rule| rule == known.id));
-    let mut texts = chosen.map(|(number, _)| {
-        rules::explain::explain(&setup.plan, &setup.interner, RuleId(number as u16))
-    });
-    let Some(first) = texts.next() else {
-        let name = rule.unwrap_or_default();
-        let known = setup.plan.rules.iter().map(|rule| rule.id.as_str());
-        let help = event::config::did_you_mean(name, known).unwrap_or_default();
-        anyhow::bail!("no rule `{name}`; {help}");
-    };
-    print!("{first}");
-    texts.for_each(|text| print!("\n{text}"));
-    Ok(())
 }

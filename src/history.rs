@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use event::{EventRef, EventTime, Position, RecordBlock, SourceId, StreamId};
+use event::{EventRef, EventTime, Position, RecordBlock, RecordRef, SourceId, StreamId};
 use ingest::log::LogReader;
 use ingest::source::file::{FileInput, FileReader};
 use ingest::source::settings::SourceSettings;
@@ -119,6 +119,27 @@ impl History {
         if let Self::Files(files) = self {
             files.progress(stream, occurred);
         }
+    }
+
+    /// Shows every record from where it is to its end.
+    pub fn records(&mut self, mut see: impl FnMut(RecordRef<'_>)) -> anyhow::Result<()> {
+        let mut block = RecordBlock::new();
+        while self.read_some(&mut block)? {
+            block.iter().for_each(&mut see);
+            block.clear();
+        }
+        Ok(())
+    }
+
+    /// Goes to where a configuration's engine began, where the log still reaches so far back.
+    /// Whether it does.
+    pub fn seek(&mut self, to: Position) -> bool {
+        let Self::Log(log) = self else { return true };
+        let reaches = to >= log.oldest();
+        if reaches {
+            log.seek(to);
+        }
+        reaches
     }
 
     /// Reads it from where it is to its end through a pipeline. `saw` is shown every event as it is

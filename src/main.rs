@@ -6,6 +6,7 @@ mod config;
 mod console;
 mod crash;
 mod demo;
+mod explain;
 mod files;
 mod history;
 mod import;

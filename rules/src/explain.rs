@@ -76,14 +76,16 @@ pub fn explain(plan: &Plan, interner: &Interner, id: RuleId) -> String {
     format!("{}: {}\n{out}", rule.id, rule.title)
 }
 
-struct Words<'a> {
-    plan: &'a Plan,
-    interner: &'a Interner,
-    rule: &'a Rule,
+/// Words for what a plan holds.
+pub(crate) struct Words<'a> {
+    pub plan: &'a Plan,
+    pub interner: &'a Interner,
+    /// Whose earlier events are named.
+    pub rule: &'a Rule,
 }
 
 impl Words<'_> {
-    fn kind(&self, kind: KindId) -> String {
+    pub(crate) fn kind(&self, kind: KindId) -> String {
         let kinds = self.plan.vocabulary.kinds();
         match kinds.get(kind.0 as usize) {
             Some(known) => known.name.clone(),
@@ -94,11 +96,11 @@ impl Words<'_> {
         }
     }
 
-    fn kinds(&self, kinds: &[KindId]) -> String {
+    pub(crate) fn kinds(&self, kinds: &[KindId]) -> String {
         kinds.iter().map(|kind| self.kind(*kind)).collect::<Vec<_>>().join(", ")
     }
 
-    fn field(&self, field: FieldRef) -> String {
+    pub(crate) fn field(&self, field: FieldRef) -> String {
         match field {
             FieldRef::Slot(id, _) => self.plan.vocabulary.field(id).name.clone(),
             FieldRef::Site => "site".to_owned(),
@@ -130,7 +132,10 @@ impl Words<'_> {
         let kinds =
             trigger.kinds.iter().map(|kind| self.kind(*kind)).collect::<Vec<_>>().join(" or ");
         match &trigger.condition {
-            Some(condition) => format!("{kinds} when {}", self.expr(condition)),
+            Some(condition) => {
+                let written = condition.part(condition.expr()).map(|written| written.text.clone());
+                format!("{kinds} when {}", written.unwrap_or_else(|| self.expr(condition)))
+            }
             None => kinds,
         }
     }
@@ -263,7 +268,7 @@ impl Words<'_> {
         lines
     }
 
-    fn step(&self, step: &Step) -> String {
+    pub(crate) fn step(&self, step: &Step) -> String {
         let part = |part: &Part| match &part.absent {
             Some(span) => format!("no {} for {}", self.trigger(&part.on), self.expr(span)),
             None => self.trigger(&part.on),
@@ -384,6 +389,18 @@ impl Words<'_> {
         format!("{keys} keys{runs}, {events} events of a key at a site; past it the oldest goes")
     }
 
+    /// A value, with the texts of a list.
+    pub(crate) fn shown(&self, value: Value) -> String {
+        let Value::List { table, row, column } = value else { return self.value(value) };
+        match self.plan.model.tables[table as usize].cell(row, column as usize) {
+            Some(event::model::Cell::Strings(texts)) => {
+                let texts = texts.iter().map(|text| self.interner.text(*text));
+                format!("[{}]", texts.collect::<Vec<_>>().join(", "))
+            }
+            _ => "missing".to_owned(),
+        }
+    }
+
     fn value(&self, value: Value) -> String {
         match value {
             Value::Missing | Value::List { .. } => "missing".to_owned(),
@@ -397,7 +414,7 @@ impl Words<'_> {
     }
 
     /// An expression as it might have been written.
-    fn expr(&self, expr: &Expr) -> String {
+    pub(crate) fn expr(&self, expr: &Expr) -> String {
         let text = self.sides(expr);
         let outer = text.strip_prefix('(').and_then(|inner| inner.strip_suffix(')'));
         // The parentheses that stand around all of it say nothing.

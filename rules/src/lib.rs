@@ -5,11 +5,13 @@
 //! number of shards, with a restart anywhere (INV-PURE).
 
 pub mod calendar;
+pub mod condition;
 pub mod engine;
 pub mod explain;
 pub mod lang;
 pub mod limits;
 pub mod meaning;
 pub mod plan;
+pub mod probe;
 pub mod trial;
 pub mod value;

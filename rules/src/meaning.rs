@@ -218,7 +218,7 @@ impl<'a> Writer<'a> {
 
     fn trigger(&mut self, Trigger { kinds, condition }: &Trigger) {
         self.kinds(kinds);
-        self.maybe(condition.as_ref(), Self::expr);
+        self.maybe(condition.as_deref(), Self::expr);
     }
 
     fn kinds(&mut self, kinds: &[KindId]) {
@@ -319,7 +319,7 @@ impl<'a> Writer<'a> {
                     TallyPart::Key(field) => w.field(*field),
                     TallyPart::Value => w.word("value"),
                 });
-                self.maybe(condition.as_ref(), Self::expr);
+                self.maybe(condition.as_deref(), Self::expr);
             }
         }
     }
@@ -427,8 +427,8 @@ impl<'a> Writer<'a> {
         let Guard { kinds, same, forward, backward, captures, from, to, at_least } = guard;
         self.kinds(kinds);
         self.fields(same);
-        self.maybe(forward.as_ref(), Self::expr);
-        self.maybe(backward.as_ref(), Self::expr);
+        self.maybe(forward.as_deref(), Self::expr);
+        self.maybe(backward.as_deref(), Self::expr);
         self.fields(captures);
         self.span(*from);
         self.span(*to);
@@ -453,7 +453,7 @@ impl<'a> Writer<'a> {
             w.trigger(on);
             w.maybe(sum.as_ref(), Self::expr);
         });
-        self.maybe(condition.as_ref(), Self::expr);
+        self.maybe(condition.as_deref(), Self::expr);
         self.plain(orphans);
     }
 }

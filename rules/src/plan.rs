@@ -7,6 +7,7 @@ use event::model::Model;
 use event::{FieldId, FieldType, KindId, TimeSpan, Vocabulary};
 
 use crate::calendar::{Calendar, ScheduleId};
+use crate::condition::Condition;
 use crate::engine::HeldBy;
 use crate::lang::expr::Expr;
 use crate::limits::{KEY_EVENTS_MAX, RULE_KEYS_MAX, RULE_RUNS_MAX};
@@ -130,7 +131,7 @@ pub struct Trigger {
     /// Any of these kinds.
     pub kinds: Vec<KindId>,
     /// What must hold; `None` holds.
-    pub condition: Option<Expr>,
+    pub condition: Option<Condition>,
 }
 
 /// How much a fact or a rule may hold at one site; past it the oldest goes, and is counted.
@@ -212,7 +213,7 @@ pub enum FactKind {
         /// Where each part of this fact's key comes from.
         parts: Vec<TallyPart>,
         /// Over `value`; `None` counts every key.
-        condition: Option<Expr>,
+        condition: Option<Condition>,
     },
 }
 
@@ -371,7 +372,7 @@ pub enum Pattern {
         /// The fact.
         fact: FactId,
         /// Over `value`, key parts and other facts; evaluated when any of `triggers` changes.
-        condition: Expr,
+        condition: Condition,
         /// Must hold this long; `None` speaks at once.
         hold: Option<Expr>,
         /// All facts the condition reads.
@@ -424,7 +425,7 @@ pub struct Session {
     /// What is counted, each in its place among the captured values.
     pub aggregates: Vec<(u8, Aggregate)>,
     /// What must hold of it.
-    pub condition: Option<Expr>,
+    pub condition: Option<Condition>,
     /// Whether an end without a beginning is judged: the condition asks `s.orphan`.
     pub orphans: bool,
 }
@@ -559,10 +560,10 @@ pub struct Guard {
     pub same: Vec<FieldRef>,
     /// The condition when the guard event comes after the opening one: current = guard event,
     /// captured = opening event (indexes into [`Rule::captures`]).
-    pub forward: Option<Expr>,
+    pub forward: Option<Condition>,
     /// The condition when it came before: current = opening event, captured = guard event (indexes
     /// into `captures` here).
-    pub backward: Option<Expr>,
+    pub backward: Option<Condition>,
     /// What `backward` reads of guard events.
     pub captures: Vec<FieldRef>,
     /// Window around the opening event, `from` ≤ 0 ≤ `to`, both ends outside.

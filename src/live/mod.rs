@@ -9,11 +9,11 @@
 
 mod controls;
 mod emitter;
-mod epoch;
+pub mod epoch;
 mod follower;
 mod recovery;
 mod reloads;
-mod rulebooks;
+pub mod rulebooks;
 mod snapshots;
 mod status;
 mod strangers;

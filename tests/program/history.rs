@@ -208,3 +208,108 @@ fn the_badge_simulator_under_another_least_time_of_travel() {
     assert_eq!(found["vanish"].as_array().map(Vec::len), Some(4));
     assert_eq!(found["change"].as_array().map(Vec::len), Some(0));
 }
+
+/// A configuration of its own: the shipped one is tuned.
+fn doors(dir: &Path) -> String {
+    let top = "time: history\nsites: [{name: harbour-north}]\n\
+        sources: [{id: h, type: http, mappings: [canonical]}]\nrules: [r.yaml]\n";
+    let rules = "facts:\n\
+        \x20 mode: {by: door, set: {DoorModeChanged: e.mode}, init: locked}\n\
+        \x20 refusals: {count: AccessDenied, by: credential, within: 2m}\n\
+        rules:\n\
+        - id: door-forced\n  on: [DoorOpened, DoorForcedOpen]\n  if: mode == 'locked'\n\
+        \x20 unless: [{on: [AccessGranted, RequestToExit], same: door, from: -10s, to: 2s}]\n\
+        - {id: repeated-refusals, on: AccessDenied, if: refusals >= 5, by: credential}\n";
+    write(dir, "portcullis.yaml", top);
+    write(dir, "r.yaml", rules);
+    dir.display().to_string()
+}
+
+fn explained(config: &str, args: &[&str], file: &Path) -> Said {
+    let mut all = vec!["explain", "--config", config];
+    all.extend(args);
+    run(&all, &[file])
+}
+
+#[test]
+fn a_rule_says_why_it_kept_silent() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    // The last refusal comes again, and something that is no event.
+    let again = event(40, 15.0, "AccessDenied", "d3", ",\"credential\":\"c-9\"");
+    let broken = event(41, 0.0, "AccessDenied", "broken", ",\"credential\":5");
+    let file = write(dir.path(), "n.ndjson", &(night() + &again + &broken));
+    let config = doors(dir.path());
+    let why_not =
+        |rule: &str, id: &str| explained(&config, &["--why-not", rule, "--event", id], &file);
+    why_not("door-forced", "o1").holds(&[
+        "door-forced kept silent about /ctl-1/o1",
+        "22:01:01.000Z  excused (1): AccessGranted, RequestToExit, /ctl-1/g1 (1s after)",
+        "✓ mode == 'locked'   where mode = 'locked'   (",
+    ]);
+    why_not("door-forced", "ctl-1/o2").holds(&["door-forced spoke of /ctl-1/o2", "detected "]);
+    why_not("repeated-refusals", "d3").holds(&[
+        "✗ refusals >= 5   where refusals = 4",
+        "refusals within 2m: /ctl-1/d0, /ctl-1/d1, /ctl-1/d2, /ctl-1/d3",
+        "/ctl-1/d3 came again, and is a duplicate",
+    ]);
+    why_not("repeated-refusals", "x2")
+        .holds(&["the rule looks at AccessDenied, and this is DoorClosed"]);
+    let said = why_not("door-forced", "o9");
+    assert!(said.err.contains("no event `o9` in this history; did you mean"), "{}", said.err);
+    let said = why_not("door-forced", "1");
+    assert!(said.err.contains("`1` is the end of "), "{}", said.err);
+    let said = why_not("door-forced", "broken");
+    assert!(said.err.contains("was rejected (wrong_type)"), "{}", said.err);
+    let said = why_not("dor-forced", "o1");
+    assert!(said.err.contains("did you mean `door-forced`?"), "{}", said.err);
+    let json = explained(&config, &["--why-not", "door-forced", "--event", "o1", "--json"], &file);
+    let json = json.json();
+    assert_eq!((&json["answer"], &json["event"]), (&"silent".into(), &"/ctl-1/o1".into()));
+    assert_eq!(json["sections"][0]["title"], "why not");
+}
+
+#[test]
+fn an_incident_of_a_real_run_says_why() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let config = dir.path().join("config");
+    std::fs::create_dir_all(&config).unwrap_or_else(|e| panic!("{e}"));
+    let top =
+        "time: history\nsources: [{id: h, type: http, mappings: [canonical]}]\nrules: [r.yaml]\n";
+    write(&config, "portcullis.yaml", top);
+    let rules = "facts: {refusals: {count: AccessDenied, by: credential, within: 2m}}\n\
+        rules: [{id: again, title: Again, on: AccessDenied, if: refusals >= 4, by: credential}]\n";
+    write(&config, "r.yaml", rules);
+    let (data, config) = (dir.path().join("data"), config.display().to_string());
+    let mut server = Server::start(Path::new(&config), &data, &[], None);
+    assert!(server.post(&night()));
+    let listed = |v: &Value| v["items"].as_array().is_some_and(|items| items.len() == 1);
+    let list = server.wait_for("/api/v1/incidents", listed).unwrap_or_else(|| panic!("it died"));
+    let id = list["items"][0]["id"].as_str().unwrap_or_default().to_owned();
+    let at = data.display().to_string();
+    // Beside the running program, and after it; by the whole id, and by the end of it.
+    let beside = run(&["explain", "--config", &config, "--data", &at, "--why", &id], &[]);
+    beside.holds(&[
+        &format!("{id} again opens the incident, key c-9: Again"),
+        "22:40:00.000Z  AccessDenied /ctl-1/d0, key c-9",
+        "✗ refusals >= 4   where refusals = 1",
+        "refusals within 2m: /ctl-1/d0, /ctl-1/d1, /ctl-1/d2\n",
+        "22:40:15.000Z  AccessDenied /ctl-1/d3, key c-9",
+        "✓ refusals >= 4   where refusals = 4",
+        &format!("✓ detected {id}"),
+    ]);
+    assert!(server.terminate());
+    let ends = &id[id.len() - 6..];
+    let after = run(&["explain", "--config", &config, "--data", &at, "--why", ends], &[]);
+    assert_eq!(beside.out, after.out);
+    // The rulebook that was in force is asked, and not the one that is given now.
+    write(Path::new(&config), "r.yaml", &rules.replace(">= 4", ">= 3"));
+    let other = ["--data", &at, "--why-not", "again", "--event", "d1"];
+    let mut args = vec!["explain", "--config", &config];
+    args.extend(other);
+    let then = ["note: the configuration given is another", "✗ refusals >= 4   where refusals = 2"];
+    run(&args, &[]).holds(&then);
+    let mut nowhere = id;
+    nowhere.replace_range(..1, "Z");
+    let said = run(&["explain", "--config", &config, "--data", &at, "--why", &nowhere], &[]);
+    assert!(said.err.contains("did you mean"), "{}", said.err);
+}

@@ -8,6 +8,7 @@ use event::{EventTime, Identity, Position, Symbol};
 
 use super::layout::Subject;
 use crate::plan::RuleId;
+use crate::probe::Probe;
 use crate::value::Value;
 
 /// One contributing event: where its bytes are, and who it is.
@@ -99,9 +100,27 @@ pub struct Findings {
     texts: Vec<Symbol>,
     /// The place of such a value in `why`, and its texts.
     lists: Vec<(u32, Range<u32>)>,
+    probe: Option<Box<Probe>>,
 }
 
 impl Findings {
+    /// Findings, with a probe that looks on.
+    #[must_use]
+    pub fn probed(probe: Probe) -> Self {
+        Self { probe: Some(Box::new(probe)), ..Self::default() }
+    }
+
+    /// What looks on.
+    #[must_use]
+    pub fn probe(&self) -> Option<&Probe> {
+        self.probe.as_deref()
+    }
+
+    /// As [`Self::probe`], to take from it what it saw.
+    pub fn probe_mut(&mut self) -> Option<&mut Probe> {
+        self.probe.as_deref_mut()
+    }
+
     /// Forgets all, keeps the memory.
     pub fn clear(&mut self) {
         self.findings.clear();

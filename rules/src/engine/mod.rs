@@ -11,6 +11,8 @@ mod holdings;
 mod hours;
 mod late;
 mod layout;
+mod lens;
+mod look;
 mod pages;
 mod presence;
 mod reach;
@@ -240,7 +242,10 @@ impl Engine {
     pub fn feed_some(&mut self, events: &EventBlock, from: usize, out: &mut Findings) -> usize {
         let mut next = from;
         while next < events.len() {
-            self.admit(events.get(next), out);
+            match out.probe() {
+                Some(_) => self.admit_probed(events.get(next), out),
+                None => self.admit(events.get(next), out),
+            }
             next += 1;
             if self.repair_is_due() {
                 break;

@@ -119,6 +119,7 @@ impl Site {
             first,
             omitted: run.omitted,
             session: None,
+            run: run.serial,
             subject: run.subject,
             row: None,
             captured: unpack_all(&run.captures, run.tags),

@@ -40,7 +40,7 @@ struct Line<'a> {
 const BARRED: u64 = 1 << 8;
 
 /// Whether a run that waits at a step of so many events may leave it.
-fn may_leave(step: &Step, counts: u64) -> bool {
+pub(super) fn may_leave(step: &Step, counts: u64) -> bool {
     step.is_plain() && counts >= u64::from(step.least)
 }
 
@@ -167,6 +167,7 @@ impl Site {
         conclusion.first = first_of(line.sequence, run);
         conclusion.captured = unpack_all(&run.captures, run.tags);
         conclusion.omitted = run.omitted;
+        conclusion.run = run.serial;
         for (own, first) in conclusion.subject.iter_mut().zip(run.subject) {
             *own = own.some().unwrap_or(first);
         }

@@ -312,6 +312,7 @@ impl Site {
             value: Value::Missing,
             session: Some(view),
             level: NIL,
+            run: run.serial,
         };
         self.conclude_session(cx, session, conclusion, mark, out);
         if session.any {
@@ -349,6 +350,9 @@ impl Site {
         let rule = &cx.plan.rules[conclusion.rule.0 as usize];
         let key = Sight::of_key(cx, self, &rule.by, conclusion.key, conclusion.at);
         let sight = Sight { session: conclusion.session, ..key.with(conclusion.captured) };
+        if let (true, Some(condition)) = (out.probe().is_some(), &session.condition) {
+            self.look_session(cx, conclusion.rule, condition, &sight, out);
+        }
         if session.condition.as_ref().is_none_or(|condition| sight.holds(condition)) {
             self.conclude(cx, conclusion, mark, out);
         } else {

@@ -115,6 +115,8 @@ pub struct Conclusion<'a> {
     pub session: Option<SessionView>,
     /// The watch's key cell whose level it is, or `NIL`.
     pub level: u32,
+    /// The serial of the run that completes; 0 where none does.
+    pub run: u64,
 }
 
 impl Site {
@@ -220,6 +222,7 @@ impl Site {
 
     /// Facts first, then levels, then rules.
     pub(super) fn judge_event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        self.look_facts(cx, event, out);
         self.update_facts(cx, event);
         let silent = event.flags().has(EventFlags::RETAINED);
         self.watch_changes(cx, event, silent, out);
@@ -294,6 +297,7 @@ impl Site {
     fn step_rule(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
         let rule = &cx.plan.rules[id.0 as usize];
         let began = self.evaluated.get();
+        let seen = self.look(cx, id, event, out);
         match &rule.pattern {
             Pattern::Event(on) => self.step_event(cx, id, rule, on, event, out),
             Pattern::Sequence(sequence) => {
@@ -308,6 +312,7 @@ impl Site {
             Pattern::Watch { .. } => {}
         }
         self.worked(cx.plan.facts.len() + usize::from(id.0), began);
+        self.saw(seen, out);
     }
 
     fn step_event(
@@ -391,6 +396,7 @@ impl Site {
             value: Value::Missing,
             session: None,
             level: NIL,
+            run: 0,
         }
     }
 
@@ -407,6 +413,7 @@ impl Site {
         let max = usize::from(rule.evidence_max);
         let omitted = conclusion.omitted + out.trim_evidence(mark, max);
         if !self.may_speak(cx, &conclusion, rule) {
+            self.look_held(cx, &conclusion, out);
             out.forget_evidence(mark);
             return None;
         }
@@ -422,6 +429,7 @@ impl Site {
             level: conclusion.level,
         };
         self.said.is_new(Identity(spoken.id.0), spoken.at, spoken.at);
+        out.look_spoken(&conclusion, spoken.id, mark);
         let marks = (mark, out.why_mark());
         self.bind(cx, rule, &conclusion, out);
         if rule.mode == Mode::Shadow {

@@ -80,7 +80,7 @@ impl Site {
     }
 
     /// The run that an entry of a guard's list stands for, if it still waits.
-    fn waiting_run(&self, entry: &Entry) -> Option<u32> {
+    pub(super) fn waiting_run(&self, entry: &Entry) -> Option<u32> {
         let index = entry.value as u32;
         let run = self.state.runs.get(index);
         (run.owner != 0 && run.serial == entry.captures[0]).then_some(index)
@@ -248,6 +248,20 @@ impl Site {
             return;
         }
         let id = RuleId((run.owner - 1) as u16);
+        let seen = self.look_due(cx, id, &run, at, out);
+        self.run_decided(cx, id, run, index, at, out);
+        self.saw(seen, out);
+    }
+
+    fn run_decided(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        run: Run,
+        index: u32,
+        at: EventTime,
+        out: &mut Findings,
+    ) {
         match &cx.plan.rules[id.0 as usize].pattern {
             Pattern::Watch { .. } => return self.level_lasted(cx, id, run, at, out),
             Pattern::Session(session) if run.deadline == at.0 => {

@@ -162,6 +162,7 @@ impl Site {
         let began = self.evaluated.get();
         let sight = self.sight_of_key(cx, id, key, value, cause.at);
         let holds = sight.holds(condition);
+        let seen = self.look_level(cx, id, &key, &sight, cause.row, out);
         let span = hold.as_ref().map(|hold| sight.span(hold));
         let owner = cx.layout.rule(id);
         self.worked(cx.plan.facts.len() + usize::from(id.0), began);
@@ -189,6 +190,7 @@ impl Site {
             }
             _ => {}
         }
+        self.saw(seen, out);
     }
 
     /// Whether the incident of a level still stands, nobody will know.
@@ -246,6 +248,7 @@ impl Site {
             first: None,
             omitted: 0,
             session: None,
+            run: 0,
             subject: self.subject(cx, id, &key, cause.row),
             row: cause.row,
             captured: NOTHING_CAPTURED,

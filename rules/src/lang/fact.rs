@@ -168,7 +168,7 @@ fn tally(
     }
     let names = Names { value: ty, key_only: Some(have), ..Names::default() };
     let condition = match node.get("if") {
-        Some(c) => Some(compiler.expression(reader, c, &names, Some(Type::Bool))?.0),
+        Some(c) => Some(compiler.condition(reader, c, &names, None)?),
         None => None,
     };
     Some(FactKind::Tally { of: FactId(known as u16), parts, condition })
@@ -255,7 +255,6 @@ fn trigger(
     condition: Option<&Node>,
 ) -> Trigger {
     let names = Names { current: vec!["e".into()], ..Names::default() };
-    let condition =
-        condition.and_then(|c| compiler.expression(reader, c, &names, Some(Type::Bool)));
-    Trigger { kinds: kinds(compiler, reader, on), condition: condition.map(|(c, _)| c) }
+    let condition = condition.and_then(|c| compiler.condition(reader, c, &names, None));
+    Trigger { kinds: kinds(compiler, reader, on), condition }
 }

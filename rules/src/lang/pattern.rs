@@ -3,11 +3,12 @@
 use event::TimeSpan;
 use event::config::{Node, Reader, Yaml};
 
-use super::check::{Names, Type};
+use super::check::{Compiler, Names, Type};
 use super::expr::Expr;
 use super::rulebook::{Book, positive};
 use super::syntax::Operator;
 use super::{sequence, session};
+use crate::condition::Condition;
 use crate::plan::{Fact, FactId, FactKind, FieldRef, Guard, Pattern, Scope, Trigger};
 use crate::value::Value;
 
@@ -90,19 +91,42 @@ fn trigger(
     let kinds = book.kinds(reader, on);
     let condition = node.get("if").and_then(|c| condition(book, reader, c, &names));
     let excepted = exceptions(book, reader, node, &names);
-    let both = |a: Expr, b: Expr| Expr::And(Box::new(a), Box::new(b));
-    Some(Trigger { kinds, condition: condition.into_iter().chain(excepted).reduce(both) })
+    Some(Trigger { kinds, condition: condition.into_iter().chain(excepted).reduce(Condition::and) })
 }
 
 /// `exceptions: {cleaners: e.person.role == 'cleaner'}`: where one is true the event is none of the
 /// rule's. One that is missing excepts nothing.
-fn exceptions(book: &mut Book<'_>, reader: &mut Reader, node: &Node, names: &Names) -> Vec<Expr> {
+fn exceptions(
+    book: &mut Book<'_>,
+    reader: &mut Reader,
+    node: &Node,
+    names: &Names,
+) -> Vec<Condition> {
     let mut excepted = Vec::new();
-    for (_, exception) in node.get("exceptions").map(Node::entries).unwrap_or_default() {
-        let holds = condition(book, reader, exception, names).map(|c| Expr::Holds(Box::new(c)));
-        excepted.extend(holds.map(|holds| Expr::Not(Box::new(holds))));
+    for (name, exception) in node.get("exceptions").map(Node::entries).unwrap_or_default() {
+        let name = name.text();
+        let condition = book.compiler.condition(reader, exception, names, name);
+        excepted.extend(condition.map(Condition::excepted));
     }
     excepted
+}
+
+impl Compiler<'_> {
+    /// As [`Self::expression`], of true or false, with the words it was written in; of an exception
+    /// with its name.
+    pub fn condition(
+        &mut self,
+        reader: &mut Reader,
+        node: &Node,
+        names: &Names,
+        label: Option<&str>,
+    ) -> Option<Condition> {
+        let (expr, _) = self.expression(reader, node, names, Some(Type::Bool))?;
+        let text = reader.scalar(node).unwrap_or_default().trim().to_owned();
+        let place = reader.place_in(node, 0);
+        let place = format!("{}:{}:{}", reader.file(), place.line, place.column);
+        Some(Condition::written(expr, text, place, label.map(str::to_owned)))
+    }
 }
 
 /// Reads a condition.
@@ -111,8 +135,8 @@ pub fn condition(
     reader: &mut Reader,
     node: &Node,
     names: &Names,
-) -> Option<Expr> {
-    book.compiler.expression(reader, node, names, Some(Type::Bool)).map(|(expr, _)| expr)
+) -> Option<Condition> {
+    book.compiler.condition(reader, node, names, None)
 }
 
 /// Kinds alone, or `{on: …, if: …}`.
@@ -185,8 +209,9 @@ fn window(
     book.compiler.touch(fact);
     let least = Expr::Constant(Value::Int(i64::from(at_least?)));
     let enough = Expr::Compare(Operator::GreaterEqual, Box::new(Expr::Fact(fact)), Box::new(least));
+    let enough = Condition::from(enough);
     let condition = match on.condition {
-        Some(condition) => Expr::And(Box::new(condition), Box::new(enough)),
+        Some(condition) => condition.and(enough),
         None => enough,
     };
     Some(Pattern::Event(Trigger { kinds: on.kinds, condition: Some(condition) }))

@@ -9,6 +9,7 @@ use super::expr::Expr;
 use super::pattern::{condition, stream};
 use super::rulebook::{Book, positive};
 use super::syntax::{Ast, Fault, Node as Part};
+use crate::condition::Condition;
 use crate::plan::{Aggregate, Capture, FieldRef, Session, SessionField, Trigger};
 
 /// Parts of a session that captures are of: the opening event, the closing one, what is counted.
@@ -143,6 +144,7 @@ impl Compiler<'_> {
         };
         let kinds = self.named_kinds(kinds)?;
         let condition = condition.map(|c| self.of_type(c, &names, Type::Bool)).transpose()?;
+        let condition = condition.map(Condition::from);
         let (sum, ty) = match summed {
             None => (None, Type::Int),
             Some(summed) => {

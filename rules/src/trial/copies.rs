@@ -233,7 +233,7 @@ fn add_beside(plan: &mut Plan, kind: KindId, sites: usize) {
         mode: Mode::Live,
         scope: Scope::Enterprise,
         by,
-        pattern: Pattern::Event(Trigger { condition: Some(enough), ..on }),
+        pattern: Pattern::Event(Trigger { condition: Some(enough.into()), ..on }),
         emit: Emit::Each,
         late: false,
         captures: Vec::new(),

@@ -14,3 +14,4 @@ mod script;
 mod siddhi;
 mod tables;
 mod told;
+mod why;

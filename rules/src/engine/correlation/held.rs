@@ -120,6 +120,7 @@ impl Site {
         marks: (u32, u32),
         out: &mut Findings,
     ) {
+        out.look_suppressed(cx, spoken.id, by);
         let incident = match by {
             // It means nothing, so no rule hears it.
             HeldBy::Inhibition(_) => self.correlation.taker(cx, &self.state, spoken),
