@@ -143,6 +143,9 @@ pub struct TestArgs {
     /// 1, 3 and 8 shards.
     #[arg(long)]
     pub thorough: bool,
+    /// Fail where fewer of a hundred branches are reached.
+    #[arg(long, value_name = "N")]
+    pub coverage_min: Option<f64>,
     /// Write a report in JUnit's form.
     #[arg(long, value_name = "OUT.xml")]
     pub junit: Option<PathBuf>,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use event::config::{Diagnostic, Place};
 use rules::plan::{Emit, Mode, Pattern, Rule, Trigger};
+use rules::probe::Coverage;
 use rules::trial::{self, Outcome, Trial, Way};
 
 use crate::cli::TestArgs;
@@ -56,15 +57,51 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     }
     let failed = ran.iter().filter(|(_, outcome, _)| !outcome.passed()).count();
     print!("{}", coverage(&setup, &ran));
+    let mut reached = Coverage::new(&setup.plan, &setup.interner);
+    for (trial, ..) in &ran {
+        trial.cover(&setup.plan, &setup.interner, &mut reached);
+    }
+    print!("{}", branches(&reached));
     if let Some(path) = &args.junit {
-        let xml = junit(&ran);
+        let xml = junit(&ran, &reached);
         std::fs::write(path, xml).with_context(|| format!("{}", path.display()))?;
     }
     println!("{} passed, {failed} failed", ran.len() - failed);
     if failed > 0 {
         bail!("{failed} of {} tests failed", ran.len());
     }
-    Ok(())
+    match args.coverage_min {
+        Some(least) if percent(&reached) < least => {
+            bail!("{:.1} % of the branches are reached, wanted {least} %", percent(&reached))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn percent(coverage: &Coverage) -> f64 {
+    let (reached, all) = coverage.reached();
+    if all == 0 { 100.0 } else { 100.0 * reached as f64 / all as f64 }
+}
+
+/// How many branches were reached, and which were not, by rule.
+fn branches(coverage: &Coverage) -> String {
+    let (reached, all) = coverage.reached();
+    let mut text =
+        format!("{reached} of {all} branches reached ({:.0} %)\n", percent(coverage).floor());
+    let missing = coverage.branches().filter_map(|b| Some((b, b.missing()?)));
+    let mut owner = "";
+    for (number, (branch, what)) in missing.enumerate() {
+        if number == 0 {
+            text += "not reached:\n";
+        }
+        if branch.owner != owner {
+            let _ = writeln!(text, "  {}", branch.owner);
+            owner = &branch.owner;
+        }
+        let place = branch.place.as_ref().map_or(String::new(), |place| format!("   ({place})"));
+        let _ = writeln!(text, "    {what:<13}  {}{place}", branch.text);
+    }
+    text
 }
 
 fn read(setup: &Setup, files: &[PathBuf]) -> anyhow::Result<Vec<Trial>> {
@@ -155,12 +192,18 @@ fn escaped(text: &str) -> String {
 }
 
 /// The form that CI systems read.
-fn junit(ran: &[Ran]) -> String {
+fn junit(ran: &[Ran], coverage: &Coverage) -> String {
     let failed = ran.iter().filter(|(_, outcome, _)| !outcome.passed()).count();
     let time: f64 = ran.iter().map(|(_, _, seconds)| seconds).sum();
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"rulebook\" tests=\"{}\" failures=\"{failed}\" time=\"{time:.3}\">\n",
         ran.len()
+    );
+    let (reached, all) = coverage.reached();
+    let _ = writeln!(
+        xml,
+        "  <properties>\n    <property name=\"branches.reached\" value=\"{reached}\"/>\n    \
+         <property name=\"branches.all\" value=\"{all}\"/>\n  </properties>"
     );
     for (trial, outcome, seconds) in ran {
         let (name, place) = (escaped(&trial.name), escaped(&trial.place));
@@ -176,5 +219,6 @@ fn junit(ran: &[Ran]) -> String {
             );
         }
     }
-    xml + "</testsuite>\n"
+    let out = escaped(&branches(coverage));
+    xml + "  <system-out>" + &out + "</system-out>\n</testsuite>\n"
 }

@@ -313,3 +313,61 @@ fn an_incident_of_a_real_run_says_why() {
     let said = run(&["explain", "--config", &config, "--data", &at, "--why", &nowhere], &[]);
     assert!(said.err.contains("did you mean"), "{}", said.err);
 }
+
+#[test]
+fn tests_say_which_branches_they_did_not_reach() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let top = "sites: [{name: s}]\nsources: [{id: h, type: http, mappings: [canonical]}]\nrules: [r.yaml]\n";
+    write(dir.path(), "portcullis.yaml", top);
+    let rules = "facts: {open: {by: door, set: {DoorOpened: 'true', DoorClosed: 'false'}, init: false}}\n\
+        rules:\n\
+        - id: denied\n  on: AccessDenied\n  if: open && (e.reason == 'lost' || e.reason == 'stolen')\n\
+        \x20 exceptions: {the drill: e.area == 'hall'}\n\
+        - {id: held, watch: open, if: value, for: 30s}\n\
+        - id: forced\n  on: DoorForcedOpen\n  unless: [{on: AccessGranted, same: door, to: 2s}]\n\
+        - {id: line, by: door, within: 60s, sequence: [{a: Panic}, {not: Fire, for: 5s}]}\n\
+        tests:\n";
+    let some = "- name: one\n  given: [08:00:00 DoorOpened door=D, '08:00:01 AccessDenied door=D reason=lost area=yard', \
+        08:01:00 DoorForcedOpen door=D, 08:02:00 Panic door=D]\n\
+        \x20 expect: [08:00:01 denied, 08:00:30 held, 08:01:02 forced, 08:02:05 line]\n";
+    let rest = "- name: two\n  given: ['09:00:00 AccessDenied door=D reason=stolen area=hall', 09:00:01 DoorOpened door=D, \
+        09:00:02 AccessDenied door=D reason=stolen area=hall, 09:00:03 AccessDenied door=D reason=stolen area=yard, \
+        09:00:04 AccessDenied door=D reason=old area=yard, 09:00:05 DoorClosed door=D, 09:01:00 DoorForcedOpen door=D, \
+        09:01:01 AccessGranted door=D, 09:02:00 Panic door=D, 09:02:01 Fire door=D]\n\
+        \x20 expect: [09:00:03 denied]\n  of: [denied, held, forced, line]\n";
+    let junit = dir.path().join("out.xml");
+    let config = dir.path().display().to_string();
+    let test = |tests: &str, least: &str| {
+        write(dir.path(), "r.yaml", &format!("{rules}{tests}"));
+        let args = ["test", "--config", &config, "--coverage-min", least, "--junit"];
+        run(&args, &[&junit])
+    };
+    let said = test(some, "90");
+    said.holds(&[
+        "not reached:\n  denied\n",
+        "never false    open ",
+        "never false    e.reason == 'lost' ",
+        "never reached  e.reason == 'stolen' ",
+        "never false    exception `the drill`: e.area == 'hall' ",
+        "never true     excuse 1: AccessGranted",
+        "never false    step 2: no Fire",
+        "  fact open\n    never true     open: DoorClosed",
+    ]);
+    assert!(
+        said.code == Some(1) && said.err.contains("of the branches are reached, wanted 90 %"),
+        "{}",
+        said.err
+    );
+    let xml = std::fs::read_to_string(&junit).unwrap_or_else(|e| panic!("{e}"));
+    assert!(
+        xml.contains("<property name=\"branches.reached\"") && xml.contains("never reached"),
+        "{xml}"
+    );
+    let said = test(&format!("{some}{rest}"), "100");
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert!(
+        said.out.contains("branches reached (100 %)") && !said.out.contains("not reached"),
+        "{}",
+        said.out
+    );
+}

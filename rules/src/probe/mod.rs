@@ -5,6 +5,7 @@
 //! evaluation that decides, and what became of a run is seen in the state.
 
 mod answer;
+mod coverage;
 mod judged;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use crate::engine::EvidenceRef;
 use crate::plan::RuleId;
 
 pub use answer::{Answer, Answered, Asked, Line};
+pub use coverage::{Branch, Coverage};
 pub use judged::{Joint, Judged};
 pub(crate) use judged::{judge, judge_expr};
 

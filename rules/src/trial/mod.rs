@@ -22,6 +22,7 @@ use jiff::tz::TimeZone;
 
 use crate::engine::{Effect, Engine, Findings, Input, Options, SourceOptions, restore_symbols};
 use crate::plan::Plan;
+use crate::probe::{Coverage, Probe};
 
 use copies::Copies;
 pub use read::{KEYS, read};
@@ -228,11 +229,30 @@ impl Trial {
 
     /// What it finds, in the order of each site.
     pub fn find(&self, plan: &Arc<Plan>, interner: &Arc<Interner>, way: Way) -> Vec<Found> {
+        self.find_with(plan, interner, way, &mut Findings::default())
+    }
+
+    /// Adds what it reaches of the branches of a rulebook.
+    pub fn cover(&self, plan: &Arc<Plan>, interner: &Arc<Interner>, coverage: &mut Coverage) {
+        let mut out = Findings::probed(Probe::of_everything(plan.rules.len()));
+        self.find_with(plan, interner, Way::default(), &mut out);
+        if let Some(probe) = out.probe() {
+            coverage.take(probe, plan);
+        }
+    }
+
+    fn find_with(
+        &self,
+        plan: &Arc<Plan>,
+        interner: &Arc<Interner>,
+        way: Way,
+        out: &mut Findings,
+    ) -> Vec<Found> {
         let sources = vec![SourceOptions { slack: self.slack }];
         let options =
             || Options { shards: way.shards, sources: sources.clone(), ..Options::default() };
         let mut engine = Engine::new(plan.clone(), interner.clone(), options());
-        let (mut out, mut found) = (Findings::default(), Vec::new());
+        let mut found = Vec::new();
         let mut block = EventBlock::new(&plan.vocabulary);
         // What a program reads again from its log, for the repair of what came late.
         let mut heard = EventBlock::new(&plan.vocabulary);
@@ -249,23 +269,23 @@ impl Trial {
             block.iter().for_each(|event| heard.push_row(event));
             let mut next = 0;
             while next < block.len() {
-                next = engine.feed_some(&block, next, &mut out);
-                engine.repair(&heard, true, &mut out);
+                next = engine.feed_some(&block, next, out);
+                engine.repair(&heard, true, out);
             }
             while let Some(row) = rows.next_if(|row| row.behind == until) {
-                engine.feed(Input::Control(&row.control(), Position::NONE), &mut out);
+                engine.feed(Input::Control(&row.control(), Position::NONE), out);
             }
-            collect(&mut out, plan, interner, &mut found);
+            collect(out, plan, interner, &mut found);
             if way.restore_every > 0 && number % way.restore_every == 0 {
                 engine = restored(&mut engine, plan, interner, options());
             }
             (from, number) = (until, number + 1);
         }
         if self.ends {
-            engine.feed(Input::EndOfInput, &mut out);
-            engine.repair(&heard, true, &mut out);
+            engine.feed(Input::EndOfInput, out);
+            engine.repair(&heard, true, out);
         }
-        collect(&mut out, plan, interner, &mut found);
+        collect(out, plan, interner, &mut found);
         found
     }
 
