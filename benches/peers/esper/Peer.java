@@ -1,0 +1,172 @@
+// The ten rules on Esper, as its experts would write them: one type for each kind of event, keyed contexts instead of
+// filters in patterns, tables for counts that others read, external time.
+//
+//   java -cp 'lib/*:.' Peer FILE [--json] [--ids OUT] [--rounds N]
+//
+// Without --json events are decoded before the clock starts (lane A); with it each line is parsed on the way (lane B).
+
+import com.espertech.esper.common.client.EPCompiled;
+import com.espertech.esper.common.client.EventBean;
+import com.espertech.esper.common.client.configuration.Configuration;
+import com.espertech.esper.compiler.client.CompilerArguments;
+import com.espertech.esper.compiler.client.EPCompilerProvider;
+import com.espertech.esper.runtime.client.*;
+import com.fasterxml.jackson.core.*;
+import java.io.*;
+import java.lang.management.ManagementFactory;
+import java.lang.management.ThreadMXBean;
+import java.nio.file.*;
+import java.util.*;
+
+public class Peer {
+  public static class Base {
+    public long id, ts;
+    public String site, zone, door, badge, dir, reason;
+    public int heads;
+    public long getId() { return id; }
+    public long getTs() { return ts; }
+    public String getSite() { return site; }
+    public String getZone() { return zone; }
+    public String getDoor() { return door; }
+    public String getBadge() { return badge; }
+    public String getDir() { return dir; }
+    public String getReason() { return reason; }
+    public int getHeads() { return heads; }
+  }
+  public static class Denied extends Base {}
+  public static class Granted extends Base {}
+  public static class Opened extends Base {}
+  public static class Forced extends Base {}
+  public static class Closed extends Base {}
+  public static class Counted extends Base {}
+  public static class Other extends Base {}
+
+  static final String EPL = String.join("\n",
+    "create context ByDoor partition by door from Denied, door from Granted, door from Opened, door from Forced, door from Closed;",
+    "@name('R1') select id from Denied(reason = 'revoked');",
+    "@name('R2') select id from Denied#time(59999 milliseconds) group by door having count(*) >= 5;",
+    "@name('R3') select id from Denied#time(119999 milliseconds) group by door having count(distinct badge) >= 4;",
+    "@name('R4') context ByDoor select a.id as a, b.id as id from pattern [every a=Denied -> (b=Forced where timer:within(29999 milliseconds))];",
+    "@name('R5') context ByDoor select a.id as id from pattern [every a=Opened -> (timer:interval(19999 milliseconds) and not Closed)];",
+    "@name('R6') context ByDoor select a.id as a, b.id as id from pattern [every a=Denied -> ((b=Opened and not Granted) where timer:within(29999 milliseconds))];",
+    "@name('R7') select prev(1, id) as a, id from Granted#groupwin(badge)#length(2) where dir = 'in' and prev(1, dir) = 'in';",
+    "create table Ins(zone string primary key, n count(*));",
+    "into table Ins select count(*) as n from Granted(dir = 'in')#time(59999 milliseconds) group by zone;",
+    "@name('R8') select id from Counted where heads > 1 + coalesce(Ins[zone].n, 0);",
+    "@name('R9') select id from Granted group by zone having sum(case when dir = 'in' then 1 else -1 end) = 31 and dir = 'in';",
+    "@name('R10') select prev(1, id) as a, id from Granted#groupwin(badge)#length(2) where prev(1, site) != site and ts - prev(1, ts) < 299999;");
+
+  static final ThreadMXBean THREADS = ManagementFactory.getThreadMXBean();
+
+  public static void main(String[] args) throws Exception {
+    boolean json = Arrays.asList(args).contains("--json");
+    String out = value(args, "--ids", null);
+    int rounds = Integer.parseInt(value(args, "--rounds", "1"));
+    byte[] bytes = Files.readAllBytes(Path.of(args[0]));
+    List<int[]> lines = new ArrayList<>();
+    for (int from = 0, at = 0; at < bytes.length; at++) {
+      if (bytes[at] == '\n') { lines.add(new int[] {from, at - from}); from = at + 1; }
+    }
+    JsonFactory factory = new JsonFactory();
+    Base[] decoded = null;
+    if (!json) {
+      decoded = new Base[lines.size()];
+      for (int i = 0; i < decoded.length; i++) decoded[i] = parse(factory, bytes, lines.get(i));
+    }
+    for (int round = 1; round <= rounds; round++) round(round, json, round == rounds ? out : null, bytes, lines, factory, decoded);
+  }
+
+  static void round(int round, boolean json, String out, byte[] bytes, List<int[]> lines, JsonFactory factory, Base[] decoded) throws Exception {
+    Configuration configuration = new Configuration();
+    for (Class<?> type : List.of(Denied.class, Granted.class, Opened.class, Forced.class, Closed.class, Counted.class, Other.class)) {
+      configuration.getCommon().addEventType(type.getSimpleName(), type);
+    }
+    configuration.getRuntime().getThreading().setInternalTimerEnabled(false);
+    configuration.getRuntime().getThreading().setListenerDispatchPreserveOrder(false);
+    configuration.getRuntime().getThreading().setInsertIntoDispatchPreserveOrder(false);
+    EPRuntime runtime = EPRuntimeProvider.getRuntime("round" + round, configuration);
+    EPCompiled compiled = EPCompilerProvider.getCompiler().compile(EPL, new CompilerArguments(configuration));
+    EPEventService events = runtime.getEventService();
+    events.advanceTime(1_700_000_000_000L - 1);
+    EPDeployment deployment = runtime.getDeploymentService().deploy(compiled);
+    PrintWriter ids = out == null ? null : new PrintWriter(new BufferedWriter(new FileWriter(out)));
+    long[] count = new long[11];
+    for (EPStatement statement : deployment.getStatements()) {
+      String name = statement.getName();
+      if (!name.startsWith("R")) continue;
+      int number = Integer.parseInt(name.substring(1));
+      boolean pair = number == 4 || number == 6 || number == 7 || number == 10;
+      statement.addListener((found, gone, s, r) -> {
+        if (found == null) return;
+        for (EventBean one : found) {
+          count[number]++;
+          if (ids != null) ids.println(pair ? name + " " + one.get("a") + " " + one.get("id") : name + " " + one.get("id"));
+        }
+      });
+    }
+    int n = lines.size(), chunk = Math.max(n / 10, 1);
+    long begun = THREADS.getCurrentThreadCpuTime(), mark = begun;
+    double best = Double.MAX_VALUE;
+    for (int i = 0; i < n; i++) {
+      Base event = json ? parse(factory, bytes, lines.get(i)) : decoded[i];
+      events.advanceTime(event.ts);
+      events.sendEventBean(event, event.getClass().getSimpleName());
+      if ((i + 1) % chunk == 0) {
+        long now = THREADS.getCurrentThreadCpuTime();
+        best = Math.min(best, (now - mark) / (double) chunk);
+        mark = now;
+      }
+    }
+    double all = (THREADS.getCurrentThreadCpuTime() - begun) / (double) n;
+    events.advanceTime(1_700_000_000_000L + 2L * n + 3_600_000L);
+    if (ids != null) ids.close();
+    StringBuilder told = new StringBuilder();
+    for (int r = 1; r <= 10; r++) told.append(r == 1 ? "" : ",").append(count[r]);
+    System.out.printf(Locale.ROOT, "{\"engine\":\"esper\",\"lane\":\"%s\",\"round\":%d,\"events\":%d,\"ns_per_event\":%.0f,\"ns_per_event_best_chunk\":%.0f,\"counts\":[%s]}%n",
+        json ? "B" : "A", round, n, all, best, told);
+    runtime.destroy();
+  }
+
+  static String value(String[] args, String name, String otherwise) {
+    int at = Arrays.asList(args).indexOf(name);
+    return at < 0 ? otherwise : args[at + 1];
+  }
+
+  /** One line. Field values are short and repeat: interned, as an expert would, so that keys compare by identity. */
+  static Base parse(JsonFactory factory, byte[] bytes, int[] line) throws IOException {
+    long id = 0, ts = 0;
+    int heads = 0;
+    String src = null, type = null, result = null, site = null, zone = null, door = null, badge = null, dir = null, reason = null;
+    try (JsonParser parser = factory.createParser(bytes, line[0], line[1])) {
+      parser.nextToken();
+      String name;
+      while ((name = parser.nextFieldName()) != null) {
+        switch (name) {
+          case "id": id = parser.nextLongValue(0); break;
+          case "ts": ts = parser.nextLongValue(0); break;
+          case "heads": heads = parser.nextIntValue(0); break;
+          case "src": src = parser.nextTextValue(); break;
+          case "type": type = parser.nextTextValue(); break;
+          case "result": result = parser.nextTextValue(); break;
+          case "site": site = parser.nextTextValue(); break;
+          case "zone": zone = parser.nextTextValue(); break;
+          case "door": door = parser.nextTextValue(); break;
+          case "badge": badge = parser.nextTextValue(); break;
+          case "dir": dir = parser.nextTextValue(); break;
+          case "reason": reason = parser.nextTextValue(); break;
+          default: parser.nextToken(); break;
+        }
+      }
+    }
+    Base event;
+    switch (src) {
+      case "badge": event = result.equals("denied") ? new Denied() : new Granted(); break;
+      case "gate": event = type.equals("open") ? new Opened() : type.equals("forced") ? new Forced() : new Closed(); break;
+      case "cctv": event = new Counted(); break;
+      default: event = new Other();
+    }
+    event.id = id; event.ts = ts; event.heads = heads;
+    event.site = site; event.zone = zone; event.door = door; event.badge = badge; event.dir = dir; event.reason = reason;
+    return event;
+  }
+}
