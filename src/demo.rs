@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use event::EventTime;
+use event::{EventTime, TimeSpan};
 use ingest::source::settings::{Kind, SourceSettings};
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use workload::harbour::{Message, story};
@@ -38,11 +38,11 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let _guard = runtime.enter();
     let stopped = stopped()?;
-    let program = Program::start(&begin, |sources| connect_to(sources, port))?;
+    let (speed, seed) = (args.speed, args.seed);
+    let program = Program::start(&begin, |sources| connect_to(sources, port, speed))?;
     let address = args.listen.to_string();
     let messages = story(args.seed, start);
     let live = program.live.clone();
-    let (speed, seed) = (args.speed, args.seed);
     let publisher = move || {
         let connected = || live.sources().iter().all(|(.., state)| state.connected);
         wait(connected, "the program does not subscribe to the broker")?;
@@ -94,9 +94,15 @@ fn shipped_config() -> anyhow::Result<PathBuf> {
     found.cloned().with_context(|| format!("{name} is not here: name it with --config DIR"))
 }
 
-/// Points every MQTT source at the broker in this process.
-fn connect_to(sources: &mut [SourceSettings], broker: u16) {
+/// How much later than another topic's a message may come out of the broker, by our own clock.
+const BROKER_DISORDER: TimeSpan = TimeSpan(500_000);
+
+/// Points every MQTT source at the broker in this process. Where the night runs faster, the broker's
+/// disorder is longer by the night's clock, and waited for.
+fn connect_to(sources: &mut [SourceSettings], broker: u16, speed: f64) {
+    let disorder = TimeSpan((BROKER_DISORDER.0 as f64 * speed) as i64);
     for source in sources {
+        source.slack = source.slack.max(disorder);
         if let Kind::Mqtt { host, port, username, password_env, .. } = &mut source.kind {
             *host = "127.0.0.1".to_owned();
             *port = broker;
