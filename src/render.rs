@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use event::control;
 use event::control::Control;
 use event::identity::TimedId;
 use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output};
@@ -91,6 +92,22 @@ impl Renderer {
         let change = match finding.effect {
             Effect::Linked(incident, to) => Change::Linked { incident, to, at: finding.at },
             Effect::Cleared(incident) => Change::Cleared { incident, at: finding.at },
+            Effect::Stale(incident) => Change::Stale { incident, at: finding.at },
+            Effect::Unshelved(incident) => Change::Unshelved { incident, at: finding.at },
+            Effect::Shelf(until, number) => {
+                let control = findings.control(number);
+                self.shelf(finding, until, &control.by, &control.reason)
+            }
+            Effect::ShelfEnded => self.shelf(finding, None, "", ""),
+            Effect::Acted(incident, number) => {
+                let control = findings.control(number);
+                let act = match &control.change {
+                    control::Change::Incident(act) => act.clone(),
+                    other => unreachable!("an act on {incident} is no {other:?}"),
+                };
+                let (by, reason) = (control.by.clone(), control.reason.clone());
+                Change::Acted { at: finding.at, act, by, reason }
+            }
             Effect::Suppressed(by, incident) => {
                 let detection = self.detection(findings, finding, incident, evidences)?;
                 let by = self.setup.plan.held_by(by).to_owned();
@@ -117,6 +134,28 @@ impl Renderer {
         };
         let (site, seq, late) = (self.site(finding.site), finding.seq, finding.late);
         Ok(Output { site, seq, late, change })
+    }
+
+    fn shelf(
+        &self,
+        finding: &Finding,
+        until: Option<event::EventTime>,
+        by: &str,
+        reason: &str,
+    ) -> Change {
+        Change::Shelf {
+            rule: self.setup.plan.rules[finding.rule.0 as usize].id.clone(),
+            key: self.key(finding),
+            at: finding.at,
+            until,
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn key(&self, finding: &Finding) -> String {
+        let parts = finding.key.iter().filter_map(|part| part.some());
+        parts.map(|part| self.text(part)).collect::<Vec<_>>().join("/")
     }
 
     fn incident(&self, detection: &Detection) -> Incident {
@@ -157,8 +196,6 @@ impl Renderer {
             .map(|(nth, value)| self.value(*value, findings.texts(finding, nth)));
         let why = values.zip(shown);
         let gaps = (!finding.complete).then(|| (HISTORY.to_owned(), "incomplete".to_owned()));
-        let key: Vec<_> =
-            finding.key.iter().filter_map(|s| s.some()).map(|s| self.text(s)).collect();
         Ok(Detection {
             id: finding.id,
             rule: rule.id.clone(),
@@ -167,7 +204,7 @@ impl Renderer {
             site: self.site(finding.site),
             area: finding.area.some().map(|s| self.text(s)),
             person: finding.person.some().map(|s| self.text(s)),
-            key: key.join("/"),
+            key: self.key(finding),
             at: finding.at,
             events,
             evidence_omitted: u64::from(finding.omitted),

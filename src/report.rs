@@ -64,7 +64,11 @@ impl Report {
                     }
                 }
             }
-            Change::Cleared { .. } => {}
+            Change::Cleared { .. }
+            | Change::Acted { .. }
+            | Change::Unshelved { .. }
+            | Change::Shelf { .. }
+            | Change::Stale { .. } => {}
         }
     }
 

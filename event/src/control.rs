@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::TimedId;
+use crate::incident::Disposition;
 use crate::time::{EventTime, TimeSpan};
 
 /// One control record. It takes effect at its place in the log, at the site's watermark there.
@@ -27,7 +28,9 @@ pub enum Change {
     /// A row of a table of the site model is set or removed.
     Row(RowChange),
     /// An operator acts on an incident.
-    Incident(TimedId, Act),
+    Incident(IncidentAct),
+    /// An operator shelves a rule, or takes it up again.
+    Shelf(Shelf),
     /// Another rulebook takes over: the hash of the configuration, kept under it.
     Reload(String),
 }
@@ -46,18 +49,45 @@ pub struct RowChange {
     pub at: Option<EventTime>,
 }
 
+/// What an operator does to an incident, and which.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentAct {
+    /// The incident's site, whose stream the act is a part of.
+    pub site: String,
+    /// The incident.
+    pub incident: TimedId,
+    /// What is done to it.
+    pub act: Act,
+}
+
 /// What an operator does to an incident (ISA-18.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// Somebody has it.
     Acknowledge,
-    /// It is dealt with: true alarm, false alarm, near miss, test, drill, duplicate.
-    Close(String),
+    /// It is given to somebody.
+    Assign(String),
+    /// It is dealt with.
+    Close(Disposition),
     /// Put aside for so long at most.
     Shelve(TimeSpan),
     /// Taken up again before its time.
     Unshelve,
+}
+
+/// A rule at a site, or one key of it, that an operator puts aside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shelf {
+    /// The site.
+    pub site: String,
+    /// The rule.
+    pub rule: String,
+    /// The parts of the rule's key; none: whatever its key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
+    /// For so long at most; `None` takes it up again.
+    pub span: Option<TimeSpan>,
 }
 
 impl Control {
@@ -68,6 +98,20 @@ impl Control {
             Ok(bytes) => bytes,
             Err(error) => unreachable!("texts, numbers and maps of texts only: {error}"),
         }
+    }
+
+    /// Why an operator's act has no effect; `None` where nothing is missing.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        let shelves = match &self.change {
+            Change::Incident(act) => matches!(act.act, Act::Shelve(_)),
+            Change::Shelf(shelf) => shelf.span.is_some(),
+            _ => false,
+        };
+        if self.by.trim().is_empty() {
+            return Some("nobody says that it is theirs: `by` is empty");
+        }
+        (shelves && self.reason.trim().is_empty()).then_some("what is shelved needs a reason")
     }
 
     /// Read from a record's payload; the error says what is wrong with it.
@@ -90,7 +134,17 @@ mod tests {
                 cells: Some(cells),
                 at: Some(EventTime(7)),
             }),
-            Change::Incident(TimedId(1 << 90), Act::Shelve(TimeSpan::from_secs(60))),
+            Change::Incident(IncidentAct {
+                site: "north".into(),
+                incident: TimedId(1 << 90),
+                act: Act::Shelve(TimeSpan::from_secs(60)),
+            }),
+            Change::Shelf(Shelf {
+                site: "north".into(),
+                rule: "fence".into(),
+                key: vec!["F1".into()],
+                span: None,
+            }),
             Change::Reload("ab12".into()),
         ];
         for change in changes {

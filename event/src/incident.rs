@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::IncidentAct;
 use crate::identity::TimedId;
 use crate::time::EventTime;
 
@@ -106,6 +107,55 @@ impl IncidentState {
             Self::Shelved => "shelved",
             Self::Suppressed => "suppressed",
         }
+    }
+}
+
+/// What an incident was, as the operator who closes it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disposition {
+    /// It was what it said.
+    TrueAlarm,
+    /// It was nothing.
+    FalseAlarm,
+    /// It could have become something.
+    NearMiss,
+    /// Somebody tried whether it works.
+    Test,
+    /// An exercise.
+    Drill,
+    /// Another incident tells it.
+    Duplicate,
+}
+
+impl Disposition {
+    /// All.
+    pub const ALL: [Self; 6] = [
+        Self::TrueAlarm,
+        Self::FalseAlarm,
+        Self::NearMiss,
+        Self::Test,
+        Self::Drill,
+        Self::Duplicate,
+    ];
+
+    /// The word in the store, in tests and in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TrueAlarm => "true-alarm",
+            Self::FalseAlarm => "false-alarm",
+            Self::NearMiss => "near-miss",
+            Self::Test => "test",
+            Self::Drill => "drill",
+            Self::Duplicate => "duplicate",
+        }
+    }
+
+    /// The disposition of a word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|d| d.as_str() == text)
     }
 }
 
@@ -246,6 +296,46 @@ pub enum Change {
         incident: TimedId,
         /// The older one.
         to: TimedId,
+        /// Event time.
+        at: EventTime,
+    },
+    /// An operator acted on an incident.
+    Acted {
+        /// Event time that the site had reached.
+        at: EventTime,
+        /// Which incident, and what was done.
+        act: IncidentAct,
+        /// Who did it.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An incident's shelf has ended by itself.
+    Unshelved {
+        /// Which incident.
+        incident: TimedId,
+        /// Event time.
+        at: EventTime,
+    },
+    /// An operator shelved a rule until a time, or took it up again (`until` is `None`).
+    Shelf {
+        /// The rule.
+        rule: String,
+        /// Its key, parts joined by `/`; empty: whatever its key.
+        key: String,
+        /// Event time.
+        at: EventTime,
+        /// When it ends by itself.
+        until: Option<EventTime>,
+        /// Who did it; empty where the shelf ended by itself.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An incident has been active for longer than it should be.
+    Stale {
+        /// Which incident.
+        incident: TimedId,
         /// Event time.
         at: EventTime,
     },

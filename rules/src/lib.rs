@@ -12,6 +12,7 @@ pub mod lang;
 pub mod limits;
 pub mod meaning;
 pub mod plan;
+mod policy;
 pub mod probe;
 pub mod trial;
 pub mod value;

@@ -11,6 +11,7 @@ use crate::condition::Condition;
 use crate::engine::HeldBy;
 use crate::lang::expr::Expr;
 use crate::limits::{KEY_EVENTS_MAX, RULE_KEYS_MAX, RULE_RUNS_MAX};
+pub use crate::policy::{Escalation, Flood, Inhibition, Policies};
 use crate::value::Value;
 
 /// A fact: an index into [`Plan::facts`].
@@ -111,6 +112,11 @@ impl Plan {
         match by {
             HeldBy::Inhibition(policy) => &self.policies.inhibit[usize::from(policy)].id,
             HeldBy::Chattering(rule) => &self.rules[rule.0 as usize].id,
+            HeldBy::Shelf => "shelf",
+            HeldBy::Flood => {
+                let flood = self.policies.flood.as_ref();
+                flood.map_or("flood", |flood| &self.rules[flood.rule.0 as usize].id)
+            }
         }
     }
 }
@@ -625,51 +631,4 @@ pub struct Link {
     pub between: (Vec<RuleId>, Vec<RuleId>),
     /// Within this span of each other's newest detection, in one site.
     pub within: TimeSpan,
-}
-
-/// Policies of alarm management: what is held back, and what makes an incident weigh more.
-#[derive(Clone, Debug, Default)]
-pub struct Policies {
-    /// Conditions under which detections mean nothing, in the order of the files.
-    pub inhibit: Vec<Inhibition>,
-    /// What raises an incident.
-    pub escalate: Vec<Escalation>,
-}
-
-/// While a condition holds, detections of some rules mean nothing: they are kept, and told nobody.
-#[derive(Clone, Debug)]
-pub struct Inhibition {
-    /// Its name.
-    pub id: String,
-    /// The scope of its rules and facts.
-    pub scope: Scope,
-    /// Over the fields that a detection has.
-    pub condition: Expr,
-    /// A detection waits so long for the condition to be known; zero decides at once.
-    pub hold: TimeSpan,
-    /// The rules it holds back, in ascending order; none of life safety.
-    pub targets: Vec<RuleId>,
-    /// The facts that the condition reads.
-    pub reads: Vec<FactId>,
-    /// The schedules that it reads.
-    pub schedules: Vec<ScheduleId>,
-}
-
-/// So many independent detectors in one incident make it weigh more.
-#[derive(Clone, Debug)]
-pub struct Escalation {
-    /// Its name.
-    pub id: String,
-    /// The rules whose detections count, in ascending order.
-    pub of: Vec<RuleId>,
-    /// What tells independent ones apart; a detection without it does not count.
-    pub independent: FieldRef,
-    /// So many different ones.
-    pub at_least: u32,
-    /// Within this span; exactly so old is outside.
-    pub within: TimeSpan,
-    /// The incident is as bad as this, at least.
-    pub severity: Option<Severity>,
-    /// And verified as far as this.
-    pub verification: Option<u8>,
 }

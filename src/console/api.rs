@@ -25,7 +25,7 @@ pub(super) type Reply = Result<Response, Response>;
 pub(super) const PAGE_ITEMS: usize = 50;
 
 /// Runs a read of the store where blocking does no harm.
-async fn read<T: Send + 'static>(
+pub(super) async fn read<T: Send + 'static>(
     shared: Arc<Shared>,
     work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Response> {
@@ -205,7 +205,7 @@ pub async fn reload(State(shared): State<Arc<Shared>>, Query(author): Query<Auth
 pub struct Author {
     by: String,
     #[serde(default)]
-    reason: String,
+    pub(super) reason: String,
 }
 
 /// Hands a change over to the log; answers when it is durable.

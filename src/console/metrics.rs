@@ -12,7 +12,9 @@ use super::Shared;
 use crate::live::{Holder, holders};
 
 pub async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let text = tokio::task::spawn_blocking(move || text(&shared)).await.unwrap_or_default();
+    let text = tokio::task::spawn_blocking(move || text(&shared) + &alarms(&shared))
+        .await
+        .unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
@@ -199,4 +201,30 @@ fn reloads(shared: &Shared) -> String {
         family.value(&[("rule", &rule)], if known { until.0 as f64 / 1e6 } else { f64::INFINITY });
     }
     out
+}
+
+/// Figures of alarm management, over all that the store holds.
+fn alarms(shared: &Shared) -> String {
+    let (mut text, flood) = (String::new(), shared.live.flood_rule());
+    let Ok(figures) = shared.store.alarm_figures(flood.as_deref()) else { return text };
+    let out = &mut text;
+    let help = "Detections that policies held back.";
+    let mut family = Family::new(out, "suppressed_total", "counter", help);
+    for (policy, count) in &figures.suppressed {
+        family.value(&[("policy", policy)], *count as f64);
+    }
+    for (name, help, value) in [
+        ("alarms_per_10_minutes", "Incidents opened, on average.", figures.per_10_minutes),
+        ("alarms_per_day", "Incidents opened, on average.", figures.per_day),
+        ("alarms_in_flood_ratio", "Share of the time in flood.", figures.in_flood),
+        ("alarms_stale", "Incidents active for too long.", figures.stale as f64),
+    ] {
+        Family::new(out, name, "gauge", help).value(&[], value);
+    }
+    let help = "Share of each severity.";
+    let mut family = Family::new(out, "alarms_severity_ratio", "gauge", help);
+    for (severity, share) in &figures.shares {
+        family.value(&[("severity", severity)], *share);
+    }
+    text
 }

@@ -1,5 +1,6 @@
 //! The console and its JSON API, on loopback unless the configuration says otherwise.
 
+mod acts;
 mod api;
 mod events;
 mod metrics;
@@ -93,7 +94,10 @@ fn router(
         .route("/api/v1/rules", get(api::rules))
         .route("/api/v1/unknown-devices", get(api::unknown_devices))
         .route("/api/v1/dead-letters", get(api::dead_letters))
+        .route("/api/v1/incidents/{id}/{act}", post(acts::on_incident))
         .route("/api/v1/suppressed", get(api::suppressed))
+        .route("/api/v1/shelves", get(acts::shelves).post(acts::shelve).delete(acts::unshelve))
+        .route("/api/v1/alarm-figures", get(acts::figures))
         .route("/api/v1/tables", get(tables::all))
         .route("/api/v1/tables/{table}", get(tables::table))
         .route(

@@ -338,6 +338,28 @@ impl Live {
         figures.blind.iter().map(named).collect()
     }
 
+    /// The longest that anything may be shelved.
+    pub fn shelve_max(&self) -> TimeSpan {
+        lock(&self.setup).plan.policies.shelve_max
+    }
+
+    /// The rule whose incidents are floods.
+    pub fn flood_rule(&self) -> Option<String> {
+        let plan = lock(&self.setup).plan.clone();
+        let flood = plan.policies.flood.as_ref()?;
+        Some(plan.rules[flood.rule.0 as usize].id.clone())
+    }
+
+    /// Whether the rulebook has a rule.
+    pub fn has_rule(&self, id: &str) -> bool {
+        lock(&self.setup).plan.rules.iter().any(|rule| rule.id == id)
+    }
+
+    /// Whether any event has come: before that there is no time at which anything could be done.
+    pub fn has_begun(&self) -> bool {
+        lock(&self.figures).watermark != i64::MIN
+    }
+
     /// Gauges by name, with what they mean.
     pub fn gauges(&self) -> Vec<(&'static str, &'static str, f64)> {
         let figures = lock(&self.figures).clone();

@@ -34,6 +34,9 @@ fn list_of(plan: &Plan, held: Held) -> List {
         | Held::Memory(..)
         | Held::Dimension(..)
         | Held::Side(..)
+        | Held::ShelvedIncident
+        | Held::ShelvedRule
+        | Held::Flood
         | Held::Hush(_)
         | Held::Escalation(_) => List::Entries,
     }

@@ -182,9 +182,16 @@ pub struct IncidentCell {
     pub escalated: u64,
     /// How far it is verified, 0–4.
     pub verification: u32,
-    /// Keeps the cell without padding.
-    pub spare: u32,
+    /// What has become of it: [`CLOSED`], [`CLEARED`], [`STALE`].
+    pub flags: u32,
 }
+
+/// An operator has closed the incident.
+pub const CLOSED: u32 = 1;
+/// Its condition has gone.
+pub const CLEARED: u32 = 2;
+/// It was told to be stale.
+pub const STALE: u32 = 4;
 
 /// A detection that is not told: one that waits for what may inhibit it to be known, or one whose
 /// level lasts while it is held back.

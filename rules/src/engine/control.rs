@@ -14,6 +14,10 @@ use super::findings::Findings;
 use super::scope::Context;
 use super::site::Site;
 use super::{Engine, ROW_PART};
+use crate::plan::RuleId;
+
+/// What the pseudo-site of enterprise rules is called.
+const ENTERPRISE: &str = "enterprise";
 
 impl Engine {
     /// Applies a control record at its place in the log: what time has passed before it is judged
@@ -24,8 +28,48 @@ impl Engine {
             Change::Row(change) => self.change_row(control, change, position, out),
             // Whoever reads the record brings the rulebook: see `Engine::reload`.
             Change::Reload(_) => {}
-            Change::Incident(..) => {}
+            Change::Incident(act) => {
+                self.at_site(&act.site, control, out, |site, cx, out| {
+                    site.act(cx, control, act, out);
+                });
+            }
+            Change::Shelf(shelf) => {
+                let rule = self.plan.rules.iter().position(|rule| rule.id == shelf.rule);
+                let Some(rule) = rule.map(|rule| RuleId(rule as u16)) else { return };
+                self.at_site(&shelf.site, control, out, |site, cx, out| {
+                    site.act_on_rule(cx, control, rule, shelf, out);
+                });
+            }
         }
+    }
+
+    /// An operator's act at a site, or over all of them. One that lacks who or why has no effect: the
+    /// interface refuses it before it comes here. Before the first event there is no time to
+    /// act at.
+    fn at_site(
+        &mut self,
+        name: &str,
+        control: &Control,
+        out: &mut Findings,
+        act: impl FnOnce(&mut Site, Context<'_>, &mut Findings),
+    ) {
+        let now = self.streams.watermark();
+        if control.fault().is_some() || now == EventTime::MIN || now == EventTime::MAX {
+            return;
+        }
+        let place = match self.interner.intern(name) {
+            Some(site) if name != ENTERPRISE => Some(self.place(site)),
+            _ => None,
+        };
+        let Self { plan, interner, layout, enterprise_layout, tables, shards, enterprise, .. } =
+            self;
+        let (layout, site) = match place {
+            Some((shard, site)) => (layout, &mut shards[shard].sites[site].site),
+            None => (enterprise_layout, enterprise),
+        };
+        let cx = Context { plan, layout, tables, interner };
+        site.advance(cx, now, out);
+        act(site, cx, out);
     }
 
     /// The tables as they are now.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use event::control::Control;
 use event::identity::TimedId;
 use event::incident::{Severity, Tier};
 use event::{EventTime, Identity, Position, Symbol};
@@ -31,6 +32,10 @@ pub enum HeldBy {
     Inhibition(u16),
     /// What this rule found to chatter.
     Chattering(RuleId),
+    /// An operator's shelf.
+    Shelf,
+    /// So many incidents open that the lesser ones are told as one.
+    Flood,
 }
 
 /// What a finding does.
@@ -51,6 +56,17 @@ pub enum Effect {
     Linked(TimedId, TimedId),
     /// The condition of an incident has gone.
     Cleared(TimedId),
+    /// An operator's act on an incident: which of the block's control records.
+    Acted(TimedId, u32),
+    /// An incident's shelf has ended by itself.
+    Unshelved(TimedId),
+    /// An operator has shelved rule and key until a time, or taken them up again: which control
+    /// record.
+    Shelf(Option<EventTime>, u32),
+    /// The shelf of rule and key has ended by itself.
+    ShelfEnded,
+    /// An incident has been active for long.
+    Stale(TimedId),
 }
 
 /// One finding. What is of an incident alone carries site, `seq` and time only.
@@ -101,6 +117,8 @@ pub struct Findings {
     /// The place of such a value in `why`, and its texts.
     lists: Vec<(u32, Range<u32>)>,
     probe: Option<Box<Probe>>,
+    /// What operators did.
+    controls: Vec<Control>,
 }
 
 impl Findings {
@@ -128,6 +146,18 @@ impl Findings {
         self.why.clear();
         self.texts.clear();
         self.lists.clear();
+        self.controls.clear();
+    }
+
+    /// What an operator did.
+    #[must_use]
+    pub fn control(&self, number: u32) -> &Control {
+        &self.controls[number as usize]
+    }
+
+    pub(super) fn push_control(&mut self, control: &Control) -> u32 {
+        self.controls.push(control.clone());
+        self.controls.len() as u32 - 1
     }
 
     /// How many.
@@ -221,6 +251,7 @@ impl Findings {
     pub(super) fn forget_since(&mut self, (evidence, why): (u32, u32)) {
         self.evidence.truncate(evidence as usize);
         self.why.truncate(why as usize);
+        while self.lists.pop_if(|(place, _)| *place >= why).is_some() {}
     }
 
     pub(super) fn forget_evidence(&mut self, mark: u32) {

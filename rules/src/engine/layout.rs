@@ -70,6 +70,12 @@ pub enum Held {
     Dimension(usize, Dimension),
     /// Incidents on a side of a link policy.
     Side(usize, usize),
+    /// Incidents that an operator has shelved, by their id.
+    ShelvedIncident,
+    /// Rules that an operator has shelved; the first part of the key is 1 + the rule's number.
+    ShelvedRule,
+    /// The openings that make a flood.
+    Flood,
     /// Keys that a rule has found to chatter.
     Hush(RuleId),
     /// Detectors that an escalation has counted, by incident.
@@ -320,9 +326,12 @@ impl Layout {
                 self.dimension_base + DIMENSIONS_MAX * grouping as u32 + dimension as u32
             }
             Held::Side(policy, side) => self.link_base + 2 * policy as u32 + side as u32,
-            Held::Hush(rule) => self.policy_base + u32::from(rule.0),
+            Held::ShelvedIncident => self.policy_base,
+            Held::ShelvedRule => self.policy_base + 1,
+            Held::Flood => self.policy_base + 2,
+            Held::Hush(rule) => self.policy_base + 3 + u32::from(rule.0),
             Held::Escalation(policy) => {
-                self.policy_base + self.memory_base.len() as u32 + u32::from(policy)
+                self.policy_base + 3 + self.memory_base.len() as u32 + u32::from(policy)
             }
         })
     }
@@ -347,10 +356,13 @@ impl Layout {
             let number = (number - self.link_base) as usize;
             Held::Side(number / 2, number % 2)
         } else {
-            let number = number - self.policy_base;
-            match number.checked_sub(self.memory_base.len() as u32) {
-                None => Held::Hush(RuleId(number as u16)),
-                Some(policy) => Held::Escalation(policy as u16),
+            let rules = self.memory_base.len() as u32;
+            match number - self.policy_base {
+                0 => Held::ShelvedIncident,
+                1 => Held::ShelvedRule,
+                2 => Held::Flood,
+                number if number - 3 < rules => Held::Hush(RuleId((number - 3) as u16)),
+                number => Held::Escalation((number - 3 - rules) as u16),
             }
         }
     }

@@ -214,6 +214,11 @@ impl Findings {
                 let rule = &cx.plan.rules[husher.0 as usize].id;
                 format!("detected as {id}, and held back, since it chatters: {rule}")
             }
+            HeldBy::Shelf => format!("detected as {id}, and held back: an operator has shelved it"),
+            HeldBy::Flood => {
+                let flood = cx.plan.held_by(by);
+                format!("detected as {id}, and folded into the flood: {flood}")
+            }
         };
         probe.suppressed.push((id, by));
     }

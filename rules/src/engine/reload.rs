@@ -194,6 +194,7 @@ impl Moves {
                 self.groupings[grouping].map(|to| Held::Dimension(to, dimension))
             }
             Held::Side(policy, side) => self.link(policy).map(|to| Held::Side(to, side)),
+            Held::ShelvedIncident | Held::ShelvedRule | Held::Flood => Some(held),
             Held::Hush(rule) => self.rule(rule).map(Held::Hush),
             Held::Escalation(policy) => self.escalation(policy).map(Held::Escalation),
         }
@@ -504,6 +505,10 @@ pub(super) fn carried_key(
     if let Held::Dimension(_, Dimension::Rule) = held {
         let rule = RuleId((key[3].0 - 1) as u16);
         key[3] = event::Symbol(u32::from(moves.named(rule)?.0) + 1);
+    }
+    if let Held::ShelvedRule = held {
+        let rule = RuleId((key[0].0 - 1) as u16);
+        key[0] = event::Symbol(u32::from(moves.named(rule)?.0) + 1);
     }
     Some(key)
 }

@@ -198,6 +198,9 @@ impl Site {
             Due::Expiry(cell) => self.fact_expired(cx, cell, serial, at, out),
             Due::Held(held) => self.held_due(cx, held, serial, at, out),
             Due::Quiet(cell) => self.quiet_due(cx, cell, serial, at, out),
+            Due::Shelf(cell) => self.shelf_due(cx, cell, serial, at, out),
+            Due::Flood(cell) => self.flood_due(cx, cell, serial, at, out),
+            Due::Stale(incident) => self.stale_due(incident, serial, at, out),
         }
         self.hear(cx, out);
         self.settle(cx, out);

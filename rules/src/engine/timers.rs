@@ -16,6 +16,12 @@ pub enum Due {
     Held(u32),
     /// Something a rule found to chatter, that may be quiet by now: the cell.
     Quiet(u32),
+    /// A shelf that ends by itself: the cell.
+    Shelf(u32),
+    /// A flood that may be over: the cell.
+    Flood(u32),
+    /// An incident that may be stale: its cell.
+    Stale(u32),
 }
 
 /// (due, owner's number, hash of key or opening event, serial) orders; the cell comes last.

@@ -9,11 +9,13 @@ use super::check::{Names, Type};
 use super::rulebook::{Book, default_grouping, group_of, positive};
 use crate::limits::POLICIES_MAX;
 use crate::plan::{
-    Dimension, Escalation, FieldRef, Grouping, Inhibition, Pattern, Policies, RuleId, Scope,
+    Dimension, Emit, Escalation, FieldRef, Flood, Grouping, Inhibition, Limits, Mode, Pattern,
+    Policies, Rule, RuleId, Scope, Trigger,
 };
 
 /// Keys under `incidents`.
-pub const INCIDENT_KEYS: &[&str] = &["by", "gap", "span_max", "links", "escalate"];
+pub const INCIDENT_KEYS: &[&str] =
+    &["by", "gap", "span_max", "links", "escalate", "flood", "stale", "shelve_max"];
 
 /// What these kinds say is never held back.
 const LIFE_SAFETY: [&str; 3] = ["Duress", "Panic", "Fire"];
@@ -122,6 +124,17 @@ pub fn read(book: &mut Book<'_>, parsed: &mut [(Reader, Node)]) -> Policies {
             policies.inhibit.extend(inhibition);
         }
         let Some(incidents) = root.get("incidents") else { continue };
+        if incidents.get("stale").is_some_and(|node| node.text() == Some("never")) {
+            policies.stale = None;
+        } else if let Some(span) = positive(reader, incidents, "stale") {
+            policies.stale = Some(span);
+        }
+        if let Some(span) = positive(reader, incidents, "shelve_max") {
+            policies.shelve_max = span;
+        }
+        if let Some(node) = incidents.get("flood") {
+            policies.flood = flood(book, reader, node);
+        }
         for node in incidents.get("escalate").map(Node::items).unwrap_or_default() {
             let escalation = escalation(book, reader, node);
             named_once(reader, node, policies.escalate.iter().map(|e| e.id.as_str()));
@@ -290,4 +303,57 @@ fn knows(fields: &[FieldRef], field: FieldRef) -> bool {
         FieldRef::Site => true,
         other => fields.contains(&other),
     }
+}
+
+/// `flood: {at_least: 10, within: 10m, until: 5, passes: high}`: the trade's figures where nothing
+/// is said. Its incident is of a rule of its own, which no event fires.
+fn flood(book: &mut Book<'_>, reader: &mut Reader, node: &Node) -> Option<Flood> {
+    let keys = &["id", "title", "severity", "procedure", "at_least", "within", "until", "passes"];
+    reader.expect_keys(node, keys);
+    let mut number = |key: &str, default: u32| {
+        node.get(key).and_then(|n| reader.parsed::<u32>(n, "a number")).unwrap_or(default)
+    };
+    let (at_least, until) = (number("at_least", 10), number("until", 5));
+    if at_least < 2 || until > at_least || until == 0 {
+        let help = Some("write at_least: 10, until: 5".to_owned());
+        reader.error_with(node, "a flood begins with two at least, and ends with fewer", help);
+    }
+    let words = Severity::ALL.map(|s| (s.as_str(), s));
+    let severity = node.get("severity").and_then(|n| reader.one_of(n, &words));
+    let passes = node.get("passes").and_then(|n| reader.one_of(n, &words));
+    let within = positive(reader, node, "within").unwrap_or(TimeSpan::from_secs(600));
+    let id = reader.optional_text(node, "id").unwrap_or_else(|| "flood".to_owned());
+    if book.rules.iter().any(|rule| rule.id == id) {
+        reader.error_at(node, format!("rule `{id}` stands already: give the flood another `id`"));
+        return None;
+    }
+    let rule = RuleId(book.rules.len() as u16);
+    let title = reader.optional_text(node, "title");
+    book.rules.push(Rule {
+        title: title.unwrap_or_else(|| "More incidents than anybody can look at".to_owned()),
+        severity: severity.unwrap_or(Severity::High),
+        procedure: reader.optional_text(node, "procedure"),
+        id,
+        mode: Mode::Live,
+        scope: Scope::Site,
+        by: Vec::new(),
+        pattern: Pattern::Event(Trigger { kinds: Vec::new(), condition: None }),
+        emit: Emit::Each,
+        late: false,
+        captures: Vec::new(),
+        evidence_of: Vec::new(),
+        evidence_max: 2,
+        why: Vec::new(),
+        reads: Vec::new(),
+        schedules: Vec::new(),
+        grouping: Some(Grouping { by: Vec::new(), ..default_grouping() }),
+        life_safety: true,
+        verification: VERIFICATION,
+        quiet: None,
+        risk: None,
+        control: None,
+        limits: Limits::default(),
+    });
+    let passes = passes.unwrap_or(Severity::High);
+    Some(Flood { rule, at_least, within, until, passes })
 }

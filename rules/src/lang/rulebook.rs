@@ -131,7 +131,9 @@ pub fn compile(
     for (reader, root) in &mut parsed {
         if let Some(node) = root.get("incidents") {
             reader.expect_keys(node, policy::INCIDENT_KEYS);
-            grouping = Some(grouping_of(reader, node));
+            if ["by", "gap", "span_max"].iter().any(|key| node.get(key).is_some()) {
+                grouping = Some(grouping_of(reader, node));
+            }
             for link in node.get("links").map(Node::items).unwrap_or_default() {
                 links.extend(book.link(reader, link));
             }

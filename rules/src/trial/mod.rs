@@ -7,12 +7,14 @@
 //!   expect: [08:00:02 door-forced D1]
 //! ```
 
+mod act;
 mod copies;
 mod read;
 
 use std::sync::Arc;
 
-use event::control::{Change, Control, RowChange};
+use event::control::{Act, Change, Control, IncidentAct, RowChange, Shelf};
+use event::identity::TimedId;
 use event::vocabulary::{KIND_ADVANCE, KIND_TABLE};
 use event::{
     EventBlock, EventFlags, EventTime, FieldId, Identity, Interner, KindId, Position, SourceId,
@@ -75,13 +77,26 @@ pub struct Given {
     pub fields: Vec<(FieldId, Field)>,
 }
 
-/// A row that is changed.
+/// What somebody changes.
 #[derive(Clone, Debug)]
 pub struct GivenRow {
     /// So many events are given before it; the last of them moves time to the change.
     pub behind: usize,
     /// The change.
-    pub change: RowChange,
+    pub change: GivenChange,
+    /// Why.
+    pub reason: String,
+}
+
+/// A change that is given.
+#[derive(Clone, Debug)]
+pub enum GivenChange {
+    /// A row of a table.
+    Row(RowChange),
+    /// An act on the newest incident that a rule has opened.
+    Act(String, Act),
+    /// A rule is shelved, or taken up again.
+    Shelf(Shelf),
 }
 
 /// A field's value.
@@ -112,10 +127,29 @@ pub enum Does {
     Suppressed,
     /// A policy has raised an incident. Of no rule.
     Escalates,
+    /// Somebody has an incident, or is given it. Of no rule.
+    Acknowledged,
+    /// An operator has closed an incident. Of no rule.
+    Closed,
+    /// An operator has put an incident aside (of no rule), or a rule.
+    Shelved,
+    /// An incident's or a rule's shelf has ended.
+    Unshelved,
+    /// An incident has been active for long. Of no rule.
+    Stale,
 }
 
 /// What is of an incident and of no rule: looked at where a test tells of any.
-pub(crate) const OF_INCIDENTS: [Does; 3] = [Does::Clears, Does::Links, Does::Escalates];
+pub(crate) const OF_INCIDENTS: [Does; 8] = [
+    Does::Clears,
+    Does::Links,
+    Does::Escalates,
+    Does::Acknowledged,
+    Does::Closed,
+    Does::Shelved,
+    Does::Unshelved,
+    Does::Stale,
+];
 
 /// One thing that is expected.
 #[derive(Clone, Debug)]
@@ -258,6 +292,7 @@ impl Trial {
         let mut heard = EventBlock::new(&plan.vocabulary);
         let batch = way.batch.clamp(1, self.given.len().max(1));
         let mut rows = self.rows.iter().peekable();
+        let mut opened = Vec::new();
         let (mut from, mut number) = (0, 0);
         while from < self.given.len() {
             let next = rows.peek().map_or(self.given.len(), |row| row.behind);
@@ -273,8 +308,12 @@ impl Trial {
                 engine.repair(&heard, true, out);
             }
             while let Some(row) = rows.next_if(|row| row.behind == until) {
-                engine.feed(Input::Control(&row.control(), Position::NONE), out);
+                note_opened(out, plan, &mut opened);
+                if let Some(control) = row.control(&self.site, &opened) {
+                    engine.feed(Input::Control(&control, Position::NONE), out);
+                }
             }
+            note_opened(out, plan, &mut opened);
             collect(out, plan, interner, &mut found);
             if way.restore_every > 0 && number % way.restore_every == 0 {
                 engine = restored(&mut engine, plan, interner, options());
@@ -419,9 +458,17 @@ impl Given {
 }
 
 impl GivenRow {
-    fn control(&self) -> Control {
-        let change = Change::Row(self.change.clone());
-        Control { by: "test".to_owned(), reason: String::new(), change }
+    /// As a control record; `None` where the rule has opened no incident yet.
+    fn control(&self, site: &str, opened: &[(String, TimedId)]) -> Option<Control> {
+        let change = match &self.change {
+            GivenChange::Row(change) => Change::Row(change.clone()),
+            GivenChange::Shelf(shelf) => Change::Shelf(shelf.clone()),
+            GivenChange::Act(rule, act) => {
+                let incident = opened.iter().rfind(|(opener, _)| opener == rule)?.1;
+                Change::Incident(IncidentAct { site: site.to_owned(), incident, act: act.clone() })
+            }
+        };
+        Some(Control { by: "test".to_owned(), reason: self.reason.clone(), change })
     }
 }
 
@@ -440,6 +487,16 @@ fn restored(
         .unwrap_or_else(|error| panic!("a snapshot just written is restored: {error}"))
 }
 
+/// Incidents in the order of their opening, each with its rule.
+fn note_opened(out: &Findings, plan: &Plan, opened: &mut Vec<(String, TimedId)>) {
+    for finding in out.iter().filter(|finding| finding.effect == Effect::Opened) {
+        let one = (plan.rules[finding.rule.0 as usize].id.clone(), finding.id);
+        if !opened.contains(&one) {
+            opened.push(one);
+        }
+    }
+}
+
 fn collect(out: &mut Findings, plan: &Plan, interner: &Interner, found: &mut Vec<Found>) {
     for finding in out.iter() {
         let does = match finding.effect {
@@ -450,6 +507,18 @@ fn collect(out: &mut Findings, plan: &Plan, interner: &Interner, found: &mut Vec
             Effect::Linked(..) => Does::Links,
             Effect::Suppressed(..) => Does::Suppressed,
             Effect::Escalated(..) => Does::Escalates,
+            Effect::Acted(_, number) => match &out.control(number).change {
+                Change::Incident(act) => match act.act {
+                    Act::Acknowledge | Act::Assign(_) => Does::Acknowledged,
+                    Act::Close(_) => Does::Closed,
+                    Act::Shelve(_) => Does::Shelved,
+                    Act::Unshelve => Does::Unshelved,
+                },
+                _ => continue,
+            },
+            Effect::Shelf(Some(_), _) => Does::Shelved,
+            Effect::Shelf(None, _) | Effect::ShelfEnded | Effect::Unshelved(_) => Does::Unshelved,
+            Effect::Stale(_) => Does::Stale,
         };
         let by = match finding.effect {
             Effect::Suppressed(by, _) => Some(plan.held_by(by).to_owned()),

@@ -11,7 +11,8 @@ use event::{EventTime, FieldType, Interner, TimeSpan};
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
-use super::{Does, Expected, Field, Given, GivenRow, OF_INCIDENTS, Trial, zone_of};
+use super::act;
+use super::{Does, Expected, Field, Given, GivenChange, GivenRow, OF_INCIDENTS, Trial, zone_of};
 use crate::plan::Plan;
 
 /// Keys of a test.
@@ -53,11 +54,19 @@ fn trial(reader: &mut Reader, node: &Node, plan: &Plan) -> Option<Trial> {
     for item in node.get("given").map(Node::items).unwrap_or_default() {
         let Some((at, words)) = line(reader, item, &clock, last) else { continue };
         last = Some(at);
-        if matches!(words.first().map(String::as_str), Some("row" | "no")) {
+        let first = words.first().map(String::as_str).unwrap_or_default();
+        if matches!(first, "row" | "no") || act::WORDS.contains(&first) {
             // Time goes on to the change, so that what came before is judged without it.
-            let change = change_of(reader, item, plan, &words, &clock);
+            let change = match first {
+                "row" | "no" => {
+                    let change = change_of(reader, item, plan, &words, &clock);
+                    change.map(|change| (GivenChange::Row(change), String::new()))
+                }
+                _ => act::read(reader, item, plan, &site, &words),
+            };
             given.extend(change.is_some().then(|| Given::bare(at, &site)));
-            rows.extend(change.map(|change| GivenRow { behind: given.len(), change }));
+            let behind = given.len();
+            rows.extend(change.map(|(change, reason)| GivenRow { behind, change, reason }));
         } else {
             given.extend(given_of(reader, item, plan, &clock, words, Given::bare(at, &site)));
         }
@@ -269,7 +278,7 @@ fn field(
     }
 }
 
-fn rule(reader: &mut Reader, node: &Node, plan: &Plan, name: &str) -> Option<String> {
+pub(super) fn rule(reader: &mut Reader, node: &Node, plan: &Plan, name: &str) -> Option<String> {
     if plan.rules.iter().any(|rule| rule.id == name) {
         return Some(name.to_owned());
     }
@@ -295,6 +304,11 @@ fn expected(reader: &mut Reader, node: &Node, plan: &Plan, clock: &Clock) -> Opt
         ("links", Does::Links),
         ("suppressed", Does::Suppressed),
         ("escalates", Does::Escalates),
+        ("acknowledged", Does::Acknowledged),
+        ("closed", Does::Closed),
+        ("shelved", Does::Shelved),
+        ("unshelved", Does::Unshelved),
+        ("stale", Does::Stale),
     ];
     let late = words.len() > 1 && words.last().is_some_and(|word| word == "late");
     if late {
@@ -314,7 +328,7 @@ fn expected(reader: &mut Reader, node: &Node, plan: &Plan, clock: &Clock) -> Opt
         words.pop();
     }
     let does = does.map(|(_, does)| *does);
-    if does.is_some_and(|does| OF_INCIDENTS.contains(&does)) {
+    if words.is_empty() && does.is_some_and(|does| OF_INCIDENTS.contains(&does)) {
         return Some(Expected { at, rule: String::new(), key: None, does, by, late });
     }
     let name = if words.is_empty() { String::new() } else { words.remove(0) };

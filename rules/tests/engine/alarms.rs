@@ -1,6 +1,9 @@
 //! Alarm management: what is held back, for how long, and what raises an incident.
 
-use crate::script::found;
+use event::Interner;
+use rules::trial::{self, Way};
+
+use crate::script::{compile, found};
 
 const FIRE: &str = "
 facts:
@@ -225,4 +228,128 @@ inhibit:
     let opened = lines.iter().filter(|line| line.contains(" opens ")).count();
     assert_eq!(opened, 5, "each by itself: {lines:#?}");
     assert_eq!(lines[0], "0 opened  [1] suppressed by everything");
+}
+
+fn fails(rulebook: &str) -> Vec<String> {
+    let interner = Interner::shared();
+    let plan = compile(rulebook, &interner);
+    let files = [("test.yaml".to_owned(), rulebook.to_owned())];
+    let trials = trial::read(&files, &plan).unwrap_or_else(|faults| panic!("{faults:?}"));
+    assert!(!trials.is_empty());
+    let ways = [
+        Way::default(),
+        Way { batch: 1, ..Way::default() },
+        Way { batch: 1, shards: 3, restore_every: 1, ..Way::default() },
+    ];
+    let mut faults = Vec::new();
+    for (trial, way) in trials.iter().flat_map(|trial| ways.map(|way| (trial, way))) {
+        let outcome = trial.run(&plan, &interner, way);
+        faults.extend(outcome.missing.iter().map(|line| format!("{}: missing {line}", trial.name)));
+        let unexpected = outcome.unexpected.iter();
+        faults.extend(unexpected.map(|line| format!("{}: unexpected {line}", trial.name)));
+    }
+    faults
+}
+
+#[test]
+fn what_operators_do_has_its_effect_and_ends_by_itself() {
+    let rulebook = "
+facts:
+  ajar: {by: door, set: {DoorOpened: 'true', DoorClosed: 'false'}, init: false}
+rules:
+- {id: held, severity: low, watch: ajar, if: value, for: 30s, resolve: DoorClosed}
+- {id: fence, severity: low, on: FenceAlarm, by: zone}
+- {id: person, severity: high, on: ObjectDetected, by: zone}
+- {id: duress, on: Duress}
+incidents: {by: [area], gap: 1h, shelve_max: 2h, stale: 24h}
+tests:
+- name: the first detection after an operator's close opens a linked successor
+  given:
+  - 08:00:00 FenceAlarm zone=F1 area=yard
+  - 08:05:00 acknowledge fence
+  - 08:10:00 close fence false-alarm
+  - 08:20:00 FenceAlarm zone=F1 area=yard
+  - 08:21:00 FenceAlarm zone=F1 area=yard
+  expect: [08:00:00 fence F1 opens, 08:05:00 acknowledged, 08:10:00 closed, 08:20:00 fence opens, 08:20:00 links, 08:21:00 fence joins]
+- name: a rule and key is shelved, others of the rule are told
+  given:
+  - 09:00:00 Heartbeat
+  - 09:00:01 shelve fence F1 30m 'the fence is being painted'
+  - 09:10:00 FenceAlarm zone=F1 area=yard
+  - 09:11:00 FenceAlarm zone=F2 area=yard
+  - 09:30:01 FenceAlarm zone=F1 area=yard
+  expect: [09:00:01 fence F1 shelved, 09:10:00 fence F1 suppressed by shelf, 09:11:00 fence F2 opens, 09:30:01 fence F1 unshelved, 09:30:01 fence F1 joins]
+- name: a level that lasts when the shelf ends is told then, and nothing is shelved longer than the longest
+  given:
+  - 10:00:00 DoorOpened door=D1 area=yard
+  - 10:00:10 shelve held 10h 'the door is being repaired'
+  - 12:30:00 passes
+  expect: [10:00:10 held shelved, 10:00:30 held suppressed by shelf, 12:00:10 held unshelved, 12:00:10 held opens]
+- name: a rule is taken up again before its time
+  given:
+  - 10:00:00 DoorOpened door=D1 area=yard
+  - 10:00:10 shelve held 1h 'the door is being repaired'
+  - 10:10:00 unshelve held
+  - 11:30:00 passes
+  expect: [10:00:10 held shelved, 10:00:30 held suppressed, 10:10:00 held unshelved, 10:10:00 held opens]
+- name: a shelved incident takes no more, but what is worse breaks through, and duress passes
+  given:
+  - 11:00:00 FenceAlarm zone=F1 area=yard
+  - 11:01:00 shelve incident fence 30m 'wind'
+  - 11:02:00 FenceAlarm zone=F1 area=yard
+  - 11:03:00 ObjectDetected zone=F1 area=yard
+  - 11:04:00 Duress area=yard
+  - 11:32:00 FenceAlarm zone=F1 area=yard
+  expect: [11:00:00 fence opens, 11:01:00 shelved, 11:02:00 fence suppressed, 11:03:00 person opens, 11:03:00 links, 11:04:00 duress opens, 11:31:00 unshelved, 11:32:00 fence joins]
+- name: an incident that is active for a day is stale, a closed or cleared one is not
+  given:
+  - 12:00:00 FenceAlarm zone=F1 area=yard
+  - 13:00:00 ObjectDetected zone=F1 area=quay
+  - 13:01:00 close person true-alarm
+  - 14:00:00 DoorOpened door=D1 area=hall
+  - 14:01:00 DoorClosed door=D1 area=hall
+  - 48:00:00 passes
+  expect: [12:00:00 fence, 13:00:00 person, 13:01:00 closed, 14:00:30 held, 36:00:00 stale]
+";
+    assert_eq!(fails(rulebook), Vec::<String>::new());
+}
+
+#[test]
+fn a_flood_is_one_incident_that_the_lesser_ones_are_folded_into() {
+    let rulebook = "
+rules:
+- {id: fence, severity: low, on: FenceAlarm, by: zone}
+- {id: person, severity: high, on: ObjectDetected, by: zone}
+- {id: panic, on: Panic}
+incidents: {by: [area], gap: 1m, flood: {at_least: 4, within: 10m, until: 2, passes: high}}
+tests:
+- name: ten in ten minutes, here four
+  given:
+  - 08:00:00 FenceAlarm zone=F1 area=a1
+  - 08:01:00 FenceAlarm zone=F2 area=a2
+  - 08:02:00 Panic area=a9
+  - 08:03:00 FenceAlarm zone=F3 area=a3
+  - 08:04:00 FenceAlarm zone=F4 area=a4
+  - 08:05:00 FenceAlarm zone=F5 area=a5
+  - 08:05:30 FenceAlarm zone=F4 area=a4
+  - 08:06:00 ObjectDetected zone=F6 area=a6
+  - 08:06:30 FenceAlarm zone=F6 area=a6
+  - 08:15:00 Panic area=a9
+  - 08:18:00 FenceAlarm zone=F7 area=a7
+  expect:
+  - 08:00:00 fence F1 opens
+  - 08:01:00 fence F2 opens
+  - 08:02:00 panic opens
+  - 08:03:00 fence F3 opens
+  - 08:04:00 fence F4 opens
+  - 08:04:00 flood opens
+  - 08:05:00 fence F5 suppressed by flood
+  - 08:05:30 fence F4 suppressed by flood
+  - 08:06:00 person F6 opens
+  - 08:06:30 fence F6 joins
+  - 08:15:00 panic opens
+  - 08:15:30 clears
+  - 08:18:00 fence F7 opens
+";
+    assert_eq!(fails(rulebook), Vec::<String>::new());
 }

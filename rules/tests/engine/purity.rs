@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::control::{Change, Control, RowChange};
+use event::control::{Act, Change, Control, IncidentAct, RowChange, Shelf};
+use event::identity::TimedId;
+use event::incident::Disposition;
 use event::vocabulary::field;
 use event::{
     EventBlock, EventFlags, EventTime, Identity, Interner, KindId, Position, SourceId, StreamId,
@@ -89,6 +91,8 @@ inhibit:
 - {id: opened, while: \"was == 'open'\", hold: 5s, targets: [left, denied, then-forced, pattern]}
 ";
 const ESCALATE: &str = "
+  flood: {at_least: 2, within: 60s, until: 2, passes: high}
+  stale: 3m
   escalate:
   - {id: kinds, at_least: 3, within: 40s, severity: high}
   - {id: doors, of: [denied, then-opened], independent: door, at_least: 2, within: 20s, verification: 3}
@@ -104,6 +108,8 @@ struct One {
     at: i64,
     /// A row that is changed before the event comes.
     change: Option<RowChange>,
+    /// What an operator does before it, as a number.
+    act: Option<u64>,
     site: String,
     kind: &'static str,
     door: String,
@@ -123,6 +129,7 @@ fn history(seed: u64, n: u64) -> Vec<One> {
             One {
                 at,
                 change: (r.below(20) == 0).then(|| change(&mut r)),
+                act: None,
                 site: format!("site-{site}"),
                 kind: kinds[r.below(5) as usize],
                 door: format!("door-{site}-{}", r.below(3)),
@@ -183,20 +190,28 @@ fn run(events: &[One], way: Way) -> BTreeMap<String, Vec<String>> {
     let mut found = BTreeMap::new();
     let mut findings = Findings::default();
     let mut parts: Vec<Vec<u8>> = Vec::new();
+    let mut opened = BTreeMap::new();
     for (number, batch) in events.chunks(way.batch.min(events.len())).enumerate() {
         let mut block = EventBlock::new(&p.vocabulary);
         // As the pipeline does: events, then the change, then the events behind it.
-        for part in batch.chunk_by(|_, next| next.change.is_none()) {
+        for part in batch.chunk_by(|_, next| next.change.is_none() && next.act.is_none()) {
             if let Some(change) = &part[0].change {
                 let change = Change::Row(change.clone());
                 let control = Control { by: "t".into(), reason: String::new(), change };
                 let place = Position(part[0].id);
                 engine.feed(Input::Control(&control, place), &mut findings);
             }
+            if let Some(act) = part[0].act {
+                opened_of(&findings, &interner, &mut opened);
+                if let Some(control) = operator(act, &part[0].site, &opened) {
+                    engine.feed(Input::Control(&control, Position::NONE), &mut findings);
+                }
+            }
             block.clear();
             decode(part, &p.vocabulary, &interner, &mut block);
             engine.feed(Input::Events(&block), &mut findings);
         }
+        opened_of(&findings, &interner, &mut opened);
         collect(&findings, &interner, &mut found);
         findings.clear();
         if number % way.restore_every == way.restore_every - 1 {
@@ -225,12 +240,45 @@ fn run(events: &[One], way: Way) -> BTreeMap<String, Vec<String>> {
     found
 }
 
+/// The newest incident of each site.
+fn opened_of(findings: &Findings, interner: &Interner, opened: &mut BTreeMap<String, TimedId>) {
+    for finding in findings.iter().filter(|finding| finding.effect == Effect::Opened) {
+        opened.insert(interner.text(finding.site).to_owned(), finding.id);
+    }
+}
+
+/// One of the things that operators do.
+fn operator(act: u64, site: &str, opened: &BTreeMap<String, TimedId>) -> Option<Control> {
+    let (site, span) = (site.to_owned(), TimeSpan::from_secs(20 + act as i64 % 40));
+    let on_incident = |act| {
+        let incident = *opened.get(&site)?;
+        Some(Change::Incident(IncidentAct { site: site.clone(), incident, act }))
+    };
+    let on_rule = |rule: &str, span| {
+        let (site, rule) = (site.clone(), rule.to_owned());
+        Some(Change::Shelf(Shelf { site, rule, key: Vec::new(), span }))
+    };
+    let change = match act % 7 {
+        0 => on_incident(Act::Close(Disposition::FalseAlarm)),
+        1 => on_incident(Act::Shelve(span)),
+        2 => on_incident(Act::Unshelve),
+        3 => on_rule("denied", Some(span)),
+        4 => on_rule("left", Some(span)),
+        5 => on_rule("denied", None),
+        _ => on_incident(Act::Acknowledge),
+    };
+    change.map(|change| Control { by: "ann".into(), reason: "wind".into(), change })
+}
+
 fn collect(findings: &Findings, interner: &Interner, found: &mut BTreeMap<String, Vec<String>>) {
     for f in findings.iter() {
         let evidence: Vec<u128> = findings.evidence(f).iter().map(|e| e.identity.0).collect();
         let key: Vec<&str> = f.key.iter().map(|k| interner.text(*k)).collect();
         let effect = match f.effect {
             Effect::Joined(id) => format!("joined {id}"),
+            // Which of the block's control records it is depends on the block.
+            Effect::Shelf(until, n) => format!("Shelf {until:?} {:?}", findings.control(n)),
+            Effect::Acted(id, n) => format!("acted {id} {:?}", findings.control(n)),
             other => format!("{other:?}"),
         };
         let line =
@@ -252,6 +300,9 @@ fn batches_shards_and_restarts_change_nothing() {
         for late in events.iter_mut().skip(50).step_by(37) {
             late.at -= 20 * SECOND;
         }
+        for (number, event) in events.iter_mut().skip(40).step_by(23).enumerate() {
+            event.act = Some(number as u64);
+        }
         let expected = run(&events, PLAIN);
         assert!(total(&expected) > 1_500, "{} findings", total(&expected));
         assert!(expected.contains_key(""), "the enterprise has findings");
@@ -261,7 +312,18 @@ fn batches_shards_and_restarts_change_nothing() {
             let found = lines().any(|line| line.split(' ').nth(2) == Some(&number));
             assert!(found, "{} finds nothing", rule.id);
         }
-        for what in ["Inhibition(0)", "Inhibition(1)", "Chattering", "Escalated(", "Cleared("] {
+        for what in [
+            "Inhibition(0)",
+            "Inhibition(1)",
+            "Chattering",
+            "Escalated(",
+            "Cleared(",
+            "(Shelf",
+            "(Flood",
+            "ShelfEnded",
+            "Unshelved(",
+            "Stale(",
+        ] {
             let n = expected.values().flatten().filter(|line| line.contains(what)).count();
             assert!(n >= 5, "{n} of {what}");
         }

@@ -485,6 +485,10 @@ fn over(first: &str, before: &[&str], second: &str, after: &[&str]) -> (Vec<Stri
             Effect::Shadowed => "shadow",
             Effect::Suppressed(..) => "suppressed",
             Effect::Escalated(..) => "escalated",
+            Effect::Stale(_) => "stale",
+            Effect::Acted(..) | Effect::Unshelved(_) | Effect::Shelf(..) | Effect::ShelfEnded => {
+                "acted"
+            }
         };
         let key: Vec<_> = f.key.iter().filter_map(|k| k.some()).map(|k| interner.text(k)).collect();
         let line = format!("{} {rule} {} {what}", f.at.0 as f64 / 1e6, key.join("/"));

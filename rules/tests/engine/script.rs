@@ -63,6 +63,11 @@ pub fn found_with(rulebook: &str, script: &str, slack: TimeSpan, ends_open: bool
                 let on = id.map_or(String::new(), |id| format!(" on {}", incident(id)));
                 said(format!("suppressed by {}{on}", plan.held_by(by)))
             }
+            Effect::Stale(id) => format!("{at} stale {}", incident(id)),
+            Effect::Acted(id, _) => format!("{at} acted {}", incident(id)),
+            Effect::Unshelved(id) => format!("{at} unshelved {}", incident(id)),
+            Effect::Shelf(until, _) => said(format!("shelf until {until:?}")),
+            Effect::ShelfEnded => said("shelf ended".into()),
             Effect::Escalated(id, policy) => {
                 let policy = &plan.policies.escalate[usize::from(policy)].id;
                 let (severity, verified) = (finding.severity.as_str(), finding.verification);

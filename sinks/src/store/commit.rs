@@ -8,7 +8,7 @@ use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Outp
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::{Doing, StoreError};
-use super::{column, counter};
+use super::{acts, column, counter};
 
 /// Incidents that one commit changed, in the order of their first change.
 pub(super) struct Changes<'o> {
@@ -28,7 +28,7 @@ pub(super) struct Changed<'o> {
 }
 
 impl<'o> Changes<'o> {
-    fn of(&mut self, n: i64, by: &'o Output, what: &'static str) -> &mut Changed<'o> {
+    pub(super) fn of(&mut self, n: i64, by: &'o Output, what: &'static str) -> &mut Changed<'o> {
         let place = *self.places.entry(n).or_insert_with(|| {
             let none =
                 Changed { n, what: BTreeSet::new(), detections: Vec::new(), by, told: false };
@@ -131,9 +131,16 @@ fn change<'o>(
         Change::Linked { incident, to, at } => {
             link(db, output, (*incident, *to), *at, changes)?;
         }
+        Change::Acted { .. }
+        | Change::Unshelved { .. }
+        | Change::Shelf { .. }
+        | Change::Stale { .. } => acts::apply(db, output, changes)?,
         Change::Cleared { incident, at } => {
             let n = known(db, output, *incident)?;
             let (_, state) = standing(db, n)?;
+            if state == IncidentState::Shelved {
+                acts::clear_shelved(db, n)?;
+            }
             if matches!(state, IncidentState::Active | IncidentState::Acknowledged) {
                 set_state(db, n, IncidentState::Cleared)?;
             }
@@ -369,7 +376,7 @@ fn link<'o>(
     Ok(())
 }
 
-fn row_of(db: &Connection, id: TimedId) -> Result<Option<i64>, StoreError> {
+pub(super) fn row_of(db: &Connection, id: TimedId) -> Result<Option<i64>, StoreError> {
     db.prepare_cached("SELECT n FROM incident WHERE id = ?1")
         .and_then(|mut s| s.query_row([id.to_string()], |row| row.get(0)).optional())
         .doing("finding an incident")
@@ -383,13 +390,13 @@ fn known(db: &Connection, output: &Output, incident: TimedId) -> Result<i64, Sto
     })
 }
 
-fn standing(db: &Connection, n: i64) -> Result<(u8, IncidentState), StoreError> {
+pub(super) fn standing(db: &Connection, n: i64) -> Result<(u8, IncidentState), StoreError> {
     db.prepare_cached("SELECT severity, state FROM incident WHERE n = ?1")
         .and_then(|mut s| s.query_row([n], |row| Ok((row.get(0)?, column::state(row, 1)?))))
         .doing("reading an incident")
 }
 
-fn set_state(db: &Connection, n: i64, state: IncidentState) -> Result<(), StoreError> {
+pub(super) fn set_state(db: &Connection, n: i64, state: IncidentState) -> Result<(), StoreError> {
     db.prepare_cached("UPDATE incident SET state = ?2 WHERE n = ?1")
         .and_then(|mut s| s.execute(params![n, state.as_str()]))
         .map(|_| ())

@@ -1,10 +1,12 @@
 //! The SMS store: incidents with their evidence, and what has yet to leave, in one SQLite file.
 
+mod acts;
 mod column;
 mod commit;
 mod counter;
 mod dead;
 mod error;
+mod figures;
 pub(crate) mod file;
 mod notify;
 pub(crate) mod queue;
@@ -22,10 +24,11 @@ use rusqlite::{Connection, TransactionBehavior};
 pub use dead::DeadLetter;
 pub(crate) use error::Doing;
 pub use error::StoreError;
+pub use figures::AlarmFigures;
 pub use read::Reader;
 pub use view::{
     Counts, DeadLetterView, DetectionView, Filter, IncidentDetail, IncidentSummary, LinkedIncident,
-    Page, SinkCounts, SuppressedView, TimelineEntry,
+    Page, ShelfView, SinkCounts, SuppressedView, TimelineEntry,
 };
 
 use crate::limits;

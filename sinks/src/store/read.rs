@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use event::EventTime;
 use event::identity::TimedId;
 use event::incident::Evidence;
 use rusqlite::types::Value;
@@ -11,15 +12,16 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_i
 
 use super::dead::Class;
 use super::error::{Doing, StoreError};
+use super::figures::{self, AlarmFigures};
 use super::view::{
     Counts, DeadLetterView, DetectionView, Filter, IncidentDetail, IncidentSummary, LinkedIncident,
-    Page, SinkCounts, SuppressedView, TimelineEntry,
+    Page, ShelfView, SinkCounts, SuppressedView, TimelineEntry,
 };
 use super::{column, counter, file};
 use crate::limits;
 
 const SUMMARY: &str = "SELECT n, id, rule, title, severity, site, area, person, state, opened_at, \
-     updated_at, detections, events, evidence_omitted, config_hash, revision, verification, suppressed, late FROM incident";
+     updated_at, detections, events, evidence_omitted, config_hash, revision, verification, suppressed, late, assigned, disposition, stale_at FROM incident";
 
 /// Reads the store while it is being written. Shared between threads; they take turns.
 #[derive(Debug)]
@@ -121,6 +123,39 @@ impl Reader {
                 })
             },
         )
+    }
+
+    /// Rules that are shelved, those first that end first.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn shelves(&self) -> Result<Vec<ShelfView>, StoreError> {
+        rows(
+            &self.lock(),
+            "SELECT site, rule, key, at, until, author, reason FROM shelf ORDER BY until, rule, key",
+            [],
+            |row| {
+                Ok(ShelfView {
+                    site: row.get(0)?,
+                    rule: row.get(1)?,
+                    key: row.get(2)?,
+                    at: column::time(row, 3)?,
+                    until: column::time(row, 4)?,
+                    by: row.get(5)?,
+                    reason: row.get(6)?,
+                })
+            },
+        )
+    }
+
+    /// Figures of alarm management, over all that the store holds.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn alarm_figures(&self, flood: Option<&str>) -> Result<AlarmFigures, StoreError> {
+        let db = self.lock();
+        let db = db.unchecked_transaction().doing("reading figures")?;
+        figures::read(&db, flood)
     }
 
     /// The newest detections that policies held back, those on no incident included.
@@ -240,6 +275,10 @@ fn condition(filter: &Filter, cursor: Option<&str>) -> Result<(String, Vec<Value
     if let Some(severity) = filter.severity {
         narrow("severity = ?", Value::Integer(i64::from(column::of_severity(severity))));
     }
+    if filter.stale == Some(true) {
+        let sql = "stale_at > ? AND state IN ('active', 'acknowledged')";
+        narrow(sql, Value::Integer(i64::MIN));
+    }
     if let Some(site) = &filter.site {
         narrow("site = ?", Value::Text(site.clone()));
     }
@@ -298,6 +337,9 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<IncidentSummary> {
         verification: row.get(16)?,
         suppressed: row.get(17)?,
         late: column::tier(row, 18)?,
+        assigned: row.get(19)?,
+        disposition: row.get(20)?,
+        stale_at: row.get::<_, Option<i64>>(21)?.map(EventTime),
         feeds: Vec::new(),
         links: Vec::new(),
     })
@@ -373,7 +415,7 @@ fn events(db: &Connection, incident: i64) -> Result<Vec<Evidence>, StoreError> {
 fn timeline(db: &Connection, incident: i64) -> Result<Vec<TimelineEntry>, StoreError> {
     rows(
         db,
-        "SELECT at, what, subject, text FROM timeline WHERE incident = ?1 ORDER BY n LIMIT ?2",
+        "SELECT at, what, subject, text, author FROM timeline WHERE incident = ?1 ORDER BY n LIMIT ?2",
         params![incident, limits::DETAIL_ROWS_MAX],
         |row| {
             let subject: Option<String> = row.get(2)?;
@@ -382,6 +424,7 @@ fn timeline(db: &Connection, incident: i64) -> Result<Vec<TimelineEntry>, StoreE
                 what: row.get(1)?,
                 subject: subject.as_deref().and_then(TimedId::parse),
                 text: row.get(3)?,
+                by: row.get(4)?,
             })
         },
     )
@@ -408,7 +451,7 @@ fn links(db: &Connection, id: TimedId) -> Result<Vec<LinkedIncident>, StoreError
 }
 
 /// Runs a query and maps its rows.
-fn rows<T>(
+pub(super) fn rows<T>(
     db: &Connection,
     sql: &str,
     values: impl Params,

@@ -19,6 +19,8 @@ pub struct Filter {
     pub site: Option<String>,
     /// Opened by this rule.
     pub rule: Option<String>,
+    /// Active for longer than they should be.
+    pub stale: Option<bool>,
     /// Whose title, rule, site, area, person or id contains this, in any case (ASCII).
     pub text: Option<String>,
 }
@@ -75,6 +77,12 @@ pub struct IncidentSummary {
     pub suppressed: u64,
     /// It was opened by what came later than the slack.
     pub late: Option<Tier>,
+    /// Whom it was given to.
+    pub assigned: Option<String>,
+    /// What it was, where an operator has closed it.
+    pub disposition: Option<String>,
+    /// Since when it is stale.
+    pub stale_at: Option<EventTime>,
 }
 
 /// One incident with all there is to see.
@@ -149,12 +157,34 @@ pub struct DetectionView {
 pub struct TimelineEntry {
     /// Event time.
     pub at: EventTime,
-    /// `opened`, `joined`, `escalated`, `linked`, `cleared` or `returned`.
+    /// `opened`, `joined`, `escalated`, `linked`, `cleared`, `returned`, `stale`; of what somebody did
+    /// `acknowledged`, `assigned`, `closed`, `shelved`, `unshelved`.
     pub what: String,
     /// The detection or the linked incident.
     pub subject: Option<TimedId>,
     /// The same in a sentence.
     pub text: String,
+    /// Who did it, where somebody did.
+    pub by: Option<String>,
+}
+
+/// A rule at a site, or a key of it, that an operator has shelved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShelfView {
+    /// The site.
+    pub site: String,
+    /// The rule.
+    pub rule: String,
+    /// Its key, parts joined by `/`; empty: whatever its key.
+    pub key: String,
+    /// Since when.
+    pub at: EventTime,
+    /// When it ends by itself.
+    pub until: EventTime,
+    /// Who did it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// The other end of a link. Only its id is known while its own site has not stored it yet.

@@ -47,6 +47,8 @@ function row(incident, arrived) {
   const facts = [place || incident.site, count(incident.events, "event"), incident.feeds.join(", ")];
   if (incident.links.length) facts.push("linked");
   if (incident.late) facts.push(incident.late === "live" ? "late" : "late, recorded only");
+  if (incident.suppressed) facts.push(`${incident.suppressed} held back`);
+  if (incident.stale_at) facts.push("stale");
   const anchor = make("a", {
     href: `#/incidents/${incident.id}`, "data-id": incident.id, "data-severity": incident.severity,
     class: arrived ? "new" : null, "aria-current": shown === incident.id ? "true" : null,
@@ -84,6 +86,48 @@ async function get(path) {
   if (!response.ok) throw new Error(body.error ?? response.statusText);
   return body;
 }
+
+// There is no log-in yet: who acts is what they say, and stands in the timeline.
+const dialog = document.getElementById("act");
+function ask(id, act, title) {
+  const form = dialog.querySelector("form");
+  document.getElementById("act-title").textContent = title;
+  document.getElementById("act-error").textContent = "";
+  form.elements.by.value = sessionStorage.getItem("by") ?? "";
+  form.elements.reason.value = "";
+  form.elements.reason.required = act === "shelve";
+  form.elements.to.required = act === "assign";
+  for (const label of form.querySelectorAll("[data-of]")) label.hidden = label.dataset.of !== act;
+  form.onsubmit = async (event) => {
+    if (event.submitter?.value !== "do") return;
+    event.preventDefault();
+    const fields = new FormData(form);
+    sessionStorage.setItem("by", fields.get("by"));
+    const of = { assign: ["to"], close: ["disposition"], shelve: ["for"] }[act] ?? [];
+    const query = new URLSearchParams({ by: fields.get("by"), reason: fields.get("reason") });
+    const response = await fetch(`/api/v1/incidents/${id}/${act}?${query}`, {
+      method: "POST", headers: { "content-type": "application/json" },
+      body: JSON.stringify(Object.fromEntries(of.map((name) => [name, fields.get(name)]))),
+    });
+    if (response.ok) return dialog.close();
+    const body = await response.json();
+    document.getElementById("act-error").textContent = `${body.error}: ${body.help}`;
+  };
+  dialog.showModal();
+}
+
+function acts(i) {
+  const all = [["acknowledge", "Acknowledge", i.state === "active"], ["assign", "Assign", i.state !== "closed"],
+    ["shelve", "Shelve", !["shelved", "closed"].includes(i.state)], ["unshelve", "Unshelve", i.state === "shelved"],
+    ["close", "Close", i.state !== "closed"]];
+  return make("p", { class: "buttons" }, ...all.filter(([, , can]) => can).map(([act, title]) => {
+    const button = make("button", { type: "button", "data-act": act }, title);
+    button.addEventListener("click", () => ask(i.id, act, `${title}: ${i.title}`));
+    return button;
+  }));
+}
+
+const levels = ["no call", "little known", "a person is present", "a threat to property", "a threat to life"];
 
 async function load(next) {
   const query = new URLSearchParams({ limit: "50" });
@@ -137,7 +181,13 @@ async function show(id) {
       make("span", { class: "badge" }, i.severity), make("span", {}, i.state),
       make("span", {}, `${i.site}${i.area ? ` · ${i.area}` : ""}${i.person ? ` · ${i.person}` : ""}`),
       make("span", {}, `${day(i.opened_at)} ${clock(i.opened_at)} – ${clock(i.updated_at)}`),
-      make("span", {}, `${count(i.feeds.length, "independent feed")}: ${i.feeds.join(", ")}`)),
+      make("span", {}, `${count(i.feeds.length, "independent feed")}: ${i.feeds.join(", ")}`),
+      make("span", { title: "verification level, TMA AVS-01" }, `verified ${i.verification}: ${levels[i.verification]}`),
+      i.stale_at ? make("span", {}, `stale since ${day(i.stale_at)} ${clock(i.stale_at)}`) : null,
+      i.assigned ? make("span", {}, `given to ${i.assigned}`) : null,
+      i.disposition ? make("span", {}, i.disposition.replace("-", " ")) : null,
+      ...Object.entries(i.suppressed).map(([policy, n]) => make("span", {}, `${n} held back by ${policy}`))),
+    acts(i),
     i.procedure ? make("p", { class: "procedure" }, i.procedure) : null,
     ...(i.links.length ? [make("h3", {}, "Linked incidents"), ...i.links.map((l) =>
       make("p", {}, make("a", { href: `#/incidents/${l.id}` }, l.title ?? l.id), ` · ${clock(l.at)}`))] : []),
@@ -145,8 +195,8 @@ async function show(id) {
     make("h3", {}, i.evidence_omitted ? `Evidence (${i.evidence_omitted} more contributed)` : "Evidence"),
     table(["time", "feed", "kind", "device", "event"], i.events.map(evidence)),
     make("h3", {}, "Timeline"),
-    table(["time", "what"], i.timeline.map((t) =>
-      make("tr", {}, make("td", { class: "time" }, clock(t.at, true)), make("td", {}, t.text)))),
+    table(["time", "what", "who"], i.timeline.map((t) =>
+      make("tr", {}, make("td", { class: "time" }, clock(t.at, true)), make("td", {}, t.text), make("td", {}, t.by ?? "")))),
     make("h3", {}, "Record"),
     make("p", { class: "why" }, "incident ", make("code", {}, i.id), " · configuration ", make("code", {}, i.config_hash),
       i.risk ? ` · risk ${i.risk}` : "", i.control ? ` · control ${i.control}` : ""));

@@ -15,12 +15,12 @@ use crate::plan::Escalation;
 use crate::value::Value;
 
 /// An incident's id as a key: nothing is looked up in it.
-fn key_of_incident(incident: TimedId) -> Key {
+pub(super) fn key_of_incident(incident: TimedId) -> Key {
     let part = |shift: u32| Symbol((incident.0 >> shift) as u32);
     [part(0), part(32), part(64), part(96)]
 }
 
-fn incident_of_key(key: Key) -> TimedId {
+pub(super) fn incident_of_key(key: Key) -> TimedId {
     let part = |place: usize| u128::from(key[place].0) << (32 * place);
     TimedId(part(0) | part(1) | part(2) | part(3))
 }

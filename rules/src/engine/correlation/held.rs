@@ -59,6 +59,12 @@ impl Site {
 
     /// What the policies say of a detection at a moment. A rule of life safety none of them knows.
     fn verdict(&mut self, cx: Context<'_>, spoken: &Spoken, at: EventTime) -> Verdict {
+        if cx.plan.rules[spoken.rule.0 as usize].life_safety {
+            return Verdict::Tell;
+        }
+        if self.is_shelved(cx, spoken, at) {
+            return Verdict::HoldBack(HeldBy::Shelf);
+        }
         let index = &cx.layout.policies;
         let (inhibitors, hushers) = (index.inhibitors(spoken.rule), index.hushers(spoken.rule));
         if inhibitors.is_empty() && hushers.is_empty() {
@@ -94,8 +100,21 @@ impl Site {
     ) -> Option<TimedId> {
         let rule = &cx.plan.rules[spoken.rule.0 as usize];
         self.tell(cx, spoken, out.trigger(marks.0));
+        if let Some(flood) = self.folded(cx, spoken) {
+            let effect = Effect::Suppressed(HeldBy::Flood, Some(flood));
+            self.say(cx, spoken, effect, marks, out);
+            self.note_opening(cx, spoken, out);
+            return None;
+        }
         let effect = self.correlation.group(cx, &mut self.state, spoken, rule);
         self.say(cx, spoken, effect, marks, out);
+        if effect == Effect::Opened {
+            let cell = self.correlation.cell_of(spoken.id);
+            cell.into_iter().for_each(|cell| self.arm_stale(cx, cell));
+            if !rule.life_safety {
+                self.note_opening(cx, spoken, out);
+            }
+        }
         for (newer, older) in self.correlation.take_links() {
             self.say_of_incident(Effect::Linked(newer, older), spoken.at, out);
         }
@@ -124,6 +143,10 @@ impl Site {
         let incident = match by {
             // It means nothing, so no rule hears it.
             HeldBy::Inhibition(_) => self.correlation.taker(cx, &self.state, spoken),
+            HeldBy::Shelf | HeldBy::Flood => {
+                self.tell(cx, spoken, out.trigger(marks.0));
+                self.correlation.taker(cx, &self.state, spoken)
+            }
             HeldBy::Chattering(husher) => {
                 self.tell(cx, spoken, out.trigger(marks.0));
                 self.still_chatters(cx, spoken, husher)
@@ -389,6 +412,14 @@ impl Site {
             }
         }
         let cells: Vec<u32> = self.state.keys.indexes().collect();
-        cells.into_iter().for_each(|cell| self.arm_quiet(cx, cell));
+        for cell in cells {
+            match cx.layout.held(Owner(self.state.keys.get(cell).owner - 1)) {
+                Owned::Hush(_) => self.arm_quiet(cx, cell),
+                Owned::ShelvedIncident | Owned::ShelvedRule => self.arm_shelf(cx, cell),
+                Owned::Flood => self.arm_flood(cx, cell),
+                _ => {}
+            }
+        }
+        (0..self.correlation.incidents.len()).for_each(|incident| self.arm_stale(cx, incident));
     }
 }

@@ -1,6 +1,8 @@
 //! Detections become incidents: by what they share, within a gap, at most so long.
 
+mod acts;
 mod escalate;
+mod flood;
 mod held;
 mod index;
 
@@ -9,9 +11,9 @@ use event::{EventTime, Identity, Symbol};
 
 pub use index::PolicyIndex;
 
-use super::cells::{Entry, IncidentCell, Key, halves, whole};
+use super::cells::{CLEARED, CLOSED, Entry, IncidentCell, Key, halves, whole};
 use super::findings::Effect;
-use super::layout::{AREA, CREDENTIAL, DOOR, PERSON, Subject, TRACK};
+use super::layout::{AREA, CREDENTIAL, DOOR, Held as Owned, PERSON, Subject, TRACK};
 use super::pages::{NIL, Pages};
 use super::scope::{Context, outside};
 use super::state::{Owner, State};
@@ -96,10 +98,18 @@ impl Correlation {
             }
         }
         let (incident, effect) = match chosen {
+            // What an operator has closed takes nothing any more; nor does one that is shelved, of
+            // what is worse: it has a successor.
+            Some(old) if self.is_closed(old) || self.is_worse(cx, state, old, rule) => {
+                let new = self.open(cx, spoken, grouping);
+                self.link(new, old);
+                (new, Effect::Opened)
+            }
             Some(incident) => (incident, Effect::Joined(self.id(incident))),
             None => (self.open(cx, spoken, grouping), Effect::Opened),
         };
         let cell = self.incidents.get_mut(incident);
+        cell.flags &= !CLEARED;
         cell.updated = cell.updated.max(spoken.at.0);
         cell.severity = cell.severity.max(rule.severity as u32);
         cell.verification = cell.verification.max(u32::from(rule.verification));
@@ -121,6 +131,7 @@ impl Correlation {
     pub fn taker(&self, cx: Context<'_>, state: &State, spoken: &Spoken) -> Option<TimedId> {
         let (_, grouping) = cx.layout.grouping(spoken.rule);
         let found = grouping.by.iter().filter_map(|d| self.found_by(cx, state, spoken, *d));
+        let found = found.filter(|incident| !self.is_closed(*incident));
         found.map(|incident| self.id(incident)).min()
     }
 
@@ -145,7 +156,32 @@ impl Correlation {
         let Some(found) = self.cell_of(incident) else { return false };
         let cell = self.incidents.get_mut(found);
         cell.holding = cell.holding.saturating_sub(1);
-        cell.holding == 0 && cell.lasting == 0
+        let over = cell.holding == 0 && cell.lasting == 0;
+        cell.flags |= if over { CLEARED } else { 0 };
+        over
+    }
+
+    /// A policy says that an incident's condition has gone.
+    pub fn clear(&mut self, incident: TimedId) {
+        if let Some(cell) = self.cell_of(incident) {
+            self.incidents.get_mut(cell).flags |= CLEARED;
+        }
+    }
+
+    /// How bad a live incident is.
+    pub fn severity_of(&self, incident: TimedId) -> Option<u32> {
+        self.cell_of(incident).map(|cell| self.incidents.get(cell).severity)
+    }
+
+    fn is_closed(&self, incident: u32) -> bool {
+        self.incidents.get(incident).flags & CLOSED != 0
+    }
+
+    /// Whether a detection is worse than a shelved incident; no other comes here while it is shelved.
+    fn is_worse(&self, cx: Context<'_>, state: &State, incident: u32, rule: &Rule) -> bool {
+        let key = escalate::key_of_incident(self.id(incident));
+        let shelved = state.find(cx.layout.owner(Owned::ShelvedIncident), &key).is_some();
+        shelved && self.incidents.get(incident).severity < rule.severity as u32
     }
 
     /// It will never be known whether one condition of an incident has ended: it is not cleared.
@@ -227,19 +263,20 @@ impl Correlation {
 
     fn open(&mut self, cx: Context<'_>, spoken: &Spoken, grouping: &Grouping) -> u32 {
         let links = cx.plan.links.iter().map(|link| link.within.0).max().unwrap_or(0);
+        let stale = cx.plan.policies.stale.map_or(0, |stale| stale.0.saturating_add(1));
         self.incidents.insert(IncidentCell {
             live: 1,
             severity: 0,
             id: halves(spoken.id.0),
             opened: spoken.at.0,
             updated: spoken.at.0,
-            keep: grouping.gap.0.max(links),
+            keep: grouping.gap.0.max(links).max(stale),
             sides: 0,
             holding: 0,
             lasting: 0,
             escalated: 0,
             verification: 0,
-            spare: 0,
+            flags: 0,
         })
     }
 
