@@ -1,5 +1,6 @@
 //! Whole-program tests: the binary as its users run it.
 
+mod acts;
 mod brokers;
 mod browser;
 mod demo;

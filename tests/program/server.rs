@@ -108,6 +108,20 @@ impl Server {
         serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()
     }
 
+    /// Sends JSON; the answer's status.
+    pub fn send(&self, method: &str, path: &str, body: &Value) -> u16 {
+        let url = format!("{}{path}", self.url);
+        let answer = match method {
+            "DELETE" => self.agent.delete(url).call(),
+            _ => self
+                .agent
+                .post(url)
+                .header("content-type", "application/json")
+                .send(body.to_string()),
+        };
+        answer.unwrap_or_else(|e| panic!("{path}: {e}")).status().as_u16()
+    }
+
     /// Asks for a reload; the answer's status and JSON, `None` when the program has died.
     pub fn reload(&self, by: &str) -> Option<(u16, Value)> {
         let url = format!("{}/api/v1/rulebook/reload?by={by}", self.url);
