@@ -46,7 +46,7 @@ fn what_operators_do_stands_in_the_timeline_and_outlives_a_restart() {
     std::fs::create_dir_all(&config).unwrap_or_else(|e| panic!("{e}"));
     write(
         &config.join("portcullis.yaml"),
-        "time: history\nsources: [{id: http, type: http, mappings: [canonical]}]\nrules: [r.yaml]\n",
+        "time: history\nsources: [{id: http, type: http, mappings: [canonical], slack: 0s}]\nrules: [r.yaml]\n",
     );
     write(&config.join("r.yaml"), RULES);
     let mut server = Server::start(&config, &data, &[], None);
