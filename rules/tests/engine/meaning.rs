@@ -344,6 +344,7 @@ facts:
 rules:
 - {{id: opens, on: [ScheduleStarted, ScheduleEnded], if: e.schedule == 'office'}}
 - {{id: first-person, watch: mode, if: value == 'unlocked' && schedule.office.on && !chief, resolve: DoorModeChanged}}
+incidents: {{stale: never}}
 "
     );
     let (eve, seven) = (second("2026-11-24T05:00:00Z"), second("2026-11-24T06:00:00Z"));
