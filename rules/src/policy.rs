@@ -34,6 +34,9 @@ impl Default for Policies {
     }
 }
 
+/// What a flood is called where nothing is said.
+pub const FLOOD_TITLE: &str = "More incidents than anybody can look at";
+
 /// A day (the trade's own figure for stale alarms).
 const STALE: TimeSpan = TimeSpan::from_secs(86_400);
 /// A shift: the next one decides anew.

@@ -12,6 +12,7 @@ use crate::plan::{
     Dimension, Emit, Escalation, FieldRef, Flood, Grouping, Inhibition, Limits, Mode, Pattern,
     Policies, Rule, RuleId, Scope, Trigger,
 };
+use crate::policy::FLOOD_TITLE;
 
 /// Keys under `incidents`.
 pub const INCIDENT_KEYS: &[&str] =
@@ -330,7 +331,7 @@ fn flood(book: &mut Book<'_>, reader: &mut Reader, node: &Node) -> Option<Flood>
     let rule = RuleId(book.rules.len() as u16);
     let title = reader.optional_text(node, "title");
     book.rules.push(Rule {
-        title: title.unwrap_or_else(|| "More incidents than anybody can look at".to_owned()),
+        title: title.unwrap_or_else(|| FLOOD_TITLE.to_owned()),
         severity: severity.unwrap_or(Severity::High),
         procedure: reader.optional_text(node, "procedure"),
         id,

@@ -195,6 +195,7 @@ fn definitions(known: &Known) -> Value {
     all.insert("incidents".into(), incidents());
     all.insert("inhibition".into(), inhibition());
     all.insert("escalation".into(), escalation());
+    all.insert("flood".into(), flood());
     all.insert("test".into(), test());
     Value::Object(all)
 }
@@ -517,7 +518,34 @@ fn incidents() -> Value {
         "Incidents that belong together.",
     );
     let escalate = json!({"type": "array", "items": to("escalation")});
-    grouping(json!({"links": {"type": "array", "items": link}, "escalate": escalate}))
+    let stale = json!({"anyOf": [to("span"), {"const": "never"}], "description": "Active for so long, it is stale; a day, where it is not said."});
+    grouping(json!({
+        "links": {"type": "array", "items": link},
+        "escalate": escalate,
+        "flood": to("flood"),
+        "stale": stale,
+        "shelve_max": means("span", "Nothing stays shelved for longer; 8 h, where it is not said."),
+    }))
+}
+
+fn flood() -> Value {
+    let severities = Severity::ALL.map(Severity::as_str);
+    let number =
+        |description: &str| json!({"type": "integer", "minimum": 1, "description": description});
+    object(
+        &[],
+        json!({
+            "id": text("The rule that its incident is of; flood, where it is not said."),
+            "title": text("What it is about, in a sentence."),
+            "severity": one_of(&severities, "How bad a flood is; high, where it is not said."),
+            "procedure": text("What to do."),
+            "at_least": number("So many incidents opened begin one; 10, where it is not said."),
+            "within": means("span", "Within this span; 10 m, where it is not said."),
+            "until": number("Fewer than so many end it; 5, where it is not said."),
+            "passes": one_of(&severities, "What is as bad is told all the same; high, where it is not said."),
+        }),
+        "More incidents than anybody can look at: the lesser ones are folded into one.",
+    )
 }
 
 fn inhibition() -> Value {

@@ -263,6 +263,7 @@ fn keys_and_words_are_those_of_the_compiler() {
         ("incidents: 5".to_owned(), "incidents"),
         ("inhibit: [5]".to_owned(), "inhibition"),
         ("incidents: {escalate: [5]}".to_owned(), "escalation"),
+        ("incidents: {flood: 5}".to_owned(), "flood"),
         (rule("on: AccessDenied, then: 5"), "rule/properties/then"),
         (rule("on: AccessDenied, limits: 5"), "limits"),
         (rule("on: AccessDenied, count: 5"), "rule/properties/count"),
