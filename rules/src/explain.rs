@@ -478,6 +478,10 @@ impl Words<'_> {
             }
             Expr::Size(a) => format!("size({})", self.expr(a)),
             Expr::Absolute(a) => format!("abs({})", self.expr(a)),
+            Expr::Distance(degrees) => {
+                let degrees: Vec<_> = degrees.iter().map(|d| self.expr(d)).collect();
+                format!("distance_km({})", degrees.join(", "))
+            }
             Expr::Container(a) => format!("iso6346({})", self.expr(a)),
         }
     }
@@ -485,7 +489,8 @@ impl Words<'_> {
     /// A value of an earlier event.
     fn captured(&self, place: u8) -> String {
         let Some(capture) = self.rule.captures.get(place as usize) else {
-            return format!("${place}");
+            let travels = matches!(self.rule.pattern, Pattern::Travel { .. });
+            return if travels { "there".to_owned() } else { format!("${place}") };
         };
         let field = self.field(capture.field);
         match (&self.rule.pattern, capture.part, capture.nth) {

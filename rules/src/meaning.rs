@@ -273,6 +273,7 @@ impl<'a> Writer<'a> {
             Expr::Text(test, ..) => self.plain(test),
             Expr::Size(_) => self.word("size"),
             Expr::Absolute(_) => self.word("abs"),
+            Expr::Distance(_) => self.word("distance_km"),
             Expr::Container(_) => self.word("iso6346"),
         }
         let operands = expr.operands();

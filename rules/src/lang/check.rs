@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use event::config::{Node as Yaml, Reader, did_you_mean};
 use event::model::{ColumnType, Model, TableKind};
-use event::{FieldType, Interner, KindId, TimeSpan, Vocabulary};
+use event::{FieldType, Interner, KindId, Vocabulary};
 
-use super::expr::{Expr, TextTest};
+use super::expr::Expr;
 use super::syntax::{Ast, Fault, Node, parse};
 use crate::calendar::{Calendar, ScheduleId};
 use crate::limits::CAPTURES_MAX;
@@ -86,6 +86,9 @@ pub struct KnownFact {
     pub parts: usize,
 }
 
+/// The captured value that is where a traveller was before.
+pub const THERE: u8 = 0;
+
 /// What names an expression may use.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
@@ -103,6 +106,8 @@ pub struct Names {
     pub key_only: Option<Vec<FieldRef>>,
     /// The fields are those of a detection.
     pub of_detection: bool,
+    /// `there` is where a traveller was before: a value of this field.
+    pub there: Option<FieldRef>,
 }
 
 /// What expressions are compiled against.
@@ -268,6 +273,10 @@ impl Compiler<'_> {
         if let ("value", Some(ty)) = (name, names.value) {
             return Ok(typed(Expr::Watched, ty));
         }
+        if let ("there", Some(place)) = (name, names.there) {
+            let entity = self.table_of(place);
+            return Ok(Typed { expr: Expr::Captured(THERE), ty: Type::Text, entity });
+        }
         if let Some(body) = self.macros.get(name).cloned() {
             return self.expand(ast, name, &body, names);
         }
@@ -380,11 +389,13 @@ impl Compiler<'_> {
         }
     }
 
-    fn fact_named(&self, name: &str) -> Option<FactId> {
+    /// The fact of a name.
+    pub fn fact_named(&self, name: &str) -> Option<FactId> {
         self.facts.iter().position(|f| f.name == name).map(|n| FactId(n as u16))
     }
 
-    fn fact_type(&self, ast: &Ast, fact: FactId) -> Result<Type, Fault> {
+    /// The type of a fact; a fault where it is not known yet.
+    pub fn fact_type(&self, ast: &Ast, fact: FactId) -> Result<Type, Fault> {
         let known = &self.facts[fact.0 as usize];
         known.ty.ok_or_else(|| {
             let help = Some("give it an `init`, or declare it above".to_owned());
@@ -597,97 +608,4 @@ impl Compiler<'_> {
         let key = self.of_type(key, names, Type::Text)?;
         Ok(typed(Expr::FactAt(fact, Box::new(key)), ty))
     }
-
-    fn call(
-        &mut self,
-        ast: &Ast,
-        object: Option<&Ast>,
-        function: &str,
-        arguments: &[Ast],
-        names: &Names,
-    ) -> Result<Typed, Fault> {
-        if names.session && object.is_some_and(is_session) {
-            return self.aggregate(ast, function, arguments);
-        }
-        match (object, function, arguments) {
-            (None, "has", [inner]) => {
-                let inner = self.compile(inner, names)?.expr;
-                Ok(typed(Expr::Has(Box::new(inner)), Type::Bool))
-            }
-            (None, "prev", [inner]) => {
-                let fact = match &inner.node {
-                    Node::Name(name) if name == "value" && names.value.is_some() => {
-                        return self.compile(inner, names);
-                    }
-                    Node::Name(name) => self.fact_named(name),
-                    _ => None,
-                };
-                let Some(fact) = fact else {
-                    return Err(fault(inner, "prev() takes the name of a fact".into(), None));
-                };
-                self.touch(fact);
-                Ok(typed(Expr::Previous(fact), self.fact_type(inner, fact)?))
-            }
-            (None, "duration", [inner]) => {
-                let span = match &inner.node {
-                    Node::Text(text) => TimeSpan::parse(text),
-                    _ => None,
-                };
-                let Some(span) = span else {
-                    let help = Some("write duration('90d')".to_owned());
-                    return Err(fault(inner, "not a span of time".into(), help));
-                };
-                Ok(typed(Expr::Constant(Value::Span(span)), Type::Span))
-            }
-            (None, "size", [inner]) | (Some(inner), "size", []) => {
-                let done = self.compile(inner, names)?;
-                if !matches!(done.ty, Type::Text | Type::Texts) {
-                    return Err(fault(inner, format!("{} has no size", done.ty.name()), None));
-                }
-                Ok(typed(Expr::Size(Box::new(done.expr)), Type::Int))
-            }
-            (None, "abs", [inner]) => {
-                let done = self.compile(inner, names)?;
-                if !done.ty.is_number() && done.ty != Type::Span {
-                    return Err(fault(inner, format!("{} has no sign", done.ty.name()), None));
-                }
-                Ok(typed(Expr::Absolute(Box::new(done.expr)), done.ty))
-            }
-            (None, "iso6346", [inner]) => {
-                let number = self.of_type(inner, names, Type::Text)?;
-                Ok(typed(Expr::Container(Box::new(number)), Type::Bool))
-            }
-            (Some(object), "startsWith" | "endsWith" | "contains", [part]) => {
-                let test = match function {
-                    "startsWith" => TextTest::StartsWith,
-                    "endsWith" => TextTest::EndsWith,
-                    _ => TextTest::Contains,
-                };
-                let object = self.of_type(object, names, Type::Text)?;
-                let part = self.of_type(part, names, Type::Text)?;
-                Ok(typed(Expr::Text(test, Box::new(object), Box::new(part)), Type::Bool))
-            }
-            _ => {
-                let known = [
-                    "has",
-                    "prev",
-                    "duration",
-                    "size",
-                    "abs",
-                    "iso6346",
-                    "startsWith",
-                    "endsWith",
-                    "contains",
-                ];
-                let message = format!("no function `{function}` of {} arguments", arguments.len());
-                let help = did_you_mean(function, known.into_iter())
-                    .or_else(|| Some(format!("there are {}", known.join(", "))));
-                Err(fault(ast, message, help))
-            }
-        }
-    }
-}
-
-fn is_session(ast: &Ast) -> bool {
-    matches!(&ast.node, Node::Name(name) if name == "s")
 }

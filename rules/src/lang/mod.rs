@@ -6,6 +6,7 @@ mod check;
 mod detections;
 pub mod expr;
 mod fact;
+mod functions;
 mod names;
 mod operators;
 mod pattern;

@@ -103,8 +103,8 @@ impl Compiler<'_> {
             (Add | Subtract, Type::Time, Type::Span) | (Add, Type::Span, Type::Time) => Type::Time,
             (Subtract, Type::Time, Type::Time)
             | (Add | Subtract, Type::Span, Type::Span)
-            | (Multiply, Type::Span, Type::Int)
-            | (Multiply, Type::Int, Type::Span) => Type::Span,
+            | (Multiply, Type::Span, Type::Int | Type::Float)
+            | (Multiply, Type::Int | Type::Float, Type::Span) => Type::Span,
             (_, a, b) => {
                 let message = format!("no such arithmetic of {} and {}", a.name(), b.name());
                 return Err(fault(ast, message, None));

@@ -406,7 +406,7 @@ fn travel(
         reader.error_with(node, "`min_time` is missing", help);
         return None;
     };
-    let names = Names { current: vec!["e".into()], ..Names::default() };
+    let names = Names { current: vec!["e".into()], there: Some(place), ..Names::default() };
     let min_time = span_of(book, reader, min_time, &names)?;
     Some(Pattern::Travel { on, place, min_time })
 }

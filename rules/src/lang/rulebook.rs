@@ -456,6 +456,10 @@ impl Book<'_> {
                 names.key_only = Some(by.to_vec());
             }
             Pattern::Session(_) => names.session = true,
+            Pattern::Travel { place, .. } => {
+                names.current = vec!["e".into()];
+                names.there = Some(*place);
+            }
             _ => names.current = vec!["e".into()],
         }
         names.earlier.clone_from(&self.steps);

@@ -518,7 +518,7 @@ fn incidents() -> Value {
         "Incidents that belong together.",
     );
     let escalate = json!({"type": "array", "items": to("escalation")});
-    let stale = json!({"anyOf": [to("span"), {"const": "never"}], "description": "Active for so long, it is stale; a day, where it is not said."});
+    let stale = json!({"anyOf": [to("span"), {"enum": ["never"]}], "description": "Active for so long, it is stale; a day, where it is not said."});
     grouping(json!({
         "links": {"type": "array", "items": link},
         "escalate": escalate,

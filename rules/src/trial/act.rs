@@ -60,9 +60,10 @@ pub fn read(
                 let help = Some("write shelve RULE 30m 'the fence is being painted'".to_owned());
                 reader.error_with(node, "what is shelved needs a reason", help);
             }
-            let change = match incident {
-                true => GivenChange::Act(name, Act::Shelve(span)),
-                false => shelf(site, name, &rest, Some(span)),
+            let change = if incident {
+                GivenChange::Act(name, Act::Shelve(span))
+            } else {
+                shelf(site, name, &rest, Some(span))
             };
             return Some((change, reason));
         }
