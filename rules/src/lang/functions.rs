@@ -8,6 +8,20 @@ use super::expr::{Expr, TextTest};
 use super::syntax::{Ast, Fault, Node};
 use crate::value::Value;
 
+/// All there are.
+const FUNCTIONS: [&str; 10] = [
+    "has",
+    "prev",
+    "duration",
+    "size",
+    "abs",
+    "iso6346",
+    "distance_km",
+    "startsWith",
+    "endsWith",
+    "contains",
+];
+
 impl Compiler<'_> {
     /// Compiles `function(…)` and `object.function(…)`.
     pub fn call(
@@ -84,21 +98,9 @@ impl Compiler<'_> {
                 Ok(typed(Expr::Text(test, Box::new(object), Box::new(part)), Type::Bool))
             }
             _ => {
-                let known = [
-                    "has",
-                    "prev",
-                    "duration",
-                    "size",
-                    "abs",
-                    "iso6346",
-                    "distance_km",
-                    "startsWith",
-                    "endsWith",
-                    "contains",
-                ];
                 let message = format!("no function `{function}` of {} arguments", arguments.len());
-                let help = did_you_mean(function, known.into_iter())
-                    .or_else(|| Some(format!("there are {}", known.join(", "))));
+                let help = did_you_mean(function, FUNCTIONS.into_iter())
+                    .or_else(|| Some(format!("there are {}", FUNCTIONS.join(", "))));
                 Err(fault(ast, message, help))
             }
         }
