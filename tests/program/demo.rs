@@ -169,6 +169,21 @@ fn a_browser_shows_the_incidents() {
     ] {
         assert!(detail.contains(text), "no {text}: {detail}");
     }
+    acknowledged_in_the_dialog(&browser);
     assert!(server.terminate());
     browser.wait_for("document.getElementById('link').dataset.state === 'lost'");
+}
+
+/// Acknowledges the incident that is shown, as an operator does.
+fn acknowledged_in_the_dialog(browser: &Browser) {
+    browser.value("document.querySelector('[data-act=acknowledge]').click()");
+    browser.wait_for("document.getElementById('act').open");
+    browser.value("document.querySelector('#act [name=by]').value = 'ann'");
+    browser.screenshot("acknowledge");
+    browser.value("document.querySelector('#act button[value=do]').click()");
+    browser.wait_for("!document.getElementById('act').open");
+    browser.wait_for("document.getElementById('detail').innerText.includes('acknowledged')");
+    browser.wait_for("!document.querySelector('[data-act=acknowledge]')");
+    let timeline = browser.value("document.getElementById('detail').innerText");
+    assert!(timeline.as_str().is_some_and(|text| text.contains("ann")), "{timeline}");
 }
