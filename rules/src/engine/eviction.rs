@@ -135,6 +135,7 @@ impl Site {
     fn give_up_key(&mut self, cx: Context<'_>, holder: u32, out: &mut Findings) {
         let Some(mut cell) = self.state.oldest_key(holder) else { return };
         let held = *self.state.keys.get(cell);
+        self.look_lost(holder, &held.key, out);
         match owned(cx, &held) {
             Owned::Fact(fact) => {
                 // A cell of one counted value goes with the count.

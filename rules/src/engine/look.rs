@@ -12,7 +12,7 @@ use super::site::{Conclusion, Site};
 use crate::condition::Condition;
 use crate::explain::Words;
 use crate::plan::{Emit, Pattern, RuleId};
-use crate::probe::{Admission, Admitted, Look, Role, RunView, Sighting, Spoke, judge};
+use crate::probe::{Admission, Admitted, Look, Loss, Role, RunView, Sighting, Spoke, judge};
 
 impl RunView {
     pub(super) fn of(run: &Run) -> Self {
@@ -171,6 +171,14 @@ impl Site {
 }
 
 impl Site {
+    /// That a fact or rule gives up a key at a limit.
+    pub(super) fn look_lost(&self, holder: u32, key: &Key, out: &mut Findings) {
+        if let Some(probe) = out.probe_mut() {
+            let key = key[..3].iter().filter_map(|part| part.some()).collect();
+            probe.lost(Loss { holder, site: self.name, key, at: self.now });
+        }
+    }
+
     /// That `emit: once` holds a detection back.
     pub(super) fn look_held(&self, cx: Context<'_>, of: &Conclusion<'_>, out: &mut Findings) {
         let Some(probe) = out.probe_mut() else { return };

@@ -121,6 +121,7 @@ impl Asked<'_> {
         for (site, serial) in &runs {
             reasons.extend(self.closed(&of_rule, *site, *serial));
         }
+        reasons.extend(self.lost(probe, &of_rule, event));
         if reasons.is_empty() && !runs.is_empty() {
             reasons.push(self.given_up());
         }
@@ -207,6 +208,32 @@ impl Asked<'_> {
             }
         }
         Some(self.given_up())
+    }
+
+    /// Keys of the event that the rule, or a fact that it reads, had given up by then.
+    fn lost(&self, probe: &Probe, of_rule: &[&Sighting], event: Identity) -> Vec<Line> {
+        let rule = &self.plan.rules[self.rule.0 as usize];
+        let own = self.plan.facts.len() as u32 + u32::from(self.rule.0);
+        let concerned = |holder: u32| {
+            holder == own || rule.reads.iter().any(|fact| u32::from(fact.0) == holder)
+        };
+        let mut of_event = of_rule.iter().filter(|s| s.event.is_some_and(|c| c.identity == event));
+        let Some(sighting) = of_event.next_back() else { return Vec::new() };
+        let Some(key) = &sighting.key else { return Vec::new() };
+        let parts: Vec<&str> = key.split('/').collect();
+        let known = |symbol: &event::Symbol| parts.contains(&self.interner.text(*symbol));
+        let losses = probe.losses.iter().filter(|loss| {
+            let before = loss.site == sighting.site && loss.at <= sighting.at;
+            before && concerned(loss.holder) && loss.key.iter().all(known)
+        });
+        let line = |loss: &super::Loss| {
+            let fact = self.plan.facts.get(loss.holder as usize);
+            let name = fact.map_or(rule.id.as_str(), |fact| fact.name.as_str());
+            let key: Vec<_> = loss.key.iter().map(|part| self.interner.text(*part)).collect();
+            let key = key.join("/");
+            Line::at(loss.at, format!("`{name}` gave up what it held of {key}, at its limit"))
+        };
+        losses.map(line).collect()
     }
 
     fn given_up(&self) -> Line {

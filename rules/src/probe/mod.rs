@@ -49,10 +49,28 @@ pub struct Probe {
     pub facts: Vec<(Identity, Symbol, Vec<Look>)>,
     /// Detections that a policy has held back, and which.
     pub suppressed: Vec<(TimedId, String)>,
+    /// Keys that facts and rules have given up at a limit: the latest of them.
+    pub(crate) losses: std::collections::VecDeque<Loss>,
     /// Of the step at hand.
     pub(crate) spoke: Vec<Spoke>,
     pub(crate) held: Vec<String>,
     pub(crate) looks: Vec<Look>,
+}
+
+/// Losses kept: what was lost before so many others is forgotten here, and counted elsewhere.
+const LOSSES_MAX: usize = 100_000;
+
+/// A key that was given up at a limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Loss {
+    /// The fact or rule that held it, by its number behind the facts'.
+    pub holder: u32,
+    /// The site.
+    pub site: Symbol,
+    /// Its parts.
+    pub key: Vec<Symbol>,
+    /// When.
+    pub at: EventTime,
 }
 
 /// What a rule made of an event, or of a time that has come.
@@ -235,6 +253,14 @@ pub enum Admitted {
 }
 
 impl Probe {
+    /// A key was given up at a limit.
+    pub(crate) fn lost(&mut self, loss: Loss) {
+        if self.losses.len() == LOSSES_MAX {
+            self.losses.pop_front();
+        }
+        self.losses.push_back(loss);
+    }
+
     /// Follows these events through these rules, of so many.
     #[must_use]
     pub fn of(rules: &[RuleId], count: usize, events: impl IntoIterator<Item = Identity>) -> Self {
