@@ -16,6 +16,9 @@ use crate::value::Value;
 const OPEN: u8 = 0;
 const CLOSE: u8 = 1;
 
+/// Value of a cited event that came before its session: of one time, the opening comes after it.
+const CAME_BEFORE: u64 = 1;
+
 /// One session rule.
 #[derive(Clone, Copy)]
 struct Line<'a> {
@@ -270,7 +273,7 @@ impl Site {
                 add(self.state.runs.get_mut(index), *place, values[nth]);
             }
             let max = usize::from(line.rule.evidence_max);
-            self.state.cite(index, Entry { next: NIL, ..entry }, max);
+            self.state.cite(index, Entry { next: NIL, value: CAME_BEFORE, ..entry }, max);
         }
         self.state.remove(cell);
     }
@@ -297,7 +300,7 @@ impl Site {
         let mark = out.evidence_mark();
         self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
         // What came before was cited after the opening event: the trigger is the latest of all.
-        let latest = self.state.list(run.head).max_by_key(|entry| entry.time);
+        let latest = self.state.list(run.head).max_by_key(|e| (e.time, e.value != CAME_BEFORE));
         latest.into_iter().for_each(|entry| out.push_evidence(entry.evidence()));
         let conclusion = Conclusion {
             rule: id,
