@@ -1,5 +1,7 @@
 //! Decoder and engine of `config/examples/ten-rules`, put together as the program does.
 
+#![allow(dead_code, reason = "each of the benches uses a part of it")]
+
 use std::path::Path;
 
 use event::config::Diagnostic;
@@ -17,6 +19,8 @@ pub struct Rig {
     engine: Engine,
     pub events: EventBlock,
     pub findings: Findings,
+    pub interner: std::sync::Arc<Interner>,
+    pub vocabulary: std::sync::Arc<Vocabulary>,
 }
 
 fn read(name: &str) -> Vec<(String, String)> {
@@ -60,9 +64,11 @@ impl Rig {
         let decoder = decoder.unwrap_or_else(|e| panic!("{e}"));
         let mut rig = Self {
             decoder,
-            engine: Engine::new(good(plan).into(), interner, options),
+            engine: Engine::new(good(plan).into(), interner.clone(), options),
             events: EventBlock::new(&vocabulary),
             findings: Findings::default(),
+            interner,
+            vocabulary,
         };
         let opened = Input::StreamOpened(StreamId(0), SourceId(0));
         rig.engine.feed(opened, &mut rig.findings);
@@ -82,6 +88,17 @@ impl Rig {
     pub fn step(&mut self) {
         self.findings.clear();
         self.engine.feed(Input::Events(&self.events), &mut self.findings);
+    }
+
+    /// Steps the engine over events decoded elsewhere.
+    pub fn feed(&mut self, events: &EventBlock) {
+        self.findings.clear();
+        self.engine.feed(Input::Events(events), &mut self.findings);
+    }
+
+    /// What a rule is called.
+    pub fn rule(&self, rule: rules::plan::RuleId) -> String {
+        self.engine.plan().rules[rule.0 as usize].id.clone()
     }
 
     /// Nothing follows.

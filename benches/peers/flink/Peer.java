@@ -121,7 +121,7 @@ public class Peer {
     env.getConfig().setAutoWatermarkInterval(200);
     DataStream<Reading> all = env.fromSequence(0, readings.length - 1).setParallelism(1)
         .map(i -> readings[i.intValue()]).returns(Reading.class).setParallelism(1)
-        .assignTimestampsAndWatermarks(WatermarkStrategy.<Reading>forMonotonousTimestamps().withTimestampAssigner((r, t) -> r.ts))
+        .assignTimestampsAndWatermarks(WatermarkStrategy.<Reading>forBoundedOutOfOrderness(Duration.ofMillis(Integer.getInteger("disorder", 0))).withTimestampAssigner((r, t) -> r.ts))
         .setParallelism(1);
     AfterMatchSkipStrategy each = AfterMatchSkipStrategy.noSkip();
     KeyedStream<Reading, String> denied = all.filter(r -> is(r, "denied")).keyBy(r -> r.door);
