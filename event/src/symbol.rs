@@ -19,6 +19,10 @@ impl Symbol {
     /// No text.
     pub const NONE: Self = Self(0);
 
+    /// Of no text: what [`SymbolCache::look`] says of a text that it has not seen. Past
+    /// [`SYMBOLS_MAX`].
+    pub const UNKNOWN: Self = Self(u32::MAX);
+
     /// The symbol, or `None` for [`Symbol::NONE`].
     #[must_use]
     pub fn some(self) -> Option<Self> {
@@ -176,23 +180,43 @@ impl SymbolCache {
     /// As [`Interner::intern`].
     #[inline]
     pub fn intern(&mut self, text: &str) -> Option<Symbol> {
+        match self.look(text.as_bytes()) {
+            Symbol::UNKNOWN => self.add(text),
+            known => Some(known),
+        }
+    }
+
+    /// The symbol of a text that was interned through this cache, [`Symbol::UNKNOWN`] of others.
+    #[must_use]
+    #[inline]
+    pub fn look(&self, text: &[u8]) -> Symbol {
         match text.len() {
-            0 => Some(Symbol::NONE),
-            1..=INLINE_BYTES_MAX => {
-                let key = inline_key(text.as_bytes());
-                let mut at = self.home(key);
-                loop {
-                    let cell = &self.cells[at];
-                    if (cell.key[0] ^ key[0]) | (cell.key[1] ^ key[1]) == 0 {
-                        return Some(cell.symbol);
-                    }
-                    if cell.key == [0, 0] {
-                        return self.add(key, text);
-                    }
-                    at = (at + 1) & (self.cells.len() - 1);
-                }
+            0 => Symbol::NONE,
+            1..=INLINE_BYTES_MAX => self.find(inline_key(text)),
+            _ => self.look_long(text),
+        }
+    }
+
+    /// The same of a text of at most seven bytes: the low ones of `word`, zeros above them.
+    #[must_use]
+    #[inline(always)]
+    pub fn look_word(&self, word: u64, len: u32) -> Symbol {
+        self.find([word, u64::from(len) << 56])
+    }
+
+    /// The empty text ends at an empty cell, whose symbol is its own.
+    #[inline(always)]
+    fn find(&self, key: [u64; 2]) -> Symbol {
+        let mut at = self.home(key);
+        loop {
+            let cell = &self.cells[at];
+            if (cell.key[0] ^ key[0]) | (cell.key[1] ^ key[1]) == 0 {
+                return cell.symbol;
             }
-            _ => self.intern_long(text),
+            if cell.key == [0, 0] {
+                return Symbol::UNKNOWN;
+            }
+            at = (at + 1) & (self.cells.len() - 1);
         }
     }
 
@@ -204,8 +228,13 @@ impl SymbolCache {
     }
 
     #[cold]
-    fn add(&mut self, key: [u64; 2], text: &str) -> Option<Symbol> {
+    fn add(&mut self, text: &str) -> Option<Symbol> {
         let symbol = self.shared.intern(text)?;
+        if text.len() > INLINE_BYTES_MAX {
+            let hash = table_hash(text.as_bytes());
+            self.long.insert_unique(hash, (hash, symbol), |(h, _)| *h);
+            return Some(symbol);
+        }
         if 4 * (self.taken + 1) > 3 * self.cells.len() {
             let larger = vec![Cell::default(); 2 * self.cells.len()];
             let old = std::mem::replace(&mut self.cells, larger);
@@ -213,7 +242,7 @@ impl SymbolCache {
                 self.put(cell);
             }
         }
-        self.put(Cell { key, symbol });
+        self.put(Cell { key: inline_key(text.as_bytes()), symbol });
         self.taken += 1;
         Some(symbol)
     }
@@ -227,16 +256,11 @@ impl SymbolCache {
     }
 
     #[inline(never)]
-    fn intern_long(&mut self, text: &str) -> Option<Symbol> {
-        let hash = table_hash(text.as_bytes());
+    fn look_long(&self, text: &[u8]) -> Symbol {
+        let hash = table_hash(text);
         let shared = &self.shared;
-        let same = |(h, s): &(u64, Symbol)| *h == hash && shared.text(*s) == text;
-        if let Some((_, symbol)) = self.long.find(hash, same) {
-            return Some(*symbol);
-        }
-        let symbol = self.shared.intern(text)?;
-        self.long.insert_unique(hash, (hash, symbol), |(h, _)| *h);
-        Some(symbol)
+        let same = |(h, s): &(u64, Symbol)| *h == hash && shared.text(*s).as_bytes() == text;
+        self.long.find(hash, same).map_or(Symbol::UNKNOWN, |(_, symbol)| *symbol)
     }
 
     /// The table behind the cache.
@@ -273,11 +297,19 @@ mod tests {
             texts.extend((0..=base.len()).filter_map(|len| base.get(..len).map(str::to_owned)));
             texts.push("\0".repeat(n as usize % 40));
         }
+        assert!(texts.iter().all(|t| t.is_empty() || cache.look(t.as_bytes()) == Symbol::UNKNOWN));
         let first: Vec<_> = texts.iter().map(|t| cache.intern(t)).collect();
         for (text, symbol) in texts.iter().zip(first) {
             assert_eq!(symbol.map(|s| shared.text(s)), Some(text.as_str()));
             assert_eq!(cache.intern(text), symbol, "{text:?}");
             assert_eq!(shared.find(text), symbol, "{text:?}");
+            assert_eq!(Some(cache.look(text.as_bytes())), symbol, "{text:?}");
+            if text.len() < 8 {
+                let mut word = [0; 8];
+                word[..text.len()].copy_from_slice(text.as_bytes());
+                let seen = cache.look_word(u64::from_le_bytes(word), text.len() as u32);
+                assert_eq!(Some(seen), symbol, "{text:?}");
+            }
         }
     }
 }

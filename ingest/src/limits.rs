@@ -9,6 +9,10 @@ pub const TABLE_ROWS_MAX: usize = 1_000_000;
 /// Keys of one object that are compared pairwise for doubles; a larger object is sorted.
 pub const KEYS_PAIRWISE_MAX: usize = 24;
 
+/// Values of one payload that the fast road keeps: a bit each of a word, whose last one is for what
+/// nobody wants.
+pub const REGISTERS_MAX: usize = 63;
+
 /// Levels of nesting that the fast road follows: device payloads have three or four.
 pub const SCAN_DEPTH_MAX: usize = 8;
 

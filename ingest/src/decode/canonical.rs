@@ -7,12 +7,11 @@ use simd_json::Node;
 
 use super::document::{Raw, raw};
 use super::draft::{Draft, Id, Station};
-use super::scan::Scanned;
 use crate::mapping::{Format, PathTree, after};
 
 /// What a key of a canonical event is.
 #[derive(Clone, Copy, Debug)]
-enum Key {
+pub(super) enum Key {
     Kind,
     Occurred,
     Recorded,
@@ -31,7 +30,7 @@ pub(super) struct Names {
     kinds: Table<(KindId, bool)>,
     /// The keys as paths, and what each register's key is.
     pub paths: PathTree,
-    by_register: Vec<Key>,
+    pub by_register: Vec<Key>,
 }
 
 impl Names {
@@ -118,7 +117,9 @@ pub(super) fn decode_cloud_event(
             ("specversion", value) if value != Raw::Text("1.0") => {
                 return Err(RejectReason::InvalidValue);
             }
-            ("id", Raw::Text(text)) if !text.is_empty() => draft.id = Some(Id::Text(text)),
+            ("id", Raw::Text(text)) if !text.is_empty() => {
+                draft.id = Some(Id::Text(text.as_bytes()))
+            }
             ("id", _) => return Err(RejectReason::MissingField),
             ("time", Raw::Text(text)) => draft.occurred = Some(station.context.time(text)?),
             ("recordedtime", Raw::Text(text)) => {
@@ -130,21 +131,6 @@ pub(super) fn decode_cloud_event(
         }
     }
     object(tape, data.ok_or(RejectReason::MissingField)?, names, draft, station)
-}
-
-/// A canonical event that was scanned.
-pub(super) fn decode_scanned(
-    scanned: &Scanned<'_>,
-    names: &Names,
-    station: &mut Station<'_, '_>,
-) -> Result<(), RejectReason> {
-    let mut draft = Draft::default();
-    let row = station.out.len();
-    station.out.push();
-    for (register, value) in scanned.values() {
-        put(names.by_register[register as usize], value, row, names, &mut draft, station)?;
-    }
-    finish(row, &draft, station)
 }
 
 fn object<'i>(
@@ -187,7 +173,9 @@ fn put<'i>(
         (Key::Feed, Raw::Text(text)) => draft.feed = station.intern(text)?,
         (Key::Device, Raw::Text(text)) => draft.device = station.intern(text)?,
         (Key::Site, Raw::Text(text)) => draft.site = station.intern(text)?,
-        (Key::Id, Raw::Text(text)) => draft.id = (!text.is_empty()).then_some(Id::Text(text)),
+        (Key::Id, Raw::Text(text)) => {
+            draft.id = (!text.is_empty()).then_some(Id::Text(text.as_bytes()))
+        }
         _ => return Err(RejectReason::WrongType),
     }
     Ok(())

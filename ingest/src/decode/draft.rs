@@ -33,6 +33,9 @@ pub(super) struct Draft<'a> {
     pub feed: Symbol,
     pub device: Symbol,
     pub site: Symbol,
+    /// What feed and device are called, where that needs no look into the table of names.
+    pub feed_text: Option<&'a [u8]>,
+    pub device_text: Option<&'a [u8]>,
     pub id: Option<Id<'a>>,
     pub id_with_time: bool,
     /// The event has no device by its nature (`Advance`).
@@ -42,7 +45,8 @@ pub(super) struct Draft<'a> {
 /// The payload's own id.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Id<'a> {
-    Text(&'a str),
+    /// UTF-8.
+    Text(&'a [u8]),
     Symbol(Symbol),
     Int(i64),
 }
@@ -196,6 +200,11 @@ impl Station<'_, '_> {
         Ok(())
     }
 
+    /// The site whose clock local times are of, of an event that says `site`.
+    pub fn site_of_clock(&self, site: Symbol) -> Symbol {
+        site.some().or_else(|| self.reading.site.some()).unwrap_or(self.context.only_site)
+    }
+
     fn site(&self, draft: &Draft<'_>) -> Result<Symbol, RejectReason> {
         let context = &*self.context;
         let of_device = || {
@@ -230,12 +239,13 @@ impl Station<'_, '_> {
         occurred: EventTime,
     ) -> Identity {
         let interner = self.interner;
-        let (feed, device) =
-            (interner.text(feed).as_bytes(), interner.text(draft.device).as_bytes());
+        let text = |symbol| interner.text(symbol).as_bytes();
+        let feed = draft.feed_text.unwrap_or_else(|| text(feed));
+        let device = draft.device_text.unwrap_or_else(|| text(draft.device));
         let time = draft.id_with_time.then_some(occurred);
         match draft.id {
             None => self.content_identity(feed, device, self.out.get(row)),
-            Some(Id::Text(text)) => Identity::new(feed, device, text.as_bytes(), time),
+            Some(Id::Text(text)) => Identity::new(feed, device, text, time),
             Some(Id::Symbol(id)) => Identity::new(feed, device, interner.text(id).as_bytes(), time),
             Some(Id::Int(n)) => {
                 let mut digits = [0_u8; 20];
@@ -268,7 +278,7 @@ impl Station<'_, '_> {
         let interner = self.interner;
         let id = |draft: &Draft<'_>| match draft.id {
             None => format!("{:032x}", identity.0),
-            Some(Id::Text(text)) => text.to_owned(),
+            Some(Id::Text(text)) => String::from_utf8_lossy(text).into_owned(),
             Some(Id::Symbol(symbol)) => interner.text(symbol).to_owned(),
             Some(Id::Int(n)) => n.to_string(),
         };

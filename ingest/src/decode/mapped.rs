@@ -8,7 +8,7 @@ use crate::mapping::{
 };
 use event::model::Cell;
 use event::tables::Tables;
-use event::{EventTime, Interner, KindId, RejectReason, Symbol};
+use event::{EventTime, FieldId, FieldType, Interner, KindId, RejectReason, Symbol};
 
 /// A value that may stand in the payload, in the configuration or in the interner.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +42,7 @@ pub(super) fn decode<D: Document>(
     station: &mut Station<'_, '_>,
 ) -> Result<bool, RejectReason> {
     let Registers { payload, item, elements, without } = registers;
-    let lent =
-        Lent { tables: station.tables, interner: station.interner, topic: station.record.topic };
-    let whole = View { document, payload, item: &[], lent };
+    let whole = View { payload, ..View::of(document, station) };
     for source in &mapping.require {
         if !whole.is_there(source) {
             return Err(RejectReason::MissingField);
@@ -111,9 +109,9 @@ fn elements_of<D: Document>(
 }
 
 /// One event of one part, whose conditions hold; `false` when its kind says no.
-fn one<D: Document>(
-    part: &Part,
-    view: &View<'_, D>,
+fn one<'a, D: Document>(
+    part: &'a Part,
+    view: &View<'a, D>,
     made: usize,
     station: &mut Station<'_, '_>,
 ) -> Result<bool, RejectReason> {
@@ -121,44 +119,56 @@ fn one<D: Document>(
     station.check_room(made)?;
     let row = station.out.len();
     station.out.push();
-    for (field, ty, pick) in &part.fields {
-        if pick.plain {
-            station.set_field(row, *field, *ty, view.raw(&pick.source), false)?;
-            continue;
-        }
-        match view.pick(pick, station)? {
-            Picked::Raw(value) => station.set_field(row, *field, *ty, value, false)?,
-            Picked::Symbol(symbol) => {
-                let text = Raw::Text(view.lent.interner.text(symbol));
-                station.set_field(row, *field, *ty, text, false)?;
-            }
-            Picked::Cell(cell) => {
-                let value = of_cell(cell)?;
-                station.set_field(row, *field, *ty, value, false)?;
-            }
-        }
+    for field_of in &part.fields {
+        field(field_of, view, row, station)?;
     }
     let mut draft = Draft { kind: Some(kind), id_with_time: part.id_with_time, ..Draft::default() };
     draft.feed = view.symbol(part.feed.as_ref(), station)?;
     draft.device = view.symbol(part.device.as_ref(), station)?;
     draft.site = view.symbol(part.site.as_ref(), station)?;
-    let site = if draft.site == Symbol::NONE { station.reading.site } else { draft.site };
-    let site = if site == Symbol::NONE { station.context.only_site } else { site };
+    let site = station.site_of_clock(draft.site);
     draft.occurred = view.time(part.occurred.as_ref(), site, station)?;
     draft.recorded = view.time(part.recorded.as_ref(), site, station)?;
-    if let Some(pick) = &part.id {
-        draft.id = match view.pick(pick, station)? {
-            Picked::Raw(Raw::Missing) => return Err(RejectReason::MissingField),
-            Picked::Raw(Raw::Int(n)) => Some(Id::Int(n)),
-            // Not interned: every event has another.
-            Picked::Raw(Raw::Text(text)) => Some(Id::Text(text)),
-            Picked::Raw(value) => Some(Id::Symbol(station.symbol_of(value)?)),
-            Picked::Symbol(symbol) => Some(Id::Symbol(symbol)),
-            Picked::Cell(_) => return Err(RejectReason::WrongType),
-        };
-    }
+    draft.id = own_id(part.id.as_ref(), view, station)?;
     station.finish(row, made as u16, &draft)?;
     Ok(true)
+}
+
+/// One field of a row.
+pub(super) fn field<'a, D: Document>(
+    (field, ty, pick): &'a (FieldId, FieldType, Pick),
+    view: &View<'a, D>,
+    row: usize,
+    station: &mut Station<'_, '_>,
+) -> Result<(), RejectReason> {
+    let value = if pick.plain {
+        view.raw(&pick.source)
+    } else {
+        match view.pick(pick, station)? {
+            Picked::Raw(value) => value,
+            Picked::Symbol(symbol) => Raw::Text(view.lent.interner.text(symbol)),
+            Picked::Cell(cell) => of_cell(cell)?,
+        }
+    };
+    station.set_field(row, *field, *ty, value, false)
+}
+
+/// The payload's own id, where the mapping says which value that is.
+pub(super) fn own_id<'a, D: Document>(
+    pick: Option<&'a Pick>,
+    view: &View<'a, D>,
+    station: &mut Station<'_, '_>,
+) -> Result<Option<Id<'a>>, RejectReason> {
+    let Some(pick) = pick else { return Ok(None) };
+    Ok(Some(match view.pick(pick, station)? {
+        Picked::Raw(Raw::Missing) => return Err(RejectReason::MissingField),
+        Picked::Raw(Raw::Int(n)) => Id::Int(n),
+        // Not interned: every event has another.
+        Picked::Raw(Raw::Text(text)) => Id::Text(text.as_bytes()),
+        Picked::Raw(value) => Id::Symbol(station.symbol_of(value)?),
+        Picked::Symbol(symbol) => Id::Symbol(symbol),
+        Picked::Cell(_) => return Err(RejectReason::WrongType),
+    }))
 }
 
 /// A cell that is not a text.
@@ -173,10 +183,17 @@ fn of_cell(cell: &Cell) -> Result<Raw<'_>, RejectReason> {
     }
 }
 
-impl<D: Document> View<'_, D> {
+impl<'a, D: Document> View<'a, D> {
+    /// Of a payload whose registers, where it needs them, are yet to come.
+    pub(super) fn of(document: &'a D, station: &Station<'a, '_>) -> Self {
+        let (tables, interner) = (station.tables, station.interner);
+        let lent = Lent { tables, interner, topic: station.record.topic };
+        Self { document, payload: &[], item: &[], lent }
+    }
+
     /// The value of a plain source; joined ones count as there.
     #[inline(always)]
-    fn raw<'s>(&'s self, source: &'s Source) -> Raw<'s> {
+    fn raw(&self, source: &'a Source) -> Raw<'a> {
         match source {
             Source::Path(path) => self.document.at(self.payload, *path),
             other => self.raw_other(other),
@@ -184,7 +201,7 @@ impl<D: Document> View<'_, D> {
     }
 
     #[inline(never)]
-    fn raw_other<'s>(&'s self, source: &'s Source) -> Raw<'s> {
+    fn raw_other(&self, source: &'a Source) -> Raw<'a> {
         match source {
             Source::Constant(text) => Raw::Text(text),
             Source::Path(path) => self.document.at(self.payload, *path),
@@ -201,7 +218,7 @@ impl<D: Document> View<'_, D> {
     }
 
     /// Whether a plain source has a value.
-    fn is_there(&self, source: &Source) -> bool {
+    fn is_there(&self, source: &'a Source) -> bool {
         match source {
             Source::Path(path) => self.document.is_there(self.payload, *path),
             other => self.raw(other) != Raw::Missing,
@@ -210,10 +227,10 @@ impl<D: Document> View<'_, D> {
 
     /// Whether a condition holds. Parts mostly ask for the same value: `asked` keeps the last.
     #[inline(always)]
-    pub(super) fn holds<'s>(
-        &'s self,
-        condition: &'s Condition,
-        asked: &mut Option<(&'s Source, Raw<'s>)>,
+    pub(super) fn holds(
+        &self,
+        condition: &'a Condition,
+        asked: &mut Option<(&'a Source, Raw<'a>)>,
     ) -> bool {
         let value = match (*asked, &condition.source) {
             (Some((Source::Path(last), value)), Source::Path(path)) if last == path => value,
@@ -231,9 +248,9 @@ impl<D: Document> View<'_, D> {
         }
     }
 
-    fn kind(
+    pub(super) fn kind(
         &self,
-        kind: &KindPick,
+        kind: &'a KindPick,
         station: &mut Station<'_, '_>,
     ) -> Result<Option<KindId>, RejectReason> {
         let (pick, entries, otherwise) = match kind {
@@ -257,11 +274,11 @@ impl<D: Document> View<'_, D> {
         found.or(*otherwise).ok_or(RejectReason::InvalidValue)
     }
 
-    pub(super) fn pick<'s>(
-        &'s self,
-        pick: &'s Pick,
+    pub(super) fn pick(
+        &self,
+        pick: &'a Pick,
         station: &mut Station<'_, '_>,
-    ) -> Result<Picked<'s>, RejectReason> {
+    ) -> Result<Picked<'a>, RejectReason> {
         let mut picked = match &pick.source {
             Source::Join(parts, with) => Picked::Symbol(self.join(parts, with, station)?),
             source => Picked::Raw(self.raw(source)),
@@ -296,7 +313,7 @@ impl<D: Document> View<'_, D> {
 
     fn join(
         &self,
-        parts: &[Pick],
+        parts: &'a [Pick],
         with: &str,
         station: &mut Station<'_, '_>,
     ) -> Result<Symbol, RejectReason> {
@@ -316,7 +333,7 @@ impl<D: Document> View<'_, D> {
 
     pub(super) fn symbol(
         &self,
-        pick: Option<&Pick>,
+        pick: Option<&'a Pick>,
         station: &mut Station<'_, '_>,
     ) -> Result<Symbol, RejectReason> {
         let Some(pick) = pick else { return Ok(Symbol::NONE) };
@@ -332,7 +349,7 @@ impl<D: Document> View<'_, D> {
 
     pub(super) fn time(
         &self,
-        time: Option<&TimePick>,
+        time: Option<&'a TimePick>,
         site: Symbol,
         station: &mut Station<'_, '_>,
     ) -> Result<Option<EventTime>, RejectReason> {

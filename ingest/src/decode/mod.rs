@@ -2,13 +2,14 @@
 //!
 //! JSON goes on two roads. The fast one ([`scan`]) follows the keys that payloads of a mapping are
 //! known to have ([`shapes`]); whatever is unusual, and every refusal, is left to the other one,
-//! simd-json's tape, which alone decides what is wrong. Both end in the same evaluation, so that
-//! they differ in nothing but time. Nothing is allocated on either in steady state.
+//! simd-json's tape, which alone decides what is wrong. A plan ([`plan`]) says the same of a scanned
+//! payload as the general evaluation of the tape: the roads differ in nothing but time. Nothing is allocated on either in steady state.
 
 mod canonical;
 mod document;
 mod draft;
 mod mapped;
+mod plan;
 mod rows;
 mod scan;
 mod shapes;
@@ -21,7 +22,7 @@ use event::limits::{DEPTH_MAX, EVENTS_PER_DELIVERY_MAX};
 use event::tables::Tables;
 use event::{
     EventBlock, EventTime, Interner, RecordFlags, RecordRef, RejectReason, SourceId, Symbol,
-    SymbolCache, TimeReader,
+    SymbolCache, TimeReader, Vocabulary,
 };
 use hashbrown::{HashMap, HashSet};
 use jiff::tz::TimeZone;
@@ -77,6 +78,31 @@ struct Cited {
     id: String,
 }
 
+/// The fast road of a mapping: what is known of its payloads, and what is made of them.
+struct Fast {
+    shapes: shapes::Shapes,
+    plan: plan::Plan,
+}
+
+impl Fast {
+    fn of(
+        mapping: &Mapping,
+        names: &canonical::Names,
+        vocabulary: &Vocabulary,
+        symbols: &mut SymbolCache,
+    ) -> Option<Self> {
+        let (plan, tree) = match mapping.format {
+            Format::Canonical => (plan::Plan::canonical(names, vocabulary, symbols)?, &names.paths),
+            // Rows are changed by the other road: there are few of them.
+            Format::Json if mapping.rows.is_empty() && !mapping.has_elements() => {
+                (plan::Plan::of(mapping, symbols)?, &mapping.tree)
+            }
+            _ => return None,
+        };
+        Some(Self { shapes: shapes::Shapes::of(tree, plan.named)?, plan })
+    }
+}
+
 /// What every delivery shares.
 struct Context {
     symbols: SymbolCache,
@@ -115,9 +141,9 @@ pub struct Decoder {
     tape: simd_json::Tape<'static>,
     row: document::Row,
     registers: document::Registers,
-    places: Vec<scan::Place>,
-    /// By mapping, where it has a fast road.
-    shapes: Vec<Option<shapes::Shapes>>,
+    places: Box<scan::Places>,
+    /// By mapping, where it has one.
+    fast: Vec<Option<Fast>>,
     roads: Vec<Roads>,
 }
 
@@ -158,15 +184,14 @@ impl Decoder {
             .map(|k| matches!(k.name.as_str(), "Duress" | "Panic" | "Fire" | "Tamper"))
             .collect();
         let names = canonical::Names::new(&mappings.vocabulary);
-        let shapes = mappings.list.iter().map(|m| {
-            // Rows are changed by the slow road: there are few of them.
-            shapes::Shapes::of(m, &names.paths).filter(|_| m.rows.is_empty())
-        });
-        let shapes = shapes.collect();
+        let mut symbols = SymbolCache::new(interner.clone());
+        let vocabulary = &mappings.vocabulary;
+        let fast = mappings.list.iter().map(|m| Fast::of(m, &names, vocabulary, &mut symbols));
+        let fast = fast.collect();
         Ok(Self {
             roads: vec![Roads::default(); readings.len()],
-            shapes,
-            places: Vec::new(),
+            fast,
+            places: scan::room(),
             readings,
             names,
             context: Context {
@@ -181,7 +206,7 @@ impl Decoder {
                 cited: None,
                 text: String::new(),
                 times: TimeReader::default(),
-                symbols: SymbolCache::new(interner.clone()),
+                symbols,
             },
             tables: Arc::new(Tables::new(mappings.model.clone(), &interner)),
             changes: Vec::new(),
@@ -198,7 +223,7 @@ impl Decoder {
     /// The same decoder with the fast road closed: what the other one is measured against.
     #[must_use]
     pub fn parsing_only(mut self) -> Self {
-        self.shapes.iter_mut().for_each(|shapes| *shapes = None);
+        self.fast.iter_mut().for_each(|fast| *fast = None);
         self
     }
 
@@ -286,8 +311,9 @@ impl Decoder {
 
     /// The fast road; `None` leaves the delivery, as if nothing had been, to the other one.
     fn scan(&mut self, index: usize, record: &RecordRef<'_>, out: &mut EventBlock) -> Option<bool> {
-        let shapes = self.shapes[index].as_ref()?;
-        let scanned = scan::Scanned::read(record.payload, shapes, &mut self.places)?;
+        let Fast { shapes, plan } = self.fast[index].as_ref()?;
+        let symbols = &self.context.symbols;
+        let scanned = scan::Scanned::read(record.payload, shapes, symbols, &mut self.places)?;
         let before = out.len();
         let mut station = draft::Station {
             record,
@@ -300,12 +326,7 @@ impl Decoder {
             changes: &mut self.changes,
         };
         let mapping = &self.mappings.list[index];
-        let made = match mapping.format {
-            Format::Canonical => {
-                canonical::decode_scanned(&scanned, &self.names, &mut station).map(|()| true)
-            }
-            _ => mapped::decode(mapping, &scanned, &mut self.registers, &mut station),
-        };
+        let made = plan.decode(mapping, &scanned, &mut station);
         if made.is_err() {
             out.truncate(before);
             self.context.cited.iter_mut().for_each(Vec::clear);
@@ -376,9 +397,9 @@ impl Decoder {
                         &mut station,
                     )?;
                     if chosen == first
-                        && let Some(shapes) = &mut self.shapes[chosen]
+                        && let Some(fast) = &mut self.fast[chosen]
                     {
-                        shapes.learn(&tape.0);
+                        fast.shapes.learn(&tape.0);
                     }
                     Ok(made)
                 });

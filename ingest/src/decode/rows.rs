@@ -13,9 +13,9 @@ use super::mapped::{Picked, View};
 use crate::mapping::RowPart;
 
 /// One change of one row; `false` when the part's conditions say no.
-pub(super) fn change<D: Document>(
-    part: &RowPart,
-    view: &View<'_, D>,
+pub(super) fn change<'a, D: Document>(
+    part: &'a RowPart,
+    view: &View<'a, D>,
     station: &mut Station<'_, '_>,
 ) -> Result<bool, RejectReason> {
     if !part.when.iter().all(|condition| view.holds(condition, &mut None)) {

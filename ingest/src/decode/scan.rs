@@ -1,102 +1,141 @@
 //! The fast road over a JSON payload: one pass along the keys that payloads of this mapping are
-//! known to have, which writes down where each wanted value stands.
+//! known to have, which writes down where each wanted value stands, and which symbol it is.
 //!
 //! It accepts nothing that it is not sure of. Escapes, exponents, numbers past 18 digits, an
 //! unknown key or order of keys, deep nesting and every fault of the grammar end the scan, and
 //! simd-json decides about the delivery. Keys are unique because the shapes are: each came from a
 //! payload in which simd-json's road found no key twice.
+//!
+//! Names are looked up as they are met: the memory that they stand in is waited for while the scan
+//! goes on. A look-up keeps nothing, so what is never asked for is never interned.
+
+use event::{Symbol, SymbolCache};
 
 use super::document::{Document, Raw};
 use super::shapes::{Shapes, Step};
-use crate::limits::SCAN_DEPTH_MAX;
+use crate::limits::{REGISTERS_MAX, SCAN_DEPTH_MAX};
 use crate::mapping::{PathId, PathTree};
 
 /// A value where a path of the mapping led to one.
 /// Plain words instead of an enum with contents: it passes in registers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    kind: Kind,
-    /// Where a text begins behind its quote; its end is in `bits`.
+    pub kind: Kind,
+    /// Of a text whose name is wanted, when it is known.
+    pub symbol: Symbol,
+    /// Where it stands: a text without its quotes, or a number.
     from: u32,
+    to: u32,
+    /// An integer, a double's bits or a boolean.
     bits: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Text,
     Int,
     Float,
     Bool,
-    Null,
     Compound,
 }
 
 impl Place {
-    const NULL: Self = Self::of(Kind::Null, 0);
-
     const fn of(kind: Kind, bits: u64) -> Self {
-        Self { kind, from: 0, bits }
+        Self { kind, symbol: Symbol::UNKNOWN, from: 0, to: 0, bits }
+    }
+
+    /// The value of an integer.
+    pub fn int(&self) -> i64 {
+        self.bits as i64
     }
 }
 
+/// The places of a payload by register, and one for all that is not wanted.
+pub(super) type Places = [Place; REGISTERS_MAX + 1];
+
+/// Room for the values of one payload after another.
+pub(super) fn room() -> Box<Places> {
+    Box::new([Place::of(Kind::Bool, 0); REGISTERS_MAX + 1])
+}
+
 /// A payload that was scanned.
+#[derive(Clone, Copy)]
 pub(super) struct Scanned<'a> {
-    text: &'a str,
+    /// UTF-8.
+    payload: &'a [u8],
     /// By register; stale where `present` has no bit.
-    places: &'a [Place],
-    present: u64,
+    places: &'a Places,
+    pub present: u64,
 }
 
 impl<'a> Scanned<'a> {
     /// Scans a payload; `None` leaves it to simd-json.
     #[inline]
-    pub fn read(payload: &'a [u8], shapes: &Shapes, places: &'a mut Vec<Place>) -> Option<Self> {
-        let text = std::str::from_utf8(payload).ok()?;
-        if places.len() < shapes.registers() {
-            places.resize(shapes.registers(), Place::NULL);
+    pub fn read(
+        payload: &'a [u8],
+        shapes: &Shapes,
+        symbols: &SymbolCache,
+        places: &'a mut Places,
+    ) -> Option<Self> {
+        // Places are 32 bits wide, and reading on behind the end is still counted in them.
+        if payload.len() > u32::MAX as usize / 2 {
+            return None;
         }
-        let mut scan = Scan { len: payload.len(), steps: shapes.steps(), places, present: 0 };
-        scan.whole(payload, shapes.first())?;
-        let present = scan.present;
-        Some(Self { text, places, present })
+        let mut scan = Scan {
+            bytes: payload,
+            steps: shapes.steps(),
+            symbols,
+            places,
+            present: 0,
+            seen: 0,
+            unwanted: 0,
+        };
+        scan.whole(shapes.first())?;
+        let present = scan.present & !(1 << REGISTERS_MAX);
+        // Keys are known to be UTF-8, and whatever else is no text is ASCII.
+        if scan.seen & HIGHS != 0 {
+            std::str::from_utf8(payload).ok()?;
+        }
+        Some(Self { payload, places, present })
     }
 
-    /// Registers and values, of those that are there.
-    pub fn values(&self) -> impl Iterator<Item = (u16, Raw<'a>)> {
-        let mut left = self.present;
-        std::iter::from_fn(move || {
-            let register = left.trailing_zeros() as u16;
-            let place = self.places.get(register as usize).filter(|_| left != 0)?;
-            left &= left - 1;
-            Some((register, self.raw(*place)))
-        })
-    }
-
+    /// The place of a register, if the payload has one.
     #[inline(always)]
-    fn raw(&self, place: Place) -> Raw<'a> {
+    pub fn place(&self, register: u8) -> Option<&'a Place> {
+        let register = register as usize % (REGISTERS_MAX + 1);
+        (self.present >> register & 1 == 1).then(|| &self.places[register])
+    }
+
+    /// A text or a number as it stands in the payload.
+    #[inline(always)]
+    pub fn bytes(&self, place: &Place) -> &'a [u8] {
+        self.payload.get(place.from as usize..place.to as usize).unwrap_or_default()
+    }
+
+    /// A text; all of the payload is UTF-8, and quotes cut no character.
+    pub fn text(&self, place: &Place) -> &'a str {
+        std::str::from_utf8(self.bytes(place)).unwrap_or_default()
+    }
+
+    /// The value at a place.
+    pub fn raw(&self, place: &Place) -> Raw<'a> {
         match place.kind {
-            Kind::Text => Raw::Text(&self.text[place.from as usize..place.bits as usize]),
+            Kind::Text => Raw::Text(self.text(place)),
             Kind::Int => Raw::Int(place.bits as i64),
             Kind::Float => Raw::Float(f64::from_bits(place.bits)),
             Kind::Bool => Raw::Bool(place.bits != 0),
-            Kind::Null => Raw::Missing,
             Kind::Compound => Raw::Compound,
         }
     }
 }
 
 impl Document for Scanned<'_> {
-    #[inline(always)]
     fn at(&self, _: &[u32], path: PathId) -> Raw<'_> {
-        if self.present >> path.0 & 1 == 0 {
-            return Raw::Missing;
-        }
-        self.raw(self.places[path.0 as usize])
+        self.place(path.0 as u8).map_or(Raw::Missing, |place| self.raw(place))
     }
 
-    #[inline(always)]
     fn is_there(&self, _: &[u32], path: PathId) -> bool {
-        self.present >> path.0 & 1 == 1
+        self.place(path.0 as u8).is_some()
     }
 
     // A mapping that goes over elements has no fast road.
@@ -114,32 +153,44 @@ impl Document for Scanned<'_> {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x80 * ONES;
 
-/// The first eight bytes, the first in the lowest place; zeros stand behind the end, and a zero is
-/// nothing that may stand in JSON.
+/// The eight bytes at a place, the first in the lowest; zeros stand behind the end, and a zero is
+/// nothing that may stand in JSON. Places of 32 bits cannot overflow here, which saves a check.
 #[inline(always)]
-pub(super) fn eight(rest: &[u8]) -> u64 {
-    match rest.first_chunk::<8>() {
+pub(super) fn eight(bytes: &[u8], at: u32) -> u64 {
+    let from = at as usize;
+    match bytes.get(from..from + 8).and_then(|some| some.first_chunk()) {
         Some(chunk) => u64::from_le_bytes(*chunk),
-        None => tail(rest),
+        None => tail(bytes, from),
     }
 }
 
-#[cold]
+/// The same where fewer than eight are left: once or twice in every payload.
 #[inline(never)]
-fn tail(rest: &[u8]) -> u64 {
+fn tail(bytes: &[u8], at: usize) -> u64 {
+    if let Some(last) = bytes.last_chunk() {
+        let beyond = at + 8 - bytes.len();
+        return u64::from_le_bytes(*last).checked_shr(8 * beyond as u32).unwrap_or(0);
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
     rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// The first sixteen bytes.
+/// The sixteen bytes at a place.
 #[inline(always)]
-pub(super) fn sixteen(rest: &[u8]) -> [u64; 2] {
-    match rest.first_chunk::<16>() {
+pub(super) fn sixteen(bytes: &[u8], at: u32) -> [u64; 2] {
+    let from = at as usize;
+    match bytes.get(from..from + 16).and_then(|some| some.first_chunk()) {
         Some(chunk) => {
             let both = u128::from_le_bytes(*chunk);
             [both as u64, (both >> 64) as u64]
         }
-        None => [eight(rest), eight(rest.get(8..).unwrap_or_default())],
+        None => tails(bytes, at),
     }
+}
+
+#[inline(never)]
+fn tails(bytes: &[u8], at: u32) -> [u64; 2] {
+    [eight(bytes, at), eight(bytes, at + 8)]
 }
 
 /// The high bit of each byte that is zero. Above the lowest such byte others may seem so too.
@@ -180,262 +231,279 @@ const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_
 const TENS: [f64; 16] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
+/// The byte at a place; a zero behind the end.
+#[inline(always)]
+fn byte(bytes: &[u8], at: u32) -> u8 {
+    bytes.get(at as usize).copied().unwrap_or(0)
+}
+
 struct Scan<'a> {
-    len: usize,
+    bytes: &'a [u8],
     steps: &'a [Step],
-    places: &'a mut [Place],
+    symbols: &'a SymbolCache,
+    places: &'a mut Places,
     present: u64,
+    /// All bytes of texts, one over the other: a high bit says that not all are ASCII.
+    seen: u64,
+    /// [`Step::UNWANTED`] inside an array, where paths do not lead.
+    unwanted: u8,
 }
 
-/// What is left of a payload behind what was read.
-type Rest<'a> = &'a [u8];
-
-#[inline(always)]
-fn first(rest: Rest<'_>) -> u8 {
-    rest.first().copied().unwrap_or(0)
-}
-
-#[inline(always)]
-fn behind(rest: Rest<'_>, count: usize) -> Rest<'_> {
-    rest.get(count..).unwrap_or_default()
-}
-
-/// From the next byte on that is no blank.
-#[inline(always)]
-fn solid(rest: Rest<'_>) -> Rest<'_> {
-    if first(rest) > b' ' { rest } else { skip_blanks(rest) }
-}
-
-#[inline(never)]
-fn skip_blanks(rest: Rest<'_>) -> Rest<'_> {
-    let blanks = rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'));
-    behind(rest, blanks.count())
-}
-
-impl<'a> Scan<'a> {
+impl Scan<'_> {
     /// One object, and nothing behind it.
-    fn whole(&mut self, payload: Rest<'_>, keys: u32) -> Option<()> {
-        let rest = solid(payload);
-        if first(rest) != b'{' {
+    fn whole(&mut self, keys: u32) -> Option<()> {
+        let at = self.solid(0);
+        if byte(self.bytes, at) != b'{' {
             return None;
         }
-        let rest = self.object(behind(rest, 1), keys, 1, true)?;
-        skip_blanks(rest).is_empty().then_some(())
+        let at = self.object(at + 1, keys, 1)?;
+        (self.solid(at) as usize == self.bytes.len()).then_some(())
     }
 
-    /// An object behind its brace, with `keys` the first of the keys it may begin with.
-    fn object<'p>(
-        &mut self,
-        rest: Rest<'p>,
-        keys: u32,
-        depth: usize,
-        wanted: bool,
-    ) -> Option<Rest<'p>> {
+    /// The next place from `at` on that is no blank.
+    #[inline(always)]
+    fn solid(&self, at: u32) -> u32 {
+        if byte(self.bytes, at) > b' ' { at } else { self.skip_blanks(at) }
+    }
+
+    #[inline(never)]
+    fn skip_blanks(&self, at: u32) -> u32 {
+        let rest = self.bytes.get(at as usize..).unwrap_or_default();
+        let blanks = rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'));
+        at + blanks.count() as u32
+    }
+
+    /// An object behind its brace, with `keys` the first of the keys it may begin with; the place
+    /// behind it.
+    fn object(&mut self, at: u32, keys: u32, depth: usize) -> Option<u32> {
         if depth > SCAN_DEPTH_MAX {
             return None;
         }
-        let (mut rest, mut keys, steps) = (rest, keys, self.steps);
-        if first(solid(rest)) == b'}' {
-            return Some(behind(solid(rest), 1));
-        }
-        let mut opened = true;
+        let steps = self.steps;
+        let (mut at, mut keys, mut opened) = (at, keys, true);
         loop {
-            let (step, at) = match tight_key(steps, rest, keys) {
+            let (step, value) = match self.tight_key(steps, at, keys) {
                 Some(found) => found,
-                None => loose_key(steps, rest, keys, opened)?,
-            };
-            opened = false;
-            let (place, after) = self.value(at, step, depth, wanted)?;
-            if step.register < Step::UNWANTED && wanted && place.kind != Kind::Null {
-                self.present |= 1 << step.register;
-                *self.places.get_mut(step.register as usize)? = place;
-            }
-            rest = after;
-            if first(rest) == b'}' {
-                return Some(behind(rest, 1));
-            }
-            keys = step.after;
-            if first(rest) != b',' {
-                rest = solid(rest);
-                if first(rest) == b'}' {
-                    return Some(behind(rest, 1));
+                None => {
+                    let at = self.solid(at);
+                    if byte(self.bytes, at) == b'}' {
+                        return Some(at + 1);
+                    }
+                    self.loose_key(steps, at, keys, opened)?
                 }
-            }
+            };
+            (opened, keys) = (false, step.after);
+            at = match byte(self.bytes, value) {
+                b'"' => self.text(value + 1, step)?,
+                b'-' | b'0'..=b'9' => self.number(value, step)?,
+                _ => self.rare_value(value, step, depth)?,
+            };
         }
     }
 
+    /// The key that stands here without a blank around it, and the place behind its colon.
     #[inline(always)]
-    fn value<'p>(
-        &mut self,
-        rest: Rest<'p>,
-        step: &Step,
-        depth: usize,
-        wanted: bool,
-    ) -> Option<(Place, Rest<'p>)> {
-        match first(rest) {
-            b'"' => text(rest, self.len),
-            b'-' | b'0'..=b'9' => number(rest),
-            _ => self.rare_value(rest, step, depth, wanted),
+    fn tight_key<'s>(&self, steps: &'s [Step], at: u32, keys: u32) -> Option<(&'s Step, u32)> {
+        let word = sixteen(self.bytes, at);
+        let mut place = keys;
+        loop {
+            let step = steps.get(place as usize)?;
+            if step.begins(word) && step.goes_on(self.bytes, at) {
+                return Some((step, at + u32::from(step.len)));
+            }
+            place = step.beside;
         }
     }
 
-    /// Any value, with blanks in front or without.
+    /// The same with blanks around comma, key and colon.
     #[inline(never)]
-    fn rare_value<'p>(
-        &mut self,
-        rest: Rest<'p>,
-        step: &Step,
-        depth: usize,
-        wanted: bool,
-    ) -> Option<(Place, Rest<'p>)> {
-        let rest = solid(rest);
-        match first(rest) {
-            b'"' => text(rest, self.len),
-            b'-' | b'0'..=b'9' => number(rest),
-            b't' => Some((Place::of(Kind::Bool, 1), rest.strip_prefix(b"true")?)),
-            b'f' => Some((Place::of(Kind::Bool, 0), rest.strip_prefix(b"false")?)),
-            b'n' => Some((Place::NULL, rest.strip_prefix(b"null")?)),
-            b'{' => {
-                let rest = self.object(behind(rest, 1), step.inside, depth + 1, wanted)?;
-                Some((Place::of(Kind::Compound, 0), rest))
+    fn loose_key<'s>(
+        &self,
+        steps: &'s [Step],
+        at: u32,
+        keys: u32,
+        opened: bool,
+    ) -> Option<(&'s Step, u32)> {
+        let mut at = at;
+        if !opened {
+            if byte(self.bytes, at) != b',' {
+                return None;
             }
-            b'[' => {
-                let rest = self.array(behind(rest, 1), step, depth + 1)?;
-                Some((Place::of(Kind::Compound, 0), rest))
-            }
-            _ => None,
+            at = self.solid(at + 1);
         }
+        let rest = self.bytes.get(at as usize..)?;
+        let mut place = keys;
+        loop {
+            let step = steps.get(place as usize)?;
+            if rest.starts_with(step.key()) {
+                let colon = self.solid(at + step.key().len() as u32);
+                return (byte(self.bytes, colon) == b':').then_some((step, colon + 1));
+            }
+            place = step.beside;
+        }
+    }
+
+    /// Writes a value down.
+    #[inline(always)]
+    fn put(&mut self, step: &Step, place: Place) {
+        let register = (step.register | self.unwanted) as usize % (REGISTERS_MAX + 1);
+        self.present |= 1 << register;
+        self.places[register] = place;
+    }
+
+    /// Any value, with blanks in front or without; the place behind it.
+    #[inline(never)]
+    fn rare_value(&mut self, at: u32, step: &Step, depth: usize) -> Option<u32> {
+        let at = self.solid(at);
+        let word = |word: &str| {
+            let rest = self.bytes.get(at as usize..)?;
+            rest.starts_with(word.as_bytes()).then_some(at + word.len() as u32)
+        };
+        let (place, after) = match byte(self.bytes, at) {
+            b'"' => return self.text(at + 1, step),
+            b'-' | b'0'..=b'9' => return self.number(at, step),
+            b't' => (Place::of(Kind::Bool, 1), word("true")?),
+            b'f' => (Place::of(Kind::Bool, 0), word("false")?),
+            // As if it were not there.
+            b'n' => return word("null"),
+            b'{' => (Place::of(Kind::Compound, 0), self.object(at + 1, step.inside, depth + 1)?),
+            b'[' => (Place::of(Kind::Compound, 0), self.array(at + 1, step, depth + 1)?),
+            _ => return None,
+        };
+        self.put(step, place);
+        Some(after)
     }
 
     /// An array behind its bracket: no path leads into it.
-    fn array<'p>(&mut self, rest: Rest<'p>, step: &Step, depth: usize) -> Option<Rest<'p>> {
+    fn array(&mut self, at: u32, step: &Step, depth: usize) -> Option<u32> {
         if depth > SCAN_DEPTH_MAX {
             return None;
         }
-        let mut rest = solid(rest);
-        if first(rest) == b']' {
-            return Some(behind(rest, 1));
-        }
-        loop {
-            let (_, after) = self.value(rest, step, depth, false)?;
-            rest = solid(after);
-            match first(rest) {
-                b',' => rest = solid(behind(rest, 1)),
-                b']' => return Some(behind(rest, 1)),
-                _ => return None,
+        let outside = std::mem::replace(&mut self.unwanted, Step::UNWANTED);
+        let mut at = self.solid(at);
+        if byte(self.bytes, at) != b']' {
+            loop {
+                at = self.rare_value(at, step, depth)?;
+                at = self.solid(at);
+                match byte(self.bytes, at) {
+                    b',' => at += 1,
+                    b']' => break,
+                    _ => return None,
+                }
             }
         }
+        self.unwanted = outside;
+        Some(at + 1)
     }
-}
 
-/// The key that stands here without a blank around it, and what is behind its colon.
-#[inline(always)]
-fn tight_key<'s, 'p>(steps: &'s [Step], rest: Rest<'p>, keys: u32) -> Option<(&'s Step, Rest<'p>)> {
-    let word = sixteen(rest);
-    let mut place = keys;
-    loop {
-        let step = steps.get(place as usize)?;
-        if step.begins(word) && step.goes_on(rest) {
-            return Some((step, behind(rest, step.tight().len())));
-        }
-        place = step.beside;
-    }
-}
-
-/// The same with blanks around comma, key and colon.
-#[inline(never)]
-fn loose_key<'s, 'p>(
-    steps: &'s [Step],
-    rest: Rest<'p>,
-    keys: u32,
-    opened: bool,
-) -> Option<(&'s Step, Rest<'p>)> {
-    let mut rest = solid(rest);
-    if !opened {
-        rest = solid(rest.strip_prefix(b",")?);
-    }
-    let mut place = keys;
-    loop {
-        let step = steps.get(place as usize)?;
-        if let Some(after) = rest.strip_prefix(step.key()) {
-            return Some((step, solid(after).strip_prefix(b":")?));
-        }
-        place = step.beside;
-    }
-}
-
-/// A text without escapes, its opening quote first.
-#[inline(always)]
-fn text(rest: Rest<'_>, len: usize) -> Option<(Place, Rest<'_>)> {
-    let from = len - rest.len() + 1;
-    let mut rest = behind(rest, 1);
-    loop {
-        let stop = stops(eight(rest));
+    /// A text without escapes behind its opening quote.
+    #[inline(always)]
+    fn text(&mut self, from: u32, step: &Step) -> Option<u32> {
+        let word = eight(self.bytes, from);
+        self.seen |= word;
+        let stop = stops(word);
         if stop == 0 {
-            rest = behind(rest, 8);
-            continue;
+            return self.long_text(from, step);
         }
-        rest = behind(rest, stop.trailing_zeros() as usize / 8);
-        let to = len - rest.len();
-        let after = rest.strip_prefix(b"\"")?;
-        return Some((Place { kind: Kind::Text, from: from as u32, bits: to as u64 }, after));
-    }
-}
-
-/// A number of at most 18 digits, or 15 with a fraction: the integer and the double are exact.
-#[inline(always)]
-fn number(rest: Rest<'_>) -> Option<(Place, Rest<'_>)> {
-    let negative = first(rest) == b'-';
-    let rest = behind(rest, usize::from(negative));
-    let leads_with_zero = first(rest) == b'0';
-    let (count, whole, rest) = more_digits(rest, 0, 0)?;
-    if count == 0 || count > 1 && leads_with_zero {
-        return None;
-    }
-    match first(rest) {
-        b'.' => return fraction(behind(rest, 1), negative, count, whole),
-        b'e' | b'E' => return None,
-        // simd-json's zero has no sign: let it say so.
-        _ if negative && whole == 0 => return None,
-        _ => {}
-    }
-    let value = whole as i64;
-    Some((Place::of(Kind::Int, if negative { -value } else { value } as u64), rest))
-}
-
-/// Goes on with a number of `count` digits; `None` past eighteen.
-#[inline(always)]
-fn more_digits(rest: Rest<'_>, count: usize, value: u64) -> Option<(usize, u64, Rest<'_>)> {
-    let (mut rest, mut count, mut value) = (rest, count, value);
-    loop {
-        let (more, part) = digits(eight(rest));
-        count += more;
-        if count > 18 {
+        let len = stop.trailing_zeros() / 8;
+        let to = from + len;
+        if byte(self.bytes, to) != b'"' {
             return None;
         }
-        rest = behind(rest, more);
-        value = value * POWERS[more] + part;
-        if more < 8 {
-            return Some((count, value, rest));
+        let mut symbol = Symbol::UNKNOWN;
+        if step.named {
+            // The bits below the lowest of `stop`, less seven: the bytes in front of it.
+            symbol = self.symbols.look_word(word & (((stop & stop.wrapping_neg()) >> 7) - 1), len);
         }
+        self.put(step, Place { kind: Kind::Text, symbol, from, to, bits: 0 });
+        Some(to + 1)
+    }
+
+    /// One of eight bytes and more.
+    #[inline(never)]
+    fn long_text(&mut self, from: u32, step: &Step) -> Option<u32> {
+        let mut to = from + 8;
+        loop {
+            let word = eight(self.bytes, to);
+            self.seen |= word;
+            let stop = stops(word);
+            if stop != 0 {
+                to += stop.trailing_zeros() / 8;
+                break;
+            }
+            to += 8;
+        }
+        if byte(self.bytes, to) != b'"' {
+            return None;
+        }
+        let mut symbol = Symbol::UNKNOWN;
+        if step.named {
+            symbol = self.symbols.look(self.bytes.get(from as usize..to as usize)?);
+        }
+        self.put(step, Place { kind: Kind::Text, symbol, from, to, bits: 0 });
+        Some(to + 1)
+    }
+
+    /// A number of at most 18 digits, or 15 with a fraction: the integer and the double are exact.
+    #[inline(always)]
+    fn number(&mut self, from: u32, step: &Step) -> Option<u32> {
+        let negative = byte(self.bytes, from) == b'-';
+        let digits = from + u32::from(negative);
+        let (to, whole) = more_digits(self.bytes, digits, digits, 0)?;
+        if to == digits || to > digits + 1 && byte(self.bytes, digits) == b'0' {
+            return None;
+        }
+        match byte(self.bytes, to) {
+            b'.' => return self.fraction(from, digits, to, whole, step),
+            b'e' | b'E' => return None,
+            // simd-json's zero has no sign: let it say so.
+            _ if negative && whole == 0 => return None,
+            _ => {}
+        }
+        let value = whole as i64;
+        let bits = if negative { -value } else { value } as u64;
+        self.put(step, Place { kind: Kind::Int, symbol: Symbol::UNKNOWN, from, to, bits });
+        Some(to)
+    }
+
+    #[inline(never)]
+    fn fraction(
+        &mut self,
+        from: u32,
+        digits: u32,
+        point: u32,
+        whole: u64,
+        step: &Step,
+    ) -> Option<u32> {
+        // The digits in front of the point count, the point does not.
+        let (to, value) = more_digits(self.bytes, digits + 1, point + 1, whole)?;
+        let (places, count) = (to - point - 1, to - digits - 1);
+        if places == 0 || count > 15 || matches!(byte(self.bytes, to), b'e' | b'E') {
+            return None;
+        }
+        let magnitude = value as f64 / TENS[places as usize];
+        let value = if digits > from { -magnitude } else { magnitude };
+        let bits = value.to_bits();
+        self.put(step, Place { kind: Kind::Float, symbol: Symbol::UNKNOWN, from, to, bits });
+        Some(to)
     }
 }
 
-#[inline(never)]
-fn fraction(
-    rest: Rest<'_>,
-    negative: bool,
-    whole_digits: usize,
-    whole: u64,
-) -> Option<(Place, Rest<'_>)> {
-    let (count, value, rest) = more_digits(rest, whole_digits, whole)?;
-    let places = count - whole_digits;
-    if places == 0 || count > 15 || matches!(first(rest), b'e' | b'E') {
-        return None;
+/// Goes on at `at` with a number whose digits began at `from`; `None` past eighteen.
+#[inline(always)]
+fn more_digits(bytes: &[u8], from: u32, at: u32, value: u64) -> Option<(u32, u64)> {
+    let (mut at, mut value) = (at, value);
+    loop {
+        let (more, part) = digits(eight(bytes, at));
+        at += more as u32;
+        if at - from > 18 {
+            return None;
+        }
+        value = value * POWERS[more] + part;
+        if more < 8 {
+            return Some((at, value));
+        }
     }
-    let magnitude = value as f64 / TENS[places];
-    let value = if negative { -magnitude } else { magnitude };
-    Some((Place::of(Kind::Float, value.to_bits()), rest))
 }
 
 #[cfg(test)]
@@ -448,7 +516,7 @@ mod tests {
             for place in 0..8 {
                 let mut bytes = *b"abcdefgh";
                 bytes[place] = byte;
-                let stop = stops(eight(&bytes)).trailing_zeros() as usize / 8;
+                let stop = stops(eight(&bytes, 0)).trailing_zeros() as usize / 8;
                 let wanted = bytes.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\');
                 assert_eq!(stop, wanted.unwrap_or(8), "{bytes:?}");
                 let mut bytes = *b"98705612";
@@ -456,12 +524,18 @@ mod tests {
                 let text: String =
                     bytes.iter().take_while(|b| b.is_ascii_digit()).map(|b| *b as char).collect();
                 let wanted = (text.len(), text.parse().unwrap_or(0));
-                assert_eq!(digits(eight(&bytes)), wanted, "{bytes:?}");
+                assert_eq!(digits(eight(&bytes, 0)), wanted, "{bytes:?}");
                 let cut = u64::from_le_bytes(bytes) & !(u64::MAX << (8 * place));
-                assert_eq!(eight(&bytes[..place]), cut);
+                assert_eq!(eight(&bytes[..place], 0), cut);
             }
         }
-        assert_eq!(eight(b""), 0);
-        assert_eq!(sixteen(b"123456789"), [eight(b"12345678"), u64::from(b'9')]);
+        let text = b"abcdefghijklmnopqrst";
+        for at in 0..text.len() + 20 {
+            let mut cut = [0; 16];
+            text.iter().skip(at).zip(&mut cut).for_each(|(from, to)| *to = *from);
+            assert_eq!(sixteen(text, at as u32), sixteen(&cut, 0), "{at}");
+        }
+        assert_eq!(eight(b"", 0), 0);
+        assert_eq!(sixteen(b"123456789", 0), [eight(b"12345678", 0), u64::from(b'9')]);
     }
 }

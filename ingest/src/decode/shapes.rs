@@ -9,13 +9,13 @@ use simd_json::Node;
 
 use super::canonical::entries;
 use super::scan::sixteen;
-use crate::limits::{SHAPE_KEYS_BESIDE_MAX, SHAPE_KEYS_MAX};
-use crate::mapping::{Format, Mapping, PathTree, after};
+use crate::limits::{REGISTERS_MAX, SHAPE_KEYS_BESIDE_MAX, SHAPE_KEYS_MAX};
+use crate::mapping::{PathTree, after};
 
 /// No step, and no value.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// One key behind a certain sequence of keys.
+/// One key behind a certain sequence of keys: a cache line.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     /// The first sixteen bytes of `tight`, and which of them count.
@@ -23,9 +23,12 @@ pub(super) struct Step {
     mask: [u64; 2],
     /// The key as it mostly stands: `"id":`, or `,"id":` behind another.
     tight: Box<[u8]>,
-    follows: bool,
+    /// How many bytes that are.
+    pub len: u16,
     /// The register that the value goes to.
-    pub register: u16,
+    pub register: u8,
+    /// Whether the value's symbol is wanted.
+    pub named: bool,
     /// The first of the keys that may come next in this object.
     pub after: u32,
     /// The first of the keys that may begin the object which is the value.
@@ -35,28 +38,31 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// No path leads here.
-    pub const UNWANTED: u16 = u16::MAX;
+    /// The register of what no path leads to.
+    pub const UNWANTED: u8 = REGISTERS_MAX as u8;
 
-    fn new(key: &str, follows: bool, register: u16) -> Self {
+    /// `None` for a key that is longer than any key.
+    fn new(key: &str, follows: bool, register: u8, named: bool) -> Option<Self> {
         let comma = if follows { "," } else { "" };
         let tight: Box<[u8]> = format!("{comma}\"{key}\":").into_bytes().into();
-        let head = &tight[..tight.len().min(16)];
-        let mask = sixteen(&[0xFF; 16][..head.len()]);
-        let word = sixteen(head);
+        let len = u16::try_from(tight.len()).ok()?;
+        let mut word = [0; 16];
+        let mut mask = [0; 16];
+        for (place, byte) in tight.iter().take(16).enumerate() {
+            (word[place], mask[place]) = (*byte, 0xFF);
+        }
+        let (word, mask) = (sixteen(&word, 0), sixteen(&mask, 0));
         let (after, inside, beside) = (NOWHERE, NOWHERE, NOWHERE);
-        Self { word, mask, tight, follows, register, after, inside, beside }
+        Some(Self { word, mask, tight, len, register, named, after, inside, beside })
     }
 
-    /// The key with all around it.
-    #[inline(always)]
-    pub fn tight(&self) -> &[u8] {
-        &self.tight
+    fn follows(&self) -> bool {
+        self.tight[0] == b','
     }
 
     /// The key in its quotes.
     pub fn key(&self) -> &[u8] {
-        &self.tight[usize::from(self.follows)..self.tight.len() - 1]
+        &self.tight[usize::from(self.follows())..self.tight.len() - 1]
     }
 
     /// Whether the first sixteen bytes are this key's, as far as it goes.
@@ -67,8 +73,13 @@ impl Step {
 
     /// Whether what is behind sixteen bytes is this key's too.
     #[inline(always)]
-    pub fn goes_on(&self, rest: &[u8]) -> bool {
-        self.tight.len() <= 16 || rest.starts_with(&self.tight)
+    pub fn goes_on(&self, bytes: &[u8], at: u32) -> bool {
+        self.len <= 16 || self.goes_on_long(bytes, at)
+    }
+
+    #[inline(never)]
+    fn goes_on_long(&self, bytes: &[u8], at: u32) -> bool {
+        bytes.get(at as usize..).is_some_and(|rest| rest.starts_with(&self.tight))
     }
 }
 
@@ -84,6 +95,8 @@ enum Spot {
 #[derive(Clone, Debug)]
 pub(super) struct Shapes {
     tree: PathTree,
+    /// Registers whose symbols are wanted.
+    named: u64,
     first: u32,
     steps: Vec<Step>,
     /// Keys that found no room since the shapes began.
@@ -91,24 +104,15 @@ pub(super) struct Shapes {
 }
 
 impl Shapes {
-    /// For a mapping that the fast road can follow, nothing learned yet. `canonical` are the paths
-    /// of canonical events.
-    pub fn of(mapping: &Mapping, canonical: &PathTree) -> Option<Self> {
-        let tree = match mapping.format {
-            Format::Canonical => canonical,
-            Format::Json if mapping.is_flat() => &mapping.tree,
-            _ => return None,
-        };
+    /// Nothing learned yet of payloads that are read by the paths of `tree`; `None` where one scan
+    /// cannot find all of them. `named` are the registers whose symbols are wanted.
+    pub fn of(tree: &PathTree, named: u64) -> Option<Self> {
         // What is present is a bit of a word.
-        if tree.len() > u64::BITS as usize {
+        if !tree.is_keys_only() || tree.len() > REGISTERS_MAX {
             return None;
         }
-        Some(Self { tree: tree.clone(), first: NOWHERE, steps: Vec::new(), turned_away: 0 })
-    }
-
-    /// How many registers a scan fills.
-    pub fn registers(&self) -> usize {
-        self.tree.len()
+        let (tree, first, steps) = (tree.clone(), NOWHERE, Vec::new());
+        Some(Self { tree, named, first, steps, turned_away: 0 })
     }
 
     /// The first of the keys that a payload may begin with.
@@ -184,9 +188,10 @@ impl Shapes {
             return None;
         }
         let new = self.steps.len() as u32;
-        let register = branch.and_then(|b| self.tree.register(b)).map_or(Step::UNWANTED, |p| p.0);
+        let register = branch.and_then(|b| self.tree.register(b));
+        let register = register.map_or(Step::UNWANTED, |p| p.0 as u8);
         let follows = matches!(spot, Spot::After(_));
-        self.steps.push(Step::new(key, follows, register));
+        self.steps.push(Step::new(key, follows, register, self.named >> register & 1 == 1)?);
         match (last, spot) {
             (Some(last), _) => self.steps[last as usize].beside = new,
             (None, Spot::First) => self.first = new,

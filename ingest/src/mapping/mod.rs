@@ -69,9 +69,9 @@ impl Mapping {
         self.topics.is_empty() || self.topics.iter().any(|t| t.matches(topic))
     }
 
-    /// Whether one scan along the keys finds all that it reads.
-    pub(crate) fn is_flat(&self) -> bool {
-        self.tree.is_keys_only() && self.parts.iter().all(|part| part.each.is_none())
+    /// Whether some part goes over the elements of an array.
+    pub(crate) fn has_elements(&self) -> bool {
+        self.parts.iter().any(|part| part.each.is_some())
     }
 }
 

@@ -40,7 +40,7 @@ impl TimeFormat {
         match self {
             Self::Rfc3339 => EventTime::parse_rfc3339(text.as_bytes()).ok_or(bad),
             Self::EpochSeconds | Self::EpochMillis | Self::EpochMicros => {
-                let scale = self.micros_per_unit();
+                let scale = self.micros_per_unit().unwrap_or(1);
                 decimal(text, scale).map(EventTime).ok_or(bad)
             }
             Self::Local(zone) => {
@@ -62,35 +62,28 @@ impl TimeFormat {
 
     /// Reads a time that was written as a number.
     pub(crate) fn number(&self, value: f64) -> Result<EventTime, RejectReason> {
-        match self {
-            Self::EpochSeconds | Self::EpochMillis | Self::EpochMicros => {
-                let micros = (value * self.micros_per_unit() as f64).round();
-                if micros.abs() < 9e18 {
-                    Ok(EventTime(micros as i64))
-                } else {
-                    Err(RejectReason::InvalidTime)
-                }
-            }
-            _ => Err(RejectReason::WrongType),
+        let unit = self.micros_per_unit().ok_or(RejectReason::WrongType)?;
+        let micros = (value * unit as f64).round();
+        if micros.abs() < 9e18 {
+            Ok(EventTime(micros as i64))
+        } else {
+            Err(RejectReason::InvalidTime)
         }
     }
 
     /// Reads a whole number without a detour over a float.
     pub(crate) fn integer(&self, value: i64) -> Result<EventTime, RejectReason> {
-        match self {
-            Self::EpochSeconds | Self::EpochMillis | Self::EpochMicros => value
-                .checked_mul(self.micros_per_unit())
-                .map(EventTime)
-                .ok_or(RejectReason::InvalidTime),
-            _ => Err(RejectReason::WrongType),
-        }
+        let unit = self.micros_per_unit().ok_or(RejectReason::WrongType)?;
+        value.checked_mul(unit).map(EventTime).ok_or(RejectReason::InvalidTime)
     }
 
-    fn micros_per_unit(&self) -> i64 {
+    /// Of the formats that count since 1970.
+    pub(crate) fn micros_per_unit(&self) -> Option<i64> {
         match self {
-            Self::EpochSeconds => 1_000_000,
-            Self::EpochMillis => 1_000,
-            _ => 1,
+            Self::EpochSeconds => Some(1_000_000),
+            Self::EpochMillis => Some(1_000),
+            Self::EpochMicros => Some(1),
+            _ => None,
         }
     }
 }
