@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use event::RecordBlock;
-use event::identity::Digest;
 use indicatif::{ProgressBar, ProgressStyle};
-use rules::engine::Findings;
+use ingest::source::file::FileReader;
+use rules::engine::{Findings, Sum};
 use serde_json::{Map, Value, json};
 
 use crate::cli::ReplayArgs;
@@ -29,8 +29,9 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let mut files = history::files(&setup, &args.files)?.with_block_bytes(args.block_bytes);
     let mut pipeline = Pipeline::new(&setup, args.shards)?;
     pipeline.read_again(&setup, files.again()?)?;
-    let mut renderer = Renderer::new(setup.clone())?;
-    let mut report = Report::default();
+    let mut sum = Sum::new(setup.plan.clone());
+    let wanted = args.detections.is_some() || args.incidents.is_some();
+    let mut words = if wanted { Some(Words::new(&setup)?) } else { None };
     let (mut block, mut findings) = (RecordBlock::new(), Findings::default());
     let bar = progress_bar(files.bytes_total());
     let started = Instant::now();
@@ -49,10 +50,9 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
         } else {
             pipeline.finish(&mut findings)?;
         }
-        renderer.know(pipeline.engine.tables());
-        for finding in findings.iter() {
-            let output = renderer.output(&findings, finding, &mut files)?;
-            report.take(output.change);
+        sum.take(&findings, &setup.interner);
+        if let Some(words) = &mut words {
+            words.take(&findings, &pipeline, &mut files)?;
         }
         bar.set_position(files.bytes_read());
         if !more {
@@ -61,8 +61,10 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     }
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
-    write(&report, args)?;
-    let summary = summary(&report, &setup, &pipeline, seconds);
+    if let Some(words) = &words {
+        words.write(args)?;
+    }
+    let summary = summary(&sum, &setup, &pipeline, seconds);
     if args.json {
         println!("{summary}");
     } else {
@@ -83,17 +85,42 @@ fn progress_bar(bytes: u64) -> ProgressBar {
     bar
 }
 
-fn write(report: &Report, args: &ReplayArgs) -> anyhow::Result<()> {
-    if let Some(path) = &args.detections {
-        write_lines(path, report.detections.values().cloned())?;
-    }
-    if let Some(path) = &args.incidents {
-        write_lines(path, report.incident_lines())?;
-    }
-    Ok(())
+/// What is found in words, where a file of it is asked for: only then is evidence read again.
+struct Words {
+    renderer: Renderer,
+    report: Report,
 }
 
-fn summary(report: &Report, setup: &Setup, pipeline: &Pipeline, seconds: f64) -> Value {
+impl Words {
+    fn new(setup: &Arc<Setup>) -> anyhow::Result<Self> {
+        Ok(Self { renderer: Renderer::new(setup.clone())?, report: Report::default() })
+    }
+
+    fn take(
+        &mut self,
+        findings: &Findings,
+        pipeline: &Pipeline,
+        files: &mut FileReader,
+    ) -> anyhow::Result<()> {
+        self.renderer.know(pipeline.engine.tables());
+        for finding in findings.iter() {
+            self.report.take(self.renderer.output(findings, finding, files)?.change);
+        }
+        Ok(())
+    }
+
+    fn write(&self, args: &ReplayArgs) -> anyhow::Result<()> {
+        if let Some(path) = &args.detections {
+            write_lines(path, self.report.detections.values().cloned())?;
+        }
+        if let Some(path) = &args.incidents {
+            write_lines(path, self.report.incident_lines())?;
+        }
+        Ok(())
+    }
+}
+
+fn summary(sum: &Sum, setup: &Setup, pipeline: &Pipeline, seconds: f64) -> Value {
     let mut books = Map::new();
     let mut events = 0;
     for (source, figures) in setup.config.sources.iter().zip(pipeline.books()) {
@@ -120,18 +147,14 @@ fn summary(report: &Report, setup: &Setup, pipeline: &Pipeline, seconds: f64) ->
         "repairs": counts.repairs,
         "incomplete": counts.incomplete,
     });
-    let mut digest = Digest::default();
-    for line in report.incident_lines() {
-        digest = digest.part(line.to_string().as_bytes());
-    }
     json!({
         "books": books,
         "rules": rules,
         "facts": facts,
-        "incidents": report.incidents.len(),
+        "incidents": sum.incidents(),
         "seconds": (seconds * 1e6).round() / 1e6,
         "events_per_second": (events as f64 / seconds.max(1e-9)).round(),
-        "hash": format!("{:032x}", digest.finish()),
+        "hash": format!("{:032x}", sum.hash()),
         "state_bytes": pipeline.engine.state_bytes(),
         "given_up": given_up,
         "late": late,

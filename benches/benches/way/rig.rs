@@ -3,15 +3,15 @@
 #![allow(dead_code, reason = "each of the benches uses a part of it")]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use event::config::Diagnostic;
-use event::identity::Digest;
 use event::{
     EventBlock, EventTime, Interner, Position, RecordBlock, RecordFlags, RecordKind, RecordRef,
     SourceId, StreamId, TimeSpan, Vocabulary,
 };
 use ingest::decode::{Decoder, Outcome, SourceDecoding};
-use rules::engine::{Engine, Findings, Input, LateOptions, Options, SourceOptions};
+use rules::engine::{Engine, Findings, Input, LateOptions, Options, SourceOptions, Sum};
 
 /// The way from records to findings.
 pub struct Rig {
@@ -19,8 +19,9 @@ pub struct Rig {
     engine: Engine,
     pub events: EventBlock,
     pub findings: Findings,
-    pub interner: std::sync::Arc<Interner>,
-    pub vocabulary: std::sync::Arc<Vocabulary>,
+    pub interner: Arc<Interner>,
+    pub vocabulary: Arc<Vocabulary>,
+    pub sum: Sum,
 }
 
 fn read(name: &str) -> Vec<(String, String)> {
@@ -43,9 +44,9 @@ impl Rig {
         let mut faults = ingest::mapping::declare(&mappings, &mut vocabulary);
         faults.extend(rules::lang::declare(&rulebook, &mut vocabulary));
         assert!(faults.is_empty(), "{faults:?}");
-        let vocabulary = std::sync::Arc::new(vocabulary);
+        let vocabulary = Arc::new(vocabulary);
         let model = good(ingest::model::load(&[], Default::default(), &[], &vocabulary, &interner));
-        let model = std::sync::Arc::new(model);
+        let model = Arc::new(model);
         let mappings = ingest::mapping::compile(&mappings, vocabulary.clone(), model.clone());
         let plan = rules::lang::compile(&rulebook, vocabulary.clone(), model, &interner);
         let source = SourceDecoding {
@@ -62,9 +63,11 @@ impl Rig {
         };
         let decoder = Decoder::new(good(mappings).into(), &[source], interner.clone());
         let decoder = decoder.unwrap_or_else(|e| panic!("{e}"));
+        let plan = Arc::new(good(plan));
         let mut rig = Self {
             decoder,
-            engine: Engine::new(good(plan).into(), interner.clone(), options),
+            sum: Sum::new(plan.clone()),
+            engine: Engine::new(plan, interner.clone(), options),
             events: EventBlock::new(&vocabulary),
             findings: Findings::default(),
             interner,
@@ -107,15 +110,9 @@ impl Rig {
         self.engine.feed(Input::EndOfInput, &mut self.findings);
     }
 
-    /// Adds what was found to a hash over effects, rules, ids and evidence.
-    pub fn hash(&self, mut digest: Digest) -> Digest {
-        for finding in self.findings.iter() {
-            digest = digest.part(format!("{:?} {}", finding.effect, finding.id).as_bytes());
-            for evidence in self.findings.evidence(finding) {
-                digest = digest.number(u128::from(evidence.position.0));
-            }
-        }
-        digest
+    /// Adds what the last step found to the sum.
+    pub fn sum(&mut self) {
+        self.sum.take(&self.findings, &self.interner);
     }
 }
 

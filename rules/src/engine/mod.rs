@@ -28,6 +28,7 @@ mod site;
 mod snapshot;
 mod state;
 mod streams;
+mod sum;
 mod timers;
 mod unless;
 mod usage;
@@ -50,6 +51,7 @@ pub use reload::Next;
 pub use findings::{Effect, EvidenceRef, Finding, Findings, HeldBy};
 pub use late::{Due, LateCounts, LateOptions};
 pub use site::RuleCount;
+pub use sum::Sum;
 pub use usage::{Evicted, GivenUp, Usage};
 
 /// The part of a delivery, or of a control record, that changes a row of a table.

@@ -13,7 +13,9 @@ use event::{
     EventBlock, EventFlags, EventTime, Identity, Interner, KindId, Position, SourceId, StreamId,
     TimeSpan, Vocabulary,
 };
-use rules::engine::{Effect, Engine, Findings, Input, Options, SourceOptions, restore_symbols};
+use rules::engine::{
+    Effect, Engine, Findings, Input, Options, SourceOptions, Sum, restore_symbols,
+};
 use rules::plan::Plan;
 
 use crate::script::{Random, compile};
@@ -182,12 +184,12 @@ fn options(shards: usize) -> Options {
     Options { shards, sources: vec![SourceOptions { slack: SLACK }], ..Options::default() }
 }
 
-/// Findings by site, in words: everything an output is made of.
-fn run(events: &[One], way: Way) -> BTreeMap<String, Vec<String>> {
+/// Findings by site, in words: everything an output is made of. And the number over all of them.
+fn run(events: &[One], way: Way) -> (BTreeMap<String, Vec<String>>, u128) {
     let mut interner = Interner::shared();
     let mut p = plan(&interner);
     let mut engine = Engine::new(p.clone(), interner.clone(), options(way.shards));
-    let mut found = BTreeMap::new();
+    let (mut found, mut sum) = (BTreeMap::new(), Sum::new(p.clone()));
     let mut findings = Findings::default();
     let mut parts: Vec<Vec<u8>> = Vec::new();
     let mut opened = BTreeMap::new();
@@ -213,6 +215,7 @@ fn run(events: &[One], way: Way) -> BTreeMap<String, Vec<String>> {
         }
         opened_of(&findings, &interner, &mut opened);
         collect(&findings, &interner, &mut found);
+        sum.take(&findings, &interner);
         findings.clear();
         if number % way.restore_every == way.restore_every - 1 {
             let full = parts.len().is_multiple_of(way.full_every);
@@ -234,10 +237,11 @@ fn run(events: &[One], way: Way) -> BTreeMap<String, Vec<String>> {
     }
     engine.feed(Input::EndOfInput, &mut findings);
     collect(&findings, &interner, &mut found);
+    sum.take(&findings, &interner);
     let books = &engine.books()[0];
     assert_eq!(books.imbalance().1, 0, "INV-BOOKS: {books:?}");
     assert_eq!(books.waiting, 0);
-    found
+    (found, sum.hash())
 }
 
 /// The newest incident of each site.
@@ -303,7 +307,7 @@ fn batches_shards_and_restarts_change_nothing() {
         for (number, event) in events.iter_mut().skip(40).step_by(23).enumerate() {
             event.act = Some(number as u64);
         }
-        let expected = run(&events, PLAIN);
+        let (expected, sum) = run(&events, PLAIN);
         assert!(total(&expected) > 1_500, "{} findings", total(&expected));
         assert!(expected.contains_key(""), "the enterprise has findings");
         let lines = || expected.values().flatten();
@@ -334,7 +338,8 @@ fn batches_shards_and_restarts_change_nothing() {
             Way { batch: 50, restore_every: 1, ..PLAIN },
             Way { batch: 23, shards: 3, restore_every: 2, full_every: 5 },
         ] {
-            let got = run(&events, way);
+            let (got, number) = run(&events, way);
+            assert_eq!(number, sum, "seed {seed}, batch {}", way.batch);
             for (site, lines) in &expected {
                 let other = got.get(site).cloned().unwrap_or_default();
                 for (a, b) in lines.iter().zip(&other) {
