@@ -28,7 +28,7 @@ pub const KEYS_MAX: usize = 1 << 22;
 /// Waiting runs of one site: 1 M × 192 B = 192 MiB. Past it as with keys.
 pub const RUNS_MAX: usize = 1 << 20;
 
-/// Events that one site remembers in windows, guards and runs: 8 M × 80 B = 640 MiB. Past it as
+/// Events that one site remembers in windows, guards and runs: 8 M × 64 B = 512 MiB. Past it as
 /// with keys.
 pub const ENTRIES_MAX: usize = 1 << 23;
 
@@ -40,7 +40,7 @@ pub const RULE_KEYS_MAX: u32 = 1 << 20;
 pub const RULE_RUNS_MAX: u32 = 1 << 18;
 
 /// Events that one key of a fact or rule remembers, where `limits` says nothing: a window counts no
-/// further (64 Ki × 80 B = 5 MiB).
+/// further (64 Ki × 64 B = 4 MiB).
 pub const KEY_EVENTS_MAX: u32 = 1 << 16;
 
 /// Things given up before it is looked up anew which fact or rule holds the most: what that costs

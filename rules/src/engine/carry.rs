@@ -8,7 +8,6 @@ use super::cells::{Entry, halves, whole};
 use super::eviction::Turn;
 use super::findings::Findings;
 use super::layout::Held;
-use super::pages::NIL;
 use super::reload::{Moves, carried_key};
 use super::scope::{Context, outside};
 use super::site::{RuleCount, Site};
@@ -264,15 +263,6 @@ impl Site {
             .number(new.plan.hash)
             .number(new.interner.digest(self.name))
             .number(at.0 as u128);
-        Entry {
-            live: 1,
-            next: NIL,
-            time: at.0,
-            identity: halves(identity.finish()),
-            place: Position::NONE.0,
-            value: 0,
-            captures: [0; 3],
-            tags: 0,
-        }
+        Entry { place: Position::NONE.0, ..Entry::noting(at, halves(identity.finish()), [0; 3]) }
     }
 }

@@ -8,12 +8,14 @@ use bytemuck::{Pod, Zeroable};
 use event::{EventRef, EventTime, Identity, Position, Symbol};
 
 use super::pages::{Cell, NIL};
-use super::state::Owner;
+use super::state::{Captured, Owner};
+use crate::value::Value;
 
 /// A key of state: up to three parts, and a fourth for the value counted by `distinct`.
 pub type Key = [Symbol; 4];
 
-/// State of one owner (a fact, a rule, a guard) for one key.
+/// State of one owner (a fact, a rule, a guard) for one key: a cache line, and what most steps read
+/// of it stands in front.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct KeyCell {
@@ -35,10 +37,6 @@ pub struct KeyCell {
     pub aux: u64,
     /// The upper half of what `aux` begins; 1 when the key has spoken.
     pub spare: u64,
-    /// The holder's key that came before it.
-    pub older: u32,
-    /// The one that came after it.
-    pub newer: u32,
 }
 
 impl KeyCell {
@@ -94,7 +92,9 @@ impl KeyCell {
 #[repr(C)]
 pub struct Entry {
     /// 1 when live.
-    pub live: u32,
+    pub live: u16,
+    /// Types of the words, where they are captured values: four bits each.
+    pub tags: u16,
     /// Next in the list.
     pub next: u32,
     /// When the event occurred (microseconds).
@@ -103,12 +103,9 @@ pub struct Entry {
     pub identity: [u64; 2],
     /// Position and part, as a row has them.
     pub place: u64,
-    /// The value counted, or the run that a guard watches.
-    pub value: u64,
-    /// What a guard's condition reads of the event.
-    pub captures: [u64; 3],
-    /// Types of the captures, four bits each.
-    pub tags: u64,
+    /// What is kept of the event beside that: the value counted; the run that a guard watches, and
+    /// its serial; or what a guard's condition reads of the event.
+    pub words: [u64; 3],
 }
 
 /// One partial match, or one level that must last.
@@ -150,10 +147,6 @@ pub struct Run {
     pub tags: u64,
     /// Who and where: area, door, person, credential, track of the first event; device.
     pub subject: [Symbol; 6],
-    /// The rule's run that started before it.
-    pub older: u32,
-    /// The one that started after it.
-    pub newer: u32,
 }
 
 /// One open incident.
@@ -248,7 +241,7 @@ macro_rules! cell {
     ($type:ty, $live:ident, $next:ident) => {
         impl Cell for $type {
             fn live(&self) -> u32 {
-                self.$live
+                u32::from(self.$live)
             }
             fn next_free(&self) -> u32 {
                 self.$next
@@ -281,30 +274,33 @@ pub const fn whole(halves: [u64; 2]) -> u128 {
 impl Entry {
     /// What is kept of an event.
     pub fn of(event: EventRef<'_>, value: u64) -> Self {
-        Self {
-            live: 1,
-            next: NIL,
-            time: event.occurred().0,
-            identity: halves(event.identity().0),
-            place: event.position().0 | u64::from(event.part()) << 48,
-            value,
-            captures: [0; 3],
-            tags: 0,
-        }
+        let place = event.position().0 | u64::from(event.part()) << 48;
+        let identity = halves(event.identity().0);
+        Self { place, ..Self::noting(event.occurred(), identity, [value, 0, 0]) }
     }
 
     /// What is kept of a cited event.
     pub fn cited(evidence: &super::findings::EvidenceRef) -> Self {
-        Self {
-            live: 1,
-            next: NIL,
-            time: evidence.occurred.0,
-            identity: halves(evidence.identity.0),
-            place: evidence.position.0 | u64::from(evidence.part) << 48,
-            value: 0,
-            captures: [0; 3],
-            tags: 0,
-        }
+        let place = evidence.position.0 | u64::from(evidence.part) << 48;
+        let identity = halves(evidence.identity.0);
+        Self { place, ..Self::noting(evidence.occurred, identity, [0; 3]) }
+    }
+
+    /// What is kept of something that has no bytes to show.
+    pub fn noting(at: EventTime, identity: [u64; 2], words: [u64; 3]) -> Self {
+        Self { live: 1, tags: 0, next: NIL, time: at.0, identity, place: 0, words }
+    }
+
+    /// Keeps a value of the event in one of the words.
+    pub fn capture(&mut self, place: usize, value: Value) {
+        let mut tags = u64::from(self.tags);
+        super::state::pack_into(&mut self.words, &mut tags, place, value);
+        self.tags = tags as u16;
+    }
+
+    /// The values kept.
+    pub fn captured(&self) -> Captured {
+        super::state::unpack_all(&self.words, u64::from(self.tags))
     }
 
     /// As evidence.

@@ -29,7 +29,7 @@ pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
         FactKind::Count { .. } => true,
         FactKind::Distinct { .. } => {
             let key = state.keys.get(cell).key;
-            release(state, cx.layout.fact(fact), &key, entry.value)
+            release(state, cx.layout.fact(fact), &key, entry.words[0])
         }
         FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => false,
     };

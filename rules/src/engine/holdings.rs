@@ -5,7 +5,6 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::cells::{KeyCell, Run};
 use super::pages::{Cell, NIL, Pages};
 use super::state::Owner;
 use crate::plan::{FactKind, Limits, Plan};
@@ -78,46 +77,38 @@ pub struct Line {
     pub newest: u32,
 }
 
-/// A cell that stands in a line by age.
-pub trait Aged: Cell {
-    /// The one before it, and the one after it.
-    fn neighbours(&mut self) -> (&mut u32, &mut u32);
-}
-
-impl Aged for KeyCell {
-    fn neighbours(&mut self) -> (&mut u32, &mut u32) {
-        (&mut self.older, &mut self.newer)
-    }
-}
-
-impl Aged for Run {
-    fn neighbours(&mut self) -> (&mut u32, &mut u32) {
-        (&mut self.older, &mut self.newer)
-    }
+/// Where a cell stands in its holder's line by age. Beside the cells and not in them: who joins or
+/// leaves touches neighbours that nothing else of the event is about.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Age {
+    /// The cell that came before it.
+    older: u32,
+    /// The one that came after it.
+    pub newer: u32,
 }
 
 /// Puts a cell at the end of a line.
-pub fn join<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
+pub fn join(line: &mut Line, ages: &mut Pages<Age>, index: u32) {
     let last = std::mem::replace(&mut line.newest, index);
-    let (older, newer) = cells.get_mut(index).neighbours();
-    (*older, *newer) = (last, NIL);
+    ages.reach(index);
+    *ages.get_mut(index) = Age { older: last, newer: NIL };
     match last {
         NIL => line.oldest = index,
-        last => *cells.get_mut(last).neighbours().1 = index,
+        last => ages.get_mut(last).newer = index,
     }
 }
 
 /// Takes a cell out of a line.
-pub fn leave<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
-    let (older, newer) = cells.get_mut(index).neighbours();
-    let (older, newer) = (*older, *newer);
+pub fn leave(line: &mut Line, ages: &mut Pages<Age>, index: u32) {
+    let Age { older, newer } = *ages.get(index);
     match older {
         NIL => line.oldest = newer,
-        older => *cells.get_mut(older).neighbours().1 = newer,
+        older => ages.get_mut(older).newer = newer,
     }
     match newer {
         NIL => line.newest = older,
-        newer => *cells.get_mut(newer).neighbours().0 = older,
+        newer => ages.get_mut(newer).older = older,
     }
 }
 

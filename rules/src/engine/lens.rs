@@ -8,7 +8,7 @@ use super::pages::NIL;
 use super::scope::{Context, Sight, field_of, key_of, outside};
 use super::sequence::may_leave;
 use super::site::Site;
-use super::state::{NOTHING_CAPTURED, unpack_all};
+use super::state::NOTHING_CAPTURED;
 use crate::explain::Words;
 use crate::plan::{
     Emit, FactKind, FieldRef, Guard, Pattern, Rule, RuleId, Runs, Sequence, Session, Trigger,
@@ -345,7 +345,7 @@ impl Lens<'_> {
         for entry in entries {
             let before = event.occurred().since(EventTime(entry.time));
             let inside = !outside(event.occurred(), entry.time, guard.from.negated());
-            let captured = unpack_all(&entry.captures, entry.tags);
+            let captured = entry.captured();
             let sight = Sight { captured, ..Sight::of(self.cx, self.site, event, sight.changed) };
             let judged = guard.backward.as_ref().map(|c| judge(&self.words, c, &sight));
             let holds = judged.as_ref().is_none_or(|judged| judged.holds == Some(true));

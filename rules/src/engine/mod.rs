@@ -9,6 +9,7 @@ mod facts;
 pub mod findings;
 mod holdings;
 mod hours;
+mod index;
 mod late;
 mod layout;
 mod lens;
@@ -57,10 +58,10 @@ pub use usage::{Evicted, GivenUp, Usage};
 /// The part of a delivery, or of a control record, that changes a row of a table.
 pub const ROW_PART: u16 = u16::MAX;
 
-/// Bytes of a key's cell.
-pub const KEY_BYTES: usize = size_of::<cells::KeyCell>();
-/// Bytes of a run.
-pub const RUN_BYTES: usize = size_of::<cells::Run>();
+/// Bytes of a key: its cell, and its place in the line by age.
+pub const KEY_BYTES: usize = size_of::<cells::KeyCell>() + size_of::<holdings::Age>();
+/// Bytes of a run, with its place in the line.
+pub const RUN_BYTES: usize = size_of::<cells::Run>() + size_of::<holdings::Age>();
 /// Bytes of an event that a window, a run or a guard keeps.
 pub const ENTRY_BYTES: usize = size_of::<cells::Entry>();
 pub use snapshot::{RestoreError, restore_symbols};

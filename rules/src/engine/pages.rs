@@ -21,94 +21,74 @@ pub trait Cell: Pod {
 /// No cell.
 pub const NIL: u32 = u32::MAX;
 
-/// Cells of one type.
+/// Cells of one type. They stand in one run of memory: a look-up is one step, and memory that was
+/// only reserved is never touched.
 #[derive(Debug)]
 pub struct Pages<T> {
-    pages: Vec<Box<[T]>>,
+    /// Whole pages; behind the last cell ever used stand zeros.
+    cells: Vec<T>,
     dirty: Vec<bool>,
     free: u32,
     len: u32,
     live: u32,
 }
 
-impl<T: Cell> Default for Pages<T> {
+impl<T> Default for Pages<T> {
     fn default() -> Self {
-        Self { pages: Vec::new(), dirty: Vec::new(), free: NIL, len: 0, live: 0 }
+        Self { cells: Vec::new(), dirty: Vec::new(), free: NIL, len: 0, live: 0 }
     }
 }
 
-impl<T: Cell> Pages<T> {
-    /// Live cells.
-    pub fn live(&self) -> usize {
-        self.live as usize
-    }
-
+impl<T: Pod> Pages<T> {
     /// Cells ever used: every index is below.
+    #[inline]
     pub fn len(&self) -> u32 {
         self.len
     }
 
     /// Bytes of all pages.
     pub fn bytes(&self) -> usize {
-        self.pages.len() * PAGE_CELLS * size_of::<T>()
+        self.cells.len() * size_of::<T>()
     }
 
-    /// Keeps `cell` and returns its index.
-    pub fn insert(&mut self, cell: T) -> u32 {
-        assert!(cell.live() != 0, "a cell must be live to be kept");
-        self.live += 1;
-        if self.free != NIL {
-            let index = self.free;
-            self.free = self.get(index).next_free();
-            *self.get_mut(index) = cell;
-            return index;
+    /// One cell, live or free.
+    #[inline]
+    pub fn get(&self, index: u32) -> &T {
+        &self.cells[index as usize]
+    }
+
+    /// One cell, to change it: marks its page.
+    #[inline]
+    pub fn get_mut(&mut self, index: u32) -> &mut T {
+        self.dirty[index as usize / PAGE_CELLS] = true;
+        &mut self.cells[index as usize]
+    }
+
+    /// Makes room for a cell of this index.
+    #[inline]
+    pub fn reach(&mut self, index: u32) {
+        self.len = self.len.max(index + 1);
+        if index as usize >= self.cells.len() {
+            self.grow(index as usize / PAGE_CELLS + 1);
         }
-        let index = self.len;
-        assert!(index < NIL, "pages full");
-        if index as usize == self.pages.len() * PAGE_CELLS {
-            // Half as many again: a state that moves about its size allocates no further (INV-HOT).
-            self.grow(self.pages.len() + (self.pages.len() / 2).max(1));
-        }
-        self.len += 1;
-        *self.get_mut(index) = cell;
-        index
     }
 
     /// Empty pages up to so many.
+    #[cold]
     fn grow(&mut self, pages: usize) {
-        self.pages.resize_with(pages, || vec![T::zeroed(); PAGE_CELLS].into_boxed_slice());
+        if pages * PAGE_CELLS > self.cells.capacity() {
+            // Half as many again: a state that moves about its size allocates no further (INV-HOT).
+            let more = pages + pages / 2 - self.dirty.len();
+            self.dirty.reserve(more);
+            self.cells.reserve_exact(more * PAGE_CELLS);
+        }
+        self.cells.resize(pages * PAGE_CELLS, T::zeroed());
         self.dirty.resize(pages, false);
     }
 
     /// Pages with a cell that was ever used.
     fn used(&self) -> usize {
         (self.len as usize).div_ceil(PAGE_CELLS)
-    }
-
-    /// Frees a cell.
-    pub fn remove(&mut self, index: u32) {
-        assert!(self.get(index).live() != 0, "a cell is freed once");
-        let next = self.free;
-        self.get_mut(index).set_free(next);
-        self.free = index;
-        self.live -= 1;
-    }
-
-    /// One cell, live or free.
-    pub fn get(&self, index: u32) -> &T {
-        &self.pages[index as usize / PAGE_CELLS][index as usize % PAGE_CELLS]
-    }
-
-    /// One cell, to change it: marks its page.
-    pub fn get_mut(&mut self, index: u32) -> &mut T {
-        let page = index as usize / PAGE_CELLS;
-        self.dirty[page] = true;
-        &mut self.pages[page][index as usize % PAGE_CELLS]
-    }
-
-    /// Indexes of the live cells.
-    pub fn indexes(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.len).filter(|index| self.get(*index).live() != 0)
     }
 
     /// Writes the pages (all, or those marked since the last call) and clears the marks.
@@ -121,7 +101,8 @@ impl<T: Cell> Pages<T> {
         out.extend_from_slice(&(chosen.len() as u32).to_le_bytes());
         for page in chosen {
             out.extend_from_slice(&(page as u32).to_le_bytes());
-            out.extend_from_slice(bytemuck::cast_slice(&self.pages[page]));
+            let cells = &self.cells[page * PAGE_CELLS..][..PAGE_CELLS];
+            out.extend_from_slice(bytemuck::cast_slice(cells));
             self.dirty[page] = false;
         }
     }
@@ -135,14 +116,59 @@ impl<T: Cell> Pages<T> {
         if needed * PAGE_CELLS * size_of::<T>() > input.whole * 64 {
             return None;
         }
-        self.grow(self.pages.len().max(needed));
+        self.grow(self.dirty.len().max(needed));
         for _ in 0..input.u32()? {
             let page = input.u32()? as usize;
             let bytes = input.take(PAGE_CELLS * size_of::<T>())?;
-            let cells = self.pages.get_mut(page)?;
+            let cells =
+                self.cells.get_mut(page.checked_mul(PAGE_CELLS)?..)?.get_mut(..PAGE_CELLS)?;
             bytemuck::cast_slice_mut::<T, u8>(cells).copy_from_slice(bytes);
         }
         Some(())
+    }
+}
+
+impl<T: Cell> Pages<T> {
+    /// Live cells.
+    #[inline]
+    pub fn live(&self) -> usize {
+        self.live as usize
+    }
+
+    /// Keeps `cell` and returns its index.
+    #[inline]
+    pub fn insert(&mut self, cell: T) -> u32 {
+        assert!(cell.live() != 0, "a cell must be live to be kept");
+        self.live += 1;
+        let index = self.free;
+        if index == NIL {
+            let index = self.len;
+            assert!(index < NIL, "pages full");
+            self.reach(index);
+            *self.get_mut(index) = cell;
+            return index;
+        }
+        let place = self.get_mut(index);
+        let next = place.next_free();
+        *place = cell;
+        self.free = next;
+        index
+    }
+
+    /// Frees a cell.
+    #[inline]
+    pub fn remove(&mut self, index: u32) {
+        let next = self.free;
+        let cell = self.get_mut(index);
+        assert!(cell.live() != 0, "a cell is freed once");
+        cell.set_free(next);
+        self.free = index;
+        self.live -= 1;
+    }
+
+    /// Indexes of the live cells.
+    pub fn indexes(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.len).filter(|index| self.get(*index).live() != 0)
     }
 }
 

@@ -34,8 +34,6 @@ impl Site {
             captures: [0; 8],
             tags: 0,
             subject: cx.layout.subject(cx.tables, event),
-            older: NIL,
-            newer: NIL,
         }
     }
 

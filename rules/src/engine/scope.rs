@@ -189,8 +189,9 @@ pub fn fact_value(
                 return state.value(cell);
             }
             // Off the hot path (rules freshen what they read): each value at its first entry.
-            let first =
-                |n: usize, e: &super::cells::Entry| !inside().take(n).any(|o| o.value == e.value);
+            let first = |n: usize, e: &super::cells::Entry| {
+                !inside().take(n).any(|o| o.words[0] == e.words[0])
+            };
             Value::Int(inside().enumerate().filter(|(n, e)| first(*n, e)).count() as i64)
         }
     }

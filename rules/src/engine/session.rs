@@ -159,7 +159,7 @@ impl Site {
             self.state.keys.get_mut(cell).aux = of as u64;
             let names = self.state.find_or_insert(owner, &key, Value::Missing);
             let mut entry = Entry::of(event, u64::from(name.0));
-            entry.captures[0] = place as u64;
+            entry.words[1] = place as u64;
             self.state.append(names, entry);
         }
     }
@@ -169,7 +169,7 @@ impl Site {
         let owner = cx.layout.memory_of(id);
         let Some(names) = self.state.find(owner, &key) else { return };
         while let Some(entry) = self.state.pop_front(names) {
-            let other = name_key(entry.captures[0] as usize, Symbol(entry.value as u32));
+            let other = name_key(entry.words[1] as usize, Symbol(entry.words[0] as u32));
             if let Some(cell) = self.state.find(owner, &other) {
                 self.state.remove(cell);
             }
@@ -247,7 +247,7 @@ impl Site {
         let mut counts = false;
         for (nth, (_, aggregate)) in session.added_before() {
             if let Some(value) = given(aggregate, &sight) {
-                pack_into(&mut entry.captures, &mut entry.tags, nth, value);
+                entry.capture(nth, value);
                 counts = true;
             }
         }
@@ -268,12 +268,16 @@ impl Site {
             if outside(now, entry.time, *span) {
                 continue;
             }
-            let values = unpack_all(&entry.captures, entry.tags);
+            let values = entry.captured();
             for (nth, (place, _)) in line.session.added_before() {
                 add(self.state.runs.get_mut(index), *place, values[nth]);
             }
             let max = usize::from(line.rule.evidence_max);
-            self.state.cite(index, Entry { next: NIL, value: CAME_BEFORE, ..entry }, max);
+            self.state.cite(
+                index,
+                Entry { next: NIL, tags: 0, words: [CAME_BEFORE, 0, 0], ..entry },
+                max,
+            );
         }
         self.state.remove(cell);
     }
@@ -300,7 +304,7 @@ impl Site {
         let mark = out.evidence_mark();
         self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
         // What came before was cited after the opening event: the trigger is the latest of all.
-        let latest = self.state.list(run.head).max_by_key(|e| (e.time, e.value != CAME_BEFORE));
+        let latest = self.state.list(run.head).max_by_key(|e| (e.time, e.words[0] != CAME_BEFORE));
         latest.into_iter().for_each(|entry| out.push_evidence(entry.evidence()));
         let conclusion = Conclusion {
             rule: id,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use event::{EventTime, Symbol, TimeSpan};
-use hashbrown::HashTable;
 
 use super::cells::{Entry, Key, KeyCell, Run};
-use super::holdings::{Bounds, Holding, Over, join, leave};
+use super::holdings::{Age, Bounds, Holding, Over, join, leave};
+use super::index::Index;
 use super::pages::{Bytes, NIL, Pages};
 use crate::limits::CAPTURES_MAX;
 use crate::value::Value;
@@ -66,13 +66,15 @@ pub fn pack_into(words: &mut [u64], tags: &mut u64, place: usize, value: Value) 
 /// Keyed cells, entries and runs of one site.
 #[derive(Debug)]
 pub struct State {
-    index: HashTable<u32>,
+    index: Index,
     /// Cells by (owner, key).
     pub keys: Pages<KeyCell>,
+    key_ages: Pages<Age>,
     /// Window entries and evidence.
     pub entries: Pages<Entry>,
     /// Waiting runs.
     pub runs: Pages<Run>,
+    run_ages: Pages<Age>,
     /// What each fact and rule holds of them.
     pub holdings: Pages<Holding>,
     /// Who answers for what, and how much each may hold.
@@ -81,13 +83,15 @@ pub struct State {
     pub over: Vec<Over>,
 }
 
-fn hash(owner: Owner, key: &Key) -> u64 {
+/// The half of a key's hash that the index keeps.
+#[inline]
+fn tag_of(owner: Owner, key: &Key) -> u32 {
     // Two multiplications and a fold: keys are small dense numbers, and this hash leaves nowhere.
     let a = u64::from(owner.0) << 32 | u64::from(key[0].0);
     let b = u64::from(key[1].0) << 32 | u64::from(key[2].0);
     let mixed = (a ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ b ^ u64::from(key[3].0) << 17).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ mixed >> 29
+    (mixed >> 32) as u32
 }
 
 impl State {
@@ -98,10 +102,12 @@ impl State {
             holdings.insert(Holding::none());
         }
         Self {
-            index: HashTable::new(),
+            index: Index::default(),
             keys: Pages::default(),
+            key_ages: Pages::default(),
             entries: Pages::default(),
             runs: Pages::default(),
+            run_ages: Pages::default(),
             holdings,
             bounds,
             over: Vec::new(),
@@ -109,51 +115,55 @@ impl State {
     }
 
     /// The cell of an owner and key.
+    #[inline]
     pub fn find(&self, owner: Owner, key: &Key) -> Option<u32> {
+        self.look_up(owner, tag_of(owner, key), key).ok()
+    }
+
+    /// The cell of an owner and key; or where the index would enter it.
+    #[inline]
+    fn look_up(&self, owner: Owner, tag: u32, key: &Key) -> Result<u32, usize> {
         let keys = &self.keys;
-        let same = |i: &u32| {
-            let cell = keys.get(*i);
+        self.index.find(tag, |cell| {
+            let cell = keys.get(cell);
             cell.owner == owner.0 + 1 && cell.key == *key
-        };
-        self.index.find(hash(owner, key), same).copied()
+        })
     }
 
     /// The cell of an owner and key, made with `value` where there was none.
+    #[inline]
     pub fn find_or_insert(&mut self, owner: Owner, key: &Key, value: Value) -> u32 {
-        if let Some(index) = self.find(owner, key) {
-            self.keys.get_mut(index).use_it(true);
-            return index;
+        let tag = tag_of(owner, key);
+        match self.look_up(owner, tag, key) {
+            Ok(cell) => {
+                self.keys.get_mut(cell).use_it(true);
+                cell
+            }
+            Err(slot) => self.insert(owner, key, value, slot, tag),
         }
-        let (bits, tag) = pack(value);
-        let cell = KeyCell {
+    }
+
+    fn insert(&mut self, owner: Owner, key: &Key, value: Value, slot: usize, tag: u32) -> u32 {
+        let (bits, form) = pack(value);
+        let index = self.keys.insert(KeyCell {
             owner: owner.0 + 1,
             head: NIL,
             tail: NIL,
-            form: tag,
+            form,
             key: *key,
             value: bits,
             time: i64::MIN,
             aux: 0,
             spare: 0,
-            older: NIL,
-            newer: NIL,
-        };
-        let index = self.keys.insert(cell);
+        });
+        self.index.insert(slot, tag, index);
         let holder = self.bounds.holder(owner);
         let holding = self.holdings.get_mut(holder);
         holding.keys += 1;
-        join(&mut holding.key_line, &mut self.keys, index);
+        join(&mut holding.key_line, &mut self.key_ages, index);
         if holding.keys > self.bounds.limits(holder).keys {
             self.over.push(Over::Keys(holder));
         }
-        let keys = &self.keys;
-        let rehash = |i: &u32| hash(Owner(keys.get(*i).owner - 1), &keys.get(*i).key);
-        if self.index.len() >= self.index.num_buckets() * 7 / 16 {
-            // Four times the room, at 5 B an entry. Never more than half full, the index makes room
-            // for a new key out of what freed ones left, and allocates nothing (INV-HOT).
-            self.index.reserve(3 * self.index.len() + 64, rehash);
-        }
-        self.index.insert_unique(hash(owner, key), index, rehash);
         index
     }
 
@@ -161,10 +171,7 @@ impl State {
     pub fn remove(&mut self, index: u32) {
         let cell = self.keys.get(index);
         debug_assert_eq!(cell.head, NIL, "a key cell is freed with its list empty");
-        let hash = hash(Owner(cell.owner - 1), &cell.key);
-        if let Ok(entry) = self.index.find_entry(hash, |i| *i == index) {
-            entry.remove();
-        }
+        self.index.remove(tag_of(cell.owner(), &cell.key), index);
         self.free(index);
     }
 
@@ -173,7 +180,7 @@ impl State {
         let owner = self.keys.get(index).owner();
         let holding = self.holdings.get_mut(self.bounds.holder(owner));
         holding.keys -= 1;
-        leave(&mut holding.key_line, &mut self.keys, index);
+        leave(&mut holding.key_line, &mut self.key_ages, index);
         self.keys.remove(index);
     }
 
@@ -195,31 +202,32 @@ impl State {
             let mut at = was.key_line.oldest;
             while at != NIL {
                 let cell = *self.keys.get(at);
+                let next = self.key_ages.get(at).newer;
                 let holder = self.bounds.holder(cell.owner());
                 let holding = self.holdings.get_mut(holder);
                 holding.keys += 1;
                 holding.events += cell.events();
-                join(&mut holding.key_line, &mut self.keys, at);
+                join(&mut holding.key_line, &mut self.key_ages, at);
                 let limits = self.bounds.limits(holder);
                 if holding.keys > limits.keys {
                     self.over.push(Over::Keys(holder));
                 }
                 let excess = cell.events().saturating_sub(limits.events);
                 self.over.extend((0..excess).map(|_| Over::Events(holder, at)));
-                at = cell.newer;
+                at = next;
             }
             let mut at = was.run_line.oldest;
             while at != NIL {
-                let run = *self.runs.get(at);
+                let (next, run) = (self.run_ages.get(at).newer, self.runs.get(at));
                 let holder = self.bounds.holder_of_rule(run.owner - 1);
                 let holding = self.holdings.get_mut(holder);
                 holding.runs += 1;
                 holding.events += run.kept;
-                join(&mut holding.run_line, &mut self.runs, at);
+                join(&mut holding.run_line, &mut self.run_ages, at);
                 if holding.runs > self.bounds.limits(holder).runs {
                     self.over.push(Over::Runs(holder));
                 }
-                at = run.newer;
+                at = next;
             }
         }
     }
@@ -335,7 +343,7 @@ impl State {
         let holder = self.bounds.holder_of_rule(run.owner - 1);
         let holding = self.holdings.get_mut(holder);
         holding.runs += 1;
-        join(&mut holding.run_line, &mut self.runs, index);
+        join(&mut holding.run_line, &mut self.run_ages, index);
         if holding.runs > self.bounds.limits(holder).runs {
             self.over.push(Over::Runs(holder));
         }
@@ -349,7 +357,7 @@ impl State {
         let holding = self.holdings.get_mut(self.bounds.holder_of_rule(owner - 1));
         holding.runs -= 1;
         holding.events -= events;
-        leave(&mut holding.run_line, &mut self.runs, run);
+        leave(&mut holding.run_line, &mut self.run_ages, run);
         self.runs.remove(run);
     }
 
@@ -384,15 +392,16 @@ impl State {
                 return Some(oldest);
             }
             self.keys.get_mut(oldest).use_it(false);
-            leave(&mut holding.key_line, &mut self.keys, oldest);
-            join(&mut holding.key_line, &mut self.keys, oldest);
+            leave(&mut holding.key_line, &mut self.key_ages, oldest);
+            join(&mut holding.key_line, &mut self.key_ages, oldest);
         }
     }
 
-    /// Bytes of all pages.
+    /// Bytes of all pages, and of the index.
     pub fn bytes(&self) -> usize {
         let cells = self.keys.bytes() + self.entries.bytes() + self.runs.bytes();
-        cells + self.holdings.bytes()
+        let ages = self.key_ages.bytes() + self.run_ages.bytes();
+        cells + ages + self.holdings.bytes() + self.index.bytes()
     }
 
     /// Writes all pages, or those that changed.
@@ -400,6 +409,8 @@ impl State {
         self.keys.save(out, full);
         self.entries.save(out, full);
         self.runs.save(out, full);
+        self.key_ages.save(out, full);
+        self.run_ages.save(out, full);
         self.holdings.save(out, full);
     }
 
@@ -408,6 +419,8 @@ impl State {
         self.keys.load(input)?;
         self.entries.load(input)?;
         self.runs.load(input)?;
+        self.key_ages.load(input)?;
+        self.run_ages.load(input)?;
         self.holdings.load(input)
     }
 
@@ -417,8 +430,10 @@ impl State {
         let keys = &self.keys;
         for index in keys.indexes() {
             let cell = keys.get(index);
-            let rehash = |i: &u32| hash(Owner(keys.get(*i).owner - 1), &keys.get(*i).key);
-            self.index.insert_unique(hash(Owner(cell.owner - 1), &cell.key), index, rehash);
+            let tag = tag_of(cell.owner(), &cell.key);
+            if let Err(slot) = self.index.find(tag, |_| false) {
+                self.index.insert(slot, tag, index);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
-use super::state::{pack_into, unpack_all};
+use super::state::unpack_all;
 use super::timers::Due;
 use crate::plan::{Guard, Pattern, Rule, RuleId, Trigger};
 use crate::value::Value;
@@ -81,9 +81,9 @@ impl Site {
 
     /// The run that an entry of a guard's list stands for, if it still waits.
     pub(super) fn waiting_run(&self, entry: &Entry) -> Option<u32> {
-        let index = entry.value as u32;
+        let index = entry.words[0] as u32;
         let run = self.state.runs.get(index);
-        (run.owner != 0 && run.serial == entry.captures[0]).then_some(index)
+        (run.owner != 0 && run.serial == entry.words[1]).then_some(index)
     }
 
     /// Counts one guard event for one run; ends the run when that satisfies the guard.
@@ -177,7 +177,7 @@ impl Site {
             self.state.pop_front(cell);
         }
         let mut entry = Entry::of(event, u64::from(run));
-        entry.captures[0] = serial;
+        entry.words[1] = serial;
         self.state.append(cell, entry);
     }
 
@@ -199,7 +199,7 @@ impl Site {
         self.forget_history(cell, guard.from.negated(), event.occurred());
         let state = &self.state;
         let satisfies = |entry: &&Entry| {
-            let captured = unpack_all(&entry.captures, entry.tags);
+            let captured = entry.captured();
             let sight = Sight::of(cx, self, event, &self.changed).with(captured);
             guard.backward.as_ref().is_none_or(|condition| sight.holds(condition))
         };
@@ -288,9 +288,9 @@ impl Site {
         fields: &[crate::plan::FieldRef],
     ) -> Entry {
         let mut entry = Entry::of(event, 0);
-        for (place, field) in fields.iter().enumerate().take(entry.captures.len()) {
+        for (place, field) in fields.iter().enumerate().take(entry.words.len()) {
             let value = super::scope::field_of(cx, event, *field);
-            pack_into(&mut entry.captures, &mut entry.tags, place, value);
+            entry.capture(place, value);
         }
         entry
     }

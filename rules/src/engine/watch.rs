@@ -313,8 +313,6 @@ impl Site {
             captures: [0; 8],
             tags: 0,
             subject: self.subject(cx, id, &key, cause.row),
-            older: NIL,
-            newer: NIL,
         };
         let index = self.state.keep_run(run);
         let cell = self.state.keys.get_mut(cell);

@@ -86,24 +86,14 @@ impl Site {
         while at != NIL {
             let entry = *self.state.entries.get(at);
             newest = newest.max(EventTime(entry.time));
-            if entry.value == u64::from(detector.0) {
+            if entry.words[0] == u64::from(detector.0) {
                 known = at;
             }
             at = entry.next;
         }
         if known == NIL {
-            let (live, time, value) = (1, spoken.at.0, u64::from(detector.0));
-            let entry = Entry {
-                live,
-                next: NIL,
-                time,
-                identity: halves(spoken.event.0),
-                place: 0,
-                value,
-                captures: [0; 3],
-                tags: 0,
-            };
-            self.state.append(cell, entry);
+            let words = [u64::from(detector.0), 0, 0];
+            self.state.append(cell, Entry::noting(spoken.at, halves(spoken.event.0), words));
         } else {
             let entry = self.state.entries.get_mut(known);
             entry.time = entry.time.max(spoken.at.0);

@@ -47,19 +47,7 @@ impl Site {
         let now = spoken.at.max(self.now);
         let cell = self.state.find_or_insert(cx.layout.owner(Owned::Flood), &SITE, Value::Missing);
         self.drop_openings(cell, flood, now);
-        self.state.append(
-            cell,
-            Entry {
-                live: 1,
-                next: NIL,
-                time: now.0,
-                identity: halves(spoken.event.0),
-                place: 0,
-                value: 0,
-                captures: [0; 3],
-                tags: 0,
-            },
-        );
+        self.state.append(cell, Entry::noting(now, halves(spoken.event.0), [0; 3]));
         let held = *self.state.keys.get(cell);
         let quiet = [held.aux, held.spare] == [0; 2];
         let count = self.state.list(held.head).count() as u32;

@@ -14,7 +14,7 @@ pub use index::PolicyIndex;
 use super::cells::{CLEARED, CLOSED, Entry, IncidentCell, Key, halves, whole};
 use super::findings::Effect;
 use super::layout::{AREA, CREDENTIAL, DOOR, Held as Owned, PERSON, Subject, TRACK};
-use super::pages::{NIL, Pages};
+use super::pages::Pages;
 use super::scope::{Context, outside};
 use super::state::{Owner, State};
 use crate::limits::LINKS_MAX;
@@ -321,8 +321,8 @@ impl Correlation {
     ) {
         let Some(cell) = state.find(side, &[Symbol::NONE; 4]) else { return };
         for entry in state.list(state.keys.get(cell).head).take(LINKS_MAX) {
-            let id = [entry.captures[0], entry.captures[1]];
-            let Some(other) = self.live(entry.value as u32, id) else { continue };
+            let id = [entry.words[1], entry.words[2]];
+            let Some(other) = self.live(entry.words[0] as u32, id) else { continue };
             let (opened, updated) =
                 (self.incidents.get(other).opened, self.incidents.get(other).updated);
             let apart = outside(at, updated, within) || outside(EventTime(opened), at.0, within);
@@ -336,25 +336,14 @@ impl Correlation {
     fn enter(&self, state: &mut State, side: Owner, spoken: &Spoken, incident: u32) {
         let cell = state.find_or_insert(side, &[Symbol::NONE; 4], Value::Missing);
         while let Some(head) = state.front(cell) {
-            let dead = self.live(head.value as u32, [head.captures[0], head.captures[1]]).is_none();
+            let dead = self.live(head.words[0] as u32, [head.words[1], head.words[2]]).is_none();
             if !dead {
                 break;
             }
             state.pop_front(cell);
         }
         let id = self.incidents.get(incident).id;
-        state.append(
-            cell,
-            Entry {
-                live: 1,
-                next: NIL,
-                time: spoken.at.0,
-                identity: halves(spoken.event.0),
-                place: 0,
-                value: u64::from(incident),
-                captures: [id[0], id[1], 0],
-                tags: 0,
-            },
-        );
+        let words = [u64::from(incident), id[0], id[1]];
+        state.append(cell, Entry::noting(spoken.at, halves(spoken.event.0), words));
     }
 }
