@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use event::{EventRef, EventTime, Identity, Position, Symbol};
 
 use super::pages::{Cell, NIL};
-use super::state::{Captured, Owner};
+use super::state::{Kept, Owner};
 use crate::value::Value;
 
 /// A key of state: up to three parts, and a fourth for the value counted by `distinct`.
@@ -149,6 +149,13 @@ pub struct Run {
     pub subject: [Symbol; 6],
 }
 
+impl Run {
+    /// The values captured.
+    pub fn kept(&self) -> Kept<'_> {
+        Kept { words: &self.captures, tags: self.tags }
+    }
+}
+
 /// One open incident.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
@@ -247,8 +254,7 @@ macro_rules! cell {
                 self.$next
             }
             fn set_free(&mut self, next: u32) {
-                *self = Self::zeroed();
-                self.$next = next;
+                (self.$live, self.$next) = (0, next);
             }
         }
     };
@@ -298,9 +304,9 @@ impl Entry {
         self.tags = tags as u16;
     }
 
-    /// The values kept.
-    pub fn captured(&self) -> Captured {
-        super::state::unpack_all(&self.words, u64::from(self.tags))
+    /// The values captured.
+    pub fn kept(&self) -> Kept<'_> {
+        Kept { words: &self.words, tags: u64::from(self.tags) }
     }
 
     /// As evidence.

@@ -4,20 +4,31 @@ use event::{EventRef, EventTime, Symbol};
 
 use super::cells::{Entry, Key};
 use super::pages::NIL;
-use super::scope::{Changed, Context, Sight, fact_value, field_of, key_of, outside};
+use super::scope::{Changed, Context, Sight, fact_value, field_of, key_of, outside, value_in};
 use super::site::Site;
-use super::state::{Owner, State};
+use super::state::{Owner, State, pack, unpack};
 use crate::plan::{FactId, FactKind, FieldRef, TallyPart};
 use crate::value::{Env, Value};
 
 /// Drops what has left a fact's window for a key, so that its value is exact and cheap to read.
 pub fn freshen(cx: Context<'_>, state: &mut State, fact: FactId, key: &Key, now: EventTime) {
+    if let Some(cell) = state.find(cx.layout.fact(fact), key) {
+        freshen_cell(cx, state, fact, cell, now);
+    }
+}
+
+/// As [`freshen`], where the cell of the key is known.
+#[inline]
+pub fn freshen_cell(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32, now: EventTime) {
     let within = match &cx.plan.facts[fact.0 as usize].kind {
         FactKind::Count { within, .. } | FactKind::Distinct { within, .. } => *within,
         FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => return,
     };
-    let Some(cell) = state.find(cx.layout.fact(fact), key) else { return };
-    while state.front(cell).is_some_and(|e| outside(now, e.time, within)) {
+    loop {
+        let head = state.keys.get(cell).head;
+        if head == NIL || !outside(now, state.entries.get(head).time, within) {
+            return;
+        }
         drop_first(cx, state, fact, cell);
     }
 }
@@ -46,12 +57,13 @@ pub fn drain(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
 }
 
 fn add(state: &mut State, cell: u32, by: i64) -> i64 {
-    let before = match state.value(cell) {
+    let cell = state.keys.get_mut(cell);
+    let before = match unpack(cell.value, cell.tag()) {
         Value::Int(n) => n,
         _ => 0,
     };
     let after = before.saturating_add(by);
-    state.set_value(cell, Value::Int(after));
+    cell.set(pack(Value::Int(after)));
     after
 }
 
@@ -189,8 +201,11 @@ impl Site {
         let now = event.occurred();
         let plan = &cx.plan.facts[fact.0 as usize];
         let owner = cx.layout.fact(fact);
-        freshen(cx, &mut self.state, fact, &key, now);
-        let before = fact_value(cx, &self.state, fact, &key, now);
+        let known = self.state.find(owner, &key);
+        if let Some(cell) = known {
+            freshen_cell(cx, &mut self.state, fact, cell, now);
+        }
+        let before = value_in(&self.state, &plan.kind, known, now);
         let mut sight = Sight::of(cx, self, event, &self.changed);
         sight.value = before;
         let (mut from, mut to) = (None, None);
@@ -199,7 +214,7 @@ impl Site {
                 if !sight.fits(on) {
                     return;
                 }
-                let cell = self.state.find_or_insert(owner, &key, Value::Int(0));
+                let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
                 self.state.append(cell, Entry::of(event, 0));
                 add(&mut self.state, cell, 1);
             }
@@ -215,7 +230,7 @@ impl Site {
                 if by == 0 {
                     return;
                 }
-                let cell = self.state.find_or_insert(owner, &key, Value::Int(0));
+                let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
                 add(&mut self.state, cell, by);
             }
             FactKind::Set { on, ttl, .. } => {
@@ -226,11 +241,11 @@ impl Site {
                 if value == Value::Missing {
                     return;
                 }
-                let known = self.state.find(owner, &key).map(|cell| self.state.keys.get(cell).time);
+                let last = known.map(|cell| self.state.keys.get(cell).time);
                 let lives = |set| ttl.is_none_or(|ttl| !outside(now, set, ttl));
-                from = known.filter(|set| lives(*set)).map(|_| before);
+                from = last.filter(|set| lives(*set)).map(|_| before);
                 to = Some(value);
-                let cell = self.state.find_or_insert(owner, &key, value);
+                let cell = self.state.use_or_insert(known, owner, &key, value);
                 self.state.set_value(cell, value);
                 self.state.keys.get_mut(cell).time = now.0;
                 if let (Some(ttl), true) = (ttl, cx.layout.hears_expiry(fact)) {

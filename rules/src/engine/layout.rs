@@ -304,6 +304,11 @@ impl Layout {
         &self.watchers[fact.0 as usize]
     }
 
+    /// Whether anybody must look when a fact has changed.
+    pub fn is_watched(&self, fact: FactId) -> bool {
+        !self.watchers(fact).is_empty() || self.policies.reads(fact)
+    }
+
     /// Facts that count the keys of a fact.
     pub fn tallies(&self, fact: FactId) -> &[FactId] {
         &self.tallies[fact.0 as usize]

@@ -8,7 +8,7 @@ use super::pages::NIL;
 use super::scope::{Context, Sight, field_of, key_of, outside};
 use super::sequence::may_leave;
 use super::site::Site;
-use super::state::NOTHING_CAPTURED;
+use super::state::{Kept, pack};
 use crate::explain::Words;
 use crate::plan::{
     Emit, FactKind, FieldRef, Guard, Pattern, Rule, RuleId, Runs, Sequence, Session, Trigger,
@@ -345,8 +345,7 @@ impl Lens<'_> {
         for entry in entries {
             let before = event.occurred().since(EventTime(entry.time));
             let inside = !outside(event.occurred(), entry.time, guard.from.negated());
-            let captured = entry.captured();
-            let sight = Sight { captured, ..Sight::of(self.cx, self.site, event, sight.changed) };
+            let sight = Sight::of(self.cx, self.site, event, sight.changed).with(entry.kept());
             let judged = guard.backward.as_ref().map(|c| judge(&self.words, c, &sight));
             let holds = judged.as_ref().is_none_or(|judged| judged.holds == Some(true));
             let outside = if inside { "" } else { ", outside" };
@@ -442,9 +441,9 @@ impl Lens<'_> {
             let what = "it was not seen before".to_owned();
             return self.say(Role::Place, false, 0, what, None);
         };
-        let mut captured = NOTHING_CAPTURED;
-        captured[0] = Value::Text(there);
-        let sight = Sight { captured, ..Sight { key: sight.key, ..*sight } };
+        let (word, tag) = pack(Value::Text(there));
+        let captured = Kept { words: &[word], tags: u64::from(tag) };
+        let sight = Sight { captured, ..*sight };
         let least = sight.span(min_time);
         let took = self.now.since(at);
         let met = there != here && least.is_some_and(|least| took < least);

@@ -6,7 +6,7 @@ use super::cells::{Entry, Key};
 use super::findings::Findings;
 use super::scope::{Context, Sight, field_of, key_of, outside};
 use super::site::Site;
-use super::state::{NOTHING_CAPTURED, Owner};
+use super::state::{Kept, Owner, pack};
 use crate::plan::{Pattern, Rule, RuleId};
 use crate::value::Value;
 
@@ -40,17 +40,17 @@ impl Site {
         }
         let (from, to) = (sight.text(from), sight.text(to));
         let Some(to) = to else { return };
-        let known = self
-            .last_place(cx, id, &key)
-            .filter(|(_, time)| !outside(event.occurred(), *time, *forget));
+        let cell = self.state.find(owner, &key);
+        let last = cell.and_then(|cell| self.last_place(cell));
+        let known = last.filter(|(_, time)| !outside(event.occurred(), *time, *forget));
         if let Some((area, _)) = known {
             // Where the door does not say what it leads from, only re-entry can be told.
             let violates = from.map_or(area == to, |from| area != from);
-            if violates {
-                self.conclude_with_last(cx, id, key, event, out);
+            if let (true, Some(cell)) = (violates, cell) {
+                self.conclude_with_last(cx, id, key, cell, event, out);
             }
         }
-        self.note_place(cx, id, &key, to, event);
+        self.note_place(owner, &key, cell, to, event);
     }
 
     /// What forgives and names nobody forgives everybody. Looks at every cell of the site: it is
@@ -77,17 +77,18 @@ impl Site {
             return;
         }
         let Value::Text(here) = field_of(cx, event, *place) else { return };
-        if let Some((there, time)) = self.last_place(cx, id, &key) {
-            let mut captured = NOTHING_CAPTURED;
-            captured[0] = Value::Text(there);
-            let sight = Sight::of(cx, self, event, &self.changed).with(captured);
-            let min_time = sight.span(min_time);
-            let too_soon = min_time.is_some_and(|m| !outside(event.occurred(), time, m));
-            if there != here && too_soon {
-                self.conclude_with_last(cx, id, key, event, out);
+        let owner = cx.layout.rule(id);
+        let cell = self.state.find(owner, &key);
+        let last = cell.and_then(|cell| self.last_place(cell).zip(Some(cell)));
+        if let Some(((there, time), cell)) = last.filter(|((there, _), _)| *there != here) {
+            let (word, tag) = pack(Value::Text(there));
+            let there = Kept { words: &[word], tags: u64::from(tag) };
+            let min_time = Sight::of(cx, self, event, &self.changed).with(there).span(min_time);
+            if min_time.is_some_and(|m| !outside(event.occurred(), time, m)) {
+                self.conclude_with_last(cx, id, key, cell, event, out);
             }
         }
-        self.note_place(cx, id, &key, here, event);
+        self.note_place(owner, &key, cell, here, event);
     }
 
     /// Where a late event says that somebody was, where nothing newer says otherwise.
@@ -109,12 +110,12 @@ impl Site {
                 }
                 Pattern::Passage { on, to, .. } if sight.fits(on) => {
                     if let Some(to) = sight.text(to) {
-                        self.note_place(cx, *id, &key, to, event);
+                        self.note_place(cx.layout.rule(*id), &key, cell, to, event);
                     }
                 }
                 Pattern::Travel { on, place, .. } if sight.fits(on) => {
                     if let Value::Text(here) = field_of(cx, event, *place) {
-                        self.note_place(cx, *id, &key, here, event);
+                        self.note_place(cx.layout.rule(*id), &key, cell, here, event);
                     }
                 }
                 _ => {}
@@ -122,8 +123,7 @@ impl Site {
         }
     }
 
-    fn last_place(&self, cx: Context<'_>, id: RuleId, key: &Key) -> Option<(Symbol, i64)> {
-        let cell = self.state.find(cx.layout.rule(id), key)?;
+    fn last_place(&self, cell: u32) -> Option<(Symbol, i64)> {
         match self.state.value(cell) {
             Value::Text(place) => Some((place, self.state.keys.get(cell).time)),
             _ => None,
@@ -133,16 +133,17 @@ impl Site {
     /// Remembers where a key was last, and by which event.
     fn note_place(
         &mut self,
-        cx: Context<'_>,
-        id: RuleId,
+        owner: Owner,
         key: &Key,
+        known: Option<u32>,
         place: Symbol,
         event: EventRef<'_>,
     ) {
-        let cell = self.state.find_or_insert(cx.layout.rule(id), key, Value::Text(place));
-        self.state.set_value(cell, Value::Text(place));
-        self.state.keys.get_mut(cell).time = event.occurred().0;
-        let head = self.state.keys.get(cell).head;
+        let cell = self.state.use_or_insert(known, owner, key, Value::Text(place));
+        let held = self.state.keys.get_mut(cell);
+        held.set(pack(Value::Text(place)));
+        held.time = event.occurred().0;
+        let head = held.head;
         if head == super::pages::NIL {
             self.state.append(cell, Entry::of(event, 0));
         } else {
@@ -156,19 +157,19 @@ impl Site {
         cx: Context<'_>,
         id: RuleId,
         key: Key,
+        cell: u32,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
         let mark = out.evidence_mark();
-        let last = self.state.find(cx.layout.rule(id), &key).map(|c| self.state.keys.get(c).head);
         let mut conclusion = self.conclusion_of(cx, id, key, event);
-        if let Some(last) = last.and_then(|head| self.state.list(head).next()) {
+        if let Some(last) = self.state.list(self.state.keys.get(cell).head).next() {
             out.push_evidence(last.evidence());
             debug_assert!(EventTime(last.time) <= event.occurred());
         }
-        if let Some((place, _)) = self.last_place(cx, id, &key) {
-            conclusion.captured[0] = Value::Text(place);
-        }
+        let (word, tag) = pack(self.state.value(cell));
+        let words = [word];
+        conclusion.captured = Kept { words: &words, tags: u64::from(tag) };
         out.push_evidence(Entry::of(event, 0).evidence());
         self.conclude(cx, conclusion, mark, out);
     }

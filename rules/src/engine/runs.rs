@@ -8,7 +8,6 @@ use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::Context;
 use super::site::{Conclusion, Site};
-use super::state::unpack_all;
 use crate::plan::{Pattern, RuleId};
 use crate::value::Value;
 
@@ -38,16 +37,14 @@ impl Site {
     }
 
     /// Keeps a run at the end of its key's list; the opening event is its first evidence.
-    pub(super) fn link_run(&mut self, cell: u32, run: Run, event: EventRef<'_>) -> u32 {
-        let index = self.state.keep_run(Run { key_cell: cell, ..run });
-        let tail = self.state.keys.get(cell).tail;
-        if tail == NIL {
-            self.state.keys.get_mut(cell).head = index;
-        } else {
-            self.state.runs.get_mut(tail).next = index;
+    pub(super) fn link_run(&mut self, cell: u32, run: &mut Run, event: EventRef<'_>) -> u32 {
+        run.key_cell = cell;
+        let index = self.state.keep_run(run, Entry::of(event, 0));
+        let key = self.state.keys.get_mut(cell);
+        match std::mem::replace(&mut key.tail, index) {
+            NIL => key.head = index,
+            tail => self.state.runs.get_mut(tail).next = index,
         }
-        self.state.keys.get_mut(cell).tail = index;
-        self.state.cite(index, Entry::of(event, 0), 2);
         index
     }
 
@@ -120,7 +117,7 @@ impl Site {
             run: run.serial,
             subject: run.subject,
             row: None,
-            captured: unpack_all(&run.captures, run.tags),
+            captured: run.kept(),
             value,
             level: if watch { run.key_cell } else { NIL },
         };

@@ -9,7 +9,7 @@ use event::{EventFlags, EventRef, EventTime, FieldType, Interner, Symbol, TimeSp
 use super::cells::{Key, Run};
 use super::layout::Layout;
 use super::site::Site;
-use super::state::{Captured, NOTHING_CAPTURED, State};
+use super::state::{Kept, State};
 use crate::calendar::{Hours, ScheduleId};
 use crate::plan::{FactId, FactKind, FieldRef, Plan, SessionField};
 use crate::value::{Env, Value};
@@ -64,7 +64,7 @@ pub struct Sight<'a> {
     /// Where there is no event: the key, and which fields its parts are.
     pub key: (&'a [FieldRef], Key),
     /// Captured values.
-    pub captured: Captured,
+    pub captured: Kept<'a>,
     /// The watched value.
     pub value: Value,
     /// What is known of the session as a whole.
@@ -78,16 +78,23 @@ pub struct Sight<'a> {
 }
 
 /// A field of an event.
+#[inline]
 pub fn field_of(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Value {
-    let slot = |id, ty| match ty {
+    let FieldRef::Slot(id, ty) = field else { return other_field(cx, event, field) };
+    let value = match ty {
         FieldType::String => event.text(id).map(Value::Text),
         FieldType::Int => event.int(id).map(Value::Int),
         FieldType::Float => event.float(id).map(Value::Float),
         FieldType::Bool => event.bool(id).map(Value::Bool),
         FieldType::Time => event.time(id).map(Value::Time),
     };
+    value.unwrap_or(Value::Missing)
+}
+
+/// What stands in no slot of a row.
+fn other_field(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Value {
     match field {
-        FieldRef::Slot(id, ty) => slot(id, ty).unwrap_or(Value::Missing),
+        FieldRef::Slot(..) => Value::Missing,
         FieldRef::Site => Value::Text(event.site()),
         FieldRef::Device => Value::Text(event.device()),
         FieldRef::Kind => Value::Text(cx.layout.kind_names[event.kind().0 as usize]),
@@ -126,7 +133,16 @@ pub fn key_part(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option
 }
 
 /// The key of an event; `None` where it lacks a part.
+#[inline]
 pub fn key_of(cx: Context<'_>, event: EventRef<'_>, by: &[FieldRef]) -> Option<Key> {
+    // Nearly all: a door, a zone, a badge.
+    if let [FieldRef::Slot(id, FieldType::String)] = by {
+        return Some([event.text(*id)?.some()?, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
+    }
+    key_of_parts(cx, event, by)
+}
+
+fn key_of_parts(cx: Context<'_>, event: EventRef<'_>, by: &[FieldRef]) -> Option<Key> {
     let mut key = [Symbol::NONE; 4];
     for (part, field) in key.iter_mut().zip(by) {
         *part = key_part(cx, event, *field)?;
@@ -142,6 +158,9 @@ pub fn outside(now: EventTime, time: i64, within: TimeSpan) -> bool {
 impl Sight<'_> {
     /// The key of a fact as this sight gives it.
     fn fact_key(&self, fact: FactId) -> Option<Key> {
+        if let Some(event) = self.event {
+            return key_of(self.cx, event, &self.cx.plan.facts[fact.0 as usize].by);
+        }
         let mut key = [Symbol::NONE; 4];
         for (part, field) in key.iter_mut().zip(&self.cx.plan.facts[fact.0 as usize].by) {
             match self.field(*field) {
@@ -150,6 +169,24 @@ impl Sight<'_> {
             }
         }
         Some(key)
+    }
+
+    /// A field where no event is at hand: a part of the key, or what stands beside it.
+    fn part(&self, field: FieldRef) -> Value {
+        let (fields, key) = &self.key;
+        match fields.iter().position(|f| *f == field) {
+            // A session found by any of several fields has one of them only.
+            Some(part) => key[part].some().map_or(Value::Missing, Value::Text),
+            None if field == FieldRef::Site => Value::Text(self.site),
+            None if field == FieldRef::Time => Value::Time(self.now),
+            None => match field {
+                FieldRef::Joined { of, table, column } => match self.field(of.field()) {
+                    Value::Text(row) => joined(self.cx, row, table, column),
+                    _ => Value::Missing,
+                },
+                _ => Value::Missing,
+            },
+        }
     }
 }
 
@@ -161,8 +198,16 @@ pub fn fact_value(
     key: &Key,
     now: EventTime,
 ) -> Value {
-    let cell = state.find(cx.layout.fact(fact), key);
-    let kind = &cx.plan.facts[fact.0 as usize].kind;
+    value_in(
+        state,
+        &cx.plan.facts[fact.0 as usize].kind,
+        state.find(cx.layout.fact(fact), key),
+        now,
+    )
+}
+
+/// As [`fact_value`], where the cell of the key is known, or that it has none.
+pub fn value_in(state: &State, kind: &FactKind, cell: Option<u32>, now: EventTime) -> Value {
     match (kind, cell) {
         (FactKind::Set { init, .. }, None) => *init,
         (_, None) => Value::Int(0),
@@ -198,28 +243,16 @@ pub fn fact_value(
 }
 
 impl Env for Sight<'_> {
+    #[inline]
     fn field(&self, field: FieldRef) -> Value {
-        if let Some(event) = self.event {
-            return field_of(self.cx, event, field);
-        }
-        let (fields, key) = &self.key;
-        match fields.iter().position(|f| *f == field) {
-            // A session found by any of several fields has one of them only.
-            Some(part) => key[part].some().map_or(Value::Missing, Value::Text),
-            None if field == FieldRef::Site => Value::Text(self.site),
-            None if field == FieldRef::Time => Value::Time(self.now),
-            None => match field {
-                FieldRef::Joined { of, table, column } => match self.field(of.field()) {
-                    Value::Text(row) => joined(self.cx, row, table, column),
-                    _ => Value::Missing,
-                },
-                _ => Value::Missing,
-            },
+        match self.event {
+            Some(event) => field_of(self.cx, event, field),
+            None => self.part(field),
         }
     }
 
     fn captured(&self, index: u8) -> Value {
-        self.captured.get(index as usize).copied().unwrap_or(Value::Missing)
+        self.captured.get(index as usize)
     }
 
     fn fact(&self, fact: FactId, key: Option<Symbol>) -> Value {
@@ -269,6 +302,7 @@ impl Env for Sight<'_> {
 
 impl<'a> Sight<'a> {
     /// The sight of an event.
+    #[inline]
     pub fn of(
         cx: Context<'a>,
         site: &'a Site,
@@ -282,7 +316,7 @@ impl<'a> Sight<'a> {
             site: event.site(),
             event: Some(event),
             key: (&[], [Symbol::NONE; 4]),
-            captured: NOTHING_CAPTURED,
+            captured: Kept::NOTHING,
             value: Value::Missing,
             session: None,
             changed,
@@ -306,7 +340,7 @@ impl<'a> Sight<'a> {
             site: site.name,
             event: None,
             key: (by, key),
-            captured: NOTHING_CAPTURED,
+            captured: Kept::NOTHING,
             value: Value::Missing,
             session: None,
             changed: &[],
@@ -316,17 +350,21 @@ impl<'a> Sight<'a> {
     }
 
     /// The sight of an event, with what was captured of earlier ones.
-    pub fn with(mut self, captured: Captured) -> Self {
+    pub fn with(mut self, captured: Kept<'a>) -> Self {
         self.captured = captured;
         self
     }
 
     /// The same moment, with what a run has captured by now.
-    pub fn now_with(&self, run: &Run) -> Sight<'a> {
-        Sight { captured: super::state::unpack_all(&run.captures, run.tags), ..*self }
+    pub fn now_with<'b>(&self, run: &'b Run) -> Sight<'b>
+    where
+        'a: 'b,
+    {
+        Sight { captured: run.kept(), ..*self }
     }
 
     /// Whether a trigger's kind and condition fit the event.
+    #[inline]
     pub fn fits(&self, trigger: &crate::plan::Trigger) -> bool {
         let Some(event) = self.event else { return false };
         trigger.kinds.contains(&event.kind())
@@ -334,6 +372,7 @@ impl<'a> Sight<'a> {
     }
 
     /// Whether a condition holds: one unit of work.
+    #[inline]
     pub fn holds(&self, condition: &crate::lang::expr::Expr) -> bool {
         self.evaluated.set(self.evaluated.get() + 1);
         condition.holds(self)

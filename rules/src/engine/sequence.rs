@@ -7,7 +7,7 @@ use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
-use super::state::unpack_all;
+use super::state::Kept;
 use super::timers::Due;
 use crate::plan::{Join, Part, Rule, RuleId, Runs, Sequence, Skip, Step};
 use crate::value::Value;
@@ -63,12 +63,14 @@ impl Site {
     ) {
         let Some(key) = key_of(cx, event, &rule.by) else { return };
         let line = Line { cx, id, rule, sequence };
-        let used = self.step_runs(line, key, event, out);
-        if !used {
-            self.start_run(line, key, event, out);
+        let mut cell = self.state.find(cx.layout.rule(id), &key);
+        let used = cell.is_some_and(|cell| self.step_runs(line, key, cell, event, out));
+        if !used && self.starts(line, event) {
+            self.start_run(line, key, cell, event, out);
+            cell = cell.or_else(|| self.state.find(cx.layout.rule(id), &key));
         }
         self.note_lead(line, key, event);
-        if let Some(cell) = self.state.find(cx.layout.rule(id), &key) {
+        if let Some(cell) = cell {
             self.drop_if_idle(cell);
         }
     }
@@ -79,14 +81,21 @@ impl Site {
         &mut self,
         line: Line<'_>,
         key: Key,
+        cell: u32,
         event: EventRef<'_>,
         out: &mut Findings,
     ) -> bool {
-        let Some(cell) = self.state.find(line.cx.layout.rule(line.id), &key) else { return false };
         let mut previous = NIL;
         let mut at = self.state.keys.get(cell).head;
         while at != NIL {
-            let mut run = *self.state.runs.get(at);
+            let waiting = self.state.runs.get(at);
+            let next = waiting.next;
+            if outside(event.occurred(), waiting.started, line.sequence.within) {
+                self.unlink_run(cell, previous, at);
+                at = next;
+                continue;
+            }
+            let mut run = *waiting;
             let turn = self.turn(line, &mut run, event);
             match turn {
                 Turn::Waits => previous = at,
@@ -108,17 +117,16 @@ impl Site {
                 }
                 Turn::Ends => self.unlink_run(cell, previous, at),
             }
-            at = run.next;
+            at = next;
         }
         false
     }
 
     fn turn(&self, line: Line<'_>, run: &mut Run, event: EventRef<'_>) -> Turn {
-        let Sequence { steps, within, without, strict, .. } = line.sequence;
-        if outside(event.occurred(), run.started, *within) {
-            return Turn::Ends;
-        }
-        let captured = unpack_all(&run.captures, run.tags);
+        let Sequence { steps, without, strict, .. } = line.sequence;
+        // What the step captures is of the events before this one.
+        let (words, tags) = (run.captures, run.tags);
+        let captured = Kept { words: &words, tags };
         let sight = Sight::of(line.cx, self, event, &self.changed).with(captured);
         let here = run.step as usize;
         let mut furthest = here;
@@ -144,7 +152,12 @@ impl Site {
 
     /// Puts back a run that has gone on, and sets its next deadline.
     fn keep(&mut self, at: u32, run: Run) {
-        let before = std::mem::replace(self.state.runs.get_mut(at), run).deadline;
+        let before = self.state.runs.get(at).deadline;
+        *self.state.runs.get_mut(at) = run;
+        self.watch_deadline(at, &run, before);
+    }
+
+    fn watch_deadline(&mut self, at: u32, run: &Run, before: i64) {
         if run.deadline != before && run.deadline != i64::MAX {
             let tie = super::cells::whole(run.identity);
             let due = EventTime(run.deadline);
@@ -165,7 +178,7 @@ impl Site {
         out.push_evidence(Entry::of(event, 0).evidence());
         let mut conclusion = self.conclusion_of(line.cx, line.id, key, event);
         conclusion.first = first_of(line.sequence, run);
-        conclusion.captured = unpack_all(&run.captures, run.tags);
+        conclusion.captured = run.kept();
         conclusion.omitted = run.omitted;
         conclusion.run = run.serial;
         for (own, first) in conclusion.subject.iter_mut().zip(run.subject) {
@@ -184,14 +197,23 @@ impl Site {
         }
     }
 
-    fn start_run(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>, out: &mut Findings) {
+    /// Whether an event may start a run.
+    fn starts(&self, line: Line<'_>, event: EventRef<'_>) -> bool {
+        let sight = Sight::of(line.cx, self, event, &self.changed);
+        line.sequence.steps[0].parts.iter().any(|part| sight.fits(&part.on))
+    }
+
+    /// Starts a run, unless the key's own stand against it.
+    fn start_run(
+        &mut self,
+        line: Line<'_>,
+        key: Key,
+        cell: Option<u32>,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
         let Line { cx, id, sequence, .. } = line;
-        let sight = Sight::of(cx, self, event, &self.changed);
-        if !sequence.steps[0].parts.iter().any(|part| sight.fits(&part.on)) {
-            return;
-        }
         let owner = cx.layout.rule(id);
-        let cell = self.state.find(owner, &key);
         let waits = cell.is_some_and(|cell| self.state.keys.get(cell).head != NIL);
         let matched = cell.is_some_and(|cell| self.state.value(cell) == Value::Bool(true));
         let refused = match sequence.runs {
@@ -211,11 +233,9 @@ impl Site {
         if turn == Turn::Matches {
             return self.complete(line, key, &run, event, out);
         }
-        let cell = self.state.find_or_insert(owner, &key, Value::Missing);
-        let deadline = std::mem::replace(&mut run.deadline, i64::MAX);
-        let at = self.link_run(cell, run, event);
-        let run = Run { deadline, ..*self.state.runs.get(at) };
-        self.keep(at, run);
+        let cell = self.state.use_or_insert(cell, owner, &key, Value::Missing);
+        let at = self.link_run(cell, &mut run, event);
+        self.watch_deadline(at, &run, i64::MAX);
     }
 
     /// Whether what a sequence must not have seen first has been absent long enough.
@@ -256,7 +276,8 @@ impl Site {
         let turn = if outside(at, run.started, sequence.within) {
             Turn::Ends
         } else {
-            let captured = unpack_all(&run.captures, run.tags);
+            let (words, tags) = (run.captures, run.tags);
+            let captured = Kept { words: &words, tags };
             let sight = Sight::of_key(cx, self, &line.rule.by, key, at).with(captured);
             meet_absences(line, &mut run, &sight)
         };

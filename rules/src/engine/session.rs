@@ -7,7 +7,7 @@ use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, SessionView, Sight, key_of, key_part, outside};
 use super::site::{Conclusion, Site};
-use super::state::{pack_into, unpack, unpack_all};
+use super::state::{pack_into, unpack};
 use super::timers::Due;
 use crate::plan::{Aggregate, Rule, RuleId, Session};
 use crate::value::Value;
@@ -191,7 +191,7 @@ impl Site {
         }
         let (serial, owner, deadline) = (run.serial, run.owner, run.deadline);
         let cell = self.state.find_or_insert(cx.layout.rule(id), &key, Value::Missing);
-        let index = self.link_run(cell, run, event);
+        let index = self.link_run(cell, &mut run, event);
         self.take_before(line, key, index, event.occurred());
         if deadline != i64::MAX {
             let due = EventTime(deadline);
@@ -268,9 +268,8 @@ impl Site {
             if outside(now, entry.time, *span) {
                 continue;
             }
-            let values = entry.captured();
             for (nth, (place, _)) in line.session.added_before() {
-                add(self.state.runs.get_mut(index), *place, values[nth]);
+                add(self.state.runs.get_mut(index), *place, entry.kept().get(nth));
             }
             let max = usize::from(line.rule.evidence_max);
             self.state.cite(
@@ -315,7 +314,7 @@ impl Site {
             omitted: run.omitted,
             subject: run.subject,
             row,
-            captured: unpack_all(&run.captures, run.tags),
+            captured: run.kept(),
             value: Value::Missing,
             session: Some(view),
             level: NIL,
@@ -341,7 +340,7 @@ impl Site {
         let mark = out.evidence_mark();
         out.push_evidence(Entry::of(event, 0).evidence());
         let mut conclusion = self.conclusion_of(cx, id, key, event);
-        conclusion.captured = unpack_all(&run.captures, run.tags);
+        conclusion.captured = run.kept();
         conclusion.session = Some(SessionView { closed: true, orphan: true, duration: None });
         self.conclude_session(cx, session, conclusion, mark, out);
     }

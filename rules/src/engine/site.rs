@@ -15,7 +15,7 @@ use super::layout::{AREA, Held as Owned, Layout, Memory, PERSON, Subject};
 use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight, key_of};
 use super::seen::Seen;
-use super::state::{Captured, NOTHING_CAPTURED, Owner, State};
+use super::state::{Kept, Owner, State};
 use super::timers::{Due, Timers};
 use crate::calendar::Hours;
 use crate::lang::expr::list_of;
@@ -108,7 +108,7 @@ pub struct Conclusion<'a> {
     /// The completing event, where it is at hand.
     pub row: Option<EventRef<'a>>,
     /// What the bound values read of earlier events.
-    pub captured: Captured,
+    pub captured: Kept<'a>,
     /// The watched value.
     pub value: Value,
     /// The session as a whole.
@@ -395,7 +395,7 @@ impl Site {
             omitted: 0,
             subject: cx.layout.subject(cx.tables, event),
             row: Some(event),
-            captured: NOTHING_CAPTURED,
+            captured: Kept::NOTHING,
             value: Value::Missing,
             session: None,
             level: NIL,

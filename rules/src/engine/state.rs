@@ -8,7 +8,6 @@ use super::cells::{Entry, Key, KeyCell, Run};
 use super::holdings::{Age, Bounds, Holding, Over, join, leave};
 use super::index::Index;
 use super::pages::{Bytes, NIL, Pages};
-use crate::limits::CAPTURES_MAX;
 use crate::value::Value;
 
 /// Who owns a key cell: facts, then rules, then what hangs on rules; see [`super::layout`].
@@ -16,6 +15,7 @@ use crate::value::Value;
 pub struct Owner(pub u32);
 
 /// A value as one word and a tag; `Missing` and lists have tag 0 and are not kept.
+#[inline]
 pub fn pack(value: Value) -> (u64, u32) {
     match value {
         Value::Missing | Value::List { .. } => (0, 0),
@@ -29,6 +29,7 @@ pub fn pack(value: Value) -> (u64, u32) {
 }
 
 /// The value of a word and a tag.
+#[inline]
 pub fn unpack(bits: u64, tag: u32) -> Value {
     match tag {
         1 => Value::Bool(bits != 0),
@@ -41,19 +42,25 @@ pub fn unpack(bits: u64, tag: u32) -> Value {
     }
 }
 
-/// Captured values, unpacked once for an evaluation.
-pub type Captured = [Value; CAPTURES_MAX];
+/// Captured values, as a cell keeps them: words with four-bit tags.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// The words.
+    pub words: &'a [u64],
+    /// Their tags.
+    pub tags: u64,
+}
 
-/// No captured values.
-pub const NOTHING_CAPTURED: Captured = [Value::Missing; CAPTURES_MAX];
+impl Kept<'_> {
+    /// No captured values.
+    pub const NOTHING: Self = Self { words: &[], tags: 0 };
 
-/// Unpacks words with four-bit tags.
-pub fn unpack_all(words: &[u64], tags: u64) -> Captured {
-    let mut values = NOTHING_CAPTURED;
-    for (place, (value, word)) in values.iter_mut().zip(words).enumerate() {
-        *value = unpack(*word, (tags >> (4 * place) & 15) as u32);
+    /// One of them.
+    pub fn get(self, place: usize) -> Value {
+        self.words
+            .get(place)
+            .map_or(Value::Missing, |w| unpack(*w, (self.tags >> (4 * place) & 15) as u32))
     }
-    values
 }
 
 /// Packs one value into words with four-bit tags.
@@ -140,6 +147,24 @@ impl State {
                 cell
             }
             Err(slot) => self.insert(owner, key, value, slot, tag),
+        }
+    }
+
+    /// As [`Self::find_or_insert`], where the key has just been looked up.
+    #[inline]
+    pub fn use_or_insert(
+        &mut self,
+        known: Option<u32>,
+        owner: Owner,
+        key: &Key,
+        value: Value,
+    ) -> u32 {
+        match known {
+            Some(cell) => {
+                self.keys.get_mut(cell).use_it(true);
+                cell
+            }
+            None => self.find_or_insert(owner, key, value),
         }
     }
 
@@ -248,18 +273,15 @@ impl State {
         let index = self.entries.insert(entry);
         let key = self.keys.get_mut(cell);
         key.event_came();
-        let tail = key.tail;
-        let holder = self.bounds.holder(Owner(key.owner - 1));
+        match std::mem::replace(&mut key.tail, index) {
+            NIL => key.head = index,
+            tail => self.entries.get_mut(tail).next = index,
+        }
+        let holder = self.bounds.holder(key.owner());
         self.holdings.get_mut(holder).events += 1;
         if key.events() > self.bounds.limits(holder).events {
             self.over.push(Over::Events(holder, cell));
         }
-        if tail == NIL {
-            self.keys.get_mut(cell).head = index;
-        } else {
-            self.entries.get_mut(tail).next = index;
-        }
-        self.keys.get_mut(cell).tail = index;
         index
     }
 
@@ -270,15 +292,15 @@ impl State {
 
     /// Takes the first entry off a cell's list.
     pub fn pop_front(&mut self, cell: u32) -> Option<Entry> {
-        let head = self.keys.get(cell).head;
+        let key = self.keys.get_mut(cell);
+        let head = key.head;
         if head == NIL {
             return None;
         }
         let entry = *self.entries.get(head);
         self.entries.remove(head);
-        let key = self.keys.get_mut(cell);
         key.event_left();
-        self.holdings.get_mut(self.bounds.holder(Owner(key.owner - 1))).events -= 1;
+        self.holdings.get_mut(self.bounds.holder(key.owner())).events -= 1;
         key.head = entry.next;
         if entry.next == NIL {
             key.tail = NIL;
@@ -337,12 +359,15 @@ impl State {
         self.entries.remove(entry);
     }
 
-    /// Keeps a run. The caller links it to its key.
-    pub fn keep_run(&mut self, run: Run) -> u32 {
-        let index = self.runs.insert(run);
+    /// Keeps a run; the opening event is its first evidence. The caller links it to its key.
+    pub fn keep_run(&mut self, run: &mut Run, opening: Entry) -> u32 {
+        let evidence = self.entries.insert(opening);
+        (run.head, run.tail, run.kept) = (evidence, evidence, 1);
+        let index = self.runs.insert(*run);
         let holder = self.bounds.holder_of_rule(run.owner - 1);
         let holding = self.holdings.get_mut(holder);
         holding.runs += 1;
+        holding.events += 1;
         join(&mut holding.run_line, &mut self.run_ages, index);
         if holding.runs > self.bounds.limits(holder).runs {
             self.over.push(Over::Runs(holder));

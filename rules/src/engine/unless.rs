@@ -7,7 +7,6 @@ use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
-use super::state::unpack_all;
 use super::timers::Due;
 use crate::plan::{Guard, Pattern, Rule, RuleId, Trigger};
 use crate::value::Value;
@@ -59,11 +58,12 @@ impl Site {
         let Some(cell) = self.state.find(cx.layout.guard_waiting(id, number), &key) else { return };
         let (mut previous, mut at) = (NIL, self.state.keys.get(cell).head);
         while at != NIL {
-            let entry = *self.state.entries.get(at);
-            let done = match self.waiting_run(&entry) {
+            let entry = self.state.entries.get(at);
+            let (next, time) = (entry.next, entry.time);
+            let done = match self.waiting_run(entry) {
                 None => true,
                 Some(run) => {
-                    outside(event.occurred(), entry.time, guard.to)
+                    outside(event.occurred(), time, guard.to)
                         || self.count_guard(cx, run, number, guard, event)
                 }
             };
@@ -72,7 +72,7 @@ impl Site {
             } else {
                 previous = at;
             }
-            at = entry.next;
+            at = next;
         }
         if self.state.keys.get(cell).head == NIL {
             self.state.remove(cell);
@@ -95,13 +95,13 @@ impl Site {
         guard: &Guard,
         event: EventRef<'_>,
     ) -> bool {
-        let run = *self.state.runs.get(index);
-        let captured = unpack_all(&run.captures, run.tags);
-        let sight = Sight::of(cx, self, event, &self.changed).with(captured);
-        if guard.forward.as_ref().is_some_and(|condition| !sight.holds(condition)) {
+        let run = self.state.runs.get(index);
+        if let Some(condition) = &guard.forward
+            && !Sight::of(cx, self, event, &self.changed).with(run.kept()).holds(condition)
+        {
             return false;
         }
-        let count = count_of(&run, number) + 1;
+        let count = count_of(run, number) + 1;
         if count >= u64::from(guard.at_least) {
             self.find_and_unlink(index);
             return true;
@@ -147,7 +147,7 @@ impl Site {
         run.deadline = deadline.0;
         let (serial, owner) = (run.serial, run.owner);
         let cell = self.state.find_or_insert(cx.layout.rule(id), &key, Value::Missing);
-        let index = self.link_run(cell, run, event);
+        let index = self.link_run(cell, &mut run, event);
         for (number, guard) in guards.iter().enumerate() {
             if guard.to > TimeSpan::ZERO {
                 self.wait_for(cx, id, number, guard, event, (index, serial));
@@ -199,8 +199,7 @@ impl Site {
         self.forget_history(cell, guard.from.negated(), event.occurred());
         let state = &self.state;
         let satisfies = |entry: &&Entry| {
-            let captured = entry.captured();
-            let sight = Sight::of(cx, self, event, &self.changed).with(captured);
+            let sight = Sight::of(cx, self, event, &self.changed).with(entry.kept());
             guard.backward.as_ref().is_none_or(|condition| sight.holds(condition))
         };
         let max = u64::from(guard.at_least).min((1 << COUNT_BITS) - 1);

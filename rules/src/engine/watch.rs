@@ -12,7 +12,7 @@ use super::layout::{AREA, CREDENTIAL, DEVICE, DOOR, PERSON, Subject};
 use super::pages::NIL;
 use super::scope::{Context, Sight, fact_value};
 use super::site::{Conclusion, Site};
-use super::state::NOTHING_CAPTURED;
+use super::state::Kept;
 use super::timers::Due;
 use crate::plan::{FactId, FactKind, FieldRef, Pattern, RuleId};
 use crate::value::Value;
@@ -38,6 +38,9 @@ impl Site {
         silent: bool,
         out: &mut Findings,
     ) {
+        if !self.changed.iter().any(|changed| cx.layout.is_watched(changed.fact)) {
+            return;
+        }
         let cause = Cause {
             row: Some(event),
             entry: Entry::of(event, 0),
@@ -251,7 +254,7 @@ impl Site {
             run: 0,
             subject: self.subject(cx, id, &key, cause.row),
             row: cause.row,
-            captured: NOTHING_CAPTURED,
+            captured: Kept::NOTHING,
             value,
             level: cell,
         };
@@ -295,7 +298,7 @@ impl Site {
         self.serial += 1;
         let key = self.state.keys.get(cell).key;
         let deadline = cause.at.plus(span);
-        let run = Run {
+        let mut run = Run {
             owner: u32::from(id.0) + 1,
             next: NIL,
             key_cell: cell,
@@ -314,10 +317,9 @@ impl Site {
             tags: 0,
             subject: self.subject(cx, id, &key, cause.row),
         };
-        let index = self.state.keep_run(run);
+        let index = self.state.keep_run(&mut run, cause.entry);
         let cell = self.state.keys.get_mut(cell);
         (cell.head, cell.tail) = (index, index);
-        self.state.cite(index, cause.entry, 2);
         let tie = whole(cause.entry.identity);
         self.timers.push(deadline, run.owner, tie, run.serial, Due::Run(index));
     }

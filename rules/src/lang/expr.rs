@@ -117,9 +117,35 @@ impl Expr {
         itself || self.operands().iter().any(|part| part.reads(table))
     }
 
-    /// Whether it is true; missing is not.
+    /// Whether it is true; missing is not. What conditions mostly are takes no detour by a value:
+    /// both are true where each is, whatever is missing of them.
+    #[inline]
     pub fn holds(&self, env: &impl Env) -> bool {
-        self.eval(env) == Value::Bool(true)
+        match self {
+            Self::Compare(operator, a, b) => {
+                compare(env, *operator, a.operand(env), b.operand(env)) == Some(true)
+            }
+            Self::And(a, b) => a.holds_too(env) && b.holds_too(env),
+            Self::Or(a, b) => a.holds_too(env) || b.holds_too(env),
+            _ => self.eval(env) == Value::Bool(true),
+        }
+    }
+
+    /// As [`Self::holds`], of a part.
+    fn holds_too(&self, env: &impl Env) -> bool {
+        self.holds(env)
+    }
+
+    /// As [`Self::eval`], where what operands mostly are takes no call.
+    #[inline]
+    fn operand(&self, env: &impl Env) -> Value {
+        match self {
+            Self::Constant(value) => *value,
+            Self::Field(field) => env.field(*field),
+            Self::Watched => env.value(),
+            Self::Fact(fact) => env.fact(*fact, None),
+            _ => self.eval(env),
+        }
     }
 
     /// Its value.
@@ -165,9 +191,13 @@ impl Expr {
             },
             Self::And(a, b) => both(a.eval(env), false, || b.eval(env)),
             Self::Or(a, b) => both(a.eval(env), true, || b.eval(env)),
-            Self::Compare(operator, a, b) => compare(env, *operator, a.eval(env), b.eval(env))
-                .map_or(Value::Missing, Value::Bool),
-            Self::Arithmetic(operator, a, b) => arithmetic(*operator, a.eval(env), b.eval(env)),
+            Self::Compare(operator, a, b) => {
+                compare(env, *operator, a.operand(env), b.operand(env))
+                    .map_or(Value::Missing, Value::Bool)
+            }
+            Self::Arithmetic(operator, a, b) => {
+                arithmetic(*operator, a.operand(env), b.operand(env))
+            }
             Self::If(condition, yes, no) => match condition.eval(env) {
                 Value::Bool(true) => yes.eval(env),
                 Value::Bool(false) => no.eval(env),
@@ -279,6 +309,7 @@ fn in_list(env: &impl Env, item: Value, list: Value) -> Value {
     }
 }
 
+#[inline]
 fn equal(a: Value, b: Value) -> Option<bool> {
     match (a, b) {
         (Value::Text(a), Value::Text(b)) => Some(a == b),
@@ -299,6 +330,7 @@ fn order(a: Value, b: Value) -> Option<Ordering> {
     }
 }
 
+#[inline]
 fn compare(env: &impl Env, operator: Operator, a: Value, b: Value) -> Option<bool> {
     if matches!(operator, Operator::Equal | Operator::NotEqual) {
         return equal(a, b).map(|same| same == (operator == Operator::Equal));

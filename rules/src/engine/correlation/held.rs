@@ -10,7 +10,7 @@ use crate::engine::layout::Held as Owned;
 use crate::engine::pages::NIL;
 use crate::engine::scope::{Context, Sight, key_of, outside};
 use crate::engine::site::{Site, id_of_later};
-use crate::engine::state::{Owner, pack_into, unpack_all};
+use crate::engine::state::{Kept, Owner, pack_into};
 use crate::engine::timers::Due;
 use crate::limits::WHY_MAX;
 use crate::plan::{Pattern, RuleId};
@@ -198,8 +198,8 @@ impl Site {
         self.state.list(held.head).for_each(|entry| out.push_evidence(entry.evidence()));
         let rule = RuleId((held.owner - 1) as u16);
         let bound = cx.plan.rules[rule.0 as usize].why.len().min(WHY_MAX);
-        let values = unpack_all(&held.why, held.tags);
-        values.iter().take(bound).for_each(|value| out.push_why(*value));
+        let values = Kept { words: &held.why, tags: held.tags };
+        (0..bound).for_each(|place| out.push_why(values.get(place)));
         let spoken = Spoken {
             rule,
             id: TimedId(whole(held.id)),
