@@ -12,6 +12,7 @@ pub mod identity;
 pub mod incident;
 pub mod limits;
 pub mod model;
+pub mod prefetch;
 pub mod record;
 pub mod reject;
 pub mod schema;

@@ -230,20 +230,6 @@ pub struct Held {
     pub tags: u64,
 }
 
-/// One identity seen.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct SeenCell {
-    /// 1 when live.
-    pub live: u32,
-    /// The one seen after it.
-    pub next: u32,
-    /// When it occurred (microseconds).
-    pub occurred: i64,
-    /// The identity, low half first.
-    pub identity: [u64; 2],
-}
-
 macro_rules! cell {
     ($type:ty, $live:ident, $next:ident) => {
         impl Cell for $type {
@@ -265,7 +251,6 @@ cell!(Entry, live, next);
 cell!(Run, owner, next);
 cell!(IncidentCell, live, severity);
 cell!(Held, owner, head);
-cell!(SeenCell, live, next);
 
 /// Two words of a 128-bit number, low half first.
 pub const fn halves(number: u128) -> [u64; 2] {

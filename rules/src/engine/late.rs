@@ -151,8 +151,16 @@ impl Late {
         (self.repaired, self.due, self.began) = (0, None, at);
     }
 
-    /// Notes where an event stands.
-    pub fn note(&mut self, event: EventRef<'_>, occurred: EventTime, forget: EventTime) {
+    /// Notes where an event stands. What lies further back than twice what may still come late is
+    /// forgotten.
+    #[inline]
+    pub fn note(
+        &mut self,
+        event: EventRef<'_>,
+        occurred: EventTime,
+        watermark: EventTime,
+        recorded: TimeSpan,
+    ) {
         let position = event.position().0;
         let number = position / REACH_BYTES;
         let stretch = match &mut self.growing {
@@ -161,6 +169,7 @@ impl Late {
                 if let Some((number, stretch)) = growing.take() {
                     self.stretches.insert(number, stretch);
                 }
+                let forget = watermark.minus(recorded).minus(recorded);
                 self.stretches.retain(|_, stretch| stretch.greatest >= forget);
                 let new = Stretch {
                     first: position,

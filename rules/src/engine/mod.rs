@@ -55,6 +55,10 @@ pub use site::RuleCount;
 pub use sum::Sum;
 pub use usage::{Evicted, GivenUp, Usage};
 
+/// Events that are admitted before what is due of them is let go: they, and what they touch, stay in
+/// the nearest caches.
+const TOGETHER: usize = 128;
+
 /// The part of a delivery, or of a control record, that changes a row of a table.
 pub const ROW_PART: u16 = u16::MAX;
 
@@ -71,7 +75,7 @@ use crate::plan::{Plan, Scope};
 use late::Late;
 use layout::Layout;
 use reach::Reach;
-use reorder::{OrderKey, Reorder};
+use reorder::{Merge, Reorder};
 use scope::Context;
 use seen::Seen;
 use site::Site;
@@ -150,7 +154,8 @@ struct Admitted {
     waiting: Reorder,
     /// What was let go early, because too much waited: anything before it is late.
     floor: EventTime,
-    digest: u128,
+    /// Its queue in the enterprise's merge.
+    queue: usize,
 }
 
 /// Sites of one shard.
@@ -175,7 +180,7 @@ pub struct Engine {
     /// Shard and place of a site.
     places: HashMap<Symbol, (usize, usize), foldhash::fast::FixedState>,
     enterprise: Site,
-    merge: Reorder,
+    merge: Merge,
     /// What the enterprise was given early, because too much waited for it.
     floor: EventTime,
     books: Vec<SourceBooks>,
@@ -200,7 +205,7 @@ impl Engine {
             streams: Streams::new(options.sources.iter().map(|s| s.slack).collect()),
             enterprise: Site::new(Symbol::NONE, &plan, &enterprise_layout, &options),
             floor: EventTime::MIN,
-            merge: Reorder::new(stride),
+            merge: Merge::new(stride),
             books: vec![SourceBooks::default(); options.sources.len().max(1)],
             ranks: plan.vocabulary.kinds().iter().map(|k| k.rank).collect(),
             places: HashMap::default(),
@@ -245,17 +250,31 @@ impl Engine {
     pub fn feed_some(&mut self, events: &EventBlock, from: usize, out: &mut Findings) -> usize {
         let mut next = from;
         while next < events.len() {
-            match out.probe() {
-                Some(_) => self.admit_probed(events.get(next), out),
-                None => self.admit(events.get(next), out),
+            let until = events.len().min(next + TOGETHER);
+            self.expect(events, next, until);
+            while next < until {
+                match out.probe() {
+                    Some(_) => self.admit_probed(events.get(next), out),
+                    None => self.admit(events.get(next), out),
+                }
+                next += 1;
+                if self.repair_is_due() {
+                    self.release(out);
+                    return next;
+                }
             }
-            next += 1;
-            if self.repair_is_due() {
-                break;
+            self.release(out);
+        }
+        next
+    }
+
+    /// Asks for what the admission of these events will look at.
+    fn expect(&self, events: &EventBlock, from: usize, until: usize) {
+        for event in (from..until).map(|place| events.get(place)) {
+            if let Some((shard, place)) = self.places.get(&event.site()) {
+                self.shards[*shard].sites[*place].seen.expect(event.identity());
             }
         }
-        self.release(out);
-        next
     }
 
     /// The events' side of the books, by `SourceId`; the deliveries' side is the caller's.
@@ -280,8 +299,9 @@ impl Engine {
     #[must_use]
     pub fn oldest_waiting(&self) -> Option<Position> {
         let sites = self.shards.iter().flat_map(|s| &s.sites).map(|a| &a.waiting);
-        let rows = sites.chain([&self.merge]).flat_map(Reorder::rows);
-        rows.map(|(_, event)| event.position()).min()
+        let waiting = sites.flat_map(Reorder::rows).map(|(_, event)| event);
+        let forwarded = self.merge.rows().map(|(_, _, event)| event);
+        waiting.chain(forwarded).map(|event| event.position()).min()
     }
 
     /// Detections and incidents of each rule, over all sites.
@@ -324,9 +344,7 @@ impl Engine {
         }
         let (occurred, quarantined) = self.judged_time(event);
         let watermark = self.streams.watermark();
-        self.streams.hear(event);
-        let forget = watermark.minus(self.options.late.recorded).minus(self.options.late.recorded);
-        self.late.note(event, occurred, forget);
+        self.late.note(event, occurred, watermark, self.options.late.recorded);
         let rank = self.ranks[event.kind().0 as usize];
         let place = self.place(event.site());
         let admitted = &mut self.shards[place.0].sites[place.1];
@@ -343,22 +361,19 @@ impl Engine {
         } else {
             books.waiting += 1;
             self.late.pass();
-            let key = (occurred, rank, 0, event.identity().0);
             if quarantined {
                 self.scratch.clear();
                 self.scratch.push_row(event);
                 let mut row = self.scratch.get_mut(0);
                 row.times(occurred, event.recorded());
                 row.flag(EventFlags::QUARANTINED);
-                admitted.waiting.push(key, self.scratch.get(0));
+                admitted.waiting.push(rank, self.scratch.get(0));
             } else {
-                admitted.waiting.push(key, event);
+                admitted.waiting.push(rank, event);
             }
             full = admitted.waiting.len() > self.options.waiting_max;
         }
-        if !quarantined {
-            self.streams.reach(stream, source, occurred);
-        }
+        self.streams.hear(event, (!quarantined).then_some(occurred));
         if full {
             // At once, and not at the end of the batch: batches are no part of the meaning.
             self.release(out);
@@ -383,13 +398,14 @@ impl Engine {
         }
         let digest = self.interner.digest(site);
         let shard = (digest % self.shards.len() as u128) as usize;
+        let queue = self.merge.queue(digest);
         let sites = &mut self.shards[shard].sites;
         sites.push(Admitted {
             site: Site::new(site, &self.plan, &self.layout, &self.options),
             seen: Seen::new(self.options.duplicates_within, self.options.duplicates_max),
             waiting: Reorder::new(self.stride),
             floor: EventTime::MIN,
-            digest,
+            queue,
         });
         self.places.insert(site, (shard, sites.len() - 1));
         (shard, sites.len() - 1)
@@ -402,16 +418,19 @@ impl Engine {
         let Self { books, ranks, floor, options, enterprise, .. } = self;
         let cx = Context { plan, layout, tables, interner };
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
+            let Admitted { site, waiting, floor: let_go, queue, .. } = admitted;
             loop {
+                let mut next = waiting.pop(watermark);
                 // Past the limit the oldest goes early: order may suffer, nothing is lost.
-                let early = !admitted.waiting.is_due(watermark);
-                if early && admitted.waiting.len() <= options.waiting_max {
-                    break;
-                }
-                let Some(event) = admitted.waiting.pop(EventTime::MAX) else { break };
+                let early = next.is_none() && waiting.len() > options.waiting_max;
                 if early {
-                    admitted.site.early += 1;
-                    admitted.floor = event.occurred();
+                    next = waiting.pop(EventTime::MAX);
+                }
+                let Some(row) = next else { break };
+                let event = waiting.row(row);
+                if early {
+                    site.early += 1;
+                    *let_go = event.occurred();
                 }
                 // An event of a source that is no more counts in no books.
                 if let Some(counts) = books.get_mut(event.source().0 as usize) {
@@ -422,33 +441,31 @@ impl Engine {
                         counts.accepted += 1;
                     }
                 }
-                admitted.site.event(cx, event, out);
+                site.event(cx, event, out);
                 if enterprise_layout.needs(event.kind()) {
                     let rank = ranks[event.kind().0 as usize];
-                    let key = (event.occurred(), rank, admitted.digest, event.identity().0);
-                    forward(merge, enterprise, *floor, key, event);
+                    forward(merge, enterprise, *floor, (*queue, rank), event);
                 }
             }
-            admitted.site.advance(cx, watermark, out);
-            for detection in admitted.site.told.iter() {
-                let (at, id) = (detection.occurred(), detection.identity().0);
-                let key = (at, RANK_DETECTION, admitted.digest, id);
-                forward(merge, enterprise, *floor, key, detection);
+            site.advance(cx, watermark, out);
+            for detection in site.told.iter() {
+                forward(merge, enterprise, *floor, (*queue, RANK_DETECTION), detection);
             }
-            admitted.site.told.clear();
+            site.told.clear();
         }
         let cx = Context { plan, layout: enterprise_layout, tables, interner };
+        merge.begin();
         loop {
-            let early = !merge.is_due(watermark);
-            if early && merge.len() <= options.waiting_max {
-                break;
-            }
-            let Some(event) = merge.pop(EventTime::MAX) else { break };
-            if early {
+            let over = merge.len() > options.waiting_max;
+            if let Some(event) = merge.pop(watermark) {
+                enterprise.event(cx, event, out);
+            } else if let Some(event) = over.then(|| merge.pop(EventTime::MAX)).flatten() {
                 enterprise.early += 1;
                 *floor = event.occurred();
+                enterprise.event(cx, event, out);
+            } else {
+                break;
             }
-            enterprise.event(cx, event, out);
         }
         enterprise.advance(cx, watermark, out);
     }
@@ -456,15 +473,15 @@ impl Engine {
 
 /// Gives an event to the enterprise, unless it has let go a later one early.
 fn forward(
-    merge: &mut Reorder,
+    merge: &mut Merge,
     enterprise: &mut Site,
     floor: EventTime,
-    key: OrderKey,
+    (queue, rank): (usize, u8),
     event: EventRef<'_>,
 ) {
     if event.occurred() < floor {
         enterprise.early += 1;
     } else {
-        merge.push(key, event);
+        merge.push(queue, rank, event);
     }
 }

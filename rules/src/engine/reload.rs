@@ -14,7 +14,7 @@ use event::{
 use super::findings::Findings;
 use super::layout::{Held, Layout};
 use super::reach::Reach;
-use super::reorder::{OrderKey, Reorder};
+use super::reorder::Reorder;
 use super::scope::Context;
 use super::{Admitted, Engine, Options, Shard};
 use crate::meaning::Meanings;
@@ -220,27 +220,6 @@ impl Moves {
             }
         }
         true
-    }
-
-    /// What waits, in the new vocabulary; `gone` is shown what is of no kind any more.
-    fn rows(
-        &self,
-        waiting: &Reorder,
-        rank: impl Fn(OrderKey, KindId) -> u8,
-        block: &mut EventBlock,
-        mut gone: impl FnMut(EventRef<'_>),
-    ) -> Reorder {
-        let mut rows = Reorder::new(block.stride());
-        for (key, event) in waiting.rows() {
-            block.clear();
-            if self.row(event, block) {
-                let event = block.get(0);
-                rows.push((key.0, rank(key, event.kind()), key.2, key.3), event);
-            } else {
-                gone(event);
-            }
-        }
-        rows
     }
 }
 
@@ -464,12 +443,12 @@ impl Engine {
         *scratch = EventBlock::new(&plan.vocabulary);
         *stride = scratch.stride();
         let rank =
-            |key: OrderKey, kind: KindId| ranks.get(kind.0 as usize).copied().unwrap_or(key.1);
+            |event: EventRef<'_>, old| ranks.get(event.kind().0 as usize).copied().unwrap_or(old);
         for Shard { sites } in shards {
-            for Admitted { site: _, seen, waiting, floor: _, digest: _ } in sites {
+            for Admitted { site: _, seen, waiting, floor: _, queue: _ } in sites {
                 seen.bound(options.duplicates_within, options.duplicates_max);
                 // No rule knows its kind any more: it is as good as released.
-                let gone = |event: EventRef<'_>| {
+                let mut gone = |event: EventRef<'_>| {
                     let source = moves.source(event.source());
                     if let Some(counts) = counts.get_mut(source.0 as usize) {
                         counts.waiting -= 1;
@@ -480,10 +459,27 @@ impl Engine {
                         }
                     }
                 };
-                *waiting = moves.rows(waiting, rank, scratch, gone);
+                let old = std::mem::replace(waiting, Reorder::new(*stride));
+                for (was, event) in old.rows() {
+                    scratch.clear();
+                    if moves.row(event, scratch) {
+                        let event = scratch.get(0);
+                        waiting.push(rank(event, was), event);
+                    } else {
+                        gone(event);
+                    }
+                }
             }
         }
-        *merge = moves.rows(merge, rank, scratch, |_| {});
+        let old = std::mem::replace(merge, merge.emptied(*stride));
+        for (site, was, event) in old.rows() {
+            scratch.clear();
+            if moves.row(event, scratch) {
+                let event = scratch.get(0);
+                let queue = merge.queue(site);
+                merge.push(queue, rank(event, was), event);
+            }
+        }
         *books = counts;
     }
 

@@ -201,8 +201,7 @@ impl Engine {
             row.flag(EventFlags::QUARANTINED);
         }
         self.books[event.source().0 as usize].waiting += 1;
-        let key = (occurred, rank, 0, event.identity().0);
-        admitted.waiting.push(key, self.scratch.get(0));
+        admitted.waiting.push(rank, self.scratch.get(0));
     }
 
     /// What the late events set last is so from now on: where somebody was, what was switched.

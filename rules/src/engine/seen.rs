@@ -1,37 +1,79 @@
 //! Identities seen at a site: what makes a redelivery a duplicate.
 
-use event::{EventTime, Identity, TimeSpan};
-use hashbrown::HashTable;
+use std::collections::VecDeque;
 
-use super::cells::{SeenCell, halves, whole};
-use super::pages::{Bytes, NIL, Pages};
+use bytemuck::{Pod, Zeroable};
+use event::prefetch::prefetch;
+use event::{EventTime, Identity, TimeSpan};
+
+use super::cells::halves;
+use super::pages::Bytes;
+use crate::limits::PAGE_CELLS;
+
+/// So many places ahead the oldest one's slot of the index is asked for.
+const AHEAD: u64 = 8;
+
+/// One identity seen.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct SeenCell {
+    /// When it occurred (microseconds).
+    occurred: i64,
+    /// The identity, low half first.
+    identity: [u64; 2],
+}
 
 /// Identities of one site, the oldest forgotten first: by age in event time, and by number.
+///
+/// They stand in a line in the order of arrival, so that the oldest and the newest are touched one
+/// after the other; an index of single words finds one by its identity. The only access that
+/// memory cannot foresee is the index's, and [`Seen::expect`] asks for it ahead.
 #[derive(Debug)]
 pub struct Seen {
-    cells: Pages<SeenCell>,
-    index: HashTable<u32>,
-    head: u32,
-    tail: u32,
+    /// Pages of the line; the first holds place `first * PAGE_CELLS`.
+    pages: VecDeque<Box<[SeenCell]>>,
+    first: u64,
+    /// Places of the oldest, and behind the newest. They count on for ever.
+    head: u64,
+    tail: u64,
+    /// Open addressing: 0 is empty, else 32 bits of the identity, then as many of the place.
+    index: Box<[u64]>,
     within: TimeSpan,
     max: usize,
     /// Identities forgotten because there were too many: a redelivery of one would be an event.
     pub evicted: u64,
+    /// From this place on the last snapshot holds nothing, or something else.
+    unsaved: u64,
+}
+
+/// The bits of an identity that the index keeps, never 0. An identity is a hash already: any word
+/// of it serves.
+fn bits_of(identity: [u64; 2]) -> u32 {
+    identity[0] as u32 | 1 << 31
 }
 
 impl Seen {
     /// Nothing seen yet; remembers `within` in event time, at most `max`.
     pub fn new(within: TimeSpan, max: usize) -> Self {
-        let (cells, index) = (Pages::default(), HashTable::new());
-        Self { cells, index, head: NIL, tail: NIL, within, max, evicted: 0 }
+        let (pages, index) = (VecDeque::new(), Box::default());
+        let max = max.max(1);
+        Self { pages, first: 0, head: 0, tail: 0, index, within, max, evicted: 0, unsaved: 0 }
     }
 
     /// Remembers so long, and so many, from now on.
     pub fn bound(&mut self, within: TimeSpan, max: usize) {
-        (self.within, self.max) = (within, max);
+        (self.within, self.max) = (within, max.max(1));
+    }
+
+    /// An identity will be asked for soon.
+    #[inline]
+    pub fn expect(&self, identity: Identity) {
+        let home = bits_of(halves(identity.0)) as usize & self.index.len().wrapping_sub(1);
+        prefetch(&self.index, home);
     }
 
     /// Whether this identity is new; it is remembered from now on.
+    #[inline]
     pub fn is_new(
         &mut self,
         identity: Identity,
@@ -40,94 +82,198 @@ impl Seen {
     ) -> bool {
         self.forget_one(watermark);
         self.forget_one(watermark);
-        let parts = halves(identity.0);
-        let cells = &self.cells;
-        // An identity is a hash already: any word of it serves.
-        let found = self.index.find(parts[0], |i| cells.get(*i).identity == parts).copied();
-        if let Some(cell) = found {
+        let identity = halves(identity.0);
+        if let Some(place) = self.find(identity) {
             // Past the horizon it is forgotten whether its cell was freed already or not: what is
             // freed when depends on traffic, what is a duplicate may not.
-            if !self.expired(cell, watermark) {
+            if !self.expired(place, watermark) {
                 return false;
             }
-            self.cells.get_mut(cell).occurred = occurred.0;
+            self.cell_mut(place).occurred = occurred.0;
+            self.unsaved = self.unsaved.min(place);
             return true;
         }
-        if self.cells.live() >= self.max {
+        if self.len() >= self.max {
             self.evicted += 1;
             self.free_head();
         }
-        let cell = SeenCell { live: 1, next: NIL, occurred: occurred.0, identity: parts };
-        let new = self.cells.insert(cell);
-        match self.tail {
-            NIL => self.head = new,
-            tail => self.cells.get_mut(tail).next = new,
-        }
-        self.tail = new;
-        let cells = &self.cells;
-        self.index.insert_unique(parts[0], new, |i| cells.get(*i).identity[0]);
+        self.append(SeenCell { occurred: occurred.0, identity });
         true
     }
 
     /// Identities remembered.
-    #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.cells.live()
+        (self.tail - self.head) as usize
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.cells.bytes() + self.index.capacity() * 5
+        self.pages.len() * PAGE_CELLS * size_of::<SeenCell>() + self.index.len() * 8
     }
 
-    fn expired(&self, cell: u32, watermark: EventTime) -> bool {
-        watermark.since(EventTime(self.cells.get(cell).occurred)) >= self.within
+    #[inline]
+    fn cell(&self, place: u64) -> &SeenCell {
+        let page = (place / PAGE_CELLS as u64 - self.first) as usize;
+        &self.pages[page][place as usize % PAGE_CELLS]
     }
 
+    #[inline]
+    fn cell_mut(&mut self, place: u64) -> &mut SeenCell {
+        let page = (place / PAGE_CELLS as u64 - self.first) as usize;
+        &mut self.pages[page][place as usize % PAGE_CELLS]
+    }
+
+    #[inline]
+    fn expired(&self, place: u64, watermark: EventTime) -> bool {
+        watermark.since(EventTime(self.cell(place).occurred)) >= self.within
+    }
+
+    #[inline]
     fn forget_one(&mut self, watermark: EventTime) {
-        if self.head != NIL && self.expired(self.head, watermark) {
+        if self.head != self.tail && self.expired(self.head, watermark) {
             self.free_head();
         }
     }
 
+    #[inline]
+    fn find(&self, identity: [u64; 2]) -> Option<u64> {
+        let bits = bits_of(identity);
+        let mask = self.index.len().wrapping_sub(1);
+        let mut at = bits as usize & mask;
+        loop {
+            let slot = *self.index.get(at)?;
+            if slot == 0 {
+                return None;
+            }
+            if slot as u32 == bits {
+                let place = self.place_of(slot);
+                if self.cell(place).identity == identity {
+                    return Some(place);
+                }
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// A slot keeps the low half of a place: there are never so many at once that it is not plain.
+    #[inline]
+    fn place_of(&self, slot: u64) -> u64 {
+        self.head + u64::from(((slot >> 32) as u32).wrapping_sub(self.head as u32))
+    }
+
+    fn append(&mut self, cell: SeenCell) {
+        if (self.len() + 1) * 2 > self.index.len() {
+            self.widen((self.index.len() * 2).max(64));
+        }
+        self.make_room(self.tail);
+        let place = self.tail;
+        self.tail += 1;
+        *self.cell_mut(place) = cell;
+        self.enter(place, cell.identity);
+    }
+
+    /// Pages up to the one of a place. Pages whose cells are all forgotten serve again.
+    #[inline]
+    fn make_room(&mut self, place: u64) {
+        let page = place / PAGE_CELLS as u64;
+        if page - self.first < self.pages.len() as u64 {
+            return;
+        }
+        let forgotten = (self.head / PAGE_CELLS as u64 - self.first) as usize;
+        self.pages.rotate_left(forgotten.min(self.pages.len()));
+        self.first += forgotten as u64;
+        while page - self.first >= self.pages.len() as u64 {
+            self.pages.push_back(vec![SeenCell::zeroed(); PAGE_CELLS].into_boxed_slice());
+        }
+    }
+
+    #[inline]
+    fn enter(&mut self, place: u64, identity: [u64; 2]) {
+        let bits = bits_of(identity);
+        let mask = self.index.len() - 1;
+        let mut at = bits as usize & mask;
+        while self.index[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        self.index[at] = place << 32 | u64::from(bits);
+    }
+
+    /// An index of so many slots, a power of two.
+    fn widen(&mut self, slots: usize) {
+        self.index = vec![0; slots].into_boxed_slice();
+        for place in self.head..self.tail {
+            self.enter(place, self.cell(place).identity);
+        }
+    }
+
+    #[inline]
     fn free_head(&mut self) {
         let head = self.head;
-        let cell = *self.cells.get(head);
-        if let Ok(entry) = self.index.find_entry(cell.identity[0], |i| *i == head) {
-            entry.remove();
+        if head + AHEAD < self.tail {
+            self.expect(Identity(self.cell(head + AHEAD).identity[0].into()));
         }
-        self.cells.remove(head);
-        self.head = cell.next;
-        if self.head == NIL {
-            self.tail = NIL;
+        let slot = head << 32 | u64::from(bits_of(self.cell(head).identity));
+        let mask = self.index.len() - 1;
+        let mut hole = slot as u32 as usize & mask;
+        while self.index[hole] != slot {
+            hole = (hole + 1) & mask;
         }
+        // Whatever stood behind it and may stand nearer to its home moves up.
+        let mut at = hole;
+        loop {
+            at = (at + 1) & mask;
+            let next = self.index[at];
+            if next == 0 {
+                break;
+            }
+            let home = next as u32 as usize & mask;
+            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
+                self.index[hole] = next;
+                hole = at;
+            }
+        }
+        self.index[hole] = 0;
+        self.head += 1;
     }
 
-    /// Writes all pages, or those that changed.
+    /// Writes all that is remembered, or what is new since the last time.
     pub fn save(&mut self, out: &mut Vec<u8>, full: bool) {
-        out.extend_from_slice(&self.head.to_le_bytes());
-        out.extend_from_slice(&self.tail.to_le_bytes());
-        out.extend_from_slice(&self.evicted.to_le_bytes());
-        self.cells.save(out, full);
-    }
-
-    /// Reads pages over what is here.
-    pub fn load(&mut self, input: &mut Bytes<'_>) -> Option<()> {
-        self.head = input.u32()?;
-        self.tail = input.u32()?;
-        self.evicted = input.u64()?;
-        self.cells.load(input)
-    }
-
-    /// Builds the index from the cells.
-    pub fn reindex(&mut self) {
-        self.index.clear();
-        let cells = &self.cells;
-        for cell in cells.indexes() {
-            let identity = cells.get(cell).identity;
-            self.index.insert_unique(identity[0], cell, |i| cells.get(*i).identity[0]);
+        let from = if full { self.head } else { self.unsaved.max(self.head) };
+        for number in [self.head, self.tail, self.evicted, from] {
+            out.extend_from_slice(&number.to_le_bytes());
         }
-        debug_assert!(self.head == NIL || whole(cells.get(self.head).identity) != 0);
+        for place in from..self.tail {
+            out.extend_from_slice(bytemuck::bytes_of(self.cell(place)));
+        }
+        self.unsaved = self.tail;
+    }
+
+    /// Reads what was written over what is here.
+    pub fn load(&mut self, input: &mut Bytes<'_>) -> Option<()> {
+        let (head, tail) = (input.u64()?, input.u64()?);
+        self.evicted = input.u64()?;
+        let from = input.u64()?;
+        let known = head >= self.head && from <= self.tail.max(head);
+        if !(head..=tail).contains(&from) || !known {
+            return None;
+        }
+        if from == head {
+            // Nothing of what is here lasts: the line may begin anywhere.
+            self.first = head / PAGE_CELLS as u64;
+        }
+        self.head = head;
+        for place in from..tail {
+            self.make_room(place);
+            let cell = bytemuck::pod_read_unaligned(input.take(size_of::<SeenCell>())?);
+            *self.cell_mut(place) = cell;
+        }
+        (self.tail, self.unsaved) = (tail, tail);
+        Some(())
+    }
+
+    /// Builds the index from the line.
+    pub fn reindex(&mut self) {
+        self.widen(((self.len() + 1) * 2).next_power_of_two().max(64));
     }
 }
 
@@ -142,6 +288,57 @@ mod tests {
         assert!(seen.is_new(Identity(7), at(0), at(0)));
         assert!(!seen.is_new(Identity(7), at(0), at(9)));
         assert!(seen.is_new(Identity(7), at(0), at(10)), "exactly the horizon away is outside");
+    }
+
+    #[test]
+    fn as_a_plain_map_would_with_snapshots_anywhere() {
+        let (within, max) = (TimeSpan::from_secs(50), 300);
+        let (mut seen, mut restored) = (Seen::new(within, max), Seen::new(within, max));
+        let mut model: Vec<(u128, i64)> = Vec::new();
+        let mut seed = 3_u64;
+        for step in 0..20_000_i64 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            // Few homes in the index, so that they crowd; times that do not only go up.
+            let identity = u128::from(seed >> 33 & 15) << 64 | u128::from(seed >> 40 & 511);
+            let now = step * if step / 1_000 % 2 == 0 { 10_000 } else { 900_000 };
+            let (now, at) = (EventTime(now), EventTime(now - (seed >> 50) as i64 % 3_000_000));
+            let old = |at: i64| now.since(EventTime(at)) >= within;
+            for _ in 0..2 {
+                if model.first().is_some_and(|(_, at)| old(*at)) {
+                    model.remove(0);
+                }
+            }
+            let expected = match model.iter_mut().find(|(known, _)| *known == identity) {
+                Some((_, known)) if old(*known) => {
+                    *known = at.0;
+                    true
+                }
+                Some(_) => false,
+                None => {
+                    if model.len() >= max {
+                        model.remove(0);
+                    }
+                    model.push((identity, at.0));
+                    true
+                }
+            };
+            assert_eq!(seen.is_new(Identity(identity), at, now), expected, "step {step}");
+            assert_eq!(seen.len(), model.len(), "step {step}");
+            if step % 97 == 0 {
+                let mut saved = Vec::new();
+                seen.save(&mut saved, step == 0);
+                assert_eq!(restored.load(&mut Bytes::new(&saved)), Some(()), "step {step}");
+            }
+            if step % 970 == 0 {
+                restored.reindex();
+                let again = std::mem::replace(&mut restored, Seen::new(within, max));
+                let mut saved = Vec::new();
+                seen.save(&mut saved, true);
+                assert_eq!(restored.load(&mut Bytes::new(&saved)), Some(()), "step {step}");
+                seen = again;
+            }
+        }
+        assert!(seen.evicted > 0 && seen.first > 0, "it was full, and pages served again");
     }
 
     #[test]

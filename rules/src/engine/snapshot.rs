@@ -120,27 +120,17 @@ fn load_books(input: &mut Bytes<'_>) -> Option<SourceBooks> {
     })
 }
 
-fn save_rows(rows: &Reorder, out: &mut Vec<u8>) {
-    put(out, rows.len() as u64);
-    for (key, event) in rows.rows() {
-        put(out, key.0.0 as u64);
-        put(out, u64::from(key.1));
-        out.extend_from_slice(&key.2.to_le_bytes());
-        out.extend_from_slice(bytemuck::cast_slice(event.words()));
-    }
+/// A waiting row with its rank; the merge's, too, with its site's digest.
+fn save_row(rank: u8, event: EventRef<'_>, out: &mut Vec<u8>) {
+    put(out, u64::from(rank));
+    out.extend_from_slice(bytemuck::cast_slice(event.words()));
 }
 
-fn load_rows(input: &mut Bytes<'_>, stride: usize) -> Option<Reorder> {
-    let mut rows = Reorder::new(stride);
-    let mut words = vec![0_u64; stride];
-    for _ in 0..input.u64()? {
-        let (at, rank) = (EventTime(input.i64()?), input.u64()? as u8);
-        let site = u128::from_le_bytes(input.take(16)?.try_into().ok()?);
-        bytemuck::cast_slice_mut::<u64, u8>(&mut words).copy_from_slice(input.take(8 * stride)?);
-        let event = EventRef::from_words(&words);
-        rows.push((at, rank, site, event.identity().0), event);
-    }
-    Some(rows)
+fn load_row(input: &mut Bytes<'_>, words: &mut [u64]) -> Option<u8> {
+    let rank = input.u64()? as u8;
+    let bytes = input.take(size_of_val(words))?;
+    bytemuck::cast_slice_mut::<u64, u8>(words).copy_from_slice(bytes);
+    Some(rank)
 }
 
 impl Site {
@@ -229,11 +219,16 @@ impl Engine {
             put(out, u64::from(admitted.site.name.0));
             put(out, admitted.floor.0 as u64);
             admitted.seen.save(out, full);
-            save_rows(&admitted.waiting, out);
+            put(out, admitted.waiting.len() as u64);
+            admitted.waiting.rows().for_each(|(rank, event)| save_row(rank, event, out));
             admitted.site.save(out, full);
         }
         put(out, self.floor.0 as u64);
-        save_rows(&self.merge, out);
+        put(out, self.merge.len() as u64);
+        for (site, rank, event) in self.merge.rows() {
+            out.extend_from_slice(&site.to_le_bytes());
+            save_row(rank, event, out);
+        }
         self.late.save(out);
         self.enterprise.save(out, full);
     }
@@ -326,21 +321,31 @@ impl Engine {
         for place in 0..books {
             self.books[place] = load_books(input)?;
         }
+        let mut words = vec![0_u64; self.stride];
         for _ in 0..input.u64()? {
             let name = Symbol(input.u64()? as u32);
             if name.0 as usize >= self.interner.len() {
                 return None;
             }
             let (shard, place) = self.place(name);
-            let stride = self.stride;
             let admitted = &mut self.shards[shard].sites[place];
             admitted.floor = EventTime(input.i64()?);
             admitted.seen.load(input)?;
-            admitted.waiting = load_rows(input, stride)?;
+            admitted.waiting = Reorder::new(words.len());
+            for _ in 0..input.u64()? {
+                let rank = load_row(input, &mut words)?;
+                admitted.waiting.push(rank, EventRef::from_words(&words));
+            }
             admitted.site.load(input)?;
         }
         self.floor = EventTime(input.i64()?);
-        self.merge = load_rows(input, self.stride)?;
+        self.merge = self.merge.emptied(self.stride);
+        for _ in 0..input.u64()? {
+            let site = u128::from_le_bytes(input.take(16)?.try_into().ok()?);
+            let rank = load_row(input, &mut words)?;
+            let queue = self.merge.queue(site);
+            self.merge.push(queue, rank, EventRef::from_words(&words));
+        }
         self.late.load(input, self.stride)?;
         self.enterprise.load(input)?;
         input.is_empty().then_some(())

@@ -30,12 +30,15 @@ pub struct Streams {
     watermark: EventTime,
     /// Where ticks count from: the watermark when the last stream fell silent.
     silent_since: Option<EventTime>,
+    /// The stream that holds the watermark, and where the next of the others stands: so far it goes
+    /// with its holder alone. Found anew where another stream begins, moves past it, rests or ends.
+    holder: Option<(usize, EventTime)>,
 }
 
 impl Streams {
     /// No stream yet; slack by source.
     pub fn new(slacks: Vec<TimeSpan>) -> Self {
-        Self { streams: Vec::new(), slacks, watermark: EventTime::MIN, silent_since: None }
+        Self { slacks, watermark: EventTime::MIN, ..Self::default() }
     }
 
     /// Every event before this time is released; one at it is not.
@@ -62,11 +65,18 @@ impl Streams {
         let stream = self.stream(id, source);
         (stream.idle, stream.ended) = (false, false);
         self.silent_since = None;
+        self.holder = None;
     }
 
-    /// An event of a stream has come, whatever becomes of it.
-    pub fn hear(&mut self, event: EventRef<'_>) {
-        self.stream(event.stream(), event.source()).heard = Some(place_of(event));
+    /// An event of a stream has come, whatever becomes of it; one whose time is known moves its
+    /// stream on.
+    #[inline]
+    pub fn hear(&mut self, event: EventRef<'_>, occurred: Option<EventTime>) {
+        let (id, source) = (event.stream(), event.source());
+        self.stream(id, source).heard = Some(place_of(event));
+        if let Some(occurred) = occurred {
+            self.reach(id, source, occurred);
+        }
     }
 
     /// Whether an event that is read again had come before.
@@ -88,22 +98,29 @@ impl Streams {
     }
 
     /// An event of a stream: moves the watermark when the stream was the one that held it.
-    pub fn reach(&mut self, id: StreamId, source: SourceId, occurred: EventTime) {
-        let watermark = self.watermark;
-        let slack = self.slack(source);
+    #[inline]
+    fn reach(&mut self, id: StreamId, source: SourceId, occurred: EventTime) {
         let stream = self.stream(id, source);
-        let held = stream.reached.minus(slack) <= watermark || stream.reached == EventTime::MIN;
-        let wakes = stream.idle || stream.ended;
+        let wakes = stream.idle || stream.ended || stream.reached == EventTime::MIN;
         (stream.idle, stream.ended) = (false, false);
         let moves = occurred > stream.reached;
-        if moves {
-            stream.reached = occurred;
-        }
-        if wakes || self.silent_since.is_some() {
-            self.silent_since = None;
-        }
-        if moves && held {
+        stream.reached = stream.reached.max(occurred);
+        self.silent_since = None;
+        if wakes {
             self.settle();
+        } else if moves {
+            match self.holder {
+                Some((holder, others)) if holder == usize::from(id.0) => {
+                    let own = occurred.minus(self.slack(source));
+                    if own > others {
+                        self.settle();
+                    } else {
+                        self.watermark = self.watermark.max(own);
+                    }
+                }
+                Some(_) => {}
+                None => self.settle(),
+            }
         }
     }
 
@@ -132,8 +149,20 @@ impl Streams {
     }
 
     fn settle(&mut self) {
-        let waiting = self.streams.iter().flatten().filter(|s| !s.idle && !s.ended);
-        let least = waiting.map(|s| s.reached.minus(self.slack(s.source))).min();
+        let waiting = self.streams.iter().enumerate();
+        let waiting = waiting.filter_map(|(id, stream)| Some((id, stream.as_ref()?)));
+        let (mut holder, mut others) = (None, EventTime::MAX);
+        for (id, stream) in waiting.filter(|(_, stream)| !stream.idle && !stream.ended) {
+            let at = stream.reached.minus(self.slack(stream.source));
+            match holder {
+                Some((_, least)) if at >= least => others = others.min(at),
+                _ => {
+                    others = holder.map_or(others, |(_, least)| least);
+                    holder = Some((id, at));
+                }
+            }
+        }
+        self.holder = holder.map(|(id, _)| (id, others));
         // With nobody to wait for, time stands where the furthest stream left it: ticks, or the
         // end of input, move it on.
         let all = || {
@@ -141,7 +170,7 @@ impl Streams {
             let reached = reached.filter(|s| s.reached != EventTime::MIN);
             reached.map(|s| s.reached.minus(self.slack(s.source))).max()
         };
-        if let Some(least) = least.or_else(all) {
+        if let Some(least) = holder.map(|(_, least)| least).or_else(all) {
             // It never goes back: a stream that wakes behind it is late.
             self.watermark = self.watermark.max(least);
         }
@@ -179,7 +208,7 @@ impl Streams {
         for (id, stream) in streams {
             *self.stream(*id, stream.source) = *stream;
         }
-        (self.watermark, self.silent_since) = (watermark, silent);
+        (self.watermark, self.silent_since, self.holder) = (watermark, silent, None);
     }
 
     /// Where ticks count from.
@@ -214,6 +243,35 @@ mod tests {
         assert_eq!(streams.watermark(), at(8), "the stream that woke holds it again");
         streams.end(StreamId(1), S);
         assert_eq!(streams.watermark(), at(18));
+    }
+
+    #[test]
+    fn any_holder_is_the_one_that_a_look_at_all_streams_finds() {
+        let mut streams = Streams::new(vec![TimeSpan::from_secs(2), TimeSpan::ZERO]);
+        let (mut reached, mut away) = ([EventTime::MIN; 4], [true; 4]);
+        let (mut seed, mut expected) = (7_u64, EventTime::MIN);
+        for _ in 0..10_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (number, what) = ((seed >> 33) as usize % 4, seed >> 40 & 15);
+            let (id, source) = (StreamId(number as u16), SourceId(number as u16 % 2));
+            match what {
+                0 => (away[number], _) = (true, streams.idle(id, source)),
+                1 => (away[number], _) = (true, streams.end(id, source)),
+                2 => (away[number], _) = (false, streams.open(id, source)),
+                _ => {
+                    let to = at((seed >> 50) as i64 % 50 + expected.0.max(0) / 1_000_000 - 10);
+                    reached[number] = reached[number].max(to);
+                    away[number] = false;
+                    streams.reach(id, source, to);
+                }
+            }
+            let slack = |n: usize| TimeSpan::from_secs(if n % 2 == 0 { 2 } else { 0 });
+            let own = |n: usize| reached[n].minus(slack(n));
+            let active = (0..4).filter(|n| !away[*n]).map(own).min();
+            let spoke = (0..4).filter(|n| reached[*n] != EventTime::MIN).map(own).max();
+            expected = expected.max(active.or(spoke).unwrap_or(EventTime::MIN));
+            assert_eq!(streams.watermark(), expected, "seed {seed}");
+        }
     }
 
     #[test]
