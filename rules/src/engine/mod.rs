@@ -59,6 +59,9 @@ pub use usage::{Evicted, GivenUp, Usage};
 /// the nearest caches.
 const TOGETHER: usize = 128;
 
+/// Sites whose places are at hand. A power of two.
+const NEAR: usize = 64;
+
 /// The part of a delivery, or of a control record, that changes a row of a table.
 pub const ROW_PART: u16 = u16::MAX;
 
@@ -179,6 +182,8 @@ pub struct Engine {
     shards: Vec<Shard>,
     /// Shard and place of a site.
     places: HashMap<Symbol, (usize, usize), foldhash::fast::FixedState>,
+    /// Those that were asked for last, by the low bits of the symbol.
+    near: [(Symbol, (usize, usize)); NEAR],
     enterprise: Site,
     merge: Merge,
     /// What the enterprise was given early, because too much waited for it.
@@ -209,6 +214,7 @@ impl Engine {
             books: vec![SourceBooks::default(); options.sources.len().max(1)],
             ranks: plan.vocabulary.kinds().iter().map(|k| k.rank).collect(),
             places: HashMap::default(),
+            near: [(Symbol::NONE, (0, 0)); NEAR],
             scratch: EventBlock::new(&plan.vocabulary),
             reach: Reach::new(&plan, options.late.recorded),
             late: Late::new(&plan.vocabulary),
@@ -271,8 +277,9 @@ impl Engine {
     /// Asks for what the admission of these events will look at.
     fn expect(&self, events: &EventBlock, from: usize, until: usize) {
         for event in (from..until).map(|place| events.get(place)) {
-            if let Some((shard, place)) = self.places.get(&event.site()) {
-                self.shards[*shard].sites[*place].seen.expect(event.identity());
+            let (site, (shard, place)) = self.near[event.site().0 as usize % NEAR];
+            if site == event.site() && site != Symbol::NONE {
+                self.shards[shard].sites[place].seen.expect(event.identity());
             }
         }
     }
@@ -392,10 +399,19 @@ impl Engine {
     }
 
     /// Where a site's state is; made at its first event.
+    #[inline]
     fn place(&mut self, site: Symbol) -> (usize, usize) {
-        if let Some(place) = self.places.get(&site) {
-            return *place;
+        let near = self.near[site.0 as usize % NEAR];
+        if near.0 == site && site != Symbol::NONE {
+            return near.1;
         }
+        let place = self.places.get(&site).copied().unwrap_or_else(|| self.begin(site));
+        self.near[site.0 as usize % NEAR] = (site, place);
+        place
+    }
+
+    #[cold]
+    fn begin(&mut self, site: Symbol) -> (usize, usize) {
         let digest = self.interner.digest(site);
         let shard = (digest % self.shards.len() as u128) as usize;
         let queue = self.merge.queue(digest);

@@ -416,6 +416,7 @@ impl Engine {
             streams,
             shards,
             places: _,
+            near: _,
             enterprise: _,
             merge,
             books,

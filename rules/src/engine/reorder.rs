@@ -98,12 +98,6 @@ impl Reorder {
         }
     }
 
-    /// The event that comes so many behind the next one, about: what is prefetched by.
-    #[inline]
-    pub fn ahead(&self, many: usize) -> Option<EventRef<'_>> {
-        self.ordered.get(many).map(|waiting| self.row(waiting.row))
-    }
-
     /// Takes the next event that occurred before `watermark`; `MAX` lets all go.
     #[inline]
     pub fn pop(&mut self, watermark: EventTime) -> Option<u32> {

@@ -36,6 +36,8 @@ pub struct Seen {
     /// Places of the oldest, and behind the newest. They count on for ever.
     head: u64,
     tail: u64,
+    /// When the oldest occurred; `MAX` where there is none.
+    oldest: EventTime,
     /// Open addressing: 0 is empty, else 32 bits of the identity, then as many of the place.
     index: Box<[u64]>,
     within: TimeSpan,
@@ -55,9 +57,18 @@ fn bits_of(identity: [u64; 2]) -> u32 {
 impl Seen {
     /// Nothing seen yet; remembers `within` in event time, at most `max`.
     pub fn new(within: TimeSpan, max: usize) -> Self {
-        let (pages, index) = (VecDeque::new(), Box::default());
-        let max = max.max(1);
-        Self { pages, first: 0, head: 0, tail: 0, index, within, max, evicted: 0, unsaved: 0 }
+        Self {
+            pages: VecDeque::new(),
+            first: 0,
+            head: 0,
+            tail: 0,
+            oldest: EventTime::MAX,
+            index: Box::default(),
+            within,
+            max: max.max(1),
+            evicted: 0,
+            unsaved: 0,
+        }
     }
 
     /// Remembers so long, and so many, from now on.
@@ -83,7 +94,8 @@ impl Seen {
         self.forget_one(watermark);
         self.forget_one(watermark);
         let identity = halves(identity.0);
-        if let Some(place) = self.find(identity) {
+        let found = self.find(identity);
+        if let Ok(place) = found {
             // Past the horizon it is forgotten whether its cell was freed already or not: what is
             // freed when depends on traffic, what is a duplicate may not.
             if !self.expired(place, watermark) {
@@ -91,13 +103,18 @@ impl Seen {
             }
             self.cell_mut(place).occurred = occurred.0;
             self.unsaved = self.unsaved.min(place);
+            self.look_at_oldest();
             return true;
         }
-        if self.len() >= self.max {
-            self.evicted += 1;
-            self.free_head();
+        let cell = SeenCell { occurred: occurred.0, identity };
+        match found {
+            Err(Some(slot))
+                if self.len() < self.max && (self.len() + 1) * 2 <= self.index.len() =>
+            {
+                self.append(cell, slot);
+            }
+            _ => self.make_way(cell),
         }
-        self.append(SeenCell { occurred: occurred.0, identity });
         true
     }
 
@@ -130,25 +147,26 @@ impl Seen {
 
     #[inline]
     fn forget_one(&mut self, watermark: EventTime) {
-        if self.head != self.tail && self.expired(self.head, watermark) {
+        if watermark.since(self.oldest) >= self.within && self.head != self.tail {
             self.free_head();
         }
     }
 
+    /// Where it stands in the line, or the slot of the index that it would take.
     #[inline]
-    fn find(&self, identity: [u64; 2]) -> Option<u64> {
+    fn find(&self, identity: [u64; 2]) -> Result<u64, Option<usize>> {
         let bits = bits_of(identity);
         let mask = self.index.len().wrapping_sub(1);
         let mut at = bits as usize & mask;
         loop {
-            let slot = *self.index.get(at)?;
+            let Some(slot) = self.index.get(at).copied() else { return Err(None) };
             if slot == 0 {
-                return None;
+                return Err(Some(at));
             }
             if slot as u32 == bits {
                 let place = self.place_of(slot);
                 if self.cell(place).identity == identity {
-                    return Some(place);
+                    return Ok(place);
                 }
             }
             at = (at + 1) & mask;
@@ -161,15 +179,37 @@ impl Seen {
         self.head + u64::from(((slot >> 32) as u32).wrapping_sub(self.head as u32))
     }
 
-    fn append(&mut self, cell: SeenCell) {
+    /// Adds one where the line is at its longest, or the index at its fullest.
+    #[cold]
+    fn make_way(&mut self, cell: SeenCell) {
+        if self.len() >= self.max {
+            self.evicted += 1;
+            self.free_head();
+        }
         if (self.len() + 1) * 2 > self.index.len() {
             self.widen((self.index.len() * 2).max(64));
         }
-        self.make_room(self.tail);
+        if let Err(Some(slot)) = self.find(cell.identity) {
+            self.append(cell, slot);
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, cell: SeenCell, slot: usize) {
         let place = self.tail;
-        self.tail += 1;
+        self.make_room(place);
         *self.cell_mut(place) = cell;
-        self.enter(place, cell.identity);
+        self.index[slot] = place << 32 | u64::from(bits_of(cell.identity));
+        self.tail += 1;
+        if self.head == place {
+            self.oldest = EventTime(cell.occurred);
+        }
+    }
+
+    #[inline]
+    fn look_at_oldest(&mut self) {
+        let any = self.head != self.tail;
+        self.oldest = if any { EventTime(self.cell(self.head).occurred) } else { EventTime::MAX };
     }
 
     /// Pages up to the one of a place. Pages whose cells are all forgotten serve again.
@@ -187,7 +227,6 @@ impl Seen {
         }
     }
 
-    #[inline]
     fn enter(&mut self, place: u64, identity: [u64; 2]) {
         let bits = bits_of(identity);
         let mask = self.index.len() - 1;
@@ -234,6 +273,7 @@ impl Seen {
         }
         self.index[hole] = 0;
         self.head += 1;
+        self.look_at_oldest();
     }
 
     /// Writes all that is remembered, or what is new since the last time.
@@ -268,6 +308,7 @@ impl Seen {
             *self.cell_mut(place) = cell;
         }
         (self.tail, self.unsaved) = (tail, tail);
+        self.look_at_oldest();
         Some(())
     }
 

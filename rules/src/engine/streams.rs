@@ -50,6 +50,7 @@ impl Streams {
         self.slacks.get(source.0 as usize).copied().unwrap_or_default()
     }
 
+    #[inline]
     fn stream(&mut self, id: StreamId, source: SourceId) -> &mut Stream {
         let index = id.0 as usize;
         if index >= self.streams.len() {
@@ -73,9 +74,14 @@ impl Streams {
     #[inline]
     pub fn hear(&mut self, event: EventRef<'_>, occurred: Option<EventTime>) {
         let (id, source) = (event.stream(), event.source());
-        self.stream(id, source).heard = Some(place_of(event));
-        if let Some(occurred) = occurred {
+        let stream = self.stream(id, source);
+        stream.heard = Some(place_of(event));
+        let Some(occurred) = occurred else { return };
+        let rests = stream.idle || stream.ended || stream.reached == EventTime::MIN;
+        if rests || occurred > stream.reached {
             self.reach(id, source, occurred);
+        } else {
+            self.silent_since = None;
         }
     }
 
