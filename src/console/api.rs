@@ -112,6 +112,7 @@ pub async fn sources(State(shared): State<Arc<Shared>>) -> Json<Value> {
         json!({
             "id": id, "kind": kind, "connected": state.connected, "reason": state.reason,
             "deliveries": state.deliveries, "reconnects": state.reconnects,
+            "malformed": state.malformed,
         })
     });
     let sources: Vec<_> = sources.collect();

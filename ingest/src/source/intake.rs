@@ -5,6 +5,7 @@
 //! so the pressure goes back to the broker or the client, and nothing is discarded (INV-BOUND).
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -114,6 +115,34 @@ impl Wiring {
         records.push(&record);
     }
 
+    /// Adds a delivery that was cut to `head`.
+    pub(crate) fn deliver_cut(
+        &self,
+        records: &mut RecordBlock,
+        stream: StreamId,
+        retained: bool,
+        (topic, head): (&[u8], &[u8]),
+    ) {
+        let mut record = self.record(RecordKind::Delivery, stream, topic, head);
+        record.flags = flags(retained, true);
+        records.push(&record);
+    }
+
+    /// Adds a delivery whose topic and payload stand in the block's buffer already.
+    #[inline]
+    pub(crate) fn deliver_span(
+        &self,
+        records: &mut RecordBlock,
+        stream: StreamId,
+        (retained, oversize): (bool, bool),
+        topic: Range<u32>,
+        payload: Range<u32>,
+    ) {
+        let mut record = self.record(RecordKind::Delivery, stream, b"", b"");
+        record.flags = flags(retained, oversize);
+        records.push_span(&record, topic, payload);
+    }
+
     /// A record without flags, recorded now.
     pub(crate) fn record<'a>(
         &self,
@@ -171,6 +200,8 @@ pub struct SourceState {
     pub deliveries: u64,
     /// Connections lost and made again.
     pub reconnects: u64,
+    /// Connections given up because what came was not the protocol.
+    pub malformed: u64,
 }
 
 #[derive(Debug, Default)]
@@ -187,6 +218,7 @@ pub(crate) struct Board {
     link: Mutex<Link>,
     deliveries: AtomicU64,
     reconnects: AtomicU64,
+    malformed: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -220,6 +252,10 @@ impl Board {
         self.deliveries.fetch_add(deliveries, Ordering::Relaxed);
     }
 
+    pub(crate) fn count_malformed(&self) {
+        self.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -235,6 +271,7 @@ impl Board {
             reason: link.reason.clone(),
             deliveries: self.deliveries.load(Ordering::Relaxed),
             reconnects: self.reconnects.load(Ordering::Relaxed),
+            malformed: self.malformed.load(Ordering::Relaxed),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The live sources against what they meet: HTTP clients, a Kafka cluster (librdkafka's mock), and
-//! a real Mosquitto behind a line that is cut.
+//! a real Mosquitto behind a line that is cut, and a broker that says odd things.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod http;
 mod kafka;
 mod mqtt;
+mod scripted;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
