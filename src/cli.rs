@@ -33,6 +33,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Run history under two rulebooks, and say what differs.
     Backtest(crate::backtest::BacktestArgs),
+    /// Put it under load, and tell latencies, throughput, CPU, memory, and whether anything is lost.
+    Bench(crate::bench::BenchArgs),
     /// Turn rules of another system into a rulebook.
     #[command(subcommand)]
     Import(Import),
@@ -203,6 +205,7 @@ impl Cli {
             Command::Test(args) => crate::test::test(&args),
             Command::Replay(args) => crate::replay::replay(&args),
             Command::Backtest(args) => crate::backtest::backtest(&args),
+            Command::Bench(args) => crate::bench::bench(&args),
             Command::Import(Import::Sigma { files }) => crate::import::sigma(&files),
             Command::Top(args) => crate::top::top(&args),
             Command::Rules(Rules::Schema { config }) => {

@@ -1,6 +1,7 @@
 //! The program: the only place where parts meet.
 
 mod backtest;
+mod bench;
 mod cli;
 mod config;
 mod console;

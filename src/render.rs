@@ -133,7 +133,7 @@ impl Renderer {
             }
         };
         let (site, seq, late) = (self.site(finding.site), finding.seq, finding.late);
-        Ok(Output { site, seq, late, change })
+        Ok(Output { site, seq, late, concluded: None, change })
     }
 
     fn shelf(

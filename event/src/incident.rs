@@ -256,6 +256,9 @@ pub struct Output {
     /// It comes of what came later than the slack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<Tier>,
+    /// What our own clock said when the engine had concluded it: no part of what was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concluded: Option<EventTime>,
     /// What happened.
     pub change: Change,
 }

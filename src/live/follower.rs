@@ -103,12 +103,14 @@ impl Follower {
             let mut from = 0;
             loop {
                 let other = self.judge(&block, from, &mut findings, &mut dead)?;
+                let concluded = (!findings.is_empty()).then(crate::now);
                 crate::crash::point("engine-stepped");
                 // What was found is told in the words of the configuration that found it.
                 renderer.know(self.pipeline.engine.tables());
                 for finding in findings.iter() {
                     let mut output = renderer.output(&findings, finding, &mut self.evidence)?;
                     output.seq += self.bases.get(&output.site).copied().unwrap_or(0);
+                    output.concluded = concluded;
                     outputs.push(output);
                 }
                 findings.clear();

@@ -32,7 +32,7 @@ use ingest::log::{LogReader, LogWriter, Options, RealFiles};
 use ingest::registry::StreamRegistry;
 use ingest::source::intake::{Batch, Clock, Streams, Wiring};
 use ingest::source::settings::{Kind, SourceSettings};
-use ingest::source::{http, kafka, mqtt};
+use ingest::source::{http, kafka, mqtt, stdin};
 use sinks::Outbox;
 
 use crate::pipeline::Pipeline;
@@ -214,6 +214,10 @@ impl Program {
                 Kind::Http { .. } => {
                     let endpoint = http::router(settings, wiring)?;
                     self.endpoints = std::mem::take(&mut self.endpoints).merge(endpoint);
+                }
+                Kind::File { ref files } if files.iter().any(|file| file == "-") => {
+                    let started = stdin::start(settings, wiring, std::io::stdin())?;
+                    self.live.add_source(index, started);
                 }
                 Kind::File { .. } => {
                     tracing::info!(source = settings.id, "files are read by `replay` only");

@@ -1,6 +1,7 @@
 //! Whole-program tests: the binary as its users run it.
 
 mod acts;
+mod bench;
 mod brokers;
 mod browser;
 mod demo;

@@ -7,3 +7,4 @@ pub mod intake;
 pub mod kafka;
 pub mod mqtt;
 pub mod settings;
+pub mod stdin;

@@ -7,6 +7,7 @@ mod http;
 mod kafka;
 mod mqtt;
 mod scripted;
+mod stdin;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -88,7 +88,7 @@ fn change<'o>(
 ) -> Result<(), StoreError> {
     match &output.change {
         Change::Opened(incident, detection) => {
-            let n = open(db, incident, output.late)?;
+            let n = open(db, incident, output)?;
             if join(db, n, detection)? {
                 let text = format!("opened by {}: {}", detection.rule, detection.title);
                 timeline(db, n, detection.at, "opened", Some(detection.id), &text)?;
@@ -152,12 +152,12 @@ fn change<'o>(
 }
 
 /// The row of a new incident; of the one that stands already where the id is known.
-fn open(db: &Connection, incident: &Incident, late: Option<Tier>) -> Result<i64, StoreError> {
+fn open(db: &Connection, incident: &Incident, output: &Output) -> Result<i64, StoreError> {
     let doing = "storing an incident";
     db.prepare_cached(
         "INSERT INTO incident (id, rule, title, severity, site, area, person, state, opened_at,
-                               updated_at, config_hash, late)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
+                               updated_at, config_hash, late, concluded_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO NOTHING",
     )
     .and_then(|mut s| {
         s.execute(params![
@@ -172,7 +172,8 @@ fn open(db: &Connection, incident: &Incident, late: Option<Tier>) -> Result<i64,
             incident.opened_at.0,
             incident.updated_at.0,
             incident.config_hash,
-            late.map(Tier::as_str),
+            output.late.map(Tier::as_str),
+            output.concluded.map(|at| at.0),
         ])
     })
     .doing(doing)?;

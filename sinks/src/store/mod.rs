@@ -28,7 +28,7 @@ pub use figures::AlarmFigures;
 pub use read::Reader;
 pub use view::{
     Counts, DeadLetterView, DetectionView, Filter, IncidentDetail, IncidentSummary, LinkedIncident,
-    Page, ShelfView, SinkCounts, SuppressedView, TimelineEntry,
+    Opening, Page, ShelfView, SinkCounts, SuppressedView, TimelineEntry,
 };
 
 use crate::limits;

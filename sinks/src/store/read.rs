@@ -15,7 +15,7 @@ use super::error::{Doing, StoreError};
 use super::figures::{self, AlarmFigures};
 use super::view::{
     Counts, DeadLetterView, DetectionView, Filter, IncidentDetail, IncidentSummary, LinkedIncident,
-    Page, ShelfView, SinkCounts, SuppressedView, TimelineEntry,
+    Opening, Page, ShelfView, SinkCounts, SuppressedView, TimelineEntry,
 };
 use super::{column, counter, file};
 use crate::limits;
@@ -59,6 +59,29 @@ impl Reader {
         items.truncate(limit);
         let next = items.last().filter(|_| more).map(|i| i.id.to_string());
         Ok(Page { items, next })
+    }
+
+    /// Incidents in the order in which they were stored, those behind the `n` of the last one known;
+    /// at most [`limits::CHANGES_MAX`].
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn opened_after(&self, n: i64) -> Result<Vec<Opening>, StoreError> {
+        rows(
+            &self.lock(),
+            "SELECT n, id, rule, opened_at, concluded_at FROM incident
+             WHERE n > ?1 ORDER BY n LIMIT ?2",
+            params![n, limits::CHANGES_MAX],
+            |row| {
+                Ok(Opening {
+                    n: row.get(0)?,
+                    id: column::id(row, 1)?,
+                    rule: row.get(2)?,
+                    opened_at: column::time(row, 3)?,
+                    concluded_at: row.get::<_, Option<i64>>(4)?.map(EventTime),
+                })
+            },
+        )
     }
 
     /// One incident, all of it as of one moment.

@@ -102,6 +102,21 @@ pub struct IncidentDetail {
     pub suppressed: BTreeMap<String, u64>,
 }
 
+/// That an incident was opened, and when that was known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opening {
+    /// Its place in the order of storing.
+    pub n: i64,
+    /// The incident.
+    pub id: TimedId,
+    /// The rule that opened it.
+    pub rule: String,
+    /// Event time.
+    pub opened_at: EventTime,
+    /// Our own clock, when the engine had concluded it.
+    pub concluded_at: Option<EventTime>,
+}
+
 /// One detection that a policy held back.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SuppressedView {

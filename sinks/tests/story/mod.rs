@@ -71,5 +71,5 @@ pub fn joined(seq: u64, rule: &str, second: i64, incident: TimedId) -> Output {
 }
 
 pub fn output(seq: u64, change: Change) -> Output {
-    Output { site: SITE.to_owned(), seq, late: None, change }
+    Output { site: SITE.to_owned(), seq, late: None, concluded: None, change }
 }

@@ -1,0 +1,172 @@
+//! What the machine does beside: a figure taken on a noisy machine says so.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Writes of the bare disk that are timed: two seconds of a slow one.
+const SYNCS: usize = 200;
+/// How long the calibration loop spins.
+const SPIN: Duration = Duration::from_millis(250);
+/// Turns of one lap of it: some ten microseconds.
+const LAP: u64 = 20_000;
+/// Ticks of a second in `/proc`, the same on every Linux.
+const TICKS: f64 = 100.0;
+
+/// Shares past which figures are told to be noisy.
+const STOLEN_MAX: f64 = 0.01;
+const OTHERS_MAX: f64 = 0.10;
+const JITTER_MAX: f64 = 1.5;
+
+/// What the machine is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    pub cores: usize,
+    pub processor: String,
+    pub system: String,
+}
+
+impl Machine {
+    pub fn look() -> Self {
+        let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let info = file("/proc/cpuinfo");
+        let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            processor: name.map_or("unknown", |(_, name)| name.trim()).to_owned(),
+            system: format!("Linux {}", file("/proc/sys/kernel/osrelease").trim()),
+        }
+    }
+}
+
+/// What a bare write and `fdatasync` take on the disk of the data folder, in microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Disk {
+    pub p50: u64,
+    pub p99: u64,
+}
+
+impl Disk {
+    /// Appends 4 KiB at a time.
+    pub fn look(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join("fdatasync");
+        let mut file = File::create(&path).with_context(|| path.display().to_string())?;
+        let mut took = super::figures::micros();
+        for _ in 0..SYNCS {
+            let begun = Instant::now();
+            file.write_all(&[7; 4096])?;
+            file.sync_data()?;
+            took.saturating_record(begun.elapsed().as_micros() as u64);
+        }
+        std::fs::remove_file(&path)?;
+        Ok(Self { p50: took.value_at_quantile(0.5), p99: took.value_at_quantile(0.99) })
+    }
+}
+
+/// CPU time in seconds, by `/proc/stat`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cpu {
+    busy: f64,
+    stolen: f64,
+    all: f64,
+}
+
+impl Cpu {
+    fn look() -> Self {
+        let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let line = text.lines().next().unwrap_or_default();
+        let ticks: Vec<f64> = line.split_whitespace().filter_map(|t| t.parse().ok()).collect();
+        let at = |n: usize| ticks.get(n).copied().unwrap_or(0.0) / TICKS;
+        let all: f64 = (0..8).map(at).sum();
+        Self { busy: all - at(3) - at(4) - at(7), stolen: at(7), all }
+    }
+}
+
+/// CPU seconds of a process, its threads included; 0 when it is gone.
+pub fn cpu_of(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((_, rest)) = text.rsplit_once(')') else { return 0.0 };
+    let fields: Vec<f64> =
+        rest.split_whitespace().skip(11).filter_map(|f| f.parse().ok()).collect();
+    fields.iter().take(2).sum::<f64>() / TICKS
+}
+
+/// Memory of a process in bytes: now, and at most so far.
+pub fn memory_of(pid: u32) -> (u64, u64) {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kib = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1_024
+    };
+    (kib("VmRSS:"), kib("VmHWM:"))
+}
+
+/// How noisy it was.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Noise {
+    /// Share of the CPU time that the host took away.
+    pub stolen: f64,
+    /// Share of the CPU time that programs which are not ours took.
+    pub others: f64,
+    /// Laps of a loop that does nothing else: the slowest of a hundred by the middle one.
+    pub jitter: f64,
+}
+
+/// Listens from its making on.
+pub struct Listening {
+    before: Cpu,
+    jitter: f64,
+}
+
+impl Listening {
+    pub fn begin() -> Self {
+        Self { jitter: jitter(), before: Cpu::look() }
+    }
+
+    /// `ours`: CPU seconds of this program and those that it started, meanwhile.
+    pub fn end(self, ours: f64) -> Noise {
+        let after = Cpu::look();
+        let all = (after.all - self.before.all).max(0.01);
+        let others = (after.busy - self.before.busy - ours).max(0.0) / all;
+        let stolen = (after.stolen - self.before.stolen).max(0.0) / all;
+        Noise { stolen, others, jitter: self.jitter.max(jitter()) }
+    }
+}
+
+impl Noise {
+    /// What to be told, where anything is.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        if self.others > OTHERS_MAX {
+            said.push(format!("other programs took {} of the CPU time", percent(self.others)));
+        }
+        if self.stolen > STOLEN_MAX {
+            said.push(format!("the host took away {} of the CPU time", percent(self.stolen)));
+        }
+        if self.jitter > JITTER_MAX {
+            said.push(format!(
+                "the slowest of a hundred laps of an idle loop took {:.1} times the middle one's time",
+                self.jitter
+            ));
+        }
+        said
+    }
+}
+
+fn jitter() -> f64 {
+    let mut laps: Histogram<u64> = super::figures::micros();
+    let begun = Instant::now();
+    while begun.elapsed() < SPIN {
+        let lap = Instant::now();
+        let turns = (0..LAP).fold(0_u64, |sum, n| std::hint::black_box(sum ^ n));
+        std::hint::black_box(turns);
+        laps.saturating_record(lap.elapsed().as_nanos() as u64);
+    }
+    laps.value_at_quantile(0.99) as f64 / laps.value_at_quantile(0.5).max(1) as f64
+}
