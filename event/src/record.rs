@@ -73,6 +73,7 @@ impl RecordFlags {
 
     /// Whether all of `other` is set.
     #[must_use]
+    #[inline]
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -205,6 +206,7 @@ impl RecordBlock {
 
     /// Bytes of the buffer.
     #[must_use]
+    #[inline]
     pub fn bytes_of(&self, range: &Range<u32>) -> &[u8] {
         &self.buffer[range.start as usize..range.end as usize]
     }
@@ -216,6 +218,7 @@ impl RecordBlock {
 
     /// Record `index`. Panics when there is no such record.
     #[must_use]
+    #[inline]
     pub fn get(&self, index: usize) -> RecordRef<'_> {
         let span = &self.spans[index];
         RecordRef {

@@ -25,6 +25,7 @@ impl Symbol {
 
     /// The symbol, or `None` for [`Symbol::NONE`].
     #[must_use]
+    #[inline]
     pub fn some(self) -> Option<Self> {
         (self != Self::NONE).then_some(self)
     }
@@ -197,11 +198,11 @@ impl SymbolCache {
         }
     }
 
-    /// The same of a text of at most seven bytes: the low ones of `word`, zeros above them.
+    /// The same of a text of at most fifteen bytes, with zeros behind it.
     #[must_use]
     #[inline(always)]
-    pub fn look_word(&self, word: u64, len: u32) -> Symbol {
-        self.find([word, u64::from(len) << 56])
+    pub fn look_words(&self, [low, high]: [u64; 2], len: u32) -> Symbol {
+        self.find([low, high | u64::from(len) << 56])
     }
 
     /// The empty text ends at an empty cell, whose symbol is its own.
@@ -304,10 +305,12 @@ mod tests {
             assert_eq!(cache.intern(text), symbol, "{text:?}");
             assert_eq!(shared.find(text), symbol, "{text:?}");
             assert_eq!(Some(cache.look(text.as_bytes())), symbol, "{text:?}");
-            if text.len() < 8 {
-                let mut word = [0; 8];
-                word[..text.len()].copy_from_slice(text.as_bytes());
-                let seen = cache.look_word(u64::from_le_bytes(word), text.len() as u32);
+            if text.len() <= INLINE_BYTES_MAX {
+                let mut bytes = [0; 16];
+                bytes[..text.len()].copy_from_slice(text.as_bytes());
+                let both = u128::from_le_bytes(bytes);
+                let words = [both as u64, (both >> 64) as u64];
+                let seen = cache.look_words(words, text.len() as u32);
                 assert_eq!(Some(seen), symbol, "{text:?}");
             }
         }

@@ -161,6 +161,7 @@ impl Station<'_, '_> {
     }
 
     /// Settles what the draft leaves open and completes the row: times, identity, site, device.
+    #[inline(always)]
     pub fn finish(&mut self, row: usize, part: u16, draft: &Draft<'_>) -> Result<(), RejectReason> {
         let missing = RejectReason::MissingField;
         let kind = draft.kind.ok_or(missing)?;
@@ -205,6 +206,7 @@ impl Station<'_, '_> {
         site.some().or_else(|| self.reading.site.some()).unwrap_or(self.context.only_site)
     }
 
+    #[inline(always)]
     fn site(&self, draft: &Draft<'_>) -> Result<Symbol, RejectReason> {
         let context = &*self.context;
         let of_device = || {
@@ -231,6 +233,7 @@ impl Station<'_, '_> {
         }
     }
 
+    #[inline(always)]
     fn identity(
         &self,
         row: usize,
@@ -255,6 +258,7 @@ impl Station<'_, '_> {
     }
 
     /// A hash of the canonical event without its recorded time: texts, never interned ids.
+    #[inline(never)]
     fn content_identity(&self, feed: &[u8], device: &[u8], event: EventRef<'_>) -> Identity {
         let interner = self.interner;
         let vocabulary = &self.mappings.vocabulary;
@@ -274,18 +278,22 @@ impl Station<'_, '_> {
         Identity(digest.finish())
     }
 
+    #[inline(always)]
     fn note_citation(&mut self, feed: Symbol, draft: &Draft<'_>, identity: Identity) {
-        let interner = self.interner;
-        let id = |draft: &Draft<'_>| match draft.id {
+        if self.context.cited.is_some() {
+            self.cite(feed, draft, identity);
+        }
+    }
+
+    #[inline(never)]
+    fn cite(&mut self, feed: Symbol, draft: &Draft<'_>, identity: Identity) {
+        let id = match draft.id {
             None => format!("{:032x}", identity.0),
             Some(Id::Text(text)) => String::from_utf8_lossy(text).into_owned(),
-            Some(Id::Symbol(symbol)) => interner.text(symbol).to_owned(),
+            Some(Id::Symbol(symbol)) => self.interner.text(symbol).to_owned(),
             Some(Id::Int(n)) => n.to_string(),
         };
-        if self.context.cited.is_some() {
-            let id = id(draft);
-            self.context.cited.get_or_insert_default().push(Cited { feed, id });
-        }
+        self.context.cited.get_or_insert_default().push(Cited { feed, id });
     }
 }
 

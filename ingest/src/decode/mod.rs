@@ -13,6 +13,7 @@ mod plan;
 mod rows;
 mod scan;
 mod shapes;
+mod sixteen;
 
 use std::sync::Arc;
 
@@ -141,7 +142,7 @@ pub struct Decoder {
     tape: simd_json::Tape<'static>,
     row: document::Row,
     registers: document::Registers,
-    places: Box<scan::Places>,
+    room: scan::Room,
     /// By mapping, where it has one.
     fast: Vec<Option<Fast>>,
     roads: Vec<Roads>,
@@ -191,7 +192,7 @@ impl Decoder {
         Ok(Self {
             roads: vec![Roads::default(); readings.len()],
             fast,
-            places: scan::room(),
+            room: scan::Room::default(),
             readings,
             names,
             context: Context {
@@ -313,7 +314,7 @@ impl Decoder {
     fn scan(&mut self, index: usize, record: &RecordRef<'_>, out: &mut EventBlock) -> Option<bool> {
         let Fast { shapes, plan } = self.fast[index].as_ref()?;
         let symbols = &self.context.symbols;
-        let scanned = scan::Scanned::read(record.payload, shapes, symbols, &mut self.places)?;
+        let scanned = scan::Scanned::read(record.payload, shapes, symbols, &mut self.room)?;
         let before = out.len();
         let mut station = draft::Station {
             record,

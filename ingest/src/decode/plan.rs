@@ -25,8 +25,36 @@ pub(super) struct Plan {
     /// Registers that must be there.
     required: u64,
     parts: Vec<PartPlan>,
+    /// By part, what rules it out at first sight.
+    choices: Vec<Choice>,
     /// Registers whose symbols are wanted.
     pub named: u64,
+}
+
+/// The one text that a part's first condition asks for; [`Symbol::UNKNOWN`] where it asks for
+/// something else.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    at: u8,
+    symbol: Symbol,
+}
+
+impl Choice {
+    fn of(part: &PartPlan) -> Self {
+        match part.when.first() {
+            Some(Question::Among(at, symbols, true)) if symbols.len() == 1 => {
+                Self { at: *at, symbol: symbols[0] }
+            }
+            _ => Self { at: 0, symbol: Symbol::UNKNOWN },
+        }
+    }
+
+    /// Whether there is another text.
+    #[inline(always)]
+    fn is_other(self, scanned: &Scanned<'_>) -> bool {
+        let other = |place: &Place| place.kind == Kind::Text && place.symbol != self.symbol;
+        self.symbol != Symbol::UNKNOWN && scanned.place(self.at).is_some_and(other)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +74,7 @@ struct PartPlan {
     id_with_time: bool,
     /// Registers that go into a field each, and those fields by register.
     reads: u64,
-    fields: Vec<(FieldId, FieldType)>,
+    fields: Box<[(FieldId, FieldType); REGISTERS_MAX + 1]>,
     constants: Vec<(FieldId, Symbol)>,
     /// Fields of the mapping's part that are left to the general evaluation.
     others: Vec<usize>,
@@ -196,7 +224,7 @@ impl PartPlan {
                 .map_or(IdPlan::Nothing, |pick| plain(pick).map_or(IdPlan::Other, IdPlan::At)),
             id_with_time: part.id_with_time,
             reads: 0,
-            fields: vec![(FieldId(0), FieldType::Bool); REGISTERS_MAX + 1],
+            fields: Box::new([(FieldId(0), FieldType::Bool); REGISTERS_MAX + 1]),
             constants: Vec::new(),
             others: Vec::new(),
         };
@@ -242,7 +270,8 @@ impl Plan {
         let parts: Vec<_> = mapping.parts.iter().map(|p| PartPlan::of(p, symbols)).collect();
         let named = parts.iter().fold(0, |all, part| all | part.named());
         let required = required.into_iter().fold(0, |all, one| all | one);
-        Some(Self { strict: false, required, parts, named })
+        let choices = parts.iter().map(Choice::of).collect();
+        Some(Self { strict: false, required, parts, choices, named })
     }
 
     /// Of canonical events.
@@ -264,7 +293,7 @@ impl Plan {
             id: IdPlan::Nothing,
             id_with_time: false,
             reads: 0,
-            fields: vec![(FieldId(0), FieldType::Bool); REGISTERS_MAX + 1],
+            fields: Box::new([(FieldId(0), FieldType::Bool); REGISTERS_MAX + 1]),
             constants: Vec::new(),
             others: Vec::new(),
         };
@@ -285,7 +314,8 @@ impl Plan {
             }
         }
         let named = plan.named();
-        Some(Self { strict: true, required: 0, parts: vec![plan], named })
+        let choices = vec![Choice::of(&plan)];
+        Some(Self { strict: true, required: 0, parts: vec![plan], choices, named })
     }
 
     /// Makes the events of one payload; `false` when the mapping has none for it. An error says no
@@ -301,7 +331,10 @@ impl Plan {
             return Err(RejectReason::MissingField);
         }
         let mut made = 0;
-        for (place, plan) in self.parts.iter().enumerate() {
+        for (place, (plan, choice)) in self.parts.iter().zip(&self.choices).enumerate() {
+            if choice.is_other(scanned) {
+                continue;
+            }
             let part = mapping.parts.get(place);
             let one = One { strict: self.strict, plan, part, scanned };
             if one.holds(station)? {
@@ -335,7 +368,7 @@ impl<'a> One<'a> {
                 Question::Among(at, symbols, wanted) => match self.scanned.place(*at) {
                     None => !*wanted,
                     Some(Place { kind: Kind::Text, symbol, .. }) => {
-                        symbols.contains(symbol) == *wanted
+                        symbols.iter().any(|one| one == symbol) == *wanted
                     }
                     Some(_) => self.holds_other(place, station)?,
                 },
@@ -362,13 +395,14 @@ impl<'a> One<'a> {
         station.check_room(made)?;
         let row = station.out.len();
         self.fields(row, station)?;
-        let (feed, feed_text) = match plan.feed {
-            Name::Always(feed) => (feed, Some(plan.feed_text.as_bytes())),
-            _ => self.name(&plan.feed, |part| part.feed.as_ref(), station)?,
+        let feed = self.name(&plan.feed, |part| part.feed.as_ref(), station)?;
+        let feed_text = match plan.feed {
+            Name::Always(_) => Some(plan.feed_text.as_bytes()),
+            _ => self.text(&plan.feed),
         };
-        let (device, device_text) =
-            self.name(&plan.device, |part| part.device.as_ref(), station)?;
-        let (site, _) = self.name(&plan.site, |part| part.site.as_ref(), station)?;
+        let device = self.name(&plan.device, |part| part.device.as_ref(), station)?;
+        let device_text = self.text(&plan.device);
+        let site = self.name(&plan.site, |part| part.site.as_ref(), station)?;
         let mut draft = Draft {
             kind: Some(kind),
             feed,
@@ -420,16 +454,9 @@ impl<'a> One<'a> {
         let plan = self.plan;
         let Station { context, out, .. } = station;
         let mut event = out.push();
-        let mut left = self.scanned.present & plan.reads;
         let mut rare = 0_u64;
-        while left != 0 {
-            let register = left.trailing_zeros() as u8;
-            left &= left - 1;
-            let (Some(place), Some((field, ty))) =
-                (self.scanned.place(register), plan.fields.get(register as usize))
-            else {
-                continue;
-            };
+        for (register, place) in self.scanned.each(plan.reads) {
+            let (field, ty) = &plan.fields[register % (REGISTERS_MAX + 1)];
             match (ty, place.kind) {
                 (FieldType::String, Kind::Text) => {
                     let mut symbol = place.symbol;
@@ -475,40 +502,46 @@ impl<'a> One<'a> {
         Ok(())
     }
 
-    /// A name's symbol, and its text where the payload has it.
     #[inline(always)]
     fn name(
         &self,
         name: &Name,
         pick: impl Fn(&'a Part) -> Option<&'a Pick>,
         station: &mut Station<'a, '_>,
-    ) -> Result<(Symbol, Option<&'a [u8]>), RejectReason> {
+    ) -> Result<Symbol, RejectReason> {
         match name {
-            Name::Nothing => Ok((Symbol::NONE, None)),
-            Name::Always(symbol) => Ok((*symbol, None)),
+            Name::Nothing => Ok(Symbol::NONE),
+            Name::Always(symbol) => Ok(*symbol),
             Name::At(at) => match self.scanned.place(*at) {
-                None => Ok((Symbol::NONE, None)),
-                Some(place) if place.kind == Kind::Text => {
-                    let mut symbol = place.symbol;
-                    if symbol == Symbol::UNKNOWN {
-                        symbol = station.intern(self.scanned.text(place))?;
-                    }
-                    Ok((symbol, Some(self.scanned.bytes(place))))
-                }
-                Some(_) => self.name_other(pick, station),
+                None => Ok(Symbol::NONE),
+                Some(place) if place.kind != Kind::Text => self.name_other(name, pick, station),
+                Some(Place { symbol: Symbol::UNKNOWN, .. }) => self.name_other(name, pick, station),
+                Some(place) => Ok(place.symbol),
             },
-            Name::Other => self.name_other(pick, station),
+            Name::Other => self.name_other(name, pick, station),
         }
+    }
+
+    /// The text of a name that stands in the payload.
+    #[inline(always)]
+    fn text(&self, name: &Name) -> Option<&'a [u8]> {
+        let Name::At(at) = name else { return None };
+        let place = self.scanned.place(*at).filter(|place| place.kind == Kind::Text)?;
+        Some(self.scanned.bytes(place))
     }
 
     #[inline(never)]
     fn name_other(
         &self,
+        name: &Name,
         pick: impl Fn(&'a Part) -> Option<&'a Pick>,
         station: &mut Station<'a, '_>,
-    ) -> Result<(Symbol, Option<&'a [u8]>), RejectReason> {
+    ) -> Result<Symbol, RejectReason> {
+        if let Some(Ok(text)) = self.text(name).map(std::str::from_utf8) {
+            return station.intern(text);
+        }
         let pick = pick(self.part()?);
-        Ok((View::of(self.scanned, station).symbol(pick, station)?, None))
+        View::of(self.scanned, station).symbol(pick, station)
     }
 
     #[inline(always)]

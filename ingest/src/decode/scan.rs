@@ -13,6 +13,7 @@ use event::{Symbol, SymbolCache};
 
 use super::document::{Document, Raw};
 use super::shapes::{Shapes, Step};
+use super::sixteen::Sixteen;
 use crate::limits::{REGISTERS_MAX, SCAN_DEPTH_MAX};
 use crate::mapping::{PathId, PathTree};
 
@@ -51,11 +52,20 @@ impl Place {
 }
 
 /// The places of a payload by register, and one for all that is not wanted.
-pub(super) type Places = [Place; REGISTERS_MAX + 1];
+type Places = [Place; REGISTERS_MAX + 1];
 
-/// Room for the values of one payload after another.
-pub(super) fn room() -> Box<Places> {
-    Box::new([Place::of(Kind::Bool, 0); REGISTERS_MAX + 1])
+/// Room for one payload after another.
+pub(super) struct Room {
+    /// The payload with zeros behind it, so that whole words can be read anywhere in it.
+    padded: Vec<u8>,
+    places: Box<Places>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        let places = Box::new([Place::of(Kind::Bool, 0); REGISTERS_MAX + 1]);
+        Self { padded: Vec::new(), places }
+    }
 }
 
 /// A payload that was scanned.
@@ -70,28 +80,25 @@ pub(super) struct Scanned<'a> {
 
 impl<'a> Scanned<'a> {
     /// Scans a payload; `None` leaves it to simd-json.
-    #[inline]
+    #[inline(always)]
     pub fn read(
         payload: &'a [u8],
         shapes: &Shapes,
         symbols: &SymbolCache,
-        places: &'a mut Places,
+        room: &'a mut Room,
     ) -> Option<Self> {
         // Places are 32 bits wide, and reading on behind the end is still counted in them.
         if payload.len() > u32::MAX as usize / 2 {
             return None;
         }
-        let mut scan = Scan {
-            bytes: payload,
-            steps: shapes.steps(),
-            symbols,
-            places,
-            present: 0,
-            seen: 0,
-            unwanted: 0,
-        };
-        scan.whole(shapes.first())?;
-        let present = scan.present & !(1 << REGISTERS_MAX);
+        let Room { padded, places } = room;
+        padded.clear();
+        padded.extend_from_slice(payload);
+        padded.extend_from_slice(&[0; 16]);
+        let mut scan =
+            Scan { bytes: padded, shapes, symbols, places, present: 0, seen: 0, wanted: !0 };
+        scan.whole(payload.len())?;
+        let present = scan.present;
         // Keys are known to be UTF-8, and whatever else is no text is ASCII.
         if scan.seen & HIGHS != 0 {
             std::str::from_utf8(payload).ok()?;
@@ -106,10 +113,21 @@ impl<'a> Scanned<'a> {
         (self.present >> register & 1 == 1).then(|| &self.places[register])
     }
 
+    /// Those of `registers` that the payload has.
+    #[inline(always)]
+    pub fn each(&self, registers: u64) -> impl Iterator<Item = (usize, &'a Place)> {
+        let (places, mut left) = (self.places, self.present & registers);
+        std::iter::from_fn(move || {
+            let register = left.trailing_zeros() as usize;
+            left &= left.checked_sub(1)?;
+            Some((register, &places[register % (REGISTERS_MAX + 1)]))
+        })
+    }
+
     /// A text or a number as it stands in the payload.
     #[inline(always)]
     pub fn bytes(&self, place: &Place) -> &'a [u8] {
-        self.payload.get(place.from as usize..place.to as usize).unwrap_or_default()
+        &self.payload[place.from as usize..place.to as usize]
     }
 
     /// A text; all of the payload is UTF-8, and quotes cut no character.
@@ -153,111 +171,85 @@ impl Document for Scanned<'_> {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x80 * ONES;
 
-/// The eight bytes at a place, the first in the lowest; zeros stand behind the end, and a zero is
-/// nothing that may stand in JSON. Places of 32 bits cannot overflow here, which saves a check.
-#[inline(always)]
-pub(super) fn eight(bytes: &[u8], at: u32) -> u64 {
-    let from = at as usize;
-    match bytes.get(from..from + 8).and_then(|some| some.first_chunk()) {
-        Some(chunk) => u64::from_le_bytes(*chunk),
-        None => tail(bytes, from),
+/// Of so many bytes the bits of each: what a text of that length leaves of sixteen.
+const FIRST: [[u64; 2]; 16] = {
+    let mut first = [[0; 2]; 16];
+    let mut len = 1;
+    while len < 16 {
+        first[len] = first[len - 1];
+        first[len][(len - 1) / 8] |= 0xFF << (8 * ((len - 1) % 8));
+        len += 1;
     }
-}
+    first
+};
 
-/// The same where fewer than eight are left: once or twice in every payload.
-#[inline(never)]
-fn tail(bytes: &[u8], at: usize) -> u64 {
-    if let Some(last) = bytes.last_chunk() {
-        let beyond = at + 8 - bytes.len();
-        return u64::from_le_bytes(*last).checked_shr(8 * beyond as u32).unwrap_or(0);
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
-/// The sixteen bytes at a place.
+/// The value of the first `count` digits of a word, one to eight.
 #[inline(always)]
-pub(super) fn sixteen(bytes: &[u8], at: u32) -> [u64; 2] {
-    let from = at as usize;
-    match bytes.get(from..from + 16).and_then(|some| some.first_chunk()) {
-        Some(chunk) => {
-            let both = u128::from_le_bytes(*chunk);
-            [both as u64, (both >> 64) as u64]
-        }
-        None => tails(bytes, at),
-    }
-}
-
-#[inline(never)]
-fn tails(bytes: &[u8], at: u32) -> [u64; 2] {
-    [eight(bytes, at), eight(bytes, at + 8)]
-}
-
-/// The high bit of each byte that is zero. Above the lowest such byte others may seem so too.
-#[inline(always)]
-fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(ONES) & !word & HIGHS
-}
-
-/// The high bit of each byte at which a text ends or is not plain: quote, backslash, control
-/// character. Exact in its lowest bit.
-#[inline(always)]
-fn stops(word: u64) -> u64 {
-    let control = word.wrapping_sub(0x20 * ONES) & !word & HIGHS;
-    zeros(word ^ (b'"' as u64 * ONES)) | zeros(word ^ (b'\\' as u64 * ONES)) | control
-}
-
-/// Up to eight digits at the beginning of a word: how many, and their value.
-#[inline(always)]
-fn digits(word: u64) -> (usize, u64) {
-    let values = word ^ (b'0' as u64 * ONES);
-    // A byte above nine has its high bit after the sum; a carry falls only above the first such.
-    let others = (values.wrapping_add(0x76 * ONES) | values) & HIGHS;
-    let count = others.trailing_zeros() as usize / 8;
-    if count == 0 {
-        return (0, 0);
-    }
+fn value_of(word: u64, count: u32) -> u64 {
     // The digits go to the top, zeros in front of them: pairs, fours, eight.
-    let values = values << (64 - 8 * count);
+    let values = (word ^ (b'0' as u64 * ONES)) << (64 - 8 * count);
     let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
     let low = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(100 + (1_000_000 << 32));
     let high = (pairs >> 16 & 0x0000_00FF_0000_00FF).wrapping_mul(1 + (10_000 << 32));
-    (count, low.wrapping_add(high) >> 32)
+    low.wrapping_add(high) >> 32
 }
 
-const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+/// The digits of a number, at most sixteen: how many, and their value.
+#[inline(always)]
+fn digits(bytes: Sixteen) -> (u32, u64) {
+    let [low, high] = bytes.words();
+    let count = (bytes.others() | 1 << 16).trailing_zeros();
+    let value = match count {
+        0 => 0,
+        1..=8 => value_of(low, count),
+        _ => value_of(low, 8) * POWERS[count as usize - 8 & 15] + value_of(high, count - 8),
+    };
+    (count, value)
+}
+
+/// Powers of ten; the last is never read.
+const POWERS: [u64; 16] = {
+    let mut powers = [1; 16];
+    let mut place = 1;
+    while place < 16 {
+        powers[place] = powers[place - 1] * 10;
+        place += 1;
+    }
+    powers
+};
 
 /// Powers of ten that a double holds exactly, as far as digits of a fraction may go.
 const TENS: [f64; 16] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
-/// The byte at a place; a zero behind the end.
+/// The byte at a place.
 #[inline(always)]
 fn byte(bytes: &[u8], at: u32) -> u8 {
     bytes.get(at as usize).copied().unwrap_or(0)
 }
 
 struct Scan<'a> {
+    /// Padded.
     bytes: &'a [u8],
-    steps: &'a [Step],
+    shapes: &'a Shapes,
     symbols: &'a SymbolCache,
     places: &'a mut Places,
     present: u64,
     /// All bytes of texts, one over the other: a high bit says that not all are ASCII.
     seen: u64,
-    /// [`Step::UNWANTED`] inside an array, where paths do not lead.
-    unwanted: u8,
+    /// Registers that may be present: none inside an array, where paths do not lead.
+    wanted: u64,
 }
 
 impl Scan<'_> {
     /// One object, and nothing behind it.
-    fn whole(&mut self, keys: u32) -> Option<()> {
+    fn whole(&mut self, len: usize) -> Option<()> {
         let at = self.solid(0);
         if byte(self.bytes, at) != b'{' {
             return None;
         }
-        let at = self.object(at + 1, keys, 1)?;
-        (self.solid(at) as usize == self.bytes.len()).then_some(())
+        let at = self.object(at + 1, self.shapes.first(), 1)?;
+        (at as usize == len || self.skip_blanks(at) as usize == len).then_some(())
     }
 
     /// The next place from `at` on that is no blank.
@@ -279,23 +271,25 @@ impl Scan<'_> {
         if depth > SCAN_DEPTH_MAX {
             return None;
         }
-        let steps = self.steps;
-        let (mut at, mut keys, mut opened) = (at, keys, true);
+        let shapes = self.shapes;
+        let (mut at, mut keys) = (at, keys);
         loop {
-            let (step, value) = match self.tight_key(steps, at, keys) {
+            let (step, value) = match self.tight_key(shapes, at, keys) {
                 Some(found) => found,
                 None => {
-                    let at = self.solid(at);
-                    if byte(self.bytes, at) == b'}' {
-                        return Some(at + 1);
+                    let end = self.solid(at);
+                    if byte(self.bytes, end) == b'}' {
+                        return Some(end + 1);
                     }
-                    self.loose_key(steps, at, keys, opened)?
+                    // No value ends with a brace that opens.
+                    let opened = byte(self.bytes, at - 1) == b'{';
+                    self.loose_key(shapes, end, keys, opened)?
                 }
             };
-            (opened, keys) = (false, step.after);
+            keys = step.after;
             at = match byte(self.bytes, value) {
                 b'"' => self.text(value + 1, step)?,
-                b'-' | b'0'..=b'9' => self.number(value, step)?,
+                b'0'..=b'9' => self.number(value, value, step)?,
                 _ => self.rare_value(value, step, depth)?,
             };
         }
@@ -303,23 +297,29 @@ impl Scan<'_> {
 
     /// The key that stands here without a blank around it, and the place behind its colon.
     #[inline(always)]
-    fn tight_key<'s>(&self, steps: &'s [Step], at: u32, keys: u32) -> Option<(&'s Step, u32)> {
-        let word = sixteen(self.bytes, at);
+    fn tight_key<'s>(&self, shapes: &'s Shapes, at: u32, keys: u32) -> Option<(&'s Step, u32)> {
+        let words = Sixteen::at(self.bytes, at)?.words();
         let mut place = keys;
         loop {
-            let step = steps.get(place as usize)?;
-            if step.begins(word) && step.goes_on(self.bytes, at) {
+            let step = shapes.step(place)?;
+            if step.begins(words) && (step.len <= 16 || self.goes_on(shapes, place, at)) {
                 return Some((step, at + u32::from(step.len)));
             }
             place = step.beside;
         }
     }
 
+    /// Whether a key longer than sixteen bytes stands here.
+    #[inline(never)]
+    fn goes_on(&self, shapes: &Shapes, place: u32, at: u32) -> bool {
+        self.bytes.get(at as usize..).is_some_and(|rest| rest.starts_with(shapes.tight(place)))
+    }
+
     /// The same with blanks around comma, key and colon.
     #[inline(never)]
     fn loose_key<'s>(
         &self,
-        steps: &'s [Step],
+        shapes: &'s Shapes,
         at: u32,
         keys: u32,
         opened: bool,
@@ -334,9 +334,9 @@ impl Scan<'_> {
         let rest = self.bytes.get(at as usize..)?;
         let mut place = keys;
         loop {
-            let step = steps.get(place as usize)?;
-            if rest.starts_with(step.key()) {
-                let colon = self.solid(at + step.key().len() as u32);
+            let (step, key) = (shapes.step(place)?, shapes.key(place));
+            if rest.starts_with(key) {
+                let colon = self.solid(at + key.len() as u32);
                 return (byte(self.bytes, colon) == b':').then_some((step, colon + 1));
             }
             place = step.beside;
@@ -346,9 +346,8 @@ impl Scan<'_> {
     /// Writes a value down.
     #[inline(always)]
     fn put(&mut self, step: &Step, place: Place) {
-        let register = (step.register | self.unwanted) as usize % (REGISTERS_MAX + 1);
-        self.present |= 1 << register;
-        self.places[register] = place;
+        self.present |= step.bit & self.wanted;
+        self.places[step.register as usize % (REGISTERS_MAX + 1)] = place;
     }
 
     /// Any value, with blanks in front or without; the place behind it.
@@ -361,7 +360,8 @@ impl Scan<'_> {
         };
         let (place, after) = match byte(self.bytes, at) {
             b'"' => return self.text(at + 1, step),
-            b'-' | b'0'..=b'9' => return self.number(at, step),
+            b'0'..=b'9' => return self.number(at, at, step),
+            b'-' => return self.number(at, at + 1, step),
             b't' => (Place::of(Kind::Bool, 1), word("true")?),
             b'f' => (Place::of(Kind::Bool, 0), word("false")?),
             // As if it were not there.
@@ -379,7 +379,7 @@ impl Scan<'_> {
         if depth > SCAN_DEPTH_MAX {
             return None;
         }
-        let outside = std::mem::replace(&mut self.unwanted, Step::UNWANTED);
+        let outside = std::mem::replace(&mut self.wanted, 0);
         let mut at = self.solid(at);
         if byte(self.bytes, at) != b']' {
             loop {
@@ -392,117 +392,105 @@ impl Scan<'_> {
                 }
             }
         }
-        self.unwanted = outside;
+        self.wanted = outside;
         Some(at + 1)
     }
 
     /// A text without escapes behind its opening quote.
     #[inline(always)]
     fn text(&mut self, from: u32, step: &Step) -> Option<u32> {
-        let word = eight(self.bytes, from);
-        self.seen |= word;
-        let stop = stops(word);
-        if stop == 0 {
+        let bytes = Sixteen::at(self.bytes, from)?;
+        let ([low, high], stops) = (bytes.words(), bytes.stops());
+        if stops == 0 {
             return self.long_text(from, step);
         }
-        let len = stop.trailing_zeros() / 8;
+        let len = stops.trailing_zeros();
+        let first = FIRST[len as usize & 15];
+        let key = [low & first[0], high & first[1]];
+        self.seen |= key[0] | key[1];
         let to = from + len;
         if byte(self.bytes, to) != b'"' {
             return None;
         }
-        let mut symbol = Symbol::UNKNOWN;
-        if step.named {
-            // The bits below the lowest of `stop`, less seven: the bytes in front of it.
-            symbol = self.symbols.look_word(word & (((stop & stop.wrapping_neg()) >> 7) - 1), len);
-        }
+        let symbol = if step.named { self.symbols.look_words(key, len) } else { Symbol::UNKNOWN };
         self.put(step, Place { kind: Kind::Text, symbol, from, to, bits: 0 });
         Some(to + 1)
     }
 
-    /// One of eight bytes and more.
+    /// One of sixteen bytes and more.
     #[inline(never)]
     fn long_text(&mut self, from: u32, step: &Step) -> Option<u32> {
-        let mut to = from + 8;
+        let mut to = from;
         loop {
-            let word = eight(self.bytes, to);
-            self.seen |= word;
-            let stop = stops(word);
-            if stop != 0 {
-                to += stop.trailing_zeros() / 8;
+            let bytes = Sixteen::at(self.bytes, to)?;
+            let ([low, high], stops) = (bytes.words(), bytes.stops());
+            self.seen |= low | high;
+            if stops != 0 {
+                to += stops.trailing_zeros();
                 break;
             }
-            to += 8;
+            to += 16;
         }
         if byte(self.bytes, to) != b'"' {
             return None;
         }
-        let mut symbol = Symbol::UNKNOWN;
-        if step.named {
-            symbol = self.symbols.look(self.bytes.get(from as usize..to as usize)?);
-        }
+        let text = self.bytes.get(from as usize..to as usize)?;
+        let symbol = if step.named { self.symbols.look(text) } else { Symbol::UNKNOWN };
         self.put(step, Place { kind: Kind::Text, symbol, from, to, bits: 0 });
         Some(to + 1)
     }
 
-    /// A number of at most 18 digits, or 15 with a fraction: the integer and the double are exact.
+    /// A number whose digits begin at `first`, of at most 15 digits with a fraction and 18 without:
+    /// the double and the integer are exact.
     #[inline(always)]
-    fn number(&mut self, from: u32, step: &Step) -> Option<u32> {
-        let negative = byte(self.bytes, from) == b'-';
-        let digits = from + u32::from(negative);
-        let (to, whole) = more_digits(self.bytes, digits, digits, 0)?;
-        if to == digits || to > digits + 1 && byte(self.bytes, digits) == b'0' {
+    fn number(&mut self, from: u32, first: u32, step: &Step) -> Option<u32> {
+        let (mut count, mut whole) = digits(Sixteen::at(self.bytes, first)?);
+        if count == 16 {
+            (count, whole) = self.more_digits(first, whole)?;
+        }
+        let to = first + count;
+        // A sign without a number, a zero in front; and simd-json's zero has no sign: let it say so.
+        let leads = count > 1 && byte(self.bytes, first) == b'0';
+        let point = byte(self.bytes, to) == b'.';
+        if count == 0 || leads || first > from && whole == 0 && !point {
             return None;
         }
-        match byte(self.bytes, to) {
-            b'.' => return self.fraction(from, digits, to, whole, step),
-            b'e' | b'E' => return None,
-            // simd-json's zero has no sign: let it say so.
-            _ if negative && whole == 0 => return None,
-            _ => {}
+        if point {
+            return self.fraction(from, first, to, whole, step);
         }
-        let value = whole as i64;
-        let bits = if negative { -value } else { value } as u64;
+        // What follows is looked at as what follows a value: an exponent does not.
+        let bits = if first > from { -(whole as i64) as u64 } else { whole };
         self.put(step, Place { kind: Kind::Int, symbol: Symbol::UNKNOWN, from, to, bits });
         Some(to)
+    }
+
+    /// Goes on behind sixteen digits; `None` past eighteen.
+    #[inline(never)]
+    fn more_digits(&self, first: u32, whole: u64) -> Option<(u32, u64)> {
+        let (count, more) = digits(Sixteen::at(self.bytes, first + 16)?);
+        (count <= 2).then(|| (16 + count, whole * POWERS[count as usize & 15] + more))
     }
 
     #[inline(never)]
     fn fraction(
         &mut self,
         from: u32,
-        digits: u32,
+        first: u32,
         point: u32,
         whole: u64,
         step: &Step,
     ) -> Option<u32> {
-        // The digits in front of the point count, the point does not.
-        let (to, value) = more_digits(self.bytes, digits + 1, point + 1, whole)?;
-        let (places, count) = (to - point - 1, to - digits - 1);
+        let (places, part) = digits(Sixteen::at(self.bytes, point + 1)?);
+        let (count, to) = (point - first + places, point + 1 + places);
         if places == 0 || count > 15 || matches!(byte(self.bytes, to), b'e' | b'E') {
             return None;
         }
-        let magnitude = value as f64 / TENS[places as usize];
-        let value = if digits > from { -magnitude } else { magnitude };
+        let value = whole * POWERS[places as usize & 15] + part;
+        let magnitude = value as f64 / TENS[places as usize & 15];
+        let value = if first > from { -magnitude } else { magnitude };
         let bits = value.to_bits();
         self.put(step, Place { kind: Kind::Float, symbol: Symbol::UNKNOWN, from, to, bits });
         Some(to)
-    }
-}
-
-/// Goes on at `at` with a number whose digits began at `from`; `None` past eighteen.
-#[inline(always)]
-fn more_digits(bytes: &[u8], from: u32, at: u32, value: u64) -> Option<(u32, u64)> {
-    let (mut at, mut value) = (at, value);
-    loop {
-        let (more, part) = digits(eight(bytes, at));
-        at += more as u32;
-        if at - from > 18 {
-            return None;
-        }
-        value = value * POWERS[more] + part;
-        if more < 8 {
-            return Some((at, value));
-        }
     }
 }
 
@@ -511,31 +499,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_eight_are_read_like_bytes() {
-        for byte in 0..=255_u8 {
-            for place in 0..8 {
-                let mut bytes = *b"abcdefgh";
+    fn digits_are_read_like_a_number() {
+        for byte in (0..=255_u8).filter(|b| !b.is_ascii_digit()) {
+            for place in 0..17 {
+                let mut bytes = *b"98705612345678901";
                 bytes[place] = byte;
-                let stop = stops(eight(&bytes, 0)).trailing_zeros() as usize / 8;
-                let wanted = bytes.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\');
-                assert_eq!(stop, wanted.unwrap_or(8), "{bytes:?}");
-                let mut bytes = *b"98705612";
-                bytes[place] = byte;
-                let text: String =
-                    bytes.iter().take_while(|b| b.is_ascii_digit()).map(|b| *b as char).collect();
-                let wanted = (text.len(), text.parse().unwrap_or(0));
-                assert_eq!(digits(eight(&bytes, 0)), wanted, "{bytes:?}");
-                let cut = u64::from_le_bytes(bytes) & !(u64::MAX << (8 * place));
-                assert_eq!(eight(&bytes[..place], 0), cut);
+                let text: String = bytes
+                    .iter()
+                    .take(16)
+                    .take_while(|b| b.is_ascii_digit())
+                    .map(|b| *b as char)
+                    .collect();
+                let wanted = (text.len() as u32, text.parse().unwrap_or(0));
+                assert_eq!(Sixteen::at(&bytes, 0).map(digits), Some(wanted), "{bytes:?}");
             }
         }
-        let text = b"abcdefghijklmnopqrst";
-        for at in 0..text.len() + 20 {
-            let mut cut = [0; 16];
-            text.iter().skip(at).zip(&mut cut).for_each(|(from, to)| *to = *from);
-            assert_eq!(sixteen(text, at as u32), sixteen(&cut, 0), "{at}");
-        }
-        assert_eq!(eight(b"", 0), 0);
-        assert_eq!(sixteen(b"123456789", 0), [eight(b"12345678", 0), u64::from(b'9')]);
+        assert_eq!(FIRST[9], [!0, 0xFF]);
     }
 }

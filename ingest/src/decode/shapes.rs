@@ -8,7 +8,7 @@
 use simd_json::Node;
 
 use super::canonical::entries;
-use super::scan::sixteen;
+use super::sixteen::Sixteen;
 use crate::limits::{REGISTERS_MAX, SHAPE_KEYS_BESIDE_MAX, SHAPE_KEYS_MAX};
 use crate::mapping::{PathTree, after};
 
@@ -17,69 +17,55 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// One key behind a certain sequence of keys: a cache line.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(super) struct Step {
-    /// The first sixteen bytes of `tight`, and which of them count.
+    /// The first sixteen bytes of the key as it mostly stands, `"id":`, or `,"id":` behind another;
+    /// and which of them count.
     word: [u64; 2],
     mask: [u64; 2],
-    /// The key as it mostly stands: `"id":`, or `,"id":` behind another.
-    tight: Box<[u8]>,
-    /// How many bytes that are.
-    pub len: u16,
-    /// The register that the value goes to.
-    pub register: u8,
-    /// Whether the value's symbol is wanted.
-    pub named: bool,
+    /// The register that the value goes to, as a bit of what is present; no bit for a value that
+    /// no path leads to.
+    pub bit: u64,
     /// The first of the keys that may come next in this object.
     pub after: u32,
     /// The first of the keys that may begin the object which is the value.
     pub inside: u32,
     /// Another key that may stand in this one's place.
     pub beside: u32,
+    /// Bytes of the key as it mostly stands.
+    pub len: u16,
+    pub register: u8,
+    /// Whether the value's symbol is wanted.
+    pub named: bool,
 }
 
 impl Step {
-    /// The register of what no path leads to.
-    pub const UNWANTED: u8 = REGISTERS_MAX as u8;
-
     /// `None` for a key that is longer than any key.
-    fn new(key: &str, follows: bool, register: u8, named: bool) -> Option<Self> {
-        let comma = if follows { "," } else { "" };
-        let tight: Box<[u8]> = format!("{comma}\"{key}\":").into_bytes().into();
+    fn new(tight: &[u8], register: Option<u8>, named: u64) -> Option<Self> {
         let len = u16::try_from(tight.len()).ok()?;
-        let mut word = [0; 16];
-        let mut mask = [0; 16];
+        let (mut word, mut mask) = ([0; 16], [0; 16]);
         for (place, byte) in tight.iter().take(16).enumerate() {
             (word[place], mask[place]) = (*byte, 0xFF);
         }
-        let (word, mask) = (sixteen(&word, 0), sixteen(&mask, 0));
+        let bit = register.map_or(0, |register| 1 << register);
         let (after, inside, beside) = (NOWHERE, NOWHERE, NOWHERE);
-        Some(Self { word, mask, tight, len, register, named, after, inside, beside })
-    }
-
-    fn follows(&self) -> bool {
-        self.tight[0] == b','
-    }
-
-    /// The key in its quotes.
-    pub fn key(&self) -> &[u8] {
-        &self.tight[usize::from(self.follows())..self.tight.len() - 1]
+        Some(Self {
+            word: Sixteen::of(word).words(),
+            mask: Sixteen::of(mask).words(),
+            bit,
+            after,
+            inside,
+            beside,
+            len,
+            register: register.unwrap_or(REGISTERS_MAX as u8),
+            named: named & bit != 0,
+        })
     }
 
     /// Whether the first sixteen bytes are this key's, as far as it goes.
     #[inline(always)]
     pub fn begins(&self, word: [u64; 2]) -> bool {
         (word[0] ^ self.word[0]) & self.mask[0] | (word[1] ^ self.word[1]) & self.mask[1] == 0
-    }
-
-    /// Whether what is behind sixteen bytes is this key's too.
-    #[inline(always)]
-    pub fn goes_on(&self, bytes: &[u8], at: u32) -> bool {
-        self.len <= 16 || self.goes_on_long(bytes, at)
-    }
-
-    #[inline(never)]
-    fn goes_on_long(&self, bytes: &[u8], at: u32) -> bool {
-        bytes.get(at as usize..).is_some_and(|rest| rest.starts_with(&self.tight))
     }
 }
 
@@ -99,6 +85,8 @@ pub(super) struct Shapes {
     named: u64,
     first: u32,
     steps: Vec<Step>,
+    /// Each key as it mostly stands.
+    tights: Vec<Box<[u8]>>,
     /// Keys that found no room since the shapes began.
     turned_away: usize,
 }
@@ -111,18 +99,32 @@ impl Shapes {
         if !tree.is_keys_only() || tree.len() > REGISTERS_MAX {
             return None;
         }
-        let (tree, first, steps) = (tree.clone(), NOWHERE, Vec::new());
-        Some(Self { tree, named, first, steps, turned_away: 0 })
+        let (steps, tights) = (Vec::new(), Vec::new());
+        Some(Self { tree: tree.clone(), named, first: NOWHERE, steps, tights, turned_away: 0 })
     }
 
     /// The first of the keys that a payload may begin with.
+    #[inline]
     pub fn first(&self) -> u32 {
         self.first
     }
 
-    /// All steps.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
+    /// A step; `None` where there is none.
+    #[inline(always)]
+    pub fn step(&self, place: u32) -> Option<&Step> {
+        self.steps.get(place as usize)
+    }
+
+    /// A step's key as it mostly stands.
+    pub fn tight(&self, place: u32) -> &[u8] {
+        &self.tights[place as usize]
+    }
+
+    /// A step's key in its quotes.
+    pub fn key(&self, place: u32) -> &[u8] {
+        let tight = self.tight(place);
+        let tight = &tight[..tight.len() - 1];
+        tight.strip_prefix(b",").unwrap_or(tight)
     }
 
     /// Learns the shape of a payload whose keys are known to be unique.
@@ -130,6 +132,7 @@ impl Shapes {
         if self.turned_away >= SHAPE_KEYS_MAX {
             // Somebody sends ever new keys, or did: begin again with what comes now.
             self.steps.clear();
+            self.tights.clear();
             (self.first, self.turned_away) = (NOWHERE, 0);
         }
         self.object(tape, 0, Some(PathTree::ROOT), Spot::First);
@@ -139,7 +142,7 @@ impl Shapes {
         let mut spot = spot;
         for (key, at) in entries(tape, at).into_iter().flatten() {
             let branch = branch.and_then(|b| self.tree.child(b, key));
-            let Some(step) = self.step(spot, key, branch) else { return };
+            let Some(step) = self.grow(spot, key, branch) else { return };
             self.value(tape, at, branch, step);
             spot = Spot::After(step);
         }
@@ -161,7 +164,7 @@ impl Shapes {
 
     /// The step of a key at a spot, a new one where it must be; `None` where there is no room, or
     /// the key is not written as it reads.
-    fn step(&mut self, spot: Spot, key: &str, branch: Option<usize>) -> Option<u32> {
+    fn grow(&mut self, spot: Spot, key: &str, branch: Option<usize>) -> Option<u32> {
         let plain = key.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
         let mut last = None;
         let mut place = match spot {
@@ -173,12 +176,12 @@ impl Shapes {
             if place == NOWHERE {
                 break;
             }
-            let step = &self.steps[place as usize];
-            if &step.key()[1..step.key().len() - 1] == key.as_bytes() {
+            let known = self.key(place);
+            if &known[1..known.len() - 1] == key.as_bytes() {
                 return Some(place);
             }
             last = Some(place);
-            place = step.beside;
+            place = self.steps[place as usize].beside;
         }
         if place != NOWHERE || self.steps.len() >= SHAPE_KEYS_MAX {
             self.turned_away += 1;
@@ -188,10 +191,11 @@ impl Shapes {
             return None;
         }
         let new = self.steps.len() as u32;
-        let register = branch.and_then(|b| self.tree.register(b));
-        let register = register.map_or(Step::UNWANTED, |p| p.0 as u8);
-        let follows = matches!(spot, Spot::After(_));
-        self.steps.push(Step::new(key, follows, register, self.named >> register & 1 == 1)?);
+        let register = branch.and_then(|b| self.tree.register(b)).map(|path| path.0 as u8);
+        let comma = if matches!(spot, Spot::After(_)) { "," } else { "" };
+        let tight = format!("{comma}\"{key}\":").into_bytes();
+        self.steps.push(Step::new(&tight, register, self.named)?);
+        self.tights.push(tight.into());
         match (last, spot) {
             (Some(last), _) => self.steps[last as usize].beside = new,
             (None, Spot::First) => self.first = new,

@@ -65,6 +65,7 @@ pub struct Mapping {
 
 impl Mapping {
     /// Whether it reads deliveries of a topic.
+    #[inline]
     pub(crate) fn takes(&self, topic: &[u8]) -> bool {
         self.topics.is_empty() || self.topics.iter().any(|t| t.matches(topic))
     }
