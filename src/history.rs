@@ -47,7 +47,7 @@ impl Evidences for FileReader {
     }
 
     fn read_on(&mut self, from: Position, block: &mut RecordBlock) -> std::io::Result<Position> {
-        Self::read_on(self, from, block)
+        FileReader::read_on(self, from, block)
     }
 }
 

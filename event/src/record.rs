@@ -94,7 +94,10 @@ struct Span {
 /// Records in one reused buffer.
 #[derive(Clone, Debug, Default)]
 pub struct RecordBlock {
+    /// As long as it ever was, so that nothing is cleared before it is read into.
     buffer: Vec<u8>,
+    /// How much of it belongs to the records.
+    used: usize,
     spans: Vec<Span>,
 }
 
@@ -150,12 +153,12 @@ impl RecordBlock {
     /// Bytes held, topics included.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.buffer.len()
+        self.used
     }
 
     /// Forgets all records, keeps the memory.
     pub fn clear(&mut self) {
-        self.buffer.clear();
+        self.used = 0;
         self.spans.clear();
     }
 
@@ -179,29 +182,31 @@ impl RecordBlock {
         });
     }
 
-    /// Lets `fill` append bytes (a read from a file or a socket) and returns their range, to be
-    /// cut into records by [`Self::push_span`] without a copy.
-    pub fn append_with<R>(&mut self, fill: impl FnOnce(&mut Vec<u8>) -> R) -> (Range<u32>, R) {
-        let start = self.buffer.len() as u32;
-        let result = fill(&mut self.buffer);
-        (start..self.buffer.len() as u32, result)
+    /// Lets `fill` write `len` bytes (a read from a file or a socket) and returns their range, to
+    /// be cut into records by [`Self::cut`] without a copy. What it leaves alone is undefined.
+    pub fn append_with<R>(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> (Range<u32>, R) {
+        let (start, end) = (self.used, self.used + len);
+        if self.buffer.len() < end {
+            self.buffer.resize(end, 0);
+        }
+        self.used = end;
+        (start as u32..end as u32, fill(&mut self.buffer[start..end]))
     }
 
-    /// Adds a record whose topic and payload already stand in the buffer.
-    pub fn push_span(&mut self, record: &RecordRef<'_>, topic: Range<u32>, payload: Range<u32>) {
-        assert!(
-            payload.end as usize <= self.buffer.len() && topic.end as usize <= self.buffer.len()
-        );
-        self.spans.push(Span {
-            kind: record.kind,
-            flags: record.flags,
-            stream: record.stream,
-            source: record.source,
-            recorded: record.recorded,
-            position: record.position,
-            topic,
-            payload,
-        });
+    /// Adds bytes, to be a topic or to be cut.
+    pub fn append(&mut self, bytes: &[u8]) -> Range<u32> {
+        self.append_with(bytes.len(), |room| room.copy_from_slice(bytes)).0
+    }
+
+    /// Appended bytes, and what makes records of parts of them.
+    pub fn cut(&mut self, bytes: &Range<u32>, topic: Range<u32>) -> (&[u8], Cut<'_>) {
+        assert!(topic.end as usize <= self.used && bytes.end as usize <= self.used);
+        let payloads = &self.buffer[bytes.start as usize..bytes.end as usize];
+        (payloads, Cut { spans: &mut self.spans, bytes: bytes.clone(), topic })
     }
 
     /// Bytes of the buffer.
@@ -237,10 +242,31 @@ impl RecordBlock {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
         (0..self.len()).map(|index| self.get(index))
     }
+}
 
-    fn append(&mut self, bytes: &[u8]) -> Range<u32> {
-        let start = self.buffer.len() as u32;
-        self.buffer.extend_from_slice(bytes);
-        start..self.buffer.len() as u32
+/// Makes records of appended bytes.
+#[derive(Debug)]
+pub struct Cut<'a> {
+    spans: &'a mut Vec<Span>,
+    bytes: Range<u32>,
+    topic: Range<u32>,
+}
+
+impl Cut<'_> {
+    /// Adds a record whose payload is a part of the bytes; its own topic and payload are not read.
+    #[inline]
+    pub fn push(&mut self, record: &RecordRef<'_>, part: Range<usize>) {
+        let payload = self.bytes.start + part.start as u32..self.bytes.start + part.end as u32;
+        assert!(payload.start <= payload.end && payload.end <= self.bytes.end);
+        self.spans.push(Span {
+            kind: record.kind,
+            flags: record.flags,
+            stream: record.stream,
+            source: record.source,
+            recorded: record.recorded,
+            position: record.position,
+            topic: self.topic.clone(),
+            payload,
+        });
     }
 }

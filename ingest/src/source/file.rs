@@ -16,6 +16,9 @@ use event::{
 
 use crate::limits::BLOCK_BYTES;
 
+/// Bytes read at once where one delivery is wanted: it is seldom longer.
+const ROW_BYTES: usize = 4_096;
+
 /// One file to read.
 #[derive(Clone, Debug)]
 pub struct FileInput {
@@ -112,7 +115,7 @@ impl FileReader {
         let limit = self.delivery_bytes_max;
         let behind = self.inputs.iter_mut().filter(|i| !i.ended).min_by_key(|i| i.reached);
         let Some(input) = behind else { return Ok(!block.is_empty()) };
-        input.read(block, self.block_bytes, limit)?;
+        input.at += input.read(input.at, block, self.block_bytes, limit)?;
         if input.at >= input.len {
             input.ended = true;
             input.mark(RecordKind::StreamEnded, block);
@@ -132,23 +135,26 @@ impl FileReader {
 
     /// Adds deliveries from the one on that begins at a position, about a block of one file; where
     /// to go on, which is `from` behind the last.
-    pub fn read_on(&mut self, from: Position, block: &mut RecordBlock) -> io::Result<Position> {
+    pub fn read_on(&self, from: Position, block: &mut RecordBlock) -> io::Result<Position> {
         let (bytes, limit) = (self.block_bytes, self.delivery_bytes_max);
-        let owner = self.inputs.iter_mut().find(|i| (i.base..i.base + i.len).contains(&from.0));
-        let Some(input) = owner else { return Ok(from) };
-        input.at = from.0 - input.base;
-        input.read(block, bytes, limit)?;
-        Ok(Position(input.base + input.at))
+        let Some(input) = self.owner(from) else { return Ok(from) };
+        let read = input.read(from.0 - input.base, block, bytes, limit)?;
+        Ok(Position(from.0 + read))
     }
 
     /// Adds the delivery that begins at a position; `false` when there is none.
     pub fn at(&self, position: Position, block: &mut RecordBlock) -> io::Result<bool> {
-        let owner = self.inputs.iter().find(|i| (i.base..i.base + i.len).contains(&position.0));
-        let Some(input) = owner else { return Ok(false) };
-        let (row, _) = input.row(position.0 - input.base, self.delivery_bytes_max)?;
-        let flags = input.flags(row.len(), self.delivery_bytes_max);
-        block.push(&input.record(RecordKind::Delivery, flags, position, &row));
-        Ok(true)
+        let Some(input) = self.owner(position) else { return Ok(false) };
+        let (at, before) = (position.0 - input.base, block.len());
+        let wanted = ROW_BYTES.min((input.len - at) as usize);
+        if input.cut(at, block, wanted, self.delivery_bytes_max, 1)? == 0 {
+            input.row_at(at, block, self.delivery_bytes_max)?;
+        }
+        Ok(block.len() > before)
+    }
+
+    fn owner(&self, position: Position) -> Option<&Input> {
+        self.inputs.iter().find(|i| (i.base..i.base + i.len).contains(&position.0))
     }
 }
 
@@ -177,56 +183,62 @@ impl Input {
         block.push(&self.record(kind, RecordFlags::default(), position, b""));
     }
 
-    fn flags(&self, len: usize, limit: usize) -> RecordFlags {
-        if len > limit { RecordFlags::OVERSIZE } else { RecordFlags::default() }
+    /// Adds about `bytes` bytes of whole rows from an offset on; how many bytes they were.
+    fn read(
+        &self,
+        at: u64,
+        block: &mut RecordBlock,
+        bytes: usize,
+        limit: usize,
+    ) -> io::Result<u64> {
+        let wanted = bytes.min((self.len - at) as usize);
+        let done = self.cut(at, block, wanted, limit, usize::MAX)?;
+        // Or one row that is longer than a block.
+        if done > 0 { Ok(done) } else { self.row_at(at, block, limit) }
     }
 
-    /// Adds about `bytes` bytes of whole rows.
-    fn read(&mut self, block: &mut RecordBlock, bytes: usize, limit: usize) -> io::Result<()> {
-        let wanted = bytes.min((self.len - self.at) as usize);
-        let at = self.at;
-        let file = &self.file;
-        let (range, result) = block.append_with(|buffer| {
-            let start = buffer.len();
-            buffer.resize(start + wanted, 0);
-            file.read_exact_at(&mut buffer[start..], at)
-        });
+    /// Reads `wanted` bytes from an offset on and adds the whole rows of them, at most `most`; how
+    /// many bytes they were.
+    fn cut(
+        &self,
+        at: u64,
+        block: &mut RecordBlock,
+        wanted: usize,
+        limit: usize,
+        most: usize,
+    ) -> io::Result<u64> {
+        let (range, result) =
+            block.append_with(wanted, |room| self.file.read_exact_at(room, at));
         result?;
-        let (topic, ()) =
-            block.append_with(|buffer| buffer.extend_from_slice(self.name.as_bytes()));
         let last = at + wanted as u64 == self.len;
-        let mut start = range.start;
-        loop {
-            let chunk = &block.bytes_of(&range)[(start - range.start) as usize..];
-            if chunk.is_empty() {
-                break;
-            }
-            let Some(end) = row_end(chunk, self.csv).or(last.then_some(chunk.len())) else { break };
-            let row = trim(&chunk[..end]);
+        let topic = block.append(self.name.as_bytes());
+        let (bytes, mut records) = block.cut(&range, topic);
+        let (mut start, mut rows) = (0, 0);
+        while start < bytes.len() && rows < most {
+            let rest = &bytes[start..];
+            let Some(end) = row_end(rest, self.csv).or(last.then_some(rest.len())) else { break };
+            let row = trim(&rest[..end]);
             if !row.is_empty() {
-                let position = Position(self.base + at + u64::from(start - range.start));
-                let payload = start..start + row.len().min(limit) as u32;
-                let record =
-                    self.record(RecordKind::Delivery, self.flags(row.len(), limit), position, b"");
-                block.push_span(&record, topic.clone(), payload);
+                let position = Position(self.base + at + start as u64);
+                let flags = flags(row.len(), limit);
+                let record = self.record(RecordKind::Delivery, flags, position, b"");
+                records.push(&record, start..start + row.len().min(limit));
             }
-            start += end as u32;
+            start += end;
+            rows += 1;
         }
-        let done = u64::from(start - range.start);
-        if done > 0 {
-            self.at += done;
-            return Ok(());
-        }
-        // A row longer than a block.
+        Ok(start as u64)
+    }
+
+    /// Adds one row, however long; the bytes to the next one.
+    fn row_at(&self, at: u64, block: &mut RecordBlock, limit: usize) -> io::Result<u64> {
         let (row, len) = self.row(at, limit)?;
-        let position = Position(self.base + at);
-        let flags = self.flags(row.len(), limit);
         let head = &row[..row.len().min(limit)];
         if !head.is_empty() {
+            let (flags, position) = (flags(row.len(), limit), Position(self.base + at));
             block.push(&self.record(RecordKind::Delivery, flags, position, head));
         }
-        self.at += len;
-        Ok(())
+        Ok(len)
     }
 
     /// The row at an offset (of one longer than the limit, a byte more than the limit), and the
@@ -273,6 +285,10 @@ impl Quotes {
         }
         None
     }
+}
+
+fn flags(len: usize, limit: usize) -> RecordFlags {
+    if len > limit { RecordFlags::OVERSIZE } else { RecordFlags::default() }
 }
 
 fn row_end(bytes: &[u8], csv: bool) -> Option<usize> {

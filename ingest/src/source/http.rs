@@ -195,15 +195,14 @@ impl Endpoint {
     }
 
     fn push(&self, records: &mut RecordBlock, body: &[u8], parts: &[Range<u32>]) {
-        let (topic, ()) = records.append_with(|b| b.extend_from_slice(PATH.as_bytes()));
-        let (whole, ()) = records.append_with(|b| b.extend_from_slice(body));
+        let (topic, whole) = (records.append(PATH.as_bytes()), records.append(body));
+        let (_, mut cut) = records.cut(&whole, topic);
         for part in parts {
             let oversize = part.len() > self.payload_bytes_max;
             let end = part.end.min(part.start + self.payload_bytes_max as u32);
-            let payload = whole.start + part.start..whole.start + end;
             let mut record = self.wiring.record(RecordKind::Delivery, self.stream.id, b"", b"");
             record.flags = flags(false, oversize);
-            records.push_span(&record, topic.clone(), payload);
+            cut.push(&record, part.start as usize..end as usize);
         }
     }
 
