@@ -13,14 +13,23 @@ pub struct Identity(pub u128);
 /// Hashes parts into 128 bits: XXH3 over each part behind its length, so that ("ab", "c") and
 /// ("a", "bc") differ. Changing the algorithm or the seed changes every id ever stored.
 #[derive(Clone)]
-pub struct Digest(xxhash_rust::xxh3::Xxh3);
+pub struct Digest {
+    /// All parts, while they have room: hashed at once they cost a tenth of what a stream does.
+    short: [u8; SHORT_BYTES],
+    len: usize,
+    /// Where they have not.
+    long: Option<Box<xxhash_rust::xxh3::Xxh3>>,
+}
+
+/// As much as XXH3 takes along its way for short inputs.
+const SHORT_BYTES: usize = 240;
 
 /// "PORTCUL1": the first version of all derived ids.
 const SEED: u64 = 0x504f_5254_4355_4c31;
 
 impl Default for Digest {
     fn default() -> Self {
-        Self(xxhash_rust::xxh3::Xxh3::with_seed(SEED))
+        Self { short: [0; SHORT_BYTES], len: 0, long: None }
     }
 }
 
@@ -33,23 +42,47 @@ impl Digest {
 
     /// Adds one part.
     #[must_use]
+    #[inline]
     pub fn part(mut self, bytes: &[u8]) -> Self {
-        self.0.update(&(bytes.len() as u32).to_le_bytes());
-        self.0.update(bytes);
+        self.add(&(bytes.len() as u32).to_le_bytes());
+        self.add(bytes);
         self
     }
 
     /// Adds a number, or another digest.
     #[must_use]
+    #[inline]
     pub fn number(mut self, value: u128) -> Self {
-        self.0.update(&value.to_le_bytes());
+        self.add(&value.to_le_bytes());
         self
     }
 
     /// 128 bits over all parts so far.
     #[must_use]
     pub fn finish(&self) -> u128 {
-        self.0.digest128()
+        self.long.as_ref().map_or_else(|| Self::of(&self.short[..self.len]), |l| l.digest128())
+    }
+
+    #[inline]
+    fn add(&mut self, bytes: &[u8]) {
+        match self.short.get_mut(self.len..self.len + bytes.len()) {
+            Some(room) if self.long.is_none() => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
+            }
+            _ => self.add_long(bytes),
+        }
+    }
+
+    #[cold]
+    fn add_long(&mut self, bytes: &[u8]) {
+        let (short, len) = (&self.short, self.len);
+        let long = self.long.get_or_insert_with(|| {
+            let mut long = Box::new(xxhash_rust::xxh3::Xxh3::with_seed(SEED));
+            long.update(&short[..len]);
+            long
+        });
+        long.update(bytes);
     }
 }
 
@@ -192,6 +225,20 @@ mod tests {
             Identity::new(b"f", b"d", &long, None),
             Identity::new(b"f", b"d", &long[1..], None)
         );
+    }
+
+    #[test]
+    fn short_and_long_digests_are_of_the_bytes_of_all_parts() {
+        let text = b"abcdefghijklmnopqrstuvwxyz".repeat(20);
+        for len in [0, 1, 100, 219, 220, 221, 240, 500] {
+            let mut bytes = 7_u128.to_le_bytes().to_vec();
+            bytes.extend_from_slice(&(len as u32).to_le_bytes());
+            bytes.extend_from_slice(&text[..len]);
+            let digest = Digest::default().number(7).part(&text[..len]);
+            assert_eq!(digest.finish(), Digest::of(&bytes), "{len}");
+            bytes.extend_from_slice(&9_u128.to_le_bytes());
+            assert_eq!(digest.number(9).finish(), Digest::of(&bytes), "{len}");
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Site {
             upkeep: _,
             correlation: _,
             held: _,
+            shelves: _,
             about,
             seq: _,
             serial: _,

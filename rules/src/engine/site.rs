@@ -51,6 +51,8 @@ pub struct Site {
     pub correlation: Correlation,
     /// Detections that are not told, or not yet.
     pub held: Pages<Held>,
+    /// Whether anything was ever shelved here: where nothing was, nobody looks for shelves.
+    pub(super) shelves: bool,
     /// Outputs so far.
     pub seq: u64,
     /// Runs and deadlines so far.
@@ -130,6 +132,7 @@ impl Site {
             upkeep: Timers::default(),
             correlation: Correlation::default(),
             held: Pages::default(),
+            shelves: false,
             about: block(),
             seq: 0,
             serial: 0,

@@ -181,6 +181,7 @@ impl Site {
     fn finish_load(&mut self, cx: Context<'_>) {
         self.said.reindex();
         self.state.reindex();
+        self.correlation.reindex();
         self.rearm(cx);
     }
 }

@@ -126,6 +126,7 @@ impl Site {
     }
 
     pub(super) fn arm_shelf(&mut self, cx: Context<'_>, cell: u32) {
+        self.shelves = true;
         let held = *self.state.keys.get(cell);
         let tie = self.tie_of_shelf(cx, cell);
         self.upkeep.push(EventTime(held.time), held.owner, tie, held.value, Due::Shelf(cell));

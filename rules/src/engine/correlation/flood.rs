@@ -75,9 +75,8 @@ impl Site {
         let marks = (out.evidence_mark(), out.why_mark());
         self.tell(cx, &opening, None);
         let rule = &cx.plan.rules[flood.rule.0 as usize];
-        let effect = self.correlation.group(cx, &mut self.state, &opening, rule);
+        let (effect, incident) = self.correlation.group(cx, &mut self.state, &opening, rule);
         self.say(cx, &opening, effect, marks, out);
-        let incident = self.correlation.cell_of(opening.id);
         incident.into_iter().for_each(|incident| self.arm_stale(cx, incident));
     }
 

@@ -62,7 +62,7 @@ impl Site {
         if cx.plan.rules[spoken.rule.0 as usize].life_safety {
             return Verdict::Tell;
         }
-        if self.is_shelved(cx, spoken, at) {
+        if self.shelves && self.is_shelved(cx, spoken, at) {
             return Verdict::HoldBack(HeldBy::Shelf);
         }
         let index = &cx.layout.policies;
@@ -106,10 +106,9 @@ impl Site {
             self.note_opening(cx, spoken, out);
             return None;
         }
-        let effect = self.correlation.group(cx, &mut self.state, spoken, rule);
+        let (effect, cell) = self.correlation.group(cx, &mut self.state, spoken, rule);
         self.say(cx, spoken, effect, marks, out);
         if effect == Effect::Opened {
-            let cell = self.correlation.cell_of(spoken.id);
             cell.into_iter().for_each(|cell| self.arm_stale(cx, cell));
             if !rule.life_safety {
                 self.note_opening(cx, spoken, out);

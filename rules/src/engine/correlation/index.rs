@@ -20,6 +20,8 @@ pub struct PolicyIndex {
     facts: Vec<bool>,
     /// Schedules that an inhibition reads.
     schedules: Vec<bool>,
+    /// Rules whose incidents are looked for by more than what detections share.
+    seeks: Vec<bool>,
 }
 
 fn numbers(count: usize) -> impl Iterator<Item = u16> {
@@ -36,6 +38,7 @@ impl PolicyIndex {
             escalations: vec![Vec::new(); plan.rules.len()],
             facts: vec![false; plan.facts.len()],
             schedules: vec![false; plan.calendar.schedules.len()],
+            seeks: vec![true; plan.rules.len()],
         }
     }
 
@@ -66,6 +69,14 @@ impl PolicyIndex {
                 }
             }
         }
+        for (of, rule) in plan.rules.iter().enumerate() {
+            let id = RuleId(of as u16);
+            let counted = plan.policies.escalate.iter().any(|policy| policy.of.contains(&id));
+            let linked = plan.links.iter().map(|link| &link.between);
+            let linked = linked.flat_map(|(a, b)| [a, b]).any(|side| side.contains(&id));
+            let clears = matches!(rule.pattern, Pattern::Watch { clears: true, .. });
+            index.seeks[of] = counted || linked || clears || plan.policies.stale.is_some();
+        }
         let escalations = plan.policies.escalate.iter().zip(numbers(plan.policies.escalate.len()));
         for (policy, number) in escalations {
             policy.of.iter().for_each(|rule| index.escalations[rule.0 as usize].push(number));
@@ -91,6 +102,12 @@ impl PolicyIndex {
     /// Escalations that count a rule's detections.
     pub fn escalations(&self, rule: RuleId) -> &[u16] {
         &self.escalations[rule.0 as usize]
+    }
+
+    /// Whether a rule's incident is looked for by its id, or by a link: by an escalation, by the end
+    /// of its condition, or because it may be stale.
+    pub fn seeks(&self, rule: RuleId) -> bool {
+        self.seeks[rule.0 as usize]
     }
 
     /// Whether a fact's change may begin or end an inhibition.

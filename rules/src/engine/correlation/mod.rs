@@ -13,6 +13,7 @@ pub use index::PolicyIndex;
 
 use super::cells::{CLEARED, CLOSED, Entry, IncidentCell, Key, halves, whole};
 use super::findings::Effect;
+use super::index::Index;
 use super::layout::{AREA, CREDENTIAL, DOOR, Held as Owned, PERSON, Subject, TRACK};
 use super::pages::Pages;
 use super::scope::{Context, outside};
@@ -26,6 +27,8 @@ use crate::value::Value;
 pub struct Correlation {
     /// Incidents that may still take a detection or a link.
     pub incidents: Pages<IncidentCell>,
+    /// Their cells by id.
+    index: Index,
     links: Vec<(TimedId, TimedId)>,
 }
 
@@ -76,23 +79,40 @@ fn place_of(
     key.map(|key| (cx.layout.dimension(grouping, dimension), key))
 }
 
+/// What the index keeps of an id: its low words are a hash.
+const fn tag_of(id: [u64; 2]) -> u32 {
+    id[0] as u32
+}
+
+fn enter(index: &mut Index, incidents: &Pages<IncidentCell>, cell: u32) {
+    let id = incidents.get(cell).id;
+    // One id twice would be one incident that opened twice: both are kept, the first is found.
+    if let Err(slot) = index.find(tag_of(id), |_| false) {
+        index.insert(slot, tag_of(id), cell);
+    }
+}
+
 impl Correlation {
-    /// Finds or opens the incident of a detection.
+    /// Finds or opens the incident of a detection, and where it is kept: one that nothing will ever
+    /// look for is not.
     pub fn group(
         &mut self,
         cx: Context<'_>,
         state: &mut State,
         spoken: &Spoken,
         rule: &Rule,
-    ) -> Effect {
+    ) -> (Effect, Option<u32>) {
         let (number, grouping) = cx.layout.grouping(spoken.rule);
         let mut chosen: Option<u32> = None;
+        let mut sought = cx.layout.policies.seeks(spoken.rule);
         for dimension in &grouping.by {
-            match (chosen, self.found_by(cx, state, spoken, *dimension)) {
+            let Some((owner, key)) = place_of(cx, spoken, number, *dimension) else { continue };
+            sought = true;
+            match (chosen, self.found_at(state, owner, &key, grouping, spoken.at)) {
                 (Some(other), Some(found)) if other != found => {
                     // Both were told already: they are never merged, only linked.
                     chosen = Some(self.older(other, found));
-                    self.link(other, found);
+                    self.link(self.id(other), self.id(found));
                 }
                 (_, found) => chosen = found.or(chosen),
             }
@@ -101,12 +121,12 @@ impl Correlation {
             // What an operator has closed takes nothing any more; nor does one that is shelved, of
             // what is worse: it has a successor.
             Some(old) if self.is_closed(old) || self.is_worse(cx, state, old, rule) => {
-                let new = self.open(cx, spoken, grouping);
-                self.link(new, old);
-                (new, Effect::Opened)
+                self.link(spoken.id, self.id(old));
+                (self.open(cx, spoken, grouping), Effect::Opened)
             }
             Some(incident) => (incident, Effect::Joined(self.id(incident))),
-            None => (self.open(cx, spoken, grouping), Effect::Opened),
+            None if sought => (self.open(cx, spoken, grouping), Effect::Opened),
+            None => return (Effect::Opened, None),
         };
         let cell = self.incidents.get_mut(incident);
         cell.flags &= !CLEARED;
@@ -124,7 +144,7 @@ impl Correlation {
             }
         }
         self.link_by_policy(cx, state, spoken, incident);
-        effect
+        (effect, Some(incident))
     }
 
     /// The incident that would take a detection, where there is one: the oldest.
@@ -145,8 +165,19 @@ impl Correlation {
     ) -> Option<u32> {
         let (number, grouping) = cx.layout.grouping(spoken.rule);
         let (owner, key) = place_of(cx, spoken, number, dimension)?;
-        let found = state.find(owner, &key).and_then(|cell| self.incident_of(state, cell))?;
-        self.takes(found, grouping, spoken.at).then_some(found)
+        self.found_at(state, owner, &key, grouping, spoken.at)
+    }
+
+    fn found_at(
+        &self,
+        state: &State,
+        owner: Owner,
+        key: &Key,
+        grouping: &Grouping,
+        at: EventTime,
+    ) -> Option<u32> {
+        let found = state.find(owner, key).and_then(|cell| self.incident_of(state, cell))?;
+        self.takes(found, grouping, at).then_some(found)
     }
 
     /// One condition of an incident has ended; whether that clears it: no other one holds, and all
@@ -186,8 +217,7 @@ impl Correlation {
 
     /// It will never be known whether one condition of an incident has ended: it is not cleared.
     pub fn let_go(&mut self, incident: TimedId) {
-        let id = halves(incident.0);
-        if let Some(found) = (0..self.incidents.len()).find(|i| self.live(*i, id).is_some()) {
+        if let Some(found) = self.cell_of(incident) {
             let cell = self.incidents.get_mut(found);
             cell.holding = cell.holding.saturating_sub(1);
             cell.lasting = 1;
@@ -206,6 +236,7 @@ impl Correlation {
             let cell = self.incidents.get(incident);
             let over = cell.holding == 0 && now.0.saturating_sub(cell.updated) >= cell.keep;
             if cell.live != 0 && over {
+                self.index.remove(tag_of(cell.id), incident);
                 self.incidents.remove(incident);
             }
         }
@@ -220,7 +251,15 @@ impl Correlation {
     /// The live incident of an id.
     pub fn cell_of(&self, incident: TimedId) -> Option<u32> {
         let id = halves(incident.0);
-        (0..self.incidents.len()).find(|i| self.live(*i, id).is_some())
+        self.index.find(tag_of(id), |cell| self.incidents.get(cell).id == id).ok()
+    }
+
+    /// Builds the index from the cells: after a restore.
+    pub fn reindex(&mut self) {
+        self.index.clear();
+        for cell in self.incidents.indexes() {
+            enter(&mut self.index, &self.incidents, cell);
+        }
     }
 
     fn live(&self, incident: u32, id: [u64; 2]) -> Option<u32> {
@@ -264,7 +303,7 @@ impl Correlation {
     fn open(&mut self, cx: Context<'_>, spoken: &Spoken, grouping: &Grouping) -> u32 {
         let links = cx.plan.links.iter().map(|link| link.within.0).max().unwrap_or(0);
         let stale = cx.plan.policies.stale.map_or(0, |stale| stale.0.saturating_add(1));
-        self.incidents.insert(IncidentCell {
+        let cell = self.incidents.insert(IncidentCell {
             live: 1,
             severity: 0,
             id: halves(spoken.id.0),
@@ -277,11 +316,12 @@ impl Correlation {
             escalated: 0,
             verification: 0,
             flags: 0,
-        })
+        });
+        enter(&mut self.index, &self.incidents, cell);
+        cell
     }
 
-    fn link(&mut self, a: u32, b: u32) {
-        let (a, b) = (self.id(a), self.id(b));
+    fn link(&mut self, a: TimedId, b: TimedId) {
         let pair = (a.max(b), a.min(b));
         if a != b && !self.links.contains(&pair) {
             self.links.push(pair);
@@ -327,7 +367,7 @@ impl Correlation {
                 (self.incidents.get(other).opened, self.incidents.get(other).updated);
             let apart = outside(at, updated, within) || outside(EventTime(opened), at.0, within);
             if other != incident && !apart {
-                self.link(incident, other);
+                self.link(self.id(incident), self.id(other));
             }
         }
     }
