@@ -182,9 +182,19 @@ impl RecordBlock {
         });
     }
 
-    /// Lets `fill` write `len` bytes (a read from a file or a socket) and returns their range, to
-    /// be cut into records by [`Self::cut`] without a copy. What it leaves alone is undefined.
-    pub fn append_with<R>(
+    /// Lets `fill` append bytes (a read from a socket) and returns their range, to be made records
+    /// by [`Self::push_span`] without a copy.
+    pub fn append_with<R>(&mut self, fill: impl FnOnce(&mut Vec<u8>) -> R) -> (Range<u32>, R) {
+        let start = self.used as u32;
+        self.buffer.truncate(self.used);
+        let result = fill(&mut self.buffer);
+        self.used = self.buffer.len();
+        (start..self.used as u32, result)
+    }
+
+    /// Lets `fill` write `len` bytes (a read from a file) and returns their range, to be cut into
+    /// records by [`Self::cut`] without a copy. What it leaves alone is whatever stood there.
+    pub fn append_read<R>(
         &mut self,
         len: usize,
         fill: impl FnOnce(&mut [u8]) -> R,
@@ -199,7 +209,7 @@ impl RecordBlock {
 
     /// Adds bytes, to be a topic or to be cut.
     pub fn append(&mut self, bytes: &[u8]) -> Range<u32> {
-        self.append_with(bytes.len(), |room| room.copy_from_slice(bytes)).0
+        self.append_read(bytes.len(), |room| room.copy_from_slice(bytes)).0
     }
 
     /// Appended bytes, and what makes records of parts of them.
@@ -207,6 +217,12 @@ impl RecordBlock {
         assert!(topic.end as usize <= self.used && bytes.end as usize <= self.used);
         let payloads = &self.buffer[bytes.start as usize..bytes.end as usize];
         (payloads, Cut { spans: &mut self.spans, bytes: bytes.clone(), topic })
+    }
+
+    /// Adds a record whose topic and payload already stand in the buffer.
+    pub fn push_span(&mut self, record: &RecordRef<'_>, topic: Range<u32>, payload: Range<u32>) {
+        let part = payload.start as usize..payload.end as usize;
+        self.cut(&(0..self.used as u32), topic).1.push(record, part);
     }
 
     /// Bytes of the buffer.
