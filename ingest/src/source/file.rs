@@ -207,8 +207,7 @@ impl Input {
         limit: usize,
         most: usize,
     ) -> io::Result<u64> {
-        let (range, result) =
-            block.append_read(wanted, |room| self.file.read_exact_at(room, at));
+        let (range, result) = block.append_read(wanted, |room| self.file.read_exact_at(room, at));
         result?;
         let last = at + wanted as u64 == self.len;
         let topic = block.append(self.name.as_bytes());
