@@ -171,6 +171,9 @@ pub struct ReplayArgs {
     /// Write each incident as a line of JSON.
     #[arg(long, value_name = "OUT.ndjson")]
     pub incidents: Option<PathBuf>,
+    /// Threads that share the work; incidents do not depend on it. What comes late is judged by one.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
     /// Parts that the sites are spread over; incidents do not depend on it.
     #[arg(long, default_value_t = 1, value_name = "N", hide = true)]
     pub shards: usize,

@@ -5,6 +5,7 @@ mod bench;
 mod cli;
 mod config;
 mod console;
+mod cores;
 mod crash;
 mod demo;
 mod explain;

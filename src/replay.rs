@@ -7,13 +7,16 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use event::RecordBlock;
+use event::books::SourceBooks;
+use event::tables::Tables;
 use indicatif::{ProgressBar, ProgressStyle};
 use ingest::source::file::FileReader;
-use rules::engine::{Findings, Sum};
+use rules::engine::{Engine, Evicted, Findings, LateCounts, Sum, Usage};
 use serde_json::{Map, Value, json};
 
 use crate::cli::ReplayArgs;
 use crate::console::figures;
+use crate::cores;
 use crate::history;
 use crate::live::{Holder, holders};
 use crate::pipeline::Pipeline;
@@ -26,15 +29,80 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let beside = history::beside(&args.files);
     let setup = Setup::load_with(&args.config, event::Interner::shared(), &beside)?;
     let setup = Arc::new(setup);
-    let mut files = history::files(&setup, &args.files)?.with_block_bytes(args.block_bytes);
-    let mut pipeline = Pipeline::new(&setup, args.shards)?;
-    pipeline.read_again(&setup, files.again()?)?;
-    let mut sum = Sum::new(setup.plan.clone());
+    let files = history::files(&setup, &args.files)?.with_block_bytes(args.block_bytes);
     let wanted = args.detections.is_some() || args.incidents.is_some();
-    let mut words = if wanted { Some(Words::new(&setup)?) } else { None };
+    let new_words = || if wanted { Words::new(&setup).map(Some) } else { Ok(None) };
+    let mut words = new_words()?;
+    let started = Instant::now();
+    let mut ran = None;
+    if args.threads > 1 {
+        ran = cores::replay(&setup, &mut files.again()?, usize::from(args.threads), &mut words)?;
+        if ran.is_none() {
+            tracing::warn!(
+                "something came late, or changed a table, and needs all sites in one place: \
+                 starting over with one thread"
+            );
+            words = new_words()?;
+        }
+    }
+    let ran = match ran {
+        Some(ran) => ran,
+        None => alone(&setup, files, args.shards, &mut words)?,
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    if let Some(words) = &words {
+        words.write(args)?;
+    }
+    let summary = summary(&ran, &setup, seconds);
+    if args.json {
+        println!("{summary}");
+    } else {
+        print!("{}", table(&summary));
+    }
+    Ok(())
+}
+
+/// What a run has found, and what it counted.
+pub struct Ran {
+    pub sum: Sum,
+    pub figures: Figures,
+}
+
+/// What a run counted, whoever did the work.
+#[derive(Default)]
+pub struct Figures {
+    pub books: Vec<SourceBooks>,
+    usage: Vec<Usage>,
+    evicted: Evicted,
+    late: LateCounts,
+    state_bytes: usize,
+}
+
+impl Figures {
+    /// Adds what one engine counted.
+    pub fn add(&mut self, engine: &Engine) {
+        let usage = engine.usage();
+        self.usage.resize(usage.len(), Usage::default());
+        self.usage.iter_mut().zip(usage).for_each(|(sum, one)| *sum += one);
+        self.books.iter_mut().zip(engine.books()).for_each(|(sum, one)| sum.add(one));
+        self.evicted += engine.evicted();
+        self.late += engine.late_counts();
+        self.state_bytes += engine.state_bytes();
+    }
+}
+
+/// All of it on this thread.
+fn alone(
+    setup: &Arc<Setup>,
+    mut files: FileReader,
+    shards: usize,
+    words: &mut Option<Words>,
+) -> anyhow::Result<Ran> {
+    let mut pipeline = Pipeline::new(setup, shards)?;
+    pipeline.read_again(setup, files.again()?)?;
+    let mut sum = Sum::new(setup.plan.clone());
     let (mut block, mut findings) = (RecordBlock::new(), Findings::default());
     let bar = progress_bar(files.bytes_total());
-    let started = Instant::now();
     loop {
         block.clear();
         findings.clear();
@@ -51,26 +119,18 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
             pipeline.finish(&mut findings)?;
         }
         sum.take(&findings, &setup.interner);
-        if let Some(words) = &mut words {
-            words.take(&findings, &pipeline, &mut files)?;
+        if let Some(words) = words {
+            words.take(&findings, pipeline.engine.tables(), &mut files)?;
         }
         bar.set_position(files.bytes_read());
         if !more {
             break;
         }
     }
-    let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
-    if let Some(words) = &words {
-        words.write(args)?;
-    }
-    let summary = summary(&sum, &setup, &pipeline, seconds);
-    if args.json {
-        println!("{summary}");
-    } else {
-        print!("{}", table(&summary));
-    }
-    Ok(())
+    let mut figures = Figures { books: pipeline.deliveries().to_vec(), ..Figures::default() };
+    figures.add(&pipeline.engine);
+    Ok(Ran { sum, figures })
 }
 
 fn progress_bar(bytes: u64) -> ProgressBar {
@@ -86,7 +146,7 @@ fn progress_bar(bytes: u64) -> ProgressBar {
 }
 
 /// What is found in words, where a file of it is asked for: only then is evidence read again.
-struct Words {
+pub struct Words {
     renderer: Renderer,
     report: Report,
 }
@@ -96,13 +156,14 @@ impl Words {
         Ok(Self { renderer: Renderer::new(setup.clone())?, report: Report::default() })
     }
 
-    fn take(
+    /// Takes what a step has found.
+    pub fn take(
         &mut self,
         findings: &Findings,
-        pipeline: &Pipeline,
+        tables: &Arc<Tables>,
         files: &mut FileReader,
     ) -> anyhow::Result<()> {
-        self.renderer.know(pipeline.engine.tables());
+        self.renderer.know(tables);
         for finding in findings.iter() {
             self.report.take(self.renderer.output(findings, finding, files)?.change);
         }
@@ -120,25 +181,25 @@ impl Words {
     }
 }
 
-fn summary(sum: &Sum, setup: &Setup, pipeline: &Pipeline, seconds: f64) -> Value {
+fn summary(ran: &Ran, setup: &Setup, seconds: f64) -> Value {
+    let Ran { sum, figures: counted } = ran;
     let mut books = Map::new();
     let mut events = 0;
-    for (source, figures) in setup.config.sources.iter().zip(pipeline.books()) {
+    for (source, figures) in setup.config.sources.iter().zip(&counted.books) {
         events += figures.events;
         books.insert(source.id.clone(), json!(figures));
     }
     let (mut facts, mut rules) = (Map::new(), Map::new());
-    for (holder, usage) in holders(&setup.plan).zip(pipeline.engine.usage()) {
-        let figures = figures(&usage).into();
+    for (holder, usage) in holders(&setup.plan).zip(&counted.usage) {
+        let figures = figures(usage).into();
         match holder {
             Holder::Fact(name) => facts.insert(name.to_owned(), figures),
             Holder::Rule(id) => rules.insert(id.to_owned(), figures),
         };
     }
-    let evicted = pipeline.engine.evicted();
     let given_up: Map<_, _> =
-        evicted.by_what().map(|(what, n)| (what.to_owned(), n.into())).into_iter().collect();
-    let counts = pipeline.engine.late_counts();
+        counted.evicted.by_what().map(|(what, n)| (what.to_owned(), n.into())).into_iter().collect();
+    let counts = &counted.late;
     let late = json!({
         "live": counts.live,
         "recorded": counts.recorded,
@@ -155,7 +216,7 @@ fn summary(sum: &Sum, setup: &Setup, pipeline: &Pipeline, seconds: f64) -> Value
         "seconds": (seconds * 1e6).round() / 1e6,
         "events_per_second": (events as f64 / seconds.max(1e-9)).round(),
         "hash": format!("{:032x}", sum.hash()),
-        "state_bytes": pipeline.engine.state_bytes(),
+        "state_bytes": counted.state_bytes,
         "given_up": given_up,
         "late": late,
     })

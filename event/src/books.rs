@@ -41,6 +41,26 @@ impl SourceBooks {
         self.rejected[reason as usize] += 1;
     }
 
+    /// The sum of both.
+    pub fn add(&mut self, other: &Self) {
+        self.deliveries += other.deliveries;
+        self.decoded += other.decoded;
+        self.ignored += other.ignored;
+        for (sum, count) in self.rejected.iter_mut().zip(&other.rejected) {
+            *sum += count;
+        }
+        self.in_flight += other.in_flight;
+        self.events += other.events;
+        self.accepted += other.accepted;
+        self.duplicate += other.duplicate;
+        self.late += other.late;
+        self.quarantined += other.quarantined;
+        self.deferred += other.deferred;
+        self.waiting += other.waiting;
+        self.unknown_device += other.unknown_device;
+        self.retained += other.retained;
+    }
+
     /// All refusals.
     #[must_use]
     pub fn rejected_total(&self) -> u64 {

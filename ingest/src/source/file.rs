@@ -87,6 +87,12 @@ impl FileReader {
         self
     }
 
+    /// How many files there are.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.inputs.len()
+    }
+
     /// Bytes of all files, unpacked.
     #[must_use]
     pub fn bytes_total(&self) -> u64 {

@@ -15,6 +15,7 @@ mod layout;
 mod lens;
 mod look;
 mod pages;
+mod parts;
 mod presence;
 mod reach;
 mod reload;
@@ -50,6 +51,7 @@ use hashbrown::HashMap;
 pub use reload::Next;
 
 pub use findings::{Effect, EvidenceRef, Finding, Findings, HeldBy};
+pub use parts::Part;
 pub use late::{Due, LateCounts, LateOptions};
 pub use site::RuleCount;
 pub use sum::Sum;
@@ -76,6 +78,7 @@ pub use snapshot::{RestoreError, restore_symbols};
 use crate::limits::{ENTRIES_MAX, KEYS_MAX, RUNS_MAX, WAITING_MAX};
 use crate::plan::{Plan, Scope};
 use late::Late;
+use parts::ELSEWHERE;
 use layout::Layout;
 use reach::Reach;
 use reorder::{Merge, Reorder};
@@ -169,6 +172,7 @@ struct Shard {
 
 /// The engine. Give it the log's records in order; it gives findings.
 pub struct Engine {
+    part: Part,
     plan: Arc<Plan>,
     interner: Arc<Interner>,
     options: Options,
@@ -207,6 +211,7 @@ impl Engine {
         let enterprise_layout = Layout::new(&plan, Scope::Enterprise, &interner);
         let shards = (0..options.shards.max(1)).map(|_| Shard::default()).collect();
         Self {
+            part: Part::Whole,
             streams: Streams::new(options.sources.iter().map(|s| s.slack).collect()),
             enterprise: Site::new(Symbol::NONE, &plan, &enterprise_layout, &options),
             floor: EventTime::MIN,
@@ -278,8 +283,9 @@ impl Engine {
     fn expect(&self, events: &EventBlock, from: usize, until: usize) {
         for event in (from..until).map(|place| events.get(place)) {
             let (site, (shard, place)) = self.near[event.site().0 as usize % NEAR];
+            let Some(shard) = self.shards.get(shard) else { continue };
             if site == event.site() && site != Symbol::NONE {
-                self.shards[shard].sites[place].seen.expect(event.identity());
+                shard.sites[place].seen.expect(event.identity());
             }
         }
     }
@@ -343,20 +349,26 @@ impl Engine {
     /// Judges one event: duplicate, late, or to wait for the watermark.
     fn admit(&mut self, event: EventRef<'_>, out: &mut Findings) {
         let (stream, source) = (event.stream(), event.source());
-        self.books[source.0 as usize].events += 1;
         if event.kind() == KIND_ADVANCE {
             self.streams.advance(stream, source, event.occurred());
-            self.books[source.0 as usize].accepted += 1;
+            let one = u64::from(self.part.counts());
+            let books = &mut self.books[source.0 as usize];
+            (books.events, books.accepted) = (books.events + one, books.accepted + one);
             return;
         }
         let (occurred, quarantined) = self.judged_time(event);
+        let place = self.place(event.site());
+        if place == ELSEWHERE {
+            self.streams.hear(event, (!quarantined).then_some(occurred));
+            return;
+        }
         let watermark = self.streams.watermark();
         self.late.note(event, occurred, watermark, self.options.late.recorded);
         let rank = self.ranks[event.kind().0 as usize];
-        let place = self.place(event.site());
         let admitted = &mut self.shards[place.0].sites[place.1];
         let mut full = false;
         let books = &mut self.books[source.0 as usize];
+        books.events += 1;
         books.retained += u64::from(event.flags().has(EventFlags::RETAINED));
         books.unknown_device += u64::from(event.flags().has(EventFlags::UNKNOWN_DEVICE));
         if !admitted.seen.is_new(event.identity(), occurred, watermark) {
@@ -412,6 +424,10 @@ impl Engine {
 
     #[cold]
     fn begin(&mut self, site: Symbol) -> (usize, usize) {
+        if self.part.leaves(self.places.len()) {
+            self.places.insert(site, ELSEWHERE);
+            return ELSEWHERE;
+        }
         let digest = self.interner.digest(site);
         let shard = (digest % self.shards.len() as u128) as usize;
         let queue = self.merge.queue(digest);
@@ -431,7 +447,7 @@ impl Engine {
     fn release(&mut self, out: &mut Findings) {
         let watermark = self.streams.watermark();
         let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
-        let Self { books, ranks, floor, options, enterprise, .. } = self;
+        let Self { books, ranks, floor, options, enterprise, part, .. } = self;
         let cx = Context { plan, layout, tables, interner };
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
             let Admitted { site, waiting, floor: let_go, queue, .. } = admitted;
@@ -468,6 +484,9 @@ impl Engine {
                 forward(merge, enterprise, *floor, (*queue, RANK_DETECTION), detection);
             }
             site.told.clear();
+        }
+        if let Part::Sites { .. } = part {
+            return;
         }
         let cx = Context { plan, layout: enterprise_layout, tables, interner };
         merge.begin();

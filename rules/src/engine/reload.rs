@@ -406,6 +406,7 @@ impl Engine {
     /// Admission under the new vocabulary and the new sources.
     fn readmit(&mut self, moves: &Moves, plan: &Plan, options: &Options) {
         let Self {
+            part: _,
             plan: _,
             interner: _,
             options: _,

@@ -6,6 +6,7 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 
 use event::{EventRef, EventTime};
+use hashbrown::HashMap;
 
 /// A waiting row whose key is read in it where times and ranks are equal.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +128,7 @@ pub struct Merge {
     stride: usize,
     /// By the digest of the site's name.
     queues: Vec<(u128, Reorder)>,
+    places: HashMap<u128, usize, foldhash::fast::FixedState>,
     waiting: usize,
     /// The heads of the queues: time, rank, site, place of the queue.
     heads: BinaryHeap<Reverse<(EventTime, u8, u128, u32)>>,
@@ -135,7 +137,8 @@ pub struct Merge {
 impl Merge {
     /// Nothing of rows of `stride` words.
     pub fn new(stride: usize) -> Self {
-        Self { stride, queues: Vec::new(), waiting: 0, heads: BinaryHeap::new() }
+        let (queues, places) = (Vec::new(), HashMap::default());
+        Self { stride, queues, places, waiting: 0, heads: BinaryHeap::new() }
     }
 
     /// Events waiting.
@@ -146,8 +149,7 @@ impl Merge {
 
     /// The queue of a site.
     pub fn queue(&mut self, digest: u128) -> usize {
-        let found = self.queues.iter().position(|(site, _)| *site == digest);
-        found.unwrap_or_else(|| {
+        *self.places.entry(digest).or_insert_with(|| {
             self.queues.push((digest, Reorder::new(self.stride)));
             self.queues.len() - 1
         })
@@ -192,10 +194,27 @@ impl Merge {
         queues.flat_map(|(site, rows)| rows.rows().map(|(rank, event)| (*site, rank, event)))
     }
 
+    /// Hands all rows to a merge that has let go what was due; what still waits there stays there.
+    pub fn hand_over(&mut self, to: &mut Self) {
+        for (site, rows) in self.queues.iter_mut().filter(|(_, rows)| rows.len() > 0) {
+            let place = to.queue(*site);
+            let there = &mut to.queues[place].1;
+            to.waiting += rows.len();
+            while let Some((_, rank)) = there.next()
+                && let Some(row) = there.pop(EventTime::MAX)
+            {
+                rows.push(rank, there.row(row));
+            }
+            std::mem::swap(rows, there);
+        }
+        self.waiting = 0;
+    }
+
     /// The same queues without rows, of rows of `stride` words: whoever knows a queue's place goes
     /// on knowing it.
     pub fn emptied(&self, stride: usize) -> Self {
         let queues = self.queues.iter().map(|(site, _)| (*site, Reorder::new(stride))).collect();
-        Self { stride, queues, waiting: 0, heads: BinaryHeap::new() }
+        let places = self.places.clone();
+        Self { stride, queues, places, waiting: 0, heads: BinaryHeap::new() }
     }
 }

@@ -48,6 +48,13 @@ impl Sum {
         Digest::default().number(u128::from(self.findings)).number(self.total).finish()
     }
 
+    /// Adds what another one summed up, under the same plan.
+    pub fn add(&mut self, other: &Self) {
+        self.findings += other.findings;
+        self.incidents += other.incidents;
+        self.total = self.total.wrapping_add(other.total);
+    }
+
     /// Adds what a step has found.
     pub fn take(&mut self, findings: &Findings, interner: &Interner) {
         for finding in findings.iter() {

@@ -1,0 +1,118 @@
+//! The work of one engine, done by several: some judge the sites, each its share of them, and one
+//! judges what those forward. What they find together is what one finds alone.
+//!
+//! Whoever runs them feeds all inputs to each of the sites' engines, in the same order; then hands
+//! over, from each of them, to the enterprise's, and lets that one settle.
+
+use std::ops::AddAssign;
+use std::sync::Arc;
+
+use event::Interner;
+
+use super::{Engine, Evicted, Findings, GivenUp, LateCounts, Options, Usage};
+use crate::plan::Plan;
+
+/// Which share of the work an engine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// Every so-manieth site, counted as they come, from a number on. What the enterprise needs of
+    /// them is kept for it.
+    Sites {
+        /// Which of them: below `of`.
+        number: usize,
+        /// How many engines share the sites.
+        of: usize,
+    },
+    /// The rules over all sites.
+    Enterprise,
+}
+
+/// The place of a site that another engine judges.
+pub(super) const ELSEWHERE: (usize, usize) = (usize::MAX, 0);
+
+impl Part {
+    /// Whether a site is judged elsewhere that comes after so many others.
+    pub(super) fn leaves(self, begun: usize) -> bool {
+        matches!(self, Self::Sites { number, of } if begun % of != number)
+    }
+
+    /// Whether it counts what is of no site.
+    pub(super) fn counts(self) -> bool {
+        matches!(self, Self::Whole | Self::Sites { number: 0, .. })
+    }
+}
+
+impl Engine {
+    /// An engine that does a part of the work.
+    #[must_use]
+    pub fn part(plan: Arc<Plan>, interner: Arc<Interner>, options: Options, part: Part) -> Self {
+        let mut engine = Self::new(plan, interner, options);
+        engine.part = part;
+        engine
+    }
+
+    /// Hands what this one's sites forward to the enterprise's engine, with the time they reached.
+    pub fn hand_over(&mut self, to: &mut Self) {
+        self.merge.hand_over(&mut to.merge);
+        to.streams.pass(self.streams.watermark());
+    }
+
+    /// Judges what was handed over.
+    pub fn settle(&mut self, out: &mut Findings) {
+        self.release(out);
+    }
+
+    /// Whether something came that only an engine of the whole can judge as it should: something
+    /// late, or more than may wait. What the parts have found is void then.
+    #[must_use]
+    pub fn needs_whole(&self) -> bool {
+        let late = self.books.iter().any(|books| books.late > 0);
+        late || self.evicted().early > 0 || self.merge.len() > self.options.waiting_max
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.looked += other.looked;
+        self.evaluated += other.evaluated;
+        self.detections += other.detections;
+        self.incidents += other.incidents;
+        self.suppressed += other.suppressed;
+        self.keys += other.keys;
+        self.runs += other.runs;
+        self.events += other.events;
+        self.bytes += other.bytes;
+        self.given_up += other.given_up;
+    }
+}
+
+impl AddAssign for GivenUp {
+    fn add_assign(&mut self, other: Self) {
+        self.keys += other.keys;
+        self.runs += other.runs;
+        self.events += other.events;
+    }
+}
+
+impl AddAssign for LateCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.live += other.live;
+        self.recorded += other.recorded;
+        self.older += other.older;
+        self.dropped += other.dropped;
+        self.repairs += other.repairs;
+        self.incomplete += other.incomplete;
+    }
+}
+
+impl AddAssign for Evicted {
+    fn add_assign(&mut self, other: Self) {
+        self.keys += other.keys;
+        self.runs += other.runs;
+        self.events += other.events;
+        self.identities += other.identities;
+        self.early += other.early;
+    }
+}
