@@ -375,15 +375,12 @@ impl<'a> Cores<'a> {
 
     fn figures(&self) -> Figures {
         let sources = self.setup.config.sources.len();
-        let mut figures = Figures { books: vec![SourceBooks::default(); sources], ..Figures::default() };
+        let mut figures = Figures::new(vec![SourceBooks::default(); sources]);
         for judge in self.sites.iter().chain([&self.enterprise]) {
             figures.add(&locked(judge).engine);
         }
         for reading in &self.readings {
-            let reading = locked(reading);
-            for (books, part) in figures.books.iter_mut().zip(&reading.deliveries) {
-                books.add(part);
-            }
+            figures.decoded(&locked(reading).deliveries);
         }
         figures
     }

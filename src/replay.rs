@@ -71,7 +71,7 @@ pub struct Ran {
 /// What a run counted, whoever did the work.
 #[derive(Default)]
 pub struct Figures {
-    pub books: Vec<SourceBooks>,
+    books: Vec<SourceBooks>,
     usage: Vec<Usage>,
     evicted: Evicted,
     late: LateCounts,
@@ -79,6 +79,16 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Nothing but the deliveries' side of the books.
+    pub fn new(books: Vec<SourceBooks>) -> Self {
+        Self { books, ..Self::default() }
+    }
+
+    /// Adds the deliveries' side of what one thread decoded.
+    pub fn decoded(&mut self, deliveries: &[SourceBooks]) {
+        self.books.iter_mut().zip(deliveries).for_each(|(sum, one)| sum.add(one));
+    }
+
     /// Adds what one engine counted.
     pub fn add(&mut self, engine: &Engine) {
         let usage = engine.usage();
@@ -128,7 +138,7 @@ fn alone(
         }
     }
     bar.finish_and_clear();
-    let mut figures = Figures { books: pipeline.deliveries().to_vec(), ..Figures::default() };
+    let mut figures = Figures::new(pipeline.deliveries().to_vec());
     figures.add(&pipeline.engine);
     Ok(Ran { sum, figures })
 }
@@ -197,8 +207,12 @@ fn summary(ran: &Ran, setup: &Setup, seconds: f64) -> Value {
             Holder::Rule(id) => rules.insert(id.to_owned(), figures),
         };
     }
-    let given_up: Map<_, _> =
-        counted.evicted.by_what().map(|(what, n)| (what.to_owned(), n.into())).into_iter().collect();
+    let given_up: Map<_, _> = counted
+        .evicted
+        .by_what()
+        .map(|(what, n)| (what.to_owned(), n.into()))
+        .into_iter()
+        .collect();
     let counts = &counted.late;
     let late = json!({
         "live": counts.live,

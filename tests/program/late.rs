@@ -82,7 +82,7 @@ fn a_replay_tells_late_what_it_would_have_told_in_order() {
     }
     assert_eq!(summary["late"]["incomplete"], 0);
     assert!(summary["books"]["in"]["late"].as_u64() > Some(50), "{}", summary["books"]);
-    for further in [&["--block-bytes", "300"][..], &["--shards", "3"]] {
+    for further in [&["--block-bytes", "300"][..], &["--shards", "3"], &["--threads", "2"]] {
         let (again, others, _) = replay(dir.path(), &arrivals, further);
         assert!(again == found && others == incidents, "{further:?}");
     }

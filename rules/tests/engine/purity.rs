@@ -14,7 +14,7 @@ use event::{
     TimeSpan, Vocabulary,
 };
 use rules::engine::{
-    Effect, Engine, Findings, Input, Options, SourceOptions, Sum, restore_symbols,
+    Effect, Engine, Findings, Input, Options, Part, SourceOptions, Sum, restore_symbols,
 };
 use rules::plan::Plan;
 
@@ -369,6 +369,66 @@ fn disorder_within_the_slack_and_redelivery_change_nothing() {
         delayed.sort_by_key(|(at, _)| *at);
         let shuffled: Vec<One> = delayed.into_iter().map(|(_, e)| e).collect();
         assert_eq!(run(&shuffled, Way { batch: 11, ..PLAIN }), expected, "seed {seed}");
+    }
+}
+
+/// The same by several engines: the sites' judge a batch, then the enterprise's what they handed over.
+/// `None` where one of them says that it takes one for all.
+fn run_in_parts(events: &[One], of: usize, batch: usize) -> Option<(usize, u128)> {
+    let interner = Interner::shared();
+    let p = plan(&interner);
+    let engine = |part| Engine::part(p.clone(), interner.clone(), options(1), part);
+    let mut sites: Vec<_> = (0..of).map(|number| engine(Part::Sites { number, of })).collect();
+    let mut enterprise = engine(Part::Enterprise);
+    let (mut sum, mut findings) = (Sum::new(p.clone()), Findings::default());
+    let mut block = EventBlock::new(&p.vocabulary);
+    let batches = events.chunks(batch).map(Some).chain([None]);
+    for batch in batches {
+        block.clear();
+        decode(batch.unwrap_or_default(), &p.vocabulary, &interner, &mut block);
+        for site in &mut sites {
+            let input = batch.map_or(Input::EndOfInput, |_| Input::Events(&block));
+            site.feed(input, &mut findings);
+        }
+        for site in &mut sites {
+            site.hand_over(&mut enterprise);
+        }
+        enterprise.settle(&mut findings);
+        if sites.iter().chain([&enterprise]).any(Engine::needs_whole) {
+            return None;
+        }
+        sum.take(&findings, &interner);
+        findings.clear();
+    }
+    let mut accepted = 0;
+    for engine in &sites {
+        let books = &engine.books()[0];
+        assert_eq!((books.imbalance().1, books.waiting), (0, 0), "INV-BOOKS: {books:?}");
+        accepted += books.accepted as usize;
+    }
+    Some((accepted, sum.hash()))
+}
+
+#[test]
+fn engines_that_share_the_sites_find_what_one_finds() {
+    for seed in [7, 8, 9] {
+        println!("seed {seed}");
+        let mut events = history(seed, 3_000);
+        events.iter_mut().for_each(|event| event.change = None);
+        let mut r = Random(seed + 100);
+        let mut arrivals: Vec<(i64, One)> =
+            events.iter().map(|e| (e.at + r.below(1_900_000) as i64, e.clone())).collect();
+        arrivals.sort_by_key(|(at, _)| *at);
+        let arrivals: Vec<One> = arrivals.into_iter().map(|(_, e)| e).collect();
+        let (found, sum) = run(&arrivals, PLAIN);
+        assert!(found.len() > 3 && found.contains_key(""), "several sites, and the enterprise");
+        for (of, batch) in [(1, 1), (1, 100), (2, 1), (2, 64), (3, 7), (3, 5_000), (9, 300)] {
+            let got = run_in_parts(&arrivals, of, batch);
+            assert_eq!(got, Some((arrivals.len(), sum)), "seed {seed}, {of} of {batch}");
+        }
+        let mut late = arrivals;
+        late[2_000].at -= 20 * SECOND;
+        assert_eq!(run_in_parts(&late, 2, 64), None, "what is late takes an engine for all");
     }
 }
 

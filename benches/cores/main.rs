@@ -1,0 +1,124 @@
+//! What a second thread gains: `cargo bench --bench cores`. Two sites, with the rules over all sites
+//! and without them; both passes of a pair are run one after the other, and the median of the pairs
+//! is printed. `PORTCULLIS_EVENTS` events (500,000 by itself); it fails below what is promised.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+/// Pairs of runs.
+const PAIRS: usize = 9;
+
+fn main() {
+    let events = std::env::var("PORTCULLIS_EVENTS").ok().and_then(|n| n.parse().ok());
+    let dir = tempfile::tempdir().expect("a folder for the events");
+    let file = dir.path().join("events.ndjson");
+    std::fs::write(&file, traffic(events.unwrap_or(500_000))).expect("room for the events");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/ten-rules");
+    let sites_only = dir.path().join("sites-only");
+    std::fs::create_dir(&sites_only).expect("a folder for the configuration");
+    for name in ["portcullis.yaml", "mappings/workload.yaml", "rules/ten.yaml"] {
+        let (from, to) = (example.join(name), sites_only.join(name));
+        let text = std::fs::read_to_string(from).expect("the example");
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        std::fs::write(to, without_enterprise(&text)).expect("room for the configuration");
+    }
+    let mut missed = false;
+    let lanes = [("site rules only", sites_only.as_path(), 1.8), ("all ten rules", &example, 1.5)];
+    for (lane, config, promised) in lanes {
+        let mut gains: Vec<f64> = (0..PAIRS)
+            .map(|_| {
+                let (one, two) = (replay(config, &file, 1), replay(config, &file, 2));
+                assert_eq!(one.1, two.1, "two threads find something else");
+                one.0 / two.0
+            })
+            .collect();
+        gains.sort_by(f64::total_cmp);
+        let (least, median, most) = (gains[0], gains[PAIRS / 2], gains[PAIRS - 1]);
+        println!("{lane}: 2 threads are {median:.2} times as fast ({least:.2} to {most:.2}), promised {promised}");
+        missed |= median < promised;
+    }
+    std::process::exit(i32::from(missed));
+}
+
+/// Seconds, and the hash of what was found.
+fn replay(config: &Path, file: &Path, threads: usize) -> (f64, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(["replay", "--json", "--threads", &threads.to_string(), "--config"]);
+    let output = command.arg(config).arg(file).output().expect("the program");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let seconds = summary["seconds"].as_f64().expect("seconds");
+    assert!(summary["incidents"].as_u64() > Some(0), "nothing found");
+    (seconds, summary["hash"].to_string())
+}
+
+/// A rulebook without its rules over all sites.
+fn without_enterprise(text: &str) -> String {
+    let mut dropped = false;
+    let kept = text.lines().filter(|line| {
+        dropped = line.contains("scope: enterprise") || dropped && line.starts_with(' ');
+        !dropped
+    });
+    kept.fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// Badges, doors, counted people and alarms of two sites, an event every two milliseconds.
+fn traffic(events: usize) -> String {
+    let mut seed = 42_u64;
+    let mut below = move |n: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % n
+    };
+    let (mut text, mut inside, mut open) = (String::new(), vec![false; 20_000], VecDeque::new());
+    for id in 0..events {
+        let ts = 1_700_000_000_000 + 2 * id as u64;
+        let _ = write!(text, "{{\"id\":{id},\"ts\":{ts},");
+        let place = |door: u64| {
+            let (site, zone) = (door / 1_000, door / 10);
+            format!("\"site\":\"S{site}\",\"zone\":\"Z{zone:03}\",\"door\":\"D{door:04}\"")
+        };
+        let closes = open.front().is_some_and(|(due, _)| *due <= ts);
+        let _ = match below(100) {
+            _ if closes => {
+                let (_, door) = open.pop_front().unwrap_or_default();
+                writeln!(text, "\"src\":\"gate\",\"type\":\"close\",{}}}", place(door))
+            }
+            0..66 => {
+                let badge = below(20_000);
+                let home = if below(50) == 0 { badge + 1 } else { badge } % 2;
+                let door = place(home * 1_000 + below(1_000));
+                let denied = below(20) == 0;
+                let inward = &mut inside[badge as usize];
+                *inward ^= !denied && below(100) < 97;
+                let (dir, reason) = (if *inward { "in" } else { "out" }, below(20));
+                let reason = ["unknown", "schedule", "revoked"][(reason / 12 + reason / 19) as usize];
+                let (result, reason) = if denied { ("denied", reason) } else { ("granted", "ok") };
+                writeln!(
+                    text,
+                    "\"src\":\"badge\",\"type\":\"swipe\",{door},\"badge\":\"B{badge:05}\",\"dir\":\"{dir}\",\"result\":\"{result}\",\"reason\":\"{reason}\"}}"
+                )
+            }
+            66..81 => {
+                let (door, forced) = (below(2_000), below(50) == 0);
+                let kind = if forced { "forced" } else { "open" };
+                if !forced {
+                    open.push_back((ts + 8_000, door));
+                }
+                writeln!(text, "\"src\":\"gate\",\"type\":\"{kind}\",{}}}", place(door))
+            }
+            kind => {
+                let zone = below(200);
+                let place = format!("\"site\":\"S{}\",\"zone\":\"Z{zone:03}\"", zone / 100);
+                if kind < 97 {
+                    let heads = if below(50) == 0 { 30 } else { below(13) };
+                    writeln!(text, "\"src\":\"cctv\",\"type\":\"headcount\",{place},\"cam\":\"C{zone:03}\",\"heads\":{heads}}}")
+                } else {
+                    writeln!(text, "\"src\":\"alarm\",\"type\":\"panic\",{place},\"sev\":{}}}", 1 + below(5))
+                }
+            }
+        };
+    }
+    text
+}
