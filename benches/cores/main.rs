@@ -36,7 +36,9 @@ fn main() {
             .collect();
         gains.sort_by(f64::total_cmp);
         let (least, median, most) = (gains[0], gains[PAIRS / 2], gains[PAIRS - 1]);
-        println!("{lane}: 2 threads are {median:.2} times as fast ({least:.2} to {most:.2}), promised {promised}");
+        println!(
+            "{lane}: 2 threads are {median:.2} times as fast ({least:.2} to {most:.2}), promised {promised}"
+        );
         missed |= median < promised;
     }
     std::process::exit(i32::from(missed));
@@ -93,7 +95,8 @@ fn traffic(events: usize) -> String {
                 let inward = &mut inside[badge as usize];
                 *inward ^= !denied && below(100) < 97;
                 let (dir, reason) = (if *inward { "in" } else { "out" }, below(20));
-                let reason = ["unknown", "schedule", "revoked"][(reason / 12 + reason / 19) as usize];
+                let reason =
+                    ["unknown", "schedule", "revoked"][(reason / 12 + reason / 19) as usize];
                 let (result, reason) = if denied { ("denied", reason) } else { ("granted", "ok") };
                 writeln!(
                     text,
@@ -113,9 +116,16 @@ fn traffic(events: usize) -> String {
                 let place = format!("\"site\":\"S{}\",\"zone\":\"Z{zone:03}\"", zone / 100);
                 if kind < 97 {
                     let heads = if below(50) == 0 { 30 } else { below(13) };
-                    writeln!(text, "\"src\":\"cctv\",\"type\":\"headcount\",{place},\"cam\":\"C{zone:03}\",\"heads\":{heads}}}")
+                    writeln!(
+                        text,
+                        "\"src\":\"cctv\",\"type\":\"headcount\",{place},\"cam\":\"C{zone:03}\",\"heads\":{heads}}}"
+                    )
                 } else {
-                    writeln!(text, "\"src\":\"alarm\",\"type\":\"panic\",{place},\"sev\":{}}}", 1 + below(5))
+                    writeln!(
+                        text,
+                        "\"src\":\"alarm\",\"type\":\"panic\",{place},\"sev\":{}}}",
+                        1 + below(5)
+                    )
                 }
             }
         };
