@@ -21,8 +21,12 @@ use crate::setup::Setup;
 /// Deliveries that are decoded as one piece of work.
 const PIECE: usize = 256;
 
-/// How often a thread looks whether there is work before it sleeps: some tens of microseconds.
-const LOOKS: usize = 2_000;
+/// Blocks of one thread that are one block here: so much work is in a round (some 10 ms) that waiting
+/// for its last piece, and waking who sleeps, are nothing beside it.
+pub const BLOCKS_A_ROUND: usize = 16;
+
+/// How often a thread looks whether there is work before it sleeps: some hundreds of microseconds.
+const LOOKS: usize = 20_000;
 
 /// A number that only grows, and that threads wait for.
 #[derive(Default)]

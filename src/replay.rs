@@ -36,7 +36,9 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut ran = None;
     if args.threads > 1 {
-        ran = cores::replay(&setup, &mut files.again()?, usize::from(args.threads), &mut words)?;
+        let bytes = args.block_bytes.saturating_mul(cores::BLOCKS_A_ROUND);
+        let mut files = files.again()?.with_block_bytes(bytes);
+        ran = cores::replay(&setup, &mut files, usize::from(args.threads), &mut words)?;
         if ran.is_none() {
             tracing::warn!(
                 "something came late, or changed a table, and needs all sites in one place: \
