@@ -1,61 +1,17 @@
 //! INV-HOT: once a site has seen its traffic, neither decoding nor the rules allocate, detections
 //! and evidence included. A counting allocator watches the last of so many events.
 
-#![allow(unsafe_code, reason = "an allocator is unsafe to write; this one only counts")]
-
+#[path = "../benches/way/counting.rs"]
+mod counting;
 #[path = "../benches/way/rig.rs"]
 mod rig;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use counting::watch;
 use rig::{Rig, records};
 use workload::badges::Badges;
 
 const SEED: u64 = 42;
 const BLOCK: usize = 1_000;
-
-struct Counting;
-
-thread_local! {
-    /// While this thread is watched, what it has allocated.
-    static ALLOCATIONS: Cell<Option<u64>> = const { Cell::new(None) };
-}
-
-fn count() {
-    // A thread that ends has no counter any more, and is not watched.
-    let _ = ALLOCATIONS.try_with(|n| n.set(n.get().map(|n| n + 1)));
-}
-
-/// Allocations while `f` runs.
-fn watch(f: impl FnOnce()) -> u64 {
-    ALLOCATIONS.set(Some(0));
-    f();
-    ALLOCATIONS.take().unwrap_or_default()
-}
-
-// SAFETY: every call goes to the system's allocator with the caller's own arguments.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn the_rules_allocate_nothing_in_steady_state() {

@@ -14,7 +14,6 @@ mod rig;
 use std::time::Instant;
 
 use event::EventBlock;
-use event::identity::Digest;
 use rig::{Rig, records};
 use workload::badges::Badges;
 
@@ -35,7 +34,7 @@ fn main() {
     let counted: usize = args.unwrap_or(200_000);
     let mut badges = Badges::new(SEED);
     let mut rig = Rig::new();
-    let (mut digest, mut found, mut spent) = (Digest::default(), 0, 0);
+    let (mut found, mut spent) = (0, 0);
     let mut text = String::new();
     let mut base = 0;
     for block in 0..(BEFORE + counted) / BLOCK {
@@ -52,11 +51,11 @@ fn main() {
         measured(&mut rig, &events);
         spent += begun.elapsed().as_nanos();
         found += rig.findings.len();
-        digest = rig.hash(digest);
+        rig.sum();
     }
     println!(
         "shard: {counted} events, {found} findings, {:.0} ns an event, hash {:032x}",
         spent as f64 / counted as f64,
-        digest.finish()
+        rig.sum.hash()
     );
 }

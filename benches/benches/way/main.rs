@@ -2,11 +2,13 @@
 //! incidents, in events a second on one core with a hash of what was found. A figure without the
 //! same hash is a figure of something else.
 
+mod counting;
 mod rig;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use counting::watch;
 use criterion::{Criterion, Throughput};
 use event::{RecordBlock, SourceId};
 use ingest::source::file::{FileInput, FileReader};
@@ -59,28 +61,44 @@ fn stations(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What the whole way over a file took and found.
+#[derive(Debug)]
+struct Whole {
+    seconds: f64,
+    /// Of the second half of the file, decoding and rules.
+    allocations: u64,
+    findings: usize,
+    hash: String,
+}
+
 /// The whole way over a file, once.
-fn whole(path: &std::path::Path) -> (f64, usize, String) {
+fn whole(path: &std::path::Path) -> Whole {
     let input = FileInput { path: path.to_owned(), source: SourceId(0) };
     let mut files = FileReader::open(&[input]).unwrap_or_else(|e| panic!("{e}"));
     let mut rig = Rig::new();
     let mut block = RecordBlock::new();
-    let mut found = 0;
+    let (mut findings, mut events, mut allocations) = (0, 0, 0);
     let begun = Instant::now();
     loop {
         block.clear();
         let more = files.read(&mut block).unwrap_or_else(|e| panic!("{e}"));
         if more {
-            rig.decode(&block);
-            rig.step();
+            let allocated = watch(|| {
+                rig.decode(&block);
+                rig.step();
+            });
+            if events >= EVENTS / 2 {
+                allocations += allocated;
+            }
+            events += rig.events.len();
         } else {
             rig.finish();
         }
-        found += rig.findings.len();
+        findings += rig.findings.len();
         rig.sum();
         if !more {
-            let hash = format!("{:032x}", rig.sum.hash());
-            return (begun.elapsed().as_secs_f64(), found, hash);
+            let (seconds, hash) = (begun.elapsed().as_secs_f64(), rig.sum.hash());
+            return Whole { seconds, allocations, findings, hash: format!("{hash:032x}") };
         }
     }
 }
@@ -94,14 +112,15 @@ fn main() {
     let text = lines(&mut Badges::new(SEED), EVENTS);
     file.write_all(text.as_bytes()).unwrap_or_else(|e| panic!("{e}"));
     let runs: Vec<_> = (0..3).map(|_| whole(file.path())).collect();
-    let best = runs.iter().map(|(seconds, ..)| *seconds).fold(f64::INFINITY, f64::min);
-    let (_, found, hash) = &runs[0];
-    assert!(runs.iter().all(|(_, _, other)| other == hash), "the runs differ: {runs:?}");
+    let best = runs.iter().map(|run| run.seconds).fold(f64::INFINITY, f64::min);
+    let Whole { allocations, findings, hash, .. } = &runs[0];
+    assert!(runs.iter().all(|run| run.hash == *hash), "the runs differ: {runs:?}");
     println!(
-        "whole way: {:.0} events/s, {:.0} ns/event, {EVENTS} events of {} B, seed {SEED}, {found} \
-         findings, hash {hash}",
+        "whole way: {:.0} events/s, {:.0} ns/event, {EVENTS} events of {} B, seed {SEED}, \
+         {:.4} allocations/event once warm, {findings} findings, hash {hash}",
         EVENTS as f64 / best,
         best * 1e9 / EVENTS as f64,
         text.len() / EVENTS,
+        *allocations as f64 * 2.0 / EVENTS as f64,
     );
 }

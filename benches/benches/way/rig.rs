@@ -38,7 +38,16 @@ fn good<T>(result: Result<T, Vec<Diagnostic>>) -> T {
 impl Rig {
     /// Loads the configuration.
     pub fn new() -> Self {
-        let (mappings, rulebook) = (read("mappings/workload.yaml"), read("rules/ten.yaml"));
+        Self::over(read("rules/ten.yaml"))
+    }
+
+    /// The same with another rulebook.
+    pub fn of(rulebook: &str) -> Self {
+        Self::over(vec![("rules.yaml".to_owned(), rulebook.to_owned())])
+    }
+
+    fn over(rulebook: Vec<(String, String)>) -> Self {
+        let mappings = read("mappings/workload.yaml");
         let interner = Interner::shared();
         let mut vocabulary = Vocabulary::default();
         let mut faults = ingest::mapping::declare(&mappings, &mut vocabulary);
