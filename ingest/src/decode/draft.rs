@@ -190,12 +190,16 @@ impl Station<'_, '_> {
         let recorded =
             if self.reading.history { draft.recorded.unwrap_or(occurred) } else { recorded };
         let feed = if draft.feed == Symbol::NONE { self.reading.feed } else { draft.feed };
+        let identity = self.identity(feed, draft, occurred);
         let mut event = self.out.get_mut(row);
         event.times(occurred, recorded);
         event.class(kind, flags, self.record.stream, self.record.source);
         event.place(site, draft.device);
         event.position(self.record.position, part);
-        let identity = self.identity(row, feed, draft, occurred);
+        let identity = match identity {
+            Some(identity) => identity,
+            None => self.content_identity(feed, draft.device, self.out.get(row)),
+        };
         self.out.get_mut(row).identity(identity);
         self.note_citation(feed, draft, identity);
         Ok(())
@@ -233,38 +237,30 @@ impl Station<'_, '_> {
         }
     }
 
+    /// From the payload's own id, where it has one.
     #[inline(always)]
-    fn identity(
-        &self,
-        row: usize,
-        feed: Symbol,
-        draft: &Draft<'_>,
-        occurred: EventTime,
-    ) -> Identity {
-        let interner = self.interner;
-        let text = |symbol| interner.text(symbol).as_bytes();
+    fn identity(&self, feed: Symbol, draft: &Draft<'_>, occurred: EventTime) -> Option<Identity> {
+        let text = |symbol| self.interner.text(symbol).as_bytes();
         let feed = draft.feed_text.unwrap_or_else(|| text(feed));
         let device = draft.device_text.unwrap_or_else(|| text(draft.device));
-        let time = draft.id_with_time.then_some(occurred);
-        match draft.id {
-            None => self.content_identity(feed, device, self.out.get(row)),
-            Some(Id::Text(text)) => Identity::new(feed, device, text, time),
-            Some(Id::Symbol(id)) => Identity::new(feed, device, interner.text(id).as_bytes(), time),
-            Some(Id::Int(n)) => {
-                let mut digits = [0_u8; 20];
-                Identity::new(feed, device, decimal(n, &mut digits), time)
-            }
-        }
+        let mut digits = [0_u8; 20];
+        let id = match draft.id? {
+            Id::Text(id) => id,
+            Id::Symbol(id) => text(id),
+            Id::Int(n) => decimal(n, &mut digits),
+        };
+        Some(Identity::new(feed, device, id, draft.id_with_time.then_some(occurred)))
     }
 
     /// A hash of the canonical event without its recorded time: texts, never interned ids.
     #[inline(never)]
-    fn content_identity(&self, feed: &[u8], device: &[u8], event: EventRef<'_>) -> Identity {
+    fn content_identity(&self, feed: Symbol, device: Symbol, event: EventRef<'_>) -> Identity {
         let interner = self.interner;
+        let text = |symbol| interner.text(symbol).as_bytes();
         let vocabulary = &self.mappings.vocabulary;
         let mut digest = Digest::default()
-            .part(feed)
-            .part(device)
+            .part(text(feed))
+            .part(text(device))
             .part(vocabulary.kind(event.kind()).name.as_bytes())
             .number(event.occurred().0 as u128)
             .number(interner.digest(event.site()));

@@ -298,6 +298,7 @@ impl Decoder {
     }
 
     /// The first of the source's mappings that takes the topic.
+    #[inline(always)]
     fn first_mapping(&self, record: &RecordRef<'_>) -> Result<usize, RejectReason> {
         if record.flags.has(RecordFlags::OVERSIZE) {
             return Err(RejectReason::Oversize);
@@ -311,6 +312,7 @@ impl Decoder {
     }
 
     /// The fast road; `None` leaves the delivery, as if nothing had been, to the other one.
+    #[inline(always)]
     fn scan(&mut self, index: usize, record: &RecordRef<'_>, out: &mut EventBlock) -> Option<bool> {
         let Fast { shapes, plan } = self.fast[index].as_ref()?;
         let symbols = &self.context.symbols;
@@ -338,6 +340,7 @@ impl Decoder {
     }
 
     /// The road that reads anything, and decides what is refused.
+    #[inline(never)]
     fn read(
         &mut self,
         first: usize,
@@ -431,6 +434,7 @@ fn tape_events(
 
 impl draft::Station<'_, '_> {
     /// Whether one more event of this delivery is within the limit.
+    #[inline(always)]
     fn check_room(&self, made: usize) -> Result<(), RejectReason> {
         if made >= EVENTS_PER_DELIVERY_MAX { Err(RejectReason::LimitExceeded) } else { Ok(()) }
     }

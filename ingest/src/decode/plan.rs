@@ -25,8 +25,6 @@ pub(super) struct Plan {
     /// Registers that must be there.
     required: u64,
     parts: Vec<PartPlan>,
-    /// By part, what rules it out at first sight.
-    choices: Vec<Choice>,
     /// Registers whose symbols are wanted.
     pub named: u64,
 }
@@ -40,25 +38,28 @@ struct Choice {
 }
 
 impl Choice {
-    fn of(part: &PartPlan) -> Self {
-        match part.when.first() {
+    const NONE: Self = Self { at: 0, symbol: Symbol::UNKNOWN };
+
+    fn of(questions: &[Question]) -> Self {
+        match questions.first() {
             Some(Question::Among(at, symbols, true)) if symbols.len() == 1 => {
                 Self { at: *at, symbol: symbols[0] }
             }
-            _ => Self { at: 0, symbol: Symbol::UNKNOWN },
+            _ => Self::NONE,
         }
     }
 
-    /// Whether there is another text.
+    /// Whether it is this text; `None` where that takes a closer look.
     #[inline(always)]
-    fn is_other(self, scanned: &Scanned<'_>) -> bool {
-        let other = |place: &Place| place.kind == Kind::Text && place.symbol != self.symbol;
-        self.symbol != Symbol::UNKNOWN && scanned.place(self.at).is_some_and(other)
+    fn look(self, scanned: &Scanned<'_>) -> Option<bool> {
+        let place = scanned.place(self.at).filter(|place| place.kind == Kind::Text)?;
+        (self.symbol != Symbol::UNKNOWN).then_some(place.symbol == self.symbol)
     }
 }
 
 #[derive(Clone, Debug)]
 struct PartPlan {
+    choice: Choice,
     when: Vec<Question>,
     kind: KindPlan,
     /// By kind, whether an event of it needs no device.
@@ -208,8 +209,10 @@ impl KindPlan {
 
 impl PartPlan {
     fn of(part: &Part, symbols: &mut SymbolCache) -> Self {
+        let when: Vec<_> = part.when.iter().map(|c| Question::of(c, symbols)).collect();
         let mut plan = Self {
-            when: part.when.iter().map(|c| Question::of(c, symbols)).collect(),
+            choice: Choice::of(&when),
+            when,
             kind: KindPlan::of(&part.kind, symbols),
             controls: Vec::new(),
             feed: Name::of(part.feed.as_ref(), symbols),
@@ -270,8 +273,7 @@ impl Plan {
         let parts: Vec<_> = mapping.parts.iter().map(|p| PartPlan::of(p, symbols)).collect();
         let named = parts.iter().fold(0, |all, part| all | part.named());
         let required = required.into_iter().fold(0, |all, one| all | one);
-        let choices = parts.iter().map(Choice::of).collect();
-        Some(Self { strict: false, required, parts, choices, named })
+        Some(Self { strict: false, required, parts, named })
     }
 
     /// Of canonical events.
@@ -281,6 +283,7 @@ impl Plan {
         symbols: &mut SymbolCache,
     ) -> Option<Self> {
         let mut plan = PartPlan {
+            choice: Choice::NONE,
             when: Vec::new(),
             kind: KindPlan::Other,
             controls: vocabulary.kinds().iter().map(|k| k.family == Family::Control).collect(),
@@ -314,8 +317,7 @@ impl Plan {
             }
         }
         let named = plan.named();
-        let choices = vec![Choice::of(&plan)];
-        Some(Self { strict: true, required: 0, parts: vec![plan], choices, named })
+        Some(Self { strict: true, required: 0, parts: vec![plan], named })
     }
 
     /// Makes the events of one payload; `false` when the mapping has none for it. An error says no
@@ -331,13 +333,15 @@ impl Plan {
             return Err(RejectReason::MissingField);
         }
         let mut made = 0;
-        for (place, (plan, choice)) in self.parts.iter().zip(&self.choices).enumerate() {
-            if choice.is_other(scanned) {
+        for (place, plan) in self.parts.iter().enumerate() {
+            // What a part asks for first mostly says all.
+            let sight = plan.choice.look(scanned);
+            if sight == Some(false) {
                 continue;
             }
             let part = mapping.parts.get(place);
             let one = One { strict: self.strict, plan, part, scanned };
-            if one.holds(station)? {
+            if one.holds(usize::from(sight.is_some()), station)? {
                 made += usize::from(one.make(made, station)?);
             }
         }
@@ -360,9 +364,10 @@ impl<'a> One<'a> {
         self.part.filter(|_| !self.strict).ok_or(RejectReason::WrongType)
     }
 
+    /// Whether the conditions hold, the first `known` of which are known to.
     #[inline(always)]
-    fn holds(&self, station: &Station<'a, '_>) -> Result<bool, RejectReason> {
-        for (place, question) in self.plan.when.iter().enumerate() {
+    fn holds(&self, known: usize, station: &Station<'a, '_>) -> Result<bool, RejectReason> {
+        for (place, question) in self.plan.when.iter().enumerate().skip(known) {
             let holds = match question {
                 Question::There(at, wanted) => self.scanned.place(*at).is_some() == *wanted,
                 Question::Among(at, symbols, wanted) => match self.scanned.place(*at) {

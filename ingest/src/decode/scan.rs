@@ -46,6 +46,7 @@ impl Place {
     }
 
     /// The value of an integer.
+    #[inline(always)]
     pub fn int(&self) -> i64 {
         self.bits as i64
     }
@@ -95,12 +96,11 @@ impl<'a> Scanned<'a> {
         padded.clear();
         padded.extend_from_slice(payload);
         padded.extend_from_slice(&[0; 16]);
-        let mut scan =
-            Scan { bytes: padded, shapes, symbols, places, present: 0, seen: 0, wanted: !0 };
+        let mut scan = Scan { bytes: padded, shapes, symbols, places, present: 0, not_ascii: 0 };
         scan.whole(payload.len())?;
         let present = scan.present;
         // Keys are known to be UTF-8, and whatever else is no text is ASCII.
-        if scan.seen & HIGHS != 0 {
+        if scan.not_ascii != 0 {
             std::str::from_utf8(payload).ok()?;
         }
         Some(Self { payload, places, present })
@@ -169,7 +169,6 @@ impl Document for Scanned<'_> {
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x80 * ONES;
 
 /// Of so many bytes the bits of each: what a text of that length leaves of sixteen.
 const FIRST: [[u64; 2]; 16] = {
@@ -228,6 +227,26 @@ fn byte(bytes: &[u8], at: u32) -> u8 {
     bytes.get(at as usize).copied().unwrap_or(0)
 }
 
+/// The key that stands here without a blank around it, and the place behind its colon.
+#[inline(always)]
+fn tight_key<'s>(bytes: &[u8], shapes: &'s Shapes, at: u32, keys: u32) -> Option<(&'s Step, u32)> {
+    let head = Sixteen::at(bytes, at)?;
+    let mut place = keys;
+    loop {
+        let step = shapes.step(place)?;
+        if step.begins(head) && (step.len <= 16 || goes_on(bytes, shapes, place, at)) {
+            return Some((step, at + u32::from(step.len)));
+        }
+        place = step.beside;
+    }
+}
+
+/// Whether a key longer than sixteen bytes stands here.
+#[inline(never)]
+fn goes_on(bytes: &[u8], shapes: &Shapes, place: u32, at: u32) -> bool {
+    bytes.get(at as usize..).is_some_and(|rest| rest.starts_with(shapes.tight(place)))
+}
+
 struct Scan<'a> {
     /// Padded.
     bytes: &'a [u8],
@@ -235,13 +254,11 @@ struct Scan<'a> {
     symbols: &'a SymbolCache,
     places: &'a mut Places,
     present: u64,
-    /// All bytes of texts, one over the other: a high bit says that not all are ASCII.
-    seen: u64,
-    /// Registers that may be present: none inside an array, where paths do not lead.
-    wanted: u64,
+    /// Not zero where some text is not ASCII, or what stands near it.
+    not_ascii: u32,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
     /// One object, and nothing behind it.
     fn whole(&mut self, len: usize) -> Option<()> {
         let at = self.solid(0);
@@ -271,10 +288,11 @@ impl Scan<'_> {
         if depth > SCAN_DEPTH_MAX {
             return None;
         }
-        let shapes = self.shapes;
+        // Kept here, they need not be read again after every value.
+        let (bytes, shapes) = (self.bytes, self.shapes);
         let (mut at, mut keys) = (at, keys);
         loop {
-            let (step, value) = match self.tight_key(shapes, at, keys) {
+            let (step, value) = match tight_key(bytes, shapes, at, keys) {
                 Some(found) => found,
                 None => {
                     let end = self.solid(at);
@@ -287,35 +305,15 @@ impl Scan<'_> {
                 }
             };
             keys = step.after;
-            at = match byte(self.bytes, value) {
-                b'"' => self.text(value + 1, step)?,
-                b'0'..=b'9' => self.number(value, value, step)?,
+            at = match byte(bytes, value) {
+                b'"' => self.text(bytes, value + 1, step)?,
+                b'0'..=b'9' => self.number(bytes, value, value, step)?,
                 _ => self.rare_value(value, step, depth)?,
             };
         }
     }
 
-    /// The key that stands here without a blank around it, and the place behind its colon.
-    #[inline(always)]
-    fn tight_key<'s>(&self, shapes: &'s Shapes, at: u32, keys: u32) -> Option<(&'s Step, u32)> {
-        let words = Sixteen::at(self.bytes, at)?.words();
-        let mut place = keys;
-        loop {
-            let step = shapes.step(place)?;
-            if step.begins(words) && (step.len <= 16 || self.goes_on(shapes, place, at)) {
-                return Some((step, at + u32::from(step.len)));
-            }
-            place = step.beside;
-        }
-    }
-
-    /// Whether a key longer than sixteen bytes stands here.
-    #[inline(never)]
-    fn goes_on(&self, shapes: &Shapes, place: u32, at: u32) -> bool {
-        self.bytes.get(at as usize..).is_some_and(|rest| rest.starts_with(shapes.tight(place)))
-    }
-
-    /// The same with blanks around comma, key and colon.
+    /// The key that stands here with blanks around comma, key and colon.
     #[inline(never)]
     fn loose_key<'s>(
         &self,
@@ -345,9 +343,9 @@ impl Scan<'_> {
 
     /// Writes a value down.
     #[inline(always)]
-    fn put(&mut self, step: &Step, place: Place) {
-        self.present |= step.bit & self.wanted;
-        self.places[step.register as usize % (REGISTERS_MAX + 1)] = place;
+    fn put(&mut self, step: &Step) -> &mut Place {
+        self.present |= step.bit;
+        &mut self.places[step.register as usize % (REGISTERS_MAX + 1)]
     }
 
     /// Any value, with blanks in front or without; the place behind it.
@@ -359,9 +357,9 @@ impl Scan<'_> {
             rest.starts_with(word.as_bytes()).then_some(at + word.len() as u32)
         };
         let (place, after) = match byte(self.bytes, at) {
-            b'"' => return self.text(at + 1, step),
-            b'0'..=b'9' => return self.number(at, at, step),
-            b'-' => return self.number(at, at + 1, step),
+            b'"' => return self.text(self.bytes, at + 1, step),
+            b'0'..=b'9' => return self.number(self.bytes, at, at, step),
+            b'-' => return self.number(self.bytes, at, at + 1, step),
             b't' => (Place::of(Kind::Bool, 1), word("true")?),
             b'f' => (Place::of(Kind::Bool, 0), word("false")?),
             // As if it were not there.
@@ -370,7 +368,7 @@ impl Scan<'_> {
             b'[' => (Place::of(Kind::Compound, 0), self.array(at + 1, step, depth + 1)?),
             _ => return None,
         };
-        self.put(step, place);
+        *self.put(step) = place;
         Some(after)
     }
 
@@ -379,7 +377,7 @@ impl Scan<'_> {
         if depth > SCAN_DEPTH_MAX {
             return None;
         }
-        let outside = std::mem::replace(&mut self.wanted, 0);
+        let outside = self.present;
         let mut at = self.solid(at);
         if byte(self.bytes, at) != b']' {
             loop {
@@ -392,28 +390,30 @@ impl Scan<'_> {
                 }
             }
         }
-        self.wanted = outside;
+        self.present = outside;
         Some(at + 1)
     }
 
     /// A text without escapes behind its opening quote.
     #[inline(always)]
-    fn text(&mut self, from: u32, step: &Step) -> Option<u32> {
-        let bytes = Sixteen::at(self.bytes, from)?;
-        let ([low, high], stops) = (bytes.words(), bytes.stops());
+    fn text(&mut self, bytes: &[u8], from: u32, step: &Step) -> Option<u32> {
+        let some = Sixteen::at(bytes, from)?;
+        let stops = some.stops();
         if stops == 0 {
             return self.long_text(from, step);
         }
+        self.not_ascii |= some.high();
         let len = stops.trailing_zeros();
-        let first = FIRST[len as usize & 15];
-        let key = [low & first[0], high & first[1]];
-        self.seen |= key[0] | key[1];
         let to = from + len;
-        if byte(self.bytes, to) != b'"' {
+        if byte(bytes, to) != b'"' {
             return None;
         }
-        let symbol = if step.named { self.symbols.look_words(key, len) } else { Symbol::UNKNOWN };
-        self.put(step, Place { kind: Kind::Text, symbol, from, to, bits: 0 });
+        let mut symbol = Symbol::UNKNOWN;
+        if step.named {
+            let ([low, high], first) = (some.words(), FIRST[len as usize & 15]);
+            symbol = self.symbols.look_words([low & first[0], high & first[1]], len);
+        }
+        self.put_text(step, symbol, from, to);
         Some(to + 1)
     }
 
@@ -422,9 +422,9 @@ impl Scan<'_> {
     fn long_text(&mut self, from: u32, step: &Step) -> Option<u32> {
         let mut to = from;
         loop {
-            let bytes = Sixteen::at(self.bytes, to)?;
-            let ([low, high], stops) = (bytes.words(), bytes.stops());
-            self.seen |= low | high;
+            let some = Sixteen::at(self.bytes, to)?;
+            self.not_ascii |= some.high();
+            let stops = some.stops();
             if stops != 0 {
                 to += stops.trailing_zeros();
                 break;
@@ -436,22 +436,29 @@ impl Scan<'_> {
         }
         let text = self.bytes.get(from as usize..to as usize)?;
         let symbol = if step.named { self.symbols.look(text) } else { Symbol::UNKNOWN };
-        self.put(step, Place { kind: Kind::Text, symbol, from, to, bits: 0 });
+        self.put_text(step, symbol, from, to);
         Some(to + 1)
+    }
+
+    #[inline(always)]
+    fn put_text(&mut self, step: &Step, symbol: Symbol, from: u32, to: u32) {
+        // The bits of a text are never looked at.
+        let place = self.put(step);
+        (place.kind, place.symbol, place.from, place.to) = (Kind::Text, symbol, from, to);
     }
 
     /// A number whose digits begin at `first`, of at most 15 digits with a fraction and 18 without:
     /// the double and the integer are exact.
     #[inline(always)]
-    fn number(&mut self, from: u32, first: u32, step: &Step) -> Option<u32> {
-        let (mut count, mut whole) = digits(Sixteen::at(self.bytes, first)?);
+    fn number(&mut self, bytes: &[u8], from: u32, first: u32, step: &Step) -> Option<u32> {
+        let (mut count, mut whole) = digits(Sixteen::at(bytes, first)?);
         if count == 16 {
             (count, whole) = self.more_digits(first, whole)?;
         }
         let to = first + count;
         // A sign without a number, a zero in front; and simd-json's zero has no sign: let it say so.
-        let leads = count > 1 && byte(self.bytes, first) == b'0';
-        let point = byte(self.bytes, to) == b'.';
+        let leads = count > 1 && byte(bytes, first) == b'0';
+        let point = byte(bytes, to) == b'.';
         if count == 0 || leads || first > from && whole == 0 && !point {
             return None;
         }
@@ -460,7 +467,7 @@ impl Scan<'_> {
         }
         // What follows is looked at as what follows a value: an exponent does not.
         let bits = if first > from { -(whole as i64) as u64 } else { whole };
-        self.put(step, Place { kind: Kind::Int, symbol: Symbol::UNKNOWN, from, to, bits });
+        *self.put(step) = Place { kind: Kind::Int, symbol: Symbol::UNKNOWN, from, to, bits };
         Some(to)
     }
 
@@ -489,7 +496,7 @@ impl Scan<'_> {
         let magnitude = value as f64 / TENS[places as usize & 15];
         let value = if first > from { -magnitude } else { magnitude };
         let bits = value.to_bits();
-        self.put(step, Place { kind: Kind::Float, symbol: Symbol::UNKNOWN, from, to, bits });
+        *self.put(step) = Place { kind: Kind::Float, symbol: Symbol::UNKNOWN, from, to, bits };
         Some(to)
     }
 }

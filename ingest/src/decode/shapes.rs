@@ -19,10 +19,10 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(super) struct Step {
-    /// The first sixteen bytes of the key as it mostly stands, `"id":`, or `,"id":` behind another;
-    /// and which of them count.
-    word: [u64; 2],
-    mask: [u64; 2],
+    /// The first sixteen bytes of the key as it mostly stands, `"id":`, or `,"id":` behind another.
+    head: Sixteen,
+    /// Which of them count.
+    counts: u32,
     /// The register that the value goes to, as a bit of what is present; no bit for a value that
     /// no path leads to.
     pub bit: u64,
@@ -43,15 +43,14 @@ impl Step {
     /// `None` for a key that is longer than any key.
     fn new(tight: &[u8], register: Option<u8>, named: u64) -> Option<Self> {
         let len = u16::try_from(tight.len()).ok()?;
-        let (mut word, mut mask) = ([0; 16], [0; 16]);
-        for (place, byte) in tight.iter().take(16).enumerate() {
-            (word[place], mask[place]) = (*byte, 0xFF);
-        }
+        let mut head = [0; 16];
+        head.iter_mut().zip(tight).for_each(|(to, from)| *to = *from);
+        let counts = (1 << tight.len().min(16)) - 1;
         let bit = register.map_or(0, |register| 1 << register);
         let (after, inside, beside) = (NOWHERE, NOWHERE, NOWHERE);
         Some(Self {
-            word: Sixteen::of(word).words(),
-            mask: Sixteen::of(mask).words(),
+            head: Sixteen::of(head),
+            counts,
             bit,
             after,
             inside,
@@ -64,8 +63,8 @@ impl Step {
 
     /// Whether the first sixteen bytes are this key's, as far as it goes.
     #[inline(always)]
-    pub fn begins(&self, word: [u64; 2]) -> bool {
-        (word[0] ^ self.word[0]) & self.mask[0] | (word[1] ^ self.word[1]) & self.mask[1] == 0
+    pub fn begins(&self, bytes: Sixteen) -> bool {
+        bytes.same(self.head) & self.counts == self.counts
     }
 }
 

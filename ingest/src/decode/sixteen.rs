@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code, reason = "intrinsics of SSE2, which every x86-64 processor has")]
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sixteen([u8; 16]);
 
 impl Sixteen {
@@ -29,6 +29,23 @@ impl Sixteen {
         [both as u64, (both >> 64) as u64]
     }
 
+    /// Bytes that are the same in both.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub fn same(self, other: Self) -> u32 {
+        use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8};
+        // SAFETY: no more is asked for than SSE2; nothing here touches memory.
+        unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(self.vector(), other.vector())) as u32 }
+    }
+
+    /// Bytes that are not ASCII.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub fn high(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { std::arch::x86_64::_mm_movemask_epi8(self.vector()) as u32 }
+    }
+
     /// Bytes at which a text ends or is not plain: quote, backslash, control character.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
@@ -37,7 +54,7 @@ impl Sixteen {
             _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
         };
         let bytes = self.vector();
-        // SAFETY: no more is asked for than SSE2; nothing here touches memory.
+        // SAFETY: as above.
         unsafe {
             let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1F)), bytes);
             let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
@@ -70,6 +87,16 @@ impl Sixteen {
     }
 
     #[cfg(not(target_arch = "x86_64"))]
+    pub fn same(self, other: Self) -> u32 {
+        bits(self.0.into_iter().zip(other.0).map(|(one, other)| one == other))
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn high(self) -> u32 {
+        self.each(|byte| !byte.is_ascii())
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
     pub fn stops(self) -> u32 {
         self.each(is_stop)
     }
@@ -81,8 +108,13 @@ impl Sixteen {
 
     #[cfg(any(test, not(target_arch = "x86_64")))]
     fn each(self, is_so: impl Fn(u8) -> bool) -> u32 {
-        self.0.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(is_so(*byte)))
+        bits(self.0.into_iter().map(is_so))
     }
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn bits(each: impl DoubleEndedIterator<Item = bool>) -> u32 {
+    each.rev().fold(0, |bits, is_so| bits << 1 | u32::from(is_so))
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
@@ -102,6 +134,10 @@ mod tests {
                     bytes[place] = byte;
                     let both = Sixteen(bytes);
                     assert_eq!(both.stops(), both.each(is_stop), "{bytes:?}");
+                    assert_eq!(both.high(), both.each(|b| !b.is_ascii()), "{bytes:?}");
+                    let other = Sixteen(*b"abcdefghijklmnop");
+                    let same = bits(bytes.into_iter().zip(other.0).map(|(a, b)| a == b));
+                    assert_eq!(both.same(other), same, "{bytes:?}");
                     assert_eq!(both.others(), both.each(|b| !b.is_ascii_digit()), "{bytes:?}");
                 }
             }
