@@ -4,14 +4,33 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use event::{EventRef, FieldId, FieldType, Symbol};
+
 use crate::lang::expr::Expr;
+use crate::lang::syntax::Operator;
+use crate::plan::FieldRef;
+use crate::value::Value;
 
 /// A condition of a rulebook. It is what it compiles to: two that mean the same are equal, wherever
 /// they stand.
 #[derive(Clone)]
 pub struct Condition {
     expr: Expr,
+    /// The field and the text, where it is no more than that an event's field is this text: most
+    /// conditions are, and it is decided without anything of [`crate::value::Env`].
+    text: Option<(FieldId, Symbol)>,
     written: Arc<[Written]>,
+}
+
+/// The field and the text of a condition that compares a text field with a constant.
+fn text_of(expr: &Expr) -> Option<(FieldId, Symbol)> {
+    let Expr::Compare(Operator::Equal, a, b) = expr else { return None };
+    match (&**a, &**b) {
+        (Expr::Field(FieldRef::Slot(field, FieldType::String)), Expr::Constant(Value::Text(text))) => {
+            Some((*field, *text))
+        }
+        _ => None,
+    }
 }
 
 /// A part of a condition as it stands in the rulebook.
@@ -32,21 +51,31 @@ impl Condition {
     #[must_use]
     pub fn written(expr: Expr, text: String, place: String, label: Option<String>) -> Self {
         let written = [Written { expr: expr.clone(), text, place, label }];
-        Self { expr, written: written.into() }
+        Self::of(expr, written.into())
+    }
+
+    fn of(expr: Expr, written: Arc<[Written]>) -> Self {
+        Self { text: text_of(&expr), expr, written }
+    }
+
+    /// Whether an event meets it, where that needs no more than a look at one field.
+    #[inline]
+    pub fn holds_of(&self, event: EventRef<'_>) -> Option<bool> {
+        self.text.map(|(field, text)| event.text(field) == Some(text))
     }
 
     /// Both of two.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let written = self.written.iter().chain(other.written.iter()).cloned().collect();
-        Self { expr: Expr::And(Box::new(self.expr), Box::new(other.expr)), written }
+        Self::of(Expr::And(Box::new(self.expr), Box::new(other.expr)), written)
     }
 
     /// Not, where it is true; one that is missing excepts nothing.
     #[must_use]
     pub fn excepted(self) -> Self {
         let expr = Expr::Not(Box::new(Expr::Holds(Box::new(self.expr))));
-        Self { expr, written: self.written }
+        Self::of(expr, self.written)
     }
 
     /// What it compiles to.
@@ -78,7 +107,7 @@ impl Deref for Condition {
 
 impl From<Expr> for Condition {
     fn from(expr: Expr) -> Self {
-        Self { expr, written: Arc::new([]) }
+        Self::of(expr, Arc::new([]))
     }
 }
 

@@ -140,6 +140,18 @@ pub struct Trigger {
     pub condition: Option<Condition>,
 }
 
+impl Trigger {
+    /// Whether it is about events of this kind.
+    #[must_use]
+    #[inline]
+    pub fn is_of(&self, kind: KindId) -> bool {
+        match self.kinds.as_slice() {
+            [own] => *own == kind,
+            kinds => kinds.contains(&kind),
+        }
+    }
+}
+
 /// How much a fact or a rule may hold at one site; past it the oldest goes, and is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

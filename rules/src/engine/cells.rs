@@ -147,6 +147,10 @@ pub struct Run {
     pub tags: u64,
     /// Who and where: area, door, person, credential, track of the first event; device.
     pub subject: [Symbol; 6],
+    /// The run before it of the key.
+    pub previous: u32,
+    /// Nothing: the cell is three lines of memory.
+    pub rest: u32,
 }
 
 impl Run {

@@ -14,6 +14,7 @@ use super::findings::Findings;
 use super::holdings::Over;
 use super::scope::{Context, fact_value};
 use super::site::Site;
+use super::state::State;
 use crate::limits::FULLEST_TURN;
 use crate::plan::{FactId, Pattern, RuleId};
 
@@ -51,7 +52,18 @@ fn owned(cx: Context<'_>, cell: &KeyCell) -> Owned {
 
 impl Site {
     /// Gives up what has grown over a limit, and says so to those that hear it.
+    #[inline]
     pub(super) fn settle(&mut self, cx: Context<'_>, out: &mut Findings) {
+        let State { keys, runs, entries, over, .. } = &self.state;
+        let fits = keys.live() <= self.most[0]
+            && runs.live() <= self.most[1]
+            && entries.live() <= self.most[2];
+        if !(fits && over.is_empty() && self.is_heard_out()) {
+            self.settle_all(cx, out);
+        }
+    }
+
+    fn settle_all(&mut self, cx: Context<'_>, out: &mut Findings) {
         loop {
             while let Some(over) = self.state.over.pop() {
                 self.relieve(cx, over, out);
@@ -176,7 +188,7 @@ impl Site {
     fn give_up_run(&mut self, holder: u32) {
         let run = self.state.holdings.get(holder).run_line.oldest;
         let cell = self.state.runs.get(run).key_cell;
-        self.find_and_unlink(run);
+        self.unlink_run(run);
         self.drop_if_idle(cell);
     }
 

@@ -7,7 +7,8 @@ use super::pages::NIL;
 use super::scope::{Changed, Context, Sight, fact_value, field_of, key_of, outside, value_in};
 use super::site::Site;
 use super::state::{Owner, State, pack, unpack};
-use crate::plan::{FactId, FactKind, FieldRef, TallyPart};
+use crate::condition::Condition;
+use crate::plan::{FactId, FactKind, FieldRef, TallyPart, Trigger};
 use crate::value::{Env, Value};
 
 /// Drops what has left a fact's window for a key, so that its value is exact and cheap to read.
@@ -89,7 +90,7 @@ impl Site {
             let began = self.evaluated.get();
             let plan = &cx.plan.facts[fact.0 as usize];
             if let Some(reset) = &plan.reset
-                && Sight::of(cx, self, event, &self.changed).fits(reset)
+                && self.fits(cx, reset, event)
             {
                 self.reset_fact(cx, *fact, event.occurred());
             }
@@ -206,12 +207,17 @@ impl Site {
             freshen_cell(cx, &mut self.state, fact, cell, now);
         }
         let before = value_in(&self.state, &plan.kind, known, now);
-        let mut sight = Sight::of(cx, self, event, &self.changed);
-        sight.value = before;
+        let fits = |trigger: &Trigger| {
+            let holds = |condition: &Condition| match condition.holds_of(event) {
+                Some(holds) => self.evaluates(holds),
+                None => self.sight_of_fact(cx, event, before).holds(condition),
+            };
+            trigger.is_of(event.kind()) && trigger.condition.as_ref().is_none_or(holds)
+        };
         let (mut from, mut to) = (None, None);
         match &plan.kind {
             FactKind::Count { on, .. } => {
-                if !sight.fits(on) {
+                if !fits(on) {
                     return;
                 }
                 let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
@@ -219,14 +225,14 @@ impl Site {
                 add(&mut self.state, cell, 1);
             }
             FactKind::Distinct { on, of, .. } => {
-                if !sight.fits(on) {
+                if !fits(on) {
                     return;
                 }
                 let Value::Text(value) = field_of(cx, event, *of) else { return };
                 self.count_distinct(owner, &key, event, value);
             }
             FactKind::Balance { up, down } => {
-                let by = i64::from(sight.fits(up)) - i64::from(sight.fits(down));
+                let by = i64::from(fits(up)) - i64::from(fits(down));
                 if by == 0 {
                     return;
                 }
@@ -234,10 +240,10 @@ impl Site {
                 add(&mut self.state, cell, by);
             }
             FactKind::Set { on, ttl, .. } => {
-                let Some((_, value)) = on.iter().find(|(trigger, _)| sight.fits(trigger)) else {
+                let Some((_, value)) = on.iter().find(|(trigger, _)| fits(trigger)) else {
                     return;
                 };
-                let value = value.eval(&sight);
+                let value = value.eval(&self.sight_of_fact(cx, event, before));
                 if value == Value::Missing {
                     return;
                 }
@@ -256,6 +262,16 @@ impl Site {
             FactKind::Tally { .. } => return,
         }
         self.note_change(cx, fact, key, before, (from, to));
+    }
+
+    /// What a fact's own expression sees: its value so far, too.
+    fn sight_of_fact<'a>(
+        &'a self,
+        cx: Context<'a>,
+        event: EventRef<'a>,
+        value: Value,
+    ) -> Sight<'a> {
+        Sight { value, ..Sight::of(cx, self, event, &self.changed) }
     }
 
     /// What a late event sets, where nothing newer has: no level is judged by it.

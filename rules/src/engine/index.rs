@@ -10,23 +10,39 @@ const SLOTS_MIN: usize = 16;
 /// Cells by hash. Rebuilt from the cells after a restore; in no snapshot.
 #[derive(Debug)]
 pub struct Index {
-    /// Upper half: tag; lower half: 1 + the cell; 0 where the slot is free. A power of two of them.
-    slots: Vec<u64>,
+    /// A power of two of them.
+    slots: Vec<Slot>,
     len: usize,
 }
 
 impl Default for Index {
     fn default() -> Self {
-        Self { slots: vec![0; SLOTS_MIN], len: 0 }
+        Self { slots: vec![Slot::FREE; SLOTS_MIN], len: 0 }
     }
 }
 
-const fn slot_of(tag: u32, cell: u32) -> u64 {
-    (tag as u64) << 32 | (cell as u64 + 1)
-}
+/// Upper half: tag; lower half: 1 + the cell; 0 where the slot is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(u64);
 
-const fn cell_of(slot: u64) -> u32 {
-    (slot as u32).wrapping_sub(1)
+impl Slot {
+    const FREE: Self = Self(0);
+
+    #[inline]
+    const fn of(tag: u32, cell: u32) -> Self {
+        Self((tag as u64) << 32 | (cell as u64 + 1))
+    }
+
+    #[inline]
+    const fn tag(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The cell; none where the slot is free.
+    #[inline]
+    pub fn cell(self) -> Option<u32> {
+        (self.0 as u32).checked_sub(1)
+    }
 }
 
 impl Index {
@@ -40,17 +56,21 @@ impl Index {
         tag as usize & self.mask()
     }
 
+    /// The slot where a tag is looked for first.
+    #[inline]
+    pub fn first(&self, tag: u32) -> &Slot {
+        &self.slots[self.home(tag)]
+    }
+
     /// The cell of a tag that is the one looked for; or the free slot where it would stand.
     #[inline]
     pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Result<u32, usize> {
         let mut at = self.home(tag);
         loop {
             let slot = self.slots[at];
-            if slot == 0 {
-                return Err(at);
-            }
-            if (slot >> 32) as u32 == tag && same(cell_of(slot)) {
-                return Ok(cell_of(slot));
+            let Some(cell) = slot.cell() else { return Err(at) };
+            if slot.tag() == tag && same(cell) {
+                return Ok(cell);
             }
             at = (at + 1) & self.mask();
         }
@@ -59,8 +79,8 @@ impl Index {
     /// Enters a cell at the free slot that [`Self::find`] gave.
     #[inline]
     pub fn insert(&mut self, slot: usize, tag: u32, cell: u32) {
-        assert!(self.slots[slot] == 0, "the slot is free");
-        self.slots[slot] = slot_of(tag, cell);
+        assert!(self.slots[slot] == Slot::FREE, "the slot is free");
+        self.slots[slot] = Slot::of(tag, cell);
         self.len += 1;
         // At most half full: a miss ends soon. What was freed leaves no mark behind, so a table
         // whose number of keys stays allocates nothing (INV-HOT).
@@ -71,17 +91,17 @@ impl Index {
 
     #[cold]
     fn grow(&mut self) {
-        let slots = vec![0; 2 * self.slots.len()];
+        let slots = vec![Slot::FREE; 2 * self.slots.len()];
         let old = std::mem::replace(&mut self.slots, slots);
-        for slot in old.into_iter().filter(|slot| *slot != 0) {
-            let free = self.free_slot((slot >> 32) as u32);
+        for slot in old.into_iter().filter(|slot| *slot != Slot::FREE) {
+            let free = self.free_slot(slot.tag());
             self.slots[free] = slot;
         }
     }
 
     fn free_slot(&self, tag: u32) -> usize {
         let mut at = self.home(tag);
-        while self.slots[at] != 0 {
+        while self.slots[at] != Slot::FREE {
             at = (at + 1) & self.mask();
         }
         at
@@ -91,37 +111,37 @@ impl Index {
     pub fn remove(&mut self, tag: u32, cell: u32) {
         let mask = self.mask();
         let mut free = self.home(tag);
-        while self.slots[free] != slot_of(tag, cell) {
-            assert!(self.slots[free] != 0, "a cell that is taken out stands in the index");
+        while self.slots[free] != Slot::of(tag, cell) {
+            assert!(self.slots[free] != Slot::FREE, "a cell that is taken out stands in the index");
             free = (free + 1) & mask;
         }
         let mut at = free;
         loop {
             at = (at + 1) & mask;
             let slot = self.slots[at];
-            if slot == 0 {
+            if slot == Slot::FREE {
                 break;
             }
             // It may move up as far as its home.
-            let home = self.home((slot >> 32) as u32);
+            let home = self.home(slot.tag());
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(free) & mask {
                 self.slots[free] = slot;
                 free = at;
             }
         }
-        self.slots[free] = 0;
+        self.slots[free] = Slot::FREE;
         self.len -= 1;
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.slots.fill(0);
+        self.slots.fill(Slot::FREE);
         self.len = 0;
     }
 
     /// Bytes of the table.
     pub fn bytes(&self) -> usize {
-        self.slots.len() * size_of::<u64>()
+        self.slots.len() * size_of::<Slot>()
     }
 }
 

@@ -10,6 +10,7 @@ use event::{
     Position, SourceId, StreamId, Symbol, TimeSpan,
 };
 
+use super::ahead::Wanted;
 use super::correlation::{PolicyIndex, Spoken};
 use super::findings::EvidenceRef;
 use super::holdings::Bounds;
@@ -131,6 +132,8 @@ pub struct Layout {
     table_watchers: Vec<Vec<RuleId>>,
     hears_schedules: bool,
     first_detection: u16,
+    /// What events of each kind look up.
+    pub wanted: Wanted,
     /// Policies of alarm management.
     pub policies: PolicyIndex,
     /// Who answers for what, and how much each may hold.
@@ -238,7 +241,8 @@ impl Layout {
             let (index, table) = plan.model.table(table)?;
             Some((index, table.column(column)?))
         };
-        Self {
+        let mut layout = Self {
+            wanted: Wanted::default(),
             by_kind,
             watchers,
             tallies,
@@ -261,7 +265,9 @@ impl Layout {
             policies,
             first_detection: plan.vocabulary.kinds().len() as u16,
             bounds: Arc::new(Bounds::new(plan, remembers.into_iter())),
-        }
+        };
+        layout.wanted = Wanted::new(plan, &layout, kinds);
+        layout
     }
 
     /// Who is interested in a kind.
@@ -422,6 +428,12 @@ impl Layout {
         let number = (owner.0 as usize).checked_sub(plan.facts.len());
         let rule = number.and_then(|number| plan.rules.get(number));
         rule.is_some_and(|rule| matches!(rule.pattern, Pattern::Watch { .. }))
+    }
+
+    /// Whether an owner's cells are a rule's own.
+    pub fn is_rule(&self, owner: Owner) -> bool {
+        let rules = self.memory_base.len() as u32;
+        (owner.0.wrapping_sub(self.watchers.len() as u32)) < rules
     }
 
     /// A rule's grouping, and its number.

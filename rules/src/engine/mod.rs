@@ -1,5 +1,6 @@
 //! The engine: admission, sites, the enterprise pseudo-site. Pure: a function of what it is fed.
 
+mod ahead;
 mod carry;
 mod cells;
 mod control;

@@ -57,6 +57,12 @@ impl<T: Pod> Pages<T> {
         &self.cells[index as usize]
     }
 
+    /// One cell, where there ever was one.
+    #[inline]
+    pub fn peek(&self, index: u32) -> Option<&T> {
+        self.cells.get(index as usize)
+    }
+
     /// One cell, to change it: marks its page.
     #[inline]
     pub fn get_mut(&mut self, index: u32) -> &mut T {

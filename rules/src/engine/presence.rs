@@ -21,8 +21,7 @@ impl Site {
     ) {
         let Pattern::Passage { on, from, to, forget, forgive } = &rule.pattern else { return };
         let owner = cx.layout.rule(id);
-        let sight = Sight::of(cx, self, event, &self.changed);
-        let forgives = forgive.as_ref().is_some_and(|trigger| sight.fits(trigger));
+        let forgives = forgive.as_ref().is_some_and(|trigger| self.fits(cx, trigger, event));
         let Some(key) = key_of(cx, event, &rule.by) else {
             if forgives {
                 self.forgive_everybody(owner);
@@ -35,9 +34,10 @@ impl Site {
             }
             return;
         }
-        if !sight.fits(on) {
+        if !self.fits(cx, on, event) {
             return;
         }
+        let sight = Sight::of(cx, self, event, &self.changed);
         let (from, to) = (sight.text(from), sight.text(to));
         let Some(to) = to else { return };
         let cell = self.state.find(owner, &key);
@@ -73,7 +73,7 @@ impl Site {
     ) {
         let Pattern::Travel { on, place, min_time } = &rule.pattern else { return };
         let Some(key) = key_of(cx, event, &rule.by) else { return };
-        if !Sight::of(cx, self, event, &self.changed).fits(on) {
+        if !self.fits(cx, on, event) {
             return;
         }
         let Value::Text(here) = field_of(cx, event, *place) else { return };

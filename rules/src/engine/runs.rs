@@ -33,6 +33,8 @@ impl Site {
             captures: [0; 8],
             tags: 0,
             subject: cx.layout.subject(cx.tables, event),
+            previous: NIL,
+            rest: 0,
         }
     }
 
@@ -43,21 +45,24 @@ impl Site {
         let key = self.state.keys.get_mut(cell);
         match std::mem::replace(&mut key.tail, index) {
             NIL => key.head = index,
-            tail => self.state.runs.get_mut(tail).next = index,
+            tail => {
+                self.state.runs.get_mut(tail).next = index;
+                self.state.runs.get_mut(index).previous = tail;
+            }
         }
         index
     }
 
     /// Takes a run out of its key's list and frees it.
-    pub(super) fn unlink_run(&mut self, cell: u32, previous: u32, run: u32) {
-        let next = self.state.runs.get(run).next;
-        if previous == NIL {
-            self.state.keys.get_mut(cell).head = next;
-        } else {
-            self.state.runs.get_mut(previous).next = next;
+    pub(super) fn unlink_run(&mut self, run: u32) {
+        let Run { key_cell, previous, next, .. } = *self.state.runs.get(run);
+        match previous {
+            NIL => self.state.keys.get_mut(key_cell).head = next,
+            previous => self.state.runs.get_mut(previous).next = next,
         }
-        if next == NIL {
-            self.state.keys.get_mut(cell).tail = previous;
+        match next {
+            NIL => self.state.keys.get_mut(key_cell).tail = previous,
+            next => self.state.runs.get_mut(next).previous = previous,
         }
         self.state.remove_run(run);
     }
@@ -65,23 +70,12 @@ impl Site {
     /// Takes every run out of a key's list.
     pub(super) fn drop_runs(&mut self, cell: u32) {
         while self.state.keys.get(cell).head != NIL {
-            let head = self.state.keys.get(cell).head;
-            self.unlink_run(cell, NIL, head);
+            self.unlink_run(self.state.keys.get(cell).head);
         }
-    }
-
-    /// As [`Self::unlink_run`], finding the run before it.
-    pub(super) fn find_and_unlink(&mut self, run: u32) {
-        let cell = self.state.runs.get(run).key_cell;
-        let (mut previous, mut at) = (NIL, self.state.keys.get(cell).head);
-        while at != run {
-            assert!(at != NIL, "a run stands in its key's list");
-            (previous, at) = (at, self.state.runs.get(at).next);
-        }
-        self.unlink_run(cell, previous, run);
     }
 
     /// Frees a rule's key cell that holds nothing any more.
+    #[inline]
     pub(super) fn drop_if_idle(&mut self, cell: u32) {
         let key = self.state.keys.get(cell);
         if key.head == NIL && key.spare == 0 && key.aux == 0 && key.tag() == 0 {

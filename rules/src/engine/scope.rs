@@ -11,6 +11,7 @@ use super::layout::Layout;
 use super::site::Site;
 use super::state::{Kept, State};
 use crate::calendar::{Hours, ScheduleId};
+use crate::condition::Condition;
 use crate::plan::{FactId, FactKind, FieldRef, Plan, SessionField};
 use crate::value::{Env, Value};
 
@@ -367,14 +368,14 @@ impl<'a> Sight<'a> {
     #[inline]
     pub fn fits(&self, trigger: &crate::plan::Trigger) -> bool {
         let Some(event) = self.event else { return false };
-        trigger.kinds.contains(&event.kind())
-            && trigger.condition.as_ref().is_none_or(|c| self.holds(c))
+        trigger.is_of(event.kind()) && trigger.condition.as_ref().is_none_or(|c| self.holds(c))
     }
 
     /// Whether a condition holds: one unit of work.
     #[inline]
-    pub fn holds(&self, condition: &crate::lang::expr::Expr) -> bool {
+    pub fn holds(&self, condition: &Condition) -> bool {
         self.evaluated.set(self.evaluated.get() + 1);
-        condition.holds(self)
+        let met = self.event.and_then(|event| condition.holds_of(event));
+        met.unwrap_or_else(|| condition.expr().holds(self))
     }
 }

@@ -85,27 +85,25 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) -> bool {
-        let mut previous = NIL;
         let mut at = self.state.keys.get(cell).head;
         while at != NIL {
             let waiting = self.state.runs.get(at);
             let next = waiting.next;
             if outside(event.occurred(), waiting.started, line.sequence.within) {
-                self.unlink_run(cell, previous, at);
+                self.unlink_run(at);
                 at = next;
                 continue;
             }
             let mut run = *waiting;
             let turn = self.turn(line, &mut run, event);
             match turn {
-                Turn::Waits => previous = at,
+                Turn::Waits => {}
                 Turn::Bars | Turn::Takes => {
                     self.keep(at, run);
                     if turn == Turn::Takes {
                         let max = usize::from(line.rule.evidence_max) - 1;
                         self.state.cite(at, Entry::of(event, 0), max);
                     }
-                    previous = at;
                 }
                 Turn::Matches => {
                     self.complete(line, key, &run, event, out);
@@ -113,9 +111,9 @@ impl Site {
                         self.drop_runs(cell);
                         return true;
                     }
-                    self.unlink_run(cell, previous, at);
+                    self.unlink_run(at);
                 }
-                Turn::Ends => self.unlink_run(cell, previous, at),
+                Turn::Ends => self.unlink_run(at),
             }
             at = next;
         }
@@ -199,8 +197,7 @@ impl Site {
 
     /// Whether an event may start a run.
     fn starts(&self, line: Line<'_>, event: EventRef<'_>) -> bool {
-        let sight = Sight::of(line.cx, self, event, &self.changed);
-        line.sequence.steps[0].parts.iter().any(|part| sight.fits(&part.on))
+        line.sequence.steps[0].parts.iter().any(|part| self.fits(line.cx, &part.on, event))
     }
 
     /// Starts a run, unless the key's own stand against it.
@@ -226,7 +223,12 @@ impl Site {
         }
         let mut run = self.new_run(cx, id, event);
         let sight = Sight::of(cx, self, event, &self.changed);
-        let turn = take(line, &mut run, 0, &sight);
+        let turn = if sequence.steps[0].is_plain() {
+            // It has just been judged.
+            meet(line, &mut run, 0, &sight)
+        } else {
+            take(line, &mut run, 0, &sight)
+        };
         if let (Runs::Last, Some(cell)) = (sequence.runs, cell) {
             self.drop_runs(cell);
         }
@@ -248,7 +250,7 @@ impl Site {
 
     fn note_lead(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>) {
         let Some(lead) = &line.sequence.lead else { return };
-        if Sight::of(line.cx, self, event, &self.changed).fits(&lead.on) {
+        if self.fits(line.cx, &lead.on, event) {
             let owner = line.cx.layout.memory_of(line.id);
             let cell = self.state.find_or_insert(owner, &key, Value::Missing);
             self.state.keys.get_mut(cell).time = event.occurred().0;
@@ -288,10 +290,10 @@ impl Site {
                 self.note_match(line, key);
                 match sequence.skip {
                     Skip::PastLast => self.drop_runs(cell),
-                    Skip::None => self.find_and_unlink(index),
+                    Skip::None => self.unlink_run(index),
                 }
             }
-            Turn::Ends => self.find_and_unlink(index),
+            Turn::Ends => self.unlink_run(index),
             _ => self.keep(index, run),
         }
         self.drop_if_idle(cell);
@@ -306,57 +308,65 @@ fn first_of(sequence: &Sequence, run: &Run) -> Option<event::Identity> {
 /// Gives an event to one step: the one a run waits at, or a later one that it may go to.
 fn take(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Turn {
     let step = &line.sequence.steps[number];
+    if let ([part], true) = (step.parts.as_slice(), step.is_plain()) {
+        return if sight.fits(&part.on) { meet(line, run, number, sight) } else { Turn::Waits };
+    }
     let waiting = run.step as usize == number;
     let before = if waiting { run.counts } else { 0 };
     let mut after = before;
-    if let ([part], true) = (step.parts.as_slice(), step.is_plain()) {
-        if !sight.fits(&part.on) {
-            return Turn::Waits;
+    for (place, part) in step.parts.iter().enumerate() {
+        let (bit, bar) = (1 << place, BARRED << place);
+        if after & (bit | bar) != 0 || !sight.fits(&part.on) {
+            continue;
         }
-        sight.capture(line.rule, part.number, before.min(255) as u8, run);
-        after += 1;
-        let last = number + 1 == line.sequence.steps.len();
-        if after >= u64::from(step.most) || last && after >= u64::from(step.least) {
-            return reach(line, run, number + 1, sight);
+        if part.absent.is_some() {
+            after |= bar;
+        } else if step.join == Join::All || after & 255 == 0 {
+            after |= bit;
+            sight.capture(line.rule, part.number, 0, run);
         }
-    } else {
-        for (place, part) in step.parts.iter().enumerate() {
-            let (bit, bar) = (1 << place, BARRED << place);
-            if after & (bit | bar) != 0 || !sight.fits(&part.on) {
-                continue;
-            }
-            if part.absent.is_some() {
-                after |= bar;
-            } else if step.join == Join::All || after & 255 == 0 {
-                after |= bit;
-                sight.capture(line.rule, part.number, 0, run);
-            }
-        }
-        let bars = after >> 8 & 255;
-        let all = (1 << step.parts.len()) - 1;
-        if bars == all || step.join == Join::All && bars != 0 {
-            return Turn::Ends;
-        }
-        if after & 255 == all || step.join == Join::Any && after & 255 != 0 {
-            return reach(line, run, number + 1, sight);
-        }
-        if after == before {
-            return Turn::Waits;
-        }
-        if after & 255 == before & 255 {
-            // Only the step that a run waits at has absences: see `lang::sequence`.
-            run.counts = after;
-            run.deadline = next_absence(line, run, sight);
-            return Turn::Bars;
-        }
+    }
+    let bars = after >> 8 & 255;
+    let all = (1 << step.parts.len()) - 1;
+    if bars == all || step.join == Join::All && bars != 0 {
+        return Turn::Ends;
+    }
+    if after & 255 == all || step.join == Join::Any && after & 255 != 0 {
+        return reach(line, run, number + 1, sight);
+    }
+    if after == before {
+        return Turn::Waits;
+    }
+    run.counts = after;
+    if after & 255 == before & 255 {
+        // Only the step that a run waits at has absences: see `lang::sequence`.
+        run.deadline = next_absence(line, run, sight);
+        return Turn::Bars;
+    }
+    if !waiting {
+        (run.step, run.entered) = (number as u32, sight.now.0);
+    }
+    run.deadline = next_absence(line, run, sight);
+    Turn::Takes
+}
+
+/// Gives a step of one part an event that meets it.
+fn meet(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Turn {
+    let step = &line.sequence.steps[number];
+    let waiting = run.step as usize == number;
+    let before = if waiting { run.counts } else { 0 };
+    if !line.rule.captures.is_empty() {
+        sight.capture(line.rule, step.parts[0].number, before.min(255) as u8, run);
+    }
+    let after = before + 1;
+    let last = number + 1 == line.sequence.steps.len();
+    if after >= u64::from(step.most) || last && after >= u64::from(step.least) {
+        return reach(line, run, number + 1, sight);
     }
     if !waiting {
         (run.step, run.entered) = (number as u32, sight.now.0);
     }
     run.counts = after;
-    if !step.is_plain() {
-        run.deadline = next_absence(line, run, sight);
-    }
     Turn::Takes
 }
 
@@ -383,7 +393,8 @@ fn next_absence(line: Line<'_>, run: &Run, sight: &Sight<'_>) -> i64 {
 
 /// When a part's absence has lasted. A span that is missing never ends.
 fn absence_end(part: &Part, run: &Run, sight: &Sight<'_>) -> Option<i64> {
-    let span = sight.now_with(run).span(part.absent.as_ref()?)?;
+    let absent = part.absent.as_ref()?;
+    let span = sight.now_with(run).span(absent)?;
     Some(EventTime(run.entered).plus(span).0)
 }
 

@@ -324,7 +324,7 @@ impl Site {
         if session.any {
             self.forget_names(cx, id, key);
         }
-        self.find_and_unlink(index);
+        self.unlink_run(index);
         self.drop_if_idle(cell);
     }
 

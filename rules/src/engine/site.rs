@@ -18,6 +18,7 @@ use super::seen::Seen;
 use super::state::{Kept, Owner, State};
 use super::timers::{Due, Timers};
 use crate::calendar::Hours;
+use crate::condition::Condition;
 use crate::lang::expr::list_of;
 use crate::limits::{SAID_MAX, WHY_MAX};
 use crate::plan::{
@@ -228,7 +229,9 @@ impl Site {
 
     /// Facts first, then levels, then rules.
     pub(super) fn judge_event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
-        self.look_facts(cx, event, out);
+        if out.probe().is_some() {
+            self.look_facts(cx, event, out);
+        }
         self.update_facts(cx, event);
         let silent = event.flags().has(EventFlags::RETAINED);
         self.watch_changes(cx, event, silent, out);
@@ -241,7 +244,14 @@ impl Site {
 
     /// Gives the detections just made to those that hear them, in order, then theirs: the compiler
     /// has seen that this ends.
+    #[inline]
     pub(super) fn hear(&mut self, cx: Context<'_>, out: &mut Findings) {
+        if !self.is_heard_out() {
+            self.hear_all(cx, out);
+        }
+    }
+
+    fn hear_all(&mut self, cx: Context<'_>, out: &mut Findings) {
         while !self.heard[0].is_empty() {
             self.heard.swap(0, 1);
             for number in 0..self.heard[1].len() {
@@ -300,10 +310,41 @@ impl Site {
         self.late = None;
     }
 
+    /// Whether a trigger's kind and condition fit an event: one unit of work where it has any.
+    #[inline]
+    pub(super) fn fits(&self, cx: Context<'_>, trigger: &Trigger, event: EventRef<'_>) -> bool {
+        trigger.is_of(event.kind()) && self.meets(cx, trigger.condition.as_ref(), event)
+    }
+
+    #[inline]
+    fn meets(&self, cx: Context<'_>, condition: Option<&Condition>, event: EventRef<'_>) -> bool {
+        let Some(condition) = condition else { return true };
+        match condition.holds_of(event) {
+            Some(holds) => self.evaluates(holds),
+            None => Sight::of(cx, self, event, &self.changed).holds(condition),
+        }
+    }
+
+    /// Counts a condition that has been evaluated without more ado.
+    #[inline]
+    pub(super) fn evaluates(&self, holds: bool) -> bool {
+        self.evaluated.set(self.evaluated.get() + 1);
+        holds
+    }
+
     fn step_rule(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
+        if out.probe().is_none() {
+            return self.step(cx, id, event, out);
+        }
+        let seen = self.look(cx, id, event, out);
+        self.step(cx, id, event, out);
+        self.saw(seen, out);
+    }
+
+    #[inline]
+    fn step(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
         let rule = &cx.plan.rules[id.0 as usize];
         let began = self.evaluated.get();
-        let seen = self.look(cx, id, event, out);
         match &rule.pattern {
             Pattern::Event(on) => self.step_event(cx, id, rule, on, event, out),
             Pattern::Sequence(sequence) => {
@@ -318,7 +359,6 @@ impl Site {
             Pattern::Watch { .. } => {}
         }
         self.worked(cx.plan.facts.len() + usize::from(id.0), began);
-        self.saw(seen, out);
     }
 
     fn step_event(
@@ -330,13 +370,12 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        if !on.kinds.contains(&event.kind()) {
+        if !on.is_of(event.kind()) {
             return;
         }
         let Some(key) = key_of(cx, event, &rule.by) else { return };
         self.freshen_for(cx, event, &rule.evidence_of);
-        let sight = Sight::of(cx, self, event, &self.changed);
-        let holds = on.condition.as_ref().is_none_or(|c| sight.holds(c));
+        let holds = self.meets(cx, on.condition.as_ref(), event);
         if rule.emit == Emit::Edge && !self.rises(cx, id, &key, holds) {
             return;
         }
@@ -534,26 +573,43 @@ impl Site {
     /// Frees, one key, one run and one incident an event, what no longer holds anything: what has
     /// gone silent costs memory for a while, never for ever. Freed or not, it reads the same.
     fn sweep_some(&mut self, cx: Context<'_>) {
-        let ends = [self.state.keys.len(), self.state.runs.len(), self.correlation.incidents.len()];
         let hands = self.sweep;
-        for ((hand, next), end) in hands.iter().zip(&mut self.sweep).zip(ends) {
-            *next = if hand + 1 >= end { 0 } else { hand + 1 };
-        }
-        if hands[0] < ends[0] {
+        let next = |hand: u32, end: u32| if hand + 1 >= end { 0 } else { hand + 1 };
+        let (keys, runs) = (self.state.keys.len(), self.state.runs.len());
+        let incidents = self.correlation.incidents.len();
+        self.sweep = [next(hands[0], keys), next(hands[1], runs), next(hands[2], incidents)];
+        if hands[0] < keys {
             self.sweep_key(cx, hands[0]);
         }
-        if hands[1] < ends[1] {
+        if hands[1] < runs {
             self.sweep_run(cx, hands[1]);
         }
         self.correlation.forget(hands[2], self.now);
     }
 
+    #[inline]
     fn sweep_key(&mut self, cx: Context<'_>, hand: u32) {
-        let cell = *self.state.keys.get(hand);
+        let cell = self.state.keys.get(hand);
         if cell.owner == 0 {
             return;
         }
-        let owner = Owner(cell.owner - 1);
+        let owner = cell.owner();
+        if let Some(fact) = cx.plan.facts.get(owner.0 as usize) {
+            let windowed = matches!(fact.kind, FactKind::Count { .. } | FactKind::Distinct { .. });
+            if windowed && cell.key[3] == Symbol::NONE {
+                let id = FactId(owner.0 as u16);
+                super::facts::freshen_cell(cx, &mut self.state, id, hand, self.now);
+                if self.state.keys.get(hand).head == NIL {
+                    self.state.remove(hand);
+                }
+            }
+        } else if !cx.layout.is_rule(owner) {
+            self.sweep_other(cx, owner, hand);
+        }
+    }
+
+    /// Frees what hangs on rules and policies, where it holds nothing any more.
+    fn sweep_other(&mut self, cx: Context<'_>, owner: Owner, hand: u32) {
         if cx.layout.is_dimension(owner) {
             if self.correlation.incident_of(&self.state, hand).is_none() {
                 self.state.remove(hand);
@@ -566,17 +622,6 @@ impl Site {
         }
         if let Some(memory) = cx.layout.memory(owner) {
             self.sweep_memory(memory, hand);
-            return;
-        }
-        let Some(fact) = cx.plan.facts.get(owner.0 as usize) else { return };
-        let windowed = matches!(fact.kind, FactKind::Count { .. } | FactKind::Distinct { .. });
-        if !windowed || cell.key[3] != Symbol::NONE {
-            return;
-        }
-        let id = FactId(owner.0 as u16);
-        super::facts::freshen(cx, &mut self.state, id, &cell.key, self.now);
-        if self.state.keys.get(hand).head == NIL {
-            self.state.remove(hand);
         }
     }
 
@@ -595,8 +640,9 @@ impl Site {
         }
     }
 
+    #[inline]
     fn sweep_run(&mut self, cx: Context<'_>, hand: u32) {
-        let run = *self.state.runs.get(hand);
+        let run = self.state.runs.get(hand);
         if run.owner == 0 {
             return;
         }
@@ -604,8 +650,9 @@ impl Site {
         if let Pattern::Sequence(sequence) = &rule.pattern
             && super::scope::outside(self.now, run.started, sequence.within)
         {
-            self.find_and_unlink(hand);
-            self.drop_if_idle(run.key_cell);
+            let cell = run.key_cell;
+            self.unlink_run(hand);
+            self.drop_if_idle(cell);
         }
     }
 }

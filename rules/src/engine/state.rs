@@ -6,7 +6,7 @@ use event::{EventTime, Symbol, TimeSpan};
 
 use super::cells::{Entry, Key, KeyCell, Run};
 use super::holdings::{Age, Bounds, Holding, Over, join, leave};
-use super::index::Index;
+use super::index::{Index, Slot};
 use super::pages::{Bytes, NIL, Pages};
 use crate::value::Value;
 
@@ -127,8 +127,14 @@ impl State {
         self.look_up(owner, tag_of(owner, key), key).ok()
     }
 
-    /// The cell of an owner and key; or where the index would enter it.
+    /// Where the index begins to look for a key.
     #[inline]
+    pub fn slot(&self, owner: Owner, key: &Key) -> &Slot {
+        self.index.first(tag_of(owner, key))
+    }
+
+    /// The cell of an owner and key; or where the index would enter it.
+    #[inline(always)]
     fn look_up(&self, owner: Owner, tag: u32, key: &Key) -> Result<u32, usize> {
         let keys = &self.keys;
         self.index.find(tag, |cell| {

@@ -103,7 +103,7 @@ impl Site {
         }
         let count = count_of(run, number) + 1;
         if count >= u64::from(guard.at_least) {
-            self.find_and_unlink(index);
+            self.unlink_run(index);
             return true;
         }
         self.state.runs.get_mut(index).counts += 1 << (COUNT_BITS * number);
@@ -122,7 +122,7 @@ impl Site {
         out: &mut Findings,
     ) {
         let Some(key) = key_of(cx, event, &rule.by) else { return };
-        if !Sight::of(cx, self, event, &self.changed).fits(on) {
+        if !self.fits(cx, on, event) {
             return;
         }
         let mut run = self.new_run(cx, id, event);
@@ -141,8 +141,9 @@ impl Site {
             self.conclude(cx, conclusion, mark, out);
             return;
         }
-        let sight = Sight::of(cx, self, event, &self.changed);
-        sight.capture(rule, 0, 0, &mut run);
+        if !rule.captures.is_empty() {
+            Sight::of(cx, self, event, &self.changed).capture(rule, 0, 0, &mut run);
+        }
         let deadline = event.occurred().plus(end);
         run.deadline = deadline.0;
         let (serial, owner) = (run.serial, run.owner);
@@ -275,7 +276,7 @@ impl Site {
         let cell = run.key_cell;
         let key = self.state.keys.get(cell).key;
         self.conclude_run(cx, id, key, &run, None, at, Value::Missing, out);
-        self.find_and_unlink(index);
+        self.unlink_run(index);
         self.drop_if_idle(cell);
     }
 

@@ -66,11 +66,15 @@ impl Site {
                 let Pattern::Watch { fact, .. } = &cx.plan.rules[rule.0 as usize].pattern else {
                     continue;
                 };
-                let Some(key) = self.watched_key(cx, *fact, changed.fact, &changed.key) else {
-                    continue;
+                let same = *fact == changed.fact;
+                let key = if same {
+                    Some(changed.key)
+                } else {
+                    self.watched_key(cx, *fact, changed.fact, &changed.key)
                 };
+                let Some(key) = key else { continue };
                 // A window may have run empty since the last event: the level fell then.
-                if *fact == changed.fact && is_windowed(cx, *fact) {
+                if same && is_windowed(cx, *fact) {
                     self.judge(cx, *rule, key, changed.before, cause, out);
                 }
                 let value = fact_value(cx, &self.state, *fact, &key, cause.at);
@@ -165,15 +169,18 @@ impl Site {
         let began = self.evaluated.get();
         let sight = self.sight_of_key(cx, id, key, value, cause.at);
         let holds = sight.holds(condition);
-        let seen = self.look_level(cx, id, &key, &sight, cause.row, out);
+        let seen = match out.probe() {
+            Some(_) => self.look_level(cx, id, &key, &sight, cause.row, out),
+            None => None,
+        };
         let span = hold.as_ref().map(|hold| sight.span(hold));
         let owner = cx.layout.rule(id);
         self.worked(cx.plan.facts.len() + usize::from(id.0), began);
-        let active =
-            self.state.find(owner, &key).is_some_and(|c| self.state.value(c) == Value::Bool(true));
+        let known = self.state.find(owner, &key);
+        let active = known.is_some_and(|c| self.state.value(c) == Value::Bool(true));
         match (active, holds) {
             (false, true) => {
-                let cell = self.state.find_or_insert(owner, &key, Value::Bool(true));
+                let cell = self.state.use_or_insert(known, owner, &key, Value::Bool(true));
                 self.state.set_value(cell, Value::Bool(true));
                 self.state.keys.get_mut(cell).time = cause.at.0;
                 match span {
@@ -193,7 +200,9 @@ impl Site {
             }
             _ => {}
         }
-        self.saw(seen, out);
+        if seen.is_some() {
+            self.saw(seen, out);
+        }
     }
 
     /// Whether the incident of a level still stands, nobody will know.
@@ -316,6 +325,8 @@ impl Site {
             captures: [0; 8],
             tags: 0,
             subject: self.subject(cx, id, &key, cause.row),
+            previous: NIL,
+            rest: 0,
         };
         let index = self.state.keep_run(&mut run, cause.entry);
         let cell = self.state.keys.get_mut(cell);
@@ -343,7 +354,7 @@ impl Site {
         let incident =
             if lasted { self.conclude_run(cx, id, key, &run, None, at, value, out) } else { None };
         let index = self.state.keys.get(cell).head;
-        self.find_and_unlink(index);
+        self.unlink_run(index);
         if lasted {
             self.note_incident(cell, incident);
         } else {
@@ -363,7 +374,7 @@ impl Site {
         let Some(cell) = self.state.find(cx.layout.rule(id), key) else { return };
         let waiting = self.state.keys.get(cell).head;
         if waiting != NIL {
-            self.find_and_unlink(waiting);
+            self.unlink_run(waiting);
         }
         let held = *self.state.keys.get(cell);
         let incident = TimedId(whole([held.aux, held.spare]));

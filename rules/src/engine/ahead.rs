@@ -1,0 +1,139 @@
+//! Memory that an event will want, asked for while others are judged.
+//!
+//! A site with many keys has its state in main memory: a step that begins to wait for it when it
+//! looks costs more than all it does. Events stand in a queue before they are stepped; whoever keeps
+//! the queue calls [`Site::ask_ahead`] for one some places behind the front, a stage at a time.
+//! It reads nothing that is decided by and changes nothing: findings do not depend on it.
+
+use event::{EventRef, FieldId, FieldType, KindId, Symbol};
+
+use super::layout::Layout;
+use super::scope::Context;
+use super::site::Site;
+use super::state::Owner;
+use crate::plan::{FieldRef, Pattern, Plan};
+
+/// Keys from which on a site's state is asked for ahead: below, it stays in the caches anyway, and
+/// asking costs more than it gives.
+const KEYS_MIN: usize = 4_096;
+
+/// What is asked for. Each needs what the one before it has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Where the index says which cell a key has.
+    Slot,
+    /// The cell.
+    Cell,
+    /// The first run or event of its list.
+    List,
+}
+
+/// One look-up of an event.
+#[derive(Clone, Copy, Debug)]
+struct Want {
+    owner: Owner,
+    /// The field that is the key.
+    by: FieldId,
+    /// Whether the cell's list is one of runs.
+    runs: bool,
+}
+
+/// What events of each kind look up by one field.
+#[derive(Debug, Default)]
+pub struct Wanted(Vec<Vec<Want>>);
+
+impl Wanted {
+    /// Of the facts and rules of a layout.
+    pub fn new(plan: &Plan, layout: &Layout, kinds: usize) -> Self {
+        Self((0..kinds).map(|kind| wanted_by(plan, layout, KindId(kind as u16))).collect())
+    }
+}
+
+fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
+    let mut wanted = Vec::new();
+    let mut want = |owner: Owner, by: &[FieldRef], runs: bool| {
+        if let [FieldRef::Slot(by, FieldType::String)] = by {
+            wanted.push(Want { owner, by: *by, runs });
+        }
+    };
+    let interest = layout.interest(kind);
+    for fact in &interest.facts {
+        let by = &plan.facts[fact.0 as usize].by;
+        want(layout.fact(*fact), by, false);
+        layout.watchers(*fact).iter().for_each(|rule| want(layout.rule(*rule), by, true));
+    }
+    for id in &interest.rules {
+        let rule = &plan.rules[id.0 as usize];
+        match &rule.pattern {
+            Pattern::Event(_) | Pattern::Watch { .. } => {}
+            Pattern::Unless { guards, .. } => {
+                for (number, guard) in guards.iter().enumerate() {
+                    want(layout.guard_waiting(*id, number), &guard.same, false);
+                }
+            }
+            Pattern::Passage { .. } | Pattern::Travel { .. } => {
+                want(layout.rule(*id), &rule.by, false);
+            }
+            Pattern::Sequence(_) | Pattern::Session(_) => want(layout.rule(*id), &rule.by, true),
+        }
+    }
+    wanted
+}
+
+impl Site {
+    /// Asks for what an event will look up. Call it for an event that is some places from being
+    /// stepped, once a stage, each some places after the one before it. Where the site is small it
+    /// is one comparison.
+    #[inline]
+    pub fn ask_ahead(&self, cx: Context<'_>, event: EventRef<'_>, stage: Stage) {
+        if self.state.keys.live() < KEYS_MIN {
+            return;
+        }
+        for want in &cx.layout.wanted.0[event.kind().0 as usize] {
+            if let Some(key) = event.text(want.by).and_then(Symbol::some) {
+                self.ask_for(*want, key, stage);
+            }
+        }
+    }
+
+    #[inline]
+    fn ask_for(&self, want: Want, key: Symbol, stage: Stage) {
+        let slot = self.state.slot(want.owner, &[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
+        if stage == Stage::Slot {
+            return ask(slot);
+        }
+        // It need not be the key's own cell: then the wrong line is asked for, and nothing else is
+        // wrong.
+        let Some(cell) = slot.cell().and_then(|cell| self.state.keys.peek(cell)) else { return };
+        match stage {
+            Stage::Slot | Stage::Cell => ask(cell),
+            Stage::List if want.runs => {
+                if let Some(run) = self.state.runs.peek(cell.head) {
+                    ask(run);
+                    ask(&run.identity);
+                    ask(&run.subject);
+                }
+            }
+            Stage::List => {
+                if let Some(entry) = self.state.entries.peek(cell.head) {
+                    ask(entry);
+                }
+            }
+        }
+    }
+}
+
+/// Asks for the line of memory in which a place begins.
+#[inline(always)]
+#[allow(unsafe_code, reason = "there is no safe way to say it")]
+fn ask<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program sees and never faults, whatever the address;
+    // and this one is that of a borrowed place.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
