@@ -26,9 +26,10 @@ pub struct Condition {
 fn text_of(expr: &Expr) -> Option<(FieldId, Symbol)> {
     let Expr::Compare(Operator::Equal, a, b) = expr else { return None };
     match (&**a, &**b) {
-        (Expr::Field(FieldRef::Slot(field, FieldType::String)), Expr::Constant(Value::Text(text))) => {
-            Some((*field, *text))
-        }
+        (
+            Expr::Field(FieldRef::Slot(field, FieldType::String)),
+            Expr::Constant(Value::Text(text)),
+        ) => Some((*field, *text)),
         _ => None,
     }
 }

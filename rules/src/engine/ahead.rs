@@ -1,10 +1,11 @@
 //! Memory that an event will want, asked for while others are judged.
 //!
 //! A site with many keys has its state in main memory: a step that begins to wait for it when it
-//! looks costs more than all it does. Events stand in a queue before they are stepped; whoever keeps
-//! the queue calls [`Site::ask_ahead`] for one some places behind the front, a stage at a time.
-//! It reads nothing that is decided by and changes nothing: findings do not depend on it.
+//! looks costs more than all it does. Events stand in a queue before they are stepped: that of some
+//! places on is looked at, a stage at a time. It reads nothing that is decided by and changes
+//! nothing: findings do not depend on it.
 
+use event::prefetch::fetch;
 use event::{EventRef, FieldId, FieldType, KindId, Symbol};
 
 use super::layout::Layout;
@@ -19,7 +20,7 @@ const KEYS_MIN: usize = 4_096;
 
 /// What is asked for. Each needs what the one before it has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+enum Stage {
     /// Where the index says which cell a key has.
     Slot,
     /// The cell.
@@ -27,6 +28,10 @@ pub enum Stage {
     /// The first run or event of its list.
     List,
 }
+
+/// How far behind the next event each is asked for: a few steps, which take about as long as memory
+/// does.
+const PLACES: [(usize, Stage); 3] = [(9, Stage::Slot), (6, Stage::Cell), (3, Stage::List)];
 
 /// One look-up of an event.
 #[derive(Clone, Copy, Debug)]
@@ -81,17 +86,19 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
 }
 
 impl Site {
-    /// Asks for what an event will look up. Call it for an event that is some places from being
-    /// stepped, once a stage, each some places after the one before it. Where the site is small it
-    /// is one comparison.
+    /// Asks for what the events behind the one that is stepped next will look up. Where the site is
+    /// small it is one comparison.
     #[inline]
-    pub fn ask_ahead(&self, cx: Context<'_>, event: EventRef<'_>, stage: Stage) {
+    pub fn expect<'a>(&self, cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
         if self.state.keys.live() < KEYS_MIN {
             return;
         }
-        for want in &cx.layout.wanted.0[event.kind().0 as usize] {
-            if let Some(key) = event.text(want.by).and_then(Symbol::some) {
-                self.ask_for(*want, key, stage);
+        for (places, stage) in PLACES {
+            let Some(event) = behind(places) else { continue };
+            for want in &cx.layout.wanted.0[event.kind().0 as usize] {
+                if let Some(key) = event.text(want.by).and_then(Symbol::some) {
+                    self.ask_for(*want, key, stage);
+                }
             }
         }
     }
@@ -100,40 +107,25 @@ impl Site {
     fn ask_for(&self, want: Want, key: Symbol, stage: Stage) {
         let slot = self.state.slot(want.owner, &[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
         if stage == Stage::Slot {
-            return ask(slot);
+            return fetch(slot);
         }
         // It need not be the key's own cell: then the wrong line is asked for, and nothing else is
         // wrong.
         let Some(cell) = slot.cell().and_then(|cell| self.state.keys.peek(cell)) else { return };
         match stage {
-            Stage::Slot | Stage::Cell => ask(cell),
+            Stage::Slot | Stage::Cell => fetch(cell),
             Stage::List if want.runs => {
                 if let Some(run) = self.state.runs.peek(cell.head) {
-                    ask(run);
-                    ask(&run.identity);
-                    ask(&run.subject);
+                    fetch(run);
+                    fetch(&run.identity);
+                    fetch(&run.subject);
                 }
             }
             Stage::List => {
                 if let Some(entry) = self.state.entries.peek(cell.head) {
-                    ask(entry);
+                    fetch(entry);
                 }
             }
         }
     }
-}
-
-/// Asks for the line of memory in which a place begins.
-#[inline(always)]
-#[allow(unsafe_code, reason = "there is no safe way to say it")]
-fn ask<T>(place: &T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program sees and never faults, whatever the address;
-    // and this one is that of a borrowed place.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
 }

@@ -453,6 +453,7 @@ impl Engine {
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
             let Admitted { site, waiting, floor: let_go, queue, .. } = admitted;
             loop {
+                site.expect(cx, |places| waiting.behind(places));
                 let mut next = waiting.pop(watermark);
                 // Past the limit the oldest goes early: order may suffer, nothing is lost.
                 let early = next.is_none() && waiting.len() > options.waiting_max;
@@ -492,6 +493,7 @@ impl Engine {
         let cx = Context { plan, layout: enterprise_layout, tables, interner };
         merge.begin();
         loop {
+            enterprise.expect(cx, |places| merge.behind(places));
             let over = merge.len() > options.waiting_max;
             if let Some(event) = merge.pop(watermark) {
                 enterprise.event(cx, event, out);

@@ -90,6 +90,12 @@ impl Reorder {
         })
     }
 
+    /// What stands so many places behind the next event, where it came in order.
+    #[inline]
+    pub fn behind(&self, places: usize) -> Option<EventRef<'_>> {
+        self.ordered.get(places).map(|waiting| self.row(waiting.row))
+    }
+
     /// Time and rank of the next event.
     #[inline]
     pub fn next(&self) -> Option<(EventTime, u8)> {
@@ -170,6 +176,13 @@ impl Merge {
                 self.heads.push(Reverse((at, rank, *site, place as u32)));
             }
         }
+    }
+
+    /// What stands so many places behind the next event in its queue, where it came in order.
+    #[inline]
+    pub fn behind(&self, places: usize) -> Option<EventRef<'_>> {
+        let Reverse((.., place)) = self.heads.peek()?;
+        self.queues[*place as usize].1.behind(places)
     }
 
     /// Takes the next event that occurred before `watermark`; `MAX` lets all go. The row is good
