@@ -245,6 +245,16 @@ impl<'a> EventRef<'a> {
         Position(self.0[POSITION] & ((1 << 48) - 1))
     }
 
+    /// What evidence keeps of it: its time, its identity (low half first), and the place of its
+    /// delivery with the part, as the row has them.
+    #[must_use]
+    #[inline]
+    pub fn cited(&self) -> (EventTime, [u64; 2], u64) {
+        let row = &self.0[..HEADER_WORDS];
+        let identity = [row[IDENTITY_LOW], row[IDENTITY_HIGH]];
+        (EventTime(row[OCCURRED] as i64), identity, row[POSITION])
+    }
+
     /// Which of its delivery's events it is.
     #[must_use]
     #[inline]

@@ -8,15 +8,19 @@
 use event::prefetch::fetch;
 use event::{EventRef, FieldId, FieldType, KindId, Symbol};
 
+use super::index::Slot;
 use super::layout::Layout;
 use super::scope::Context;
 use super::site::Site;
-use super::state::Owner;
+use super::state::{Owner, half_of};
 use crate::plan::{FieldRef, Pattern, Plan};
 
 /// Keys from which on a site's state is asked for ahead: below, it stays in the caches anyway, and
 /// asking costs more than it gives.
-const KEYS_MIN: usize = 4_096;
+const KEYS_MIN: usize = 512;
+
+/// Look-ups asked for of one event: past it most rules of a large rulebook will not come to theirs.
+const WANTS_MAX: usize = 16;
 
 /// What is asked for. Each needs what the one before it has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +41,13 @@ const PLACES: [(usize, Stage); 3] = [(9, Stage::Slot), (6, Stage::Cell), (3, Sta
 #[derive(Clone, Copy, Debug)]
 struct Want {
     owner: Owner,
-    /// The field that is the key.
-    by: FieldId,
     /// Whether the cell's list is one of runs.
     runs: bool,
 }
 
-/// What events of each kind look up by one field.
+/// What events of each kind look up by one field: the fields, and what each is the key of.
 #[derive(Debug, Default)]
-pub struct Wanted(Vec<Vec<Want>>);
+pub struct Wanted(Vec<Vec<(FieldId, Vec<Want>)>>);
 
 impl Wanted {
     /// Of the facts and rules of a layout.
@@ -54,11 +56,17 @@ impl Wanted {
     }
 }
 
-fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
-    let mut wanted = Vec::new();
+fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<(FieldId, Vec<Want>)> {
+    let mut wanted: Vec<(FieldId, Vec<Want>)> = Vec::new();
     let mut want = |owner: Owner, by: &[FieldRef], runs: bool| {
-        if let [FieldRef::Slot(by, FieldType::String)] = by {
-            wanted.push(Want { owner, by: *by, runs });
+        let [FieldRef::Slot(by, FieldType::String)] = by else { return };
+        if wanted.iter().map(|(_, wants)| wants.len()).sum::<usize>() >= WANTS_MAX {
+            return;
+        }
+        let want = Want { owner, runs };
+        match wanted.iter_mut().find(|(field, _)| field == by) {
+            Some((_, wants)) => wants.push(want),
+            None => wanted.push((*by, vec![want])),
         }
     };
     let interest = layout.interest(kind);
@@ -86,6 +94,14 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
 }
 
 impl Site {
+    /// Asks for what freeing a run would touch, where the sweep comes to it soon.
+    #[inline]
+    pub(super) fn expect_sweep(&self, run: u32) {
+        let Some(run) = self.state.runs.peek(run).filter(|run| run.owner != 0) else { return };
+        self.state.keys.peek(run.key_cell).into_iter().for_each(fetch);
+        self.state.entries.peek(run.head).into_iter().for_each(fetch);
+    }
+
     /// Asks for what the events behind the one that is stepped next will look up. Where the site is
     /// small it is one comparison.
     #[inline]
@@ -95,17 +111,18 @@ impl Site {
         }
         for (places, stage) in PLACES {
             let Some(event) = behind(places) else { continue };
-            for want in &cx.layout.wanted.0[event.kind().0 as usize] {
-                if let Some(key) = event.text(want.by).and_then(Symbol::some) {
-                    self.ask_for(*want, key, stage);
+            for (by, wants) in &cx.layout.wanted.0[event.kind().0 as usize] {
+                let Some(key) = event.text(*by).and_then(Symbol::some) else { continue };
+                let half = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
+                for want in wants {
+                    self.ask_for(*want, self.state.slot(want.owner, half), stage);
                 }
             }
         }
     }
 
     #[inline]
-    fn ask_for(&self, want: Want, key: Symbol, stage: Stage) {
-        let slot = self.state.slot(want.owner, &[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
+    fn ask_for(&self, want: Want, slot: &Slot, stage: Stage) {
         if stage == Stage::Slot {
             return fetch(slot);
         }

@@ -268,10 +268,10 @@ pub const fn whole(halves: [u64; 2]) -> u128 {
 
 impl Entry {
     /// What is kept of an event.
+    #[inline]
     pub fn of(event: EventRef<'_>, value: u64) -> Self {
-        let place = event.position().0 | u64::from(event.part()) << 48;
-        let identity = halves(event.identity().0);
-        Self { place, ..Self::noting(event.occurred(), identity, [value, 0, 0]) }
+        let (at, identity, place) = event.cited();
+        Self { place, ..Self::noting(at, identity, [value, 0, 0]) }
     }
 
     /// What is kept of a cited event.
@@ -282,6 +282,7 @@ impl Entry {
     }
 
     /// What is kept of something that has no bytes to show.
+    #[inline]
     pub fn noting(at: EventTime, identity: [u64; 2], words: [u64; 3]) -> Self {
         Self { live: 1, tags: 0, next: NIL, time: at.0, identity, place: 0, words }
     }

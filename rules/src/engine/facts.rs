@@ -1,8 +1,8 @@
 //! Facts first: named state, updated before any rule reads.
 
-use event::{EventRef, EventTime, Symbol};
+use event::{EventRef, EventTime, Symbol, TimeSpan};
 
-use super::cells::{Entry, Key};
+use super::cells::{Entry, Key, KeyCell};
 use super::pages::NIL;
 use super::scope::{Changed, Context, Sight, fact_value, field_of, key_of, outside, value_in};
 use super::site::Site;
@@ -25,11 +25,7 @@ pub fn freshen_cell(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32,
         FactKind::Count { within, .. } | FactKind::Distinct { within, .. } => *within,
         FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => return,
     };
-    loop {
-        let head = state.keys.get(cell).head;
-        if head == NIL || !outside(now, state.entries.get(head).time, within) {
-            return;
-        }
+    while holds_outside(state.keys.get(cell), now, within) {
         drop_first(cx, state, fact, cell);
     }
 }
@@ -37,6 +33,9 @@ pub fn freshen_cell(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32,
 /// Takes the first event off a key of a fact, and counts it out.
 pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
     let Some(entry) = state.pop_front(cell) else { return };
+    if let Some(first) = state.front(cell) {
+        state.keys.get_mut(cell).time = first.time;
+    }
     let counted_out = match &cx.plan.facts[fact.0 as usize].kind {
         FactKind::Count { .. } => true,
         FactKind::Distinct { .. } => {
@@ -66,6 +65,22 @@ fn add(state: &mut State, cell: u32, by: i64) -> i64 {
     let after = before.saturating_add(by);
     cell.set(pack(Value::Int(after)));
     after
+}
+
+/// Adds an event to a window. The cell knows when its first event occurred: whether any has left the
+/// window takes no look at the events.
+fn append(state: &mut State, cell: u32, entry: Entry) {
+    let key = state.keys.get_mut(cell);
+    if key.head == NIL {
+        key.time = entry.time;
+    }
+    state.append(cell, entry);
+}
+
+/// Whether the first event of a window's cell has left it.
+#[inline]
+pub fn holds_outside(cell: &KeyCell, now: EventTime, within: TimeSpan) -> bool {
+    cell.head != NIL && outside(now, cell.time, within)
 }
 
 fn of_value(key: &Key, value: u64) -> Key {
@@ -221,7 +236,7 @@ impl Site {
                     return;
                 }
                 let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
-                self.state.append(cell, Entry::of(event, 0));
+                append(&mut self.state, cell, Entry::of(event, 0));
                 add(&mut self.state, cell, 1);
             }
             FactKind::Distinct { on, of, .. } => {
@@ -296,7 +311,7 @@ impl Site {
             return;
         }
         let cell = self.state.find_or_insert(owner, key, Value::Int(0));
-        self.state.append(cell, Entry::of(event, u64::from(value.0)));
+        append(&mut self.state, cell, Entry::of(event, u64::from(value.0)));
         let of_value = of_value(key, u64::from(value.0));
         let counted = self.state.find_or_insert(owner, &of_value, Value::Int(0));
         if add(&mut self.state, counted, 1) == 1 {

@@ -7,6 +7,7 @@ use event::tables::Tables;
 use event::{EventFlags, EventRef, EventTime, FieldType, Interner, Symbol, TimeSpan};
 
 use super::cells::{Key, Run};
+use super::facts::holds_outside;
 use super::layout::Layout;
 use super::site::Site;
 use super::state::{Kept, State};
@@ -134,7 +135,7 @@ pub fn key_part(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option
 }
 
 /// The key of an event; `None` where it lacks a part.
-#[inline]
+#[inline(always)]
 pub fn key_of(cx: Context<'_>, event: EventRef<'_>, by: &[FieldRef]) -> Option<Key> {
     // Nearly all: a door, a zone, a badge.
     if let [FieldRef::Slot(id, FieldType::String)] = by {
@@ -220,6 +221,11 @@ pub fn value_in(state: &State, kind: &FactKind, cell: Option<u32>, now: EventTim
             }
         }
         (FactKind::Balance { .. } | FactKind::Tally { .. }, Some(cell)) => state.value(cell),
+        (FactKind::Count { within, .. } | FactKind::Distinct { within, .. }, Some(cell))
+            if !holds_outside(state.keys.get(cell), now, *within) =>
+        {
+            state.value(cell)
+        }
         (FactKind::Count { within, .. }, Some(cell)) => {
             let head = state.keys.get(cell).head;
             let gone = state.list(head).take_while(|e| outside(now, e.time, *within)).count();
@@ -231,9 +237,6 @@ pub fn value_in(state: &State, kind: &FactKind, cell: Option<u32>, now: EventTim
         (FactKind::Distinct { within, .. }, Some(cell)) => {
             let head = state.keys.get(cell).head;
             let inside = || state.list(head).skip_while(|e| outside(now, e.time, *within));
-            if inside().count() == state.list(head).count() {
-                return state.value(cell);
-            }
             // Off the hot path (rules freshen what they read): each value at its first entry.
             let first = |n: usize, e: &super::cells::Entry| {
                 !inside().take(n).any(|o| o.words[0] == e.words[0])

@@ -385,6 +385,9 @@ fn reach(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Tur
 /// When the next absence that the run waits for has lasted; `MAX` where there is none.
 fn next_absence(line: Line<'_>, run: &Run, sight: &Sight<'_>) -> i64 {
     let step = &line.sequence.steps[run.step as usize];
+    if step.is_plain() {
+        return i64::MAX;
+    }
     let open = |place: usize| run.counts & (1 << place | BARRED << place) == 0;
     let absences = step.parts.iter().enumerate().filter(|(place, _)| open(*place));
     let ends = absences.filter_map(|(_, part)| absence_end(part, run, sight));

@@ -332,6 +332,7 @@ impl Site {
         holds
     }
 
+    #[inline(always)]
     fn step_rule(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
         if out.probe().is_none() {
             return self.step(cx, id, event, out);
@@ -341,7 +342,6 @@ impl Site {
         self.saw(seen, out);
     }
 
-    #[inline]
     fn step(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
         let rule = &cx.plan.rules[id.0 as usize];
         let began = self.evaluated.get();
@@ -582,6 +582,7 @@ impl Site {
             self.sweep_key(cx, hands[0]);
         }
         if hands[1] < runs {
+            self.expect_sweep(hands[1] + 4);
             self.sweep_run(cx, hands[1]);
         }
         self.correlation.forget(hands[2], self.now);
