@@ -32,6 +32,7 @@ mod snapshot;
 mod state;
 mod streams;
 mod sum;
+mod sweep;
 mod timers;
 mod unless;
 mod usage;

@@ -11,19 +11,17 @@ use super::cells::{Entry, Held, Key, Run};
 use super::correlation::{Correlation, Spoken};
 use super::eviction::Turn;
 use super::findings::{Effect, EvidenceRef, Finding, Findings};
-use super::layout::{AREA, Held as Owned, Layout, Memory, PERSON, Subject};
+use super::layout::{AREA, Layout, PERSON, Subject};
 use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight, key_of};
 use super::seen::Seen;
-use super::state::{Kept, Owner, State};
+use super::state::{Kept, State};
 use super::timers::{Due, Timers};
 use crate::calendar::Hours;
 use crate::condition::Condition;
 use crate::lang::expr::list_of;
 use crate::limits::{SAID_MAX, WHY_MAX};
-use crate::plan::{
-    Emit, FactId, FactKind, FieldRef, Mode, Pattern, Plan, Rule, RuleId, Scope, Trigger,
-};
+use crate::plan::{Emit, FieldRef, Mode, Pattern, Plan, Rule, RuleId, Scope, Trigger};
 use crate::value::{Env, Value};
 
 /// Detections and incidents of one rule at one site.
@@ -568,93 +566,6 @@ impl Site {
             return;
         }
         self.say_of_incident(Effect::Cleared(incident), at, out);
-    }
-
-    /// Frees, one key, one run and one incident an event, what no longer holds anything: what has
-    /// gone silent costs memory for a while, never for ever. Freed or not, it reads the same.
-    fn sweep_some(&mut self, cx: Context<'_>) {
-        let hands = self.sweep;
-        let next = |hand: u32, end: u32| if hand + 1 >= end { 0 } else { hand + 1 };
-        let (keys, runs) = (self.state.keys.len(), self.state.runs.len());
-        let incidents = self.correlation.incidents.len();
-        self.sweep = [next(hands[0], keys), next(hands[1], runs), next(hands[2], incidents)];
-        if hands[0] < keys {
-            self.sweep_key(cx, hands[0]);
-        }
-        if hands[1] < runs {
-            self.expect_sweep(hands[1] + 4);
-            self.sweep_run(cx, hands[1]);
-        }
-        self.correlation.forget(hands[2], self.now);
-    }
-
-    #[inline]
-    fn sweep_key(&mut self, cx: Context<'_>, hand: u32) {
-        let cell = self.state.keys.get(hand);
-        if cell.owner == 0 {
-            return;
-        }
-        let owner = cell.owner();
-        if let Some(fact) = cx.plan.facts.get(owner.0 as usize) {
-            let windowed = matches!(fact.kind, FactKind::Count { .. } | FactKind::Distinct { .. });
-            if windowed && cell.key[3] == Symbol::NONE {
-                let id = FactId(owner.0 as u16);
-                super::facts::freshen_cell(cx, &mut self.state, id, hand, self.now);
-                if self.state.keys.get(hand).head == NIL {
-                    self.state.remove(hand);
-                }
-            }
-        } else if !cx.layout.is_rule(owner) {
-            self.sweep_other(cx, owner, hand);
-        }
-    }
-
-    /// Frees what hangs on rules and policies, where it holds nothing any more.
-    fn sweep_other(&mut self, cx: Context<'_>, owner: Owner, hand: u32) {
-        if cx.layout.is_dimension(owner) {
-            if self.correlation.incident_of(&self.state, hand).is_none() {
-                self.state.remove(hand);
-            }
-            return;
-        }
-        if let Owned::Escalation(_) = cx.layout.held(owner) {
-            self.sweep_escalation(hand);
-            return;
-        }
-        if let Some(memory) = cx.layout.memory(owner) {
-            self.sweep_memory(memory, hand);
-        }
-    }
-
-    fn sweep_memory(&mut self, memory: Memory, hand: u32) {
-        match memory {
-            Memory::Waiting | Memory::Names => return,
-            Memory::History(within) => self.forget_history(hand, within, self.now),
-            Memory::Lead(span) => {
-                if !super::scope::outside(self.now, self.state.keys.get(hand).time, span) {
-                    return;
-                }
-            }
-        }
-        if self.state.keys.get(hand).head == NIL {
-            self.state.remove(hand);
-        }
-    }
-
-    #[inline]
-    fn sweep_run(&mut self, cx: Context<'_>, hand: u32) {
-        let run = self.state.runs.get(hand);
-        if run.owner == 0 {
-            return;
-        }
-        let rule = &cx.plan.rules[run.owner as usize - 1];
-        if let Pattern::Sequence(sequence) = &rule.pattern
-            && super::scope::outside(self.now, run.started, sequence.within)
-        {
-            let cell = run.key_cell;
-            self.unlink_run(hand);
-            self.drop_if_idle(cell);
-        }
     }
 }
 

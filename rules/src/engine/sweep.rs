@@ -1,0 +1,100 @@
+//! What has gone silent is freed a little at each event.
+
+use event::Symbol;
+
+use super::facts::freshen_cell;
+use super::layout::{Held as Owned, Memory};
+use super::pages::NIL;
+use super::scope::{Context, outside};
+use super::site::Site;
+use super::state::Owner;
+use crate::plan::{FactId, FactKind, Pattern};
+
+impl Site {
+    /// Frees, one key, one run and one incident an event, what no longer holds anything: what has
+    /// gone silent costs memory for a while, never for ever. Freed or not, it reads the same.
+    pub(super) fn sweep_some(&mut self, cx: Context<'_>) {
+        let hands = self.sweep;
+        let next = |hand: u32, end: u32| if hand + 1 >= end { 0 } else { hand + 1 };
+        let (keys, runs) = (self.state.keys.len(), self.state.runs.len());
+        let incidents = self.correlation.incidents.len();
+        self.sweep = [next(hands[0], keys), next(hands[1], runs), next(hands[2], incidents)];
+        if hands[0] < keys {
+            self.sweep_key(cx, hands[0]);
+        }
+        if hands[1] < runs {
+            self.expect_sweep(hands[1] + 4);
+            self.sweep_run(cx, hands[1]);
+        }
+        self.correlation.forget(hands[2], self.now);
+    }
+
+    #[inline]
+    fn sweep_key(&mut self, cx: Context<'_>, hand: u32) {
+        let cell = self.state.keys.get(hand);
+        if cell.owner == 0 {
+            return;
+        }
+        let owner = cell.owner();
+        if let Some(fact) = cx.plan.facts.get(owner.0 as usize) {
+            let windowed = matches!(fact.kind, FactKind::Count { .. } | FactKind::Distinct { .. });
+            if windowed && cell.key[3] == Symbol::NONE {
+                let id = FactId(owner.0 as u16);
+                freshen_cell(cx, &mut self.state, id, hand, self.now);
+                if self.state.keys.get(hand).head == NIL {
+                    self.state.remove(hand);
+                }
+            }
+        } else if !cx.layout.is_rule(owner) {
+            self.sweep_other(cx, owner, hand);
+        }
+    }
+
+    /// Frees what hangs on rules and policies, where it holds nothing any more.
+    fn sweep_other(&mut self, cx: Context<'_>, owner: Owner, hand: u32) {
+        if cx.layout.is_dimension(owner) {
+            if self.correlation.incident_of(&self.state, hand).is_none() {
+                self.state.remove(hand);
+            }
+            return;
+        }
+        if let Owned::Escalation(_) = cx.layout.held(owner) {
+            self.sweep_escalation(hand);
+            return;
+        }
+        if let Some(memory) = cx.layout.memory(owner) {
+            self.sweep_memory(memory, hand);
+        }
+    }
+
+    fn sweep_memory(&mut self, memory: Memory, hand: u32) {
+        match memory {
+            Memory::Waiting | Memory::Names => return,
+            Memory::History(within) => self.forget_history(hand, within, self.now),
+            Memory::Lead(span) => {
+                if !outside(self.now, self.state.keys.get(hand).time, span) {
+                    return;
+                }
+            }
+        }
+        if self.state.keys.get(hand).head == NIL {
+            self.state.remove(hand);
+        }
+    }
+
+    #[inline]
+    fn sweep_run(&mut self, cx: Context<'_>, hand: u32) {
+        let run = self.state.runs.get(hand);
+        if run.owner == 0 {
+            return;
+        }
+        let rule = &cx.plan.rules[run.owner as usize - 1];
+        if let Pattern::Sequence(sequence) = &rule.pattern
+            && outside(self.now, run.started, sequence.within)
+        {
+            let cell = run.key_cell;
+            self.unlink_run(hand);
+            self.drop_if_idle(cell);
+        }
+    }
+}
