@@ -25,7 +25,7 @@ pub const PAGE_CELLS: usize = 64;
 /// most gives up its oldest, and counts it.
 pub const KEYS_MAX: usize = 1 << 22;
 
-/// Waiting runs of one site: 1 M × 192 B = 192 MiB. Past it as with keys.
+/// Waiting runs of one site: 1 M × 200 B = 200 MiB. Past it as with keys.
 pub const RUNS_MAX: usize = 1 << 20;
 
 /// Events that one site remembers in windows, guards and runs: 8 M × 64 B = 512 MiB. Past it as
@@ -36,7 +36,7 @@ pub const ENTRIES_MAX: usize = 1 << 23;
 /// that one of them alone never fills it (1 M × 72 B = 72 MiB).
 pub const RULE_KEYS_MAX: u32 = 1 << 20;
 
-/// Waiting runs of one rule at one site, where `limits` says nothing: 256 Ki × 192 B = 48 MiB.
+/// Waiting runs of one rule at one site, where `limits` says nothing: 256 Ki × 200 B = 50 MiB.
 pub const RULE_RUNS_MAX: u32 = 1 << 18;
 
 /// Events that one key of a fact or rule remembers, where `limits` says nothing: a window counts no
