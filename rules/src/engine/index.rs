@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn it_finds_what_a_map_finds_through_growth_and_removal() {
         // Few tags, so that rows of them meet and wrap around the end of the table.
-        let tag = |key: u32| (key * 7) % 29 + u32::MAX - 20;
+        let tag = |key: u32| (key * 7 % 29).wrapping_add(u32::MAX - 20);
         let (mut index, mut map) = (Index::default(), BTreeMap::new());
         let mut random = 1_u32;
         for step in 0..20_000_u32 {
