@@ -332,6 +332,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_seen_again_past_the_horizon_keeps_its_place_and_is_saved() {
+        let mut seen = Seen::new(TimeSpan::from_secs(10), 1_000);
+        let at = |s: i64| EventTime(s * 1_000_000);
+        // The first one is younger, so that the second is not forgotten before it is asked for.
+        assert!(seen.is_new(Identity(1), at(5), at(5)) && seen.is_new(Identity(7), at(0), at(5)));
+        let (mut first, mut then) = (Vec::new(), Vec::new());
+        seen.save(&mut first, true);
+        assert!(seen.is_new(Identity(7), at(8), at(10)), "exactly the horizon away is outside");
+        assert_eq!(seen.len(), 2);
+        seen.save(&mut then, false);
+        let mut restored = Seen::new(TimeSpan::from_secs(10), 1_000);
+        for saved in [&first, &then] {
+            assert_eq!(restored.load(&mut Bytes::new(saved)), Some(()));
+        }
+        restored.reindex();
+        assert!(!restored.is_new(Identity(7), at(8), at(12)));
+    }
+
+    #[test]
     fn as_a_plain_map_would_with_snapshots_anywhere() {
         let (within, max) = (TimeSpan::from_secs(50), 300);
         let (mut seen, mut restored) = (Seen::new(within, max), Seen::new(within, max));
