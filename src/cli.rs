@@ -174,6 +174,9 @@ pub struct ReplayArgs {
     /// Threads that share the work; incidents do not depend on it. What comes late is judged by one.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
+    /// Binds each thread to a processor of its own.
+    #[arg(long)]
+    pub pin: bool,
     /// Parts that the sites are spread over; incidents do not depend on it.
     #[arg(long, default_value_t = 1, value_name = "N", hide = true)]
     pub shards: usize,

@@ -14,6 +14,7 @@ use event::{EventBlock, EventTime, RecordBlock, RecordKind, StreamId};
 use ingest::decode::{Decoder, Outcome};
 use ingest::source::file::FileReader;
 use rules::engine::{Engine, Findings, Input, Part, Sum};
+use rustix::thread::CpuSet;
 
 use crate::replay::{Figures, Ran, Words};
 use crate::setup::Setup;
@@ -425,12 +426,28 @@ impl Drop for Stop<'_, '_> {
     }
 }
 
+/// Binds this thread to one of the processors that the program may use, in turn.
+fn pin(thread: usize) {
+    let bound = rustix::thread::sched_getaffinity(None).and_then(|allowed| {
+        let mut own = CpuSet::new();
+        let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+        if let Some(cpu) = cpus.cycle().nth(thread) {
+            own.set(cpu);
+        }
+        rustix::thread::sched_setaffinity(None, &own)
+    });
+    if let Err(error) = bound {
+        tracing::warn!(thread, %error, "the thread is not bound to a processor");
+    }
+}
+
 /// Replays files on so many threads. `None` where something came that only one engine for all sites
 /// can judge: then it is to be done again on one thread.
 pub fn replay(
     setup: &Setup,
     files: &mut FileReader,
     threads: usize,
+    pinned: bool,
     words: &mut Option<Words>,
 ) -> anyhow::Result<Option<Ran>> {
     let cores = Cores::new(setup, threads)?;
@@ -438,7 +455,15 @@ pub fn replay(
         let _stop = Stop(&cores);
         for thread in 1..threads {
             let cores = &cores;
-            scope.spawn(move || cores.work(thread));
+            scope.spawn(move || {
+                if pinned {
+                    pin(thread);
+                }
+                cores.work(thread);
+            });
+        }
+        if pinned {
+            pin(0);
         }
         cores.run(files, words)
     })?;

@@ -38,7 +38,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     if args.threads > 1 {
         let bytes = args.block_bytes.saturating_mul(cores::BLOCKS_A_ROUND);
         let mut files = files.again()?.with_block_bytes(bytes);
-        ran = cores::replay(&setup, &mut files, usize::from(args.threads), &mut words)?;
+        ran = cores::replay(&setup, &mut files, usize::from(args.threads), args.pin, &mut words)?;
         if ran.is_none() {
             tracing::warn!(
                 "something came late, or changed a table, and needs all sites in one place: \

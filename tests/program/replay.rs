@@ -232,7 +232,7 @@ fn ten_rules_agree_with_the_oracle_in_order_and_shuffled() {
     assert_eq!(disordered.summary["hash"], in_order.summary["hash"]);
     assert_eq!(disordered.figure("workload", "late"), 0);
     for (threads, block) in [("2", "262144"), ("3", "7777")] {
-        let further = ["--threads", threads, "--block-bytes", block];
+        let further = ["--threads", threads, "--pin", "--block-bytes", block];
         let together = replay(&config, std::slice::from_ref(&file), &further);
         assert!(together.detections == in_order.detections, "{threads} threads");
         assert!(together.incidents == in_order.incidents, "{threads} threads");
