@@ -1,0 +1,47 @@
+//! CPU time by thread, as Linux counts it: user and system, in nanoseconds.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Threads of a process by number: name and time.
+#[derive(Clone, Debug)]
+pub struct Threads(BTreeMap<u32, (String, u64)>);
+
+impl Threads {
+    /// Reads those of a process; `self` is our own.
+    pub fn of(process: &str) -> Self {
+        let tasks = Path::new("/proc").join(process).join("task");
+        let entries = std::fs::read_dir(&tasks).unwrap_or_else(|e| panic!("{tasks:?}: {e}"));
+        let read = |entry: std::fs::DirEntry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            // A thread may end between the two.
+            let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
+            let times = std::fs::read_to_string(entry.path().join("schedstat")).ok()?;
+            let time = times.split(' ').next()?.parse().ok()?;
+            Some((number, (name.trim().to_owned(), time)))
+        };
+        Self(entries.flatten().filter_map(read).collect())
+    }
+
+    /// What went by since, by name; threads of one name are added up.
+    pub fn since(&self, before: &Self) -> BTreeMap<String, u64> {
+        let mut spent = BTreeMap::new();
+        for (number, (name, time)) in &self.0 {
+            let earlier = before.0.get(number).map_or(0, |(_, earlier)| *earlier);
+            *spent.entry(name.clone()).or_default() += time - earlier;
+        }
+        spent
+    }
+}
+
+/// Prints nanoseconds a message, and gives back their sum.
+pub fn print(spent: &BTreeMap<String, u64>, messages: u64) -> f64 {
+    let mut sum = 0.0;
+    for (name, time) in spent.iter().filter(|(_, time)| **time > 0) {
+        let each = *time as f64 / messages as f64;
+        sum += each;
+        println!("  {name:<16} {each:8.1} ns a message");
+    }
+    println!("  {:<16} {sum:8.1} ns a message", "together");
+    sum
+}

@@ -1,0 +1,22 @@
+//! `cargo bench --bench sources`: what it costs to take messages in, durably, CPU time of each of
+//! our threads.
+//!
+//! ```sh
+//! cargo bench --bench sources -- mqtt 2000000          # a scripted broker, the real log
+//! cargo bench --bench sources -- kafka 1000000 CONFIG  # a real Apache Kafka, `portcullis run`
+//! ```
+
+mod cpu;
+mod mqtt;
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let number = |at: usize, default| match arguments.get(at) {
+        Some(text) => text.parse().unwrap_or_else(|_| panic!("`{text}` is no number")),
+        None => default,
+    };
+    match arguments.first().map_or("mqtt", String::as_str) {
+        "mqtt" => mqtt::run(number(1, 1_000_000), number(2, 4_096)),
+        other => panic!("`{other}`: mqtt or kafka"),
+    }
+}
