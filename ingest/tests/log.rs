@@ -92,6 +92,33 @@ fn real_files_give_back_what_was_written() {
 }
 
 #[test]
+fn a_reader_finds_a_record_in_segments_made_after_it() {
+    let files = ForgetfulFiles::default();
+    let mut writer = ok(open(&files, 300));
+    ok(writer.append(&mut block(0, 5)));
+    let open = || LogReader::open(&dir(), Arc::new(files.clone()), writer.progress(), Position(0));
+    let (mut looking, mut seeking) = (ok(open()), ok(open()));
+    let mut all = RecordBlock::new();
+    for n in 1..40 {
+        let mut some = block(n * 5, 5);
+        ok(writer.append(&mut some));
+        some.iter().for_each(|record| all.push(&record));
+    }
+    // Of every segment the first record, one in its middle, and the last.
+    for wanted in [180, 4, 101, 12, 0, 57, 140, 194] {
+        let record = all.get(wanted);
+        let mut found = RecordBlock::new();
+        assert!(ok(looking.at(record.position, &mut found)), "{wanted}");
+        assert_eq!(found.get(0).payload, record.payload);
+    }
+    seeking.seek(all.get(143).position);
+    let mut found = RecordBlock::new();
+    while ok(seeking.read(&mut found, 100)) > 0 {}
+    assert_eq!(found.len(), 195 - 143);
+    assert_eq!(found.get(0).payload, all.get(143).payload);
+}
+
+#[test]
 fn a_reader_follows_over_segments_and_wakes() {
     let files = ForgetfulFiles::default();
     let mut writer = ok(open(&files, 300));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Threads of a process by number: name and time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Threads(BTreeMap<u32, (String, u64)>);
 
 impl Threads {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use event::{Position, RecordBlock};
 
 use super::files::{Files, ReadOnlyFiles};
-use super::segment::{self, Segment};
+use super::segment::Segment;
 use super::{LogError, Progress, frame};
 
 /// Reads a log that is being written.
@@ -172,13 +172,13 @@ impl LogReader {
 
     /// The segment that a position stands in.
     fn segment(&mut self, position: u64) -> Result<Segment, LogError> {
-        let last = self.segments.last().map_or(0, |s| s.first);
-        if position >= last {
-            // The writer may have gone on to a new segment.
-            let next = segment::path(&self.dir, position);
-            if position > last && self.files.open(&next).is_ok() {
-                self.segments = Segment::list(&*self.files, &self.dir)?;
-            }
+        // The writer has gone on to a new segment where the last one that we know ends before the
+        // position: in the next, or in any after it.
+        if let Some(last) = self.segments.last()
+            && position > last.first
+            && last.file.len().map_err(LogError::io(&last.path))? <= last.offset(position)
+        {
+            self.segments = Segment::list(&*self.files, &self.dir)?;
         }
         let place = self.segments.partition_point(|s| s.first <= position);
         let found = place.checked_sub(1).map(|place| (place, self.segments[place].clone()));
