@@ -18,6 +18,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         data: args.data.clone(),
         afresh: false,
         snapshot_bytes: args.snapshot_bytes,
+        stdin: args.stdin,
     };
     let listen = args.listen;
     let runtime = runtime()?;
@@ -27,6 +28,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let program = Program::start(&start, |_| {})?;
     runtime.spawn(reload_on(hangup, program.reloads.clone()));
     let address = listen.map_or_else(|| program.setup.config.listen.clone(), |l| l.to_string());
+    let (ended, until_end) = (program.stdin_ended.clone(), args.until_end);
+    let stop = async move {
+        tokio::select! {
+            () = stop => {}
+            () = ended.notified(), if until_end => {}
+        }
+    };
     runtime.block_on(serve(program, &address, |at| println!("listening on http://{at}"), stop))
 }
 
