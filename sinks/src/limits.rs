@@ -60,3 +60,7 @@ pub const OUTBOX_LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Bytes of an error's text that are kept.
 pub const REASON_BYTES_MAX: usize = 512;
+
+/// Memory of a connection's pages, in KiB: the ends of all indexes and what the last minutes brought
+/// stay in it.
+pub const STORE_CACHE_KIB: i64 = 32_768;

@@ -91,7 +91,8 @@ fn any_cut_and_any_repeat_gives_the_same_store() {
     let night = night();
     let (_dir, mut store, reader) = fresh();
     store.commit(&night, &[]).expect("a commit");
-    let (whole, counts) = everything(&reader);
+    let (all, counts) = everything(&reader);
+    whole(store.path());
     for cut in 0..=night.len() {
         let (dir, mut store, reader) = fresh();
         store.commit(&night[..cut], &[]).expect("a commit");
@@ -104,7 +105,7 @@ fn any_cut_and_any_repeat_gives_the_same_store() {
         store.commit(&night, &[]).expect("a commit");
         let (details, again) = everything(&reader);
         // Revisions count changes per commit; all else is the same byte for byte.
-        assert_eq!(without_revisions(&details), without_revisions(&whole), "cut at {cut}");
+        assert_eq!(without_revisions(&details), without_revisions(&all), "cut at {cut}");
         assert_eq!(Counts { revision: 0, ..again }, Counts { revision: 0, ..counts.clone() });
     }
 }
@@ -245,7 +246,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let db = rusqlite::Connection::open(&path).expect("a database");
     db.pragma_update(None, "user_version", 9).expect("a newer program");
     for error in [Store::open(&path).err(), Reader::open(&path).err()] {
-        let Some(error @ StoreError::NewerSchema { found: 9, known: 4, .. }) = error else {
+        let Some(error @ StoreError::NewerSchema { found: 9, known: 5, .. }) = error else {
             panic!("{error:?}")
         };
         assert!(error.to_string().contains("run the newer Portcullis again"), "{error}");
@@ -289,4 +290,66 @@ fn what_is_recorded_late_is_stored_and_told_to_nobody() {
     let detail = reader.incident(id(100, "seal-forged")).expect("a read").expect("an incident");
     let tiers: Vec<_> = detail.detections.iter().map(|detection| detection.late).collect();
     assert_eq!(tiers, [Some(Tier::Recorded), None]);
+}
+
+/// Every row that refers to another stands beside it, though nobody enforces that while writing.
+fn whole(path: &std::path::Path) {
+    let db = rusqlite::Connection::open(path).expect("a database");
+    let broken = db.prepare("PRAGMA foreign_key_check").expect("a check").exists([]);
+    assert_eq!(broken, Ok(false));
+}
+
+#[test]
+fn a_store_of_more_rows_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("incidents.db");
+    let db = rusqlite::Connection::open(&path).expect("a database");
+    for schema in ["0001_incidents", "0002_policies", "0003_late", "0004_acts"] {
+        let file = format!("{}/src/store/schema/{schema}.sql", env!("CARGO_MANIFEST_DIR"));
+        db.execute_batch(&std::fs::read_to_string(file).expect("a schema")).expect(schema);
+    }
+    let (incident, joined) = (id(100, "fence-climb").to_string(), id(120, "camera").to_string());
+    let fact = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+        db.execute(sql, values).unwrap_or_else(|e| panic!("{sql}: {e}"));
+    };
+    fact(
+        "INSERT INTO incident (n, id, rule, title, severity, site, state, opened_at, updated_at,
+             config_hash, detections, events) VALUES (1, ?1, 'fence-climb', 'Over the fence', 2,
+             'harbour', 'active', 100000000, 120000000, 'h', 2, 2)",
+        &[&incident],
+    );
+    for (n, id) in [(1, &incident), (2, &joined)] {
+        fact(
+            "INSERT INTO detection (n, id, incident, rule, title, severity, site, key, at,
+                 evidence_omitted, why) VALUES (?1, ?2, 1, 'r', 't', 2, 'harbour', 'k', ?1, 0, '[]')",
+            &[&n, id],
+        );
+    }
+    for (n, feed) in [(1, "fence"), (2, "camera")] {
+        fact("INSERT INTO event VALUES (?1, 'e' || ?1, ?2, 'K', 'd', ?1, ?1, '{}')", &[&n, &feed]);
+        fact("INSERT INTO incident_event VALUES (1, ?1)", &[&n]);
+        fact("INSERT INTO incident_feed VALUES (1, ?1)", &[&feed]);
+    }
+    for (detection, place, event) in [(1, 0, 1), (2, 0, 2), (2, 1, 1)] {
+        fact("INSERT INTO detection_event VALUES (?1, ?2, ?3)", &[&detection, &place, &event]);
+    }
+    for what in ["opened", "joined"] {
+        fact("INSERT INTO timeline (incident, at, what, text) VALUES (1, 1, ?1, 'said')", &[&what]);
+    }
+    db.pragma_update(None, "user_version", 4).expect("a version");
+    db.pragma_update(None, "application_id", 0x504f_5254).expect("an application");
+    drop(db);
+    let mut store = Store::open(&path).expect("a store");
+    store
+        .commit(&[story::joined(1, "fence-climb", 200, id(100, "fence-climb"))], &[])
+        .expect("more");
+    let reader = Reader::open(&path).expect("a reader");
+    let detail = reader.incident(id(100, "fence-climb")).expect("a read").expect("an incident");
+    assert_eq!(detail.incident.feeds, ["camera", "fence"]);
+    let cited: Vec<_> = detail.detections.iter().map(|d| d.events.clone()).collect();
+    assert_eq!(cited[..2], [vec!["e1".to_owned()], vec!["e2".to_owned(), "e1".to_owned()]]);
+    assert_eq!(detail.incident.detections, 3);
+    let what: Vec<_> = detail.timeline.iter().map(|t| t.what.as_str()).collect();
+    assert_eq!(what, ["opened", "joined", "joined"]);
+    whole(&path);
 }

@@ -16,5 +16,6 @@ mod reload;
 mod replay;
 mod server;
 mod services;
+mod stdin;
 mod tables;
 mod traffic;

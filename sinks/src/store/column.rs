@@ -1,5 +1,7 @@
 //! Our words as SQLite columns, and back.
 
+use std::collections::BTreeSet;
+
 use event::EventTime;
 use event::identity::TimedId;
 use event::incident::{IncidentState, Severity, Tier};
@@ -79,4 +81,14 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// The feeds of an incident's column.
+pub(super) fn feeds(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').filter(|feed| !feed.is_empty())
+}
+
+/// Feeds as a column holds them.
+pub(super) fn of_feeds(feeds: &BTreeSet<&str>) -> String {
+    feeds.iter().copied().collect::<Vec<_>>().join("\n")
 }

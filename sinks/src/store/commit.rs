@@ -1,5 +1,6 @@
 //! Turning the engine's outputs into rows, each exactly once.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use event::EventTime;
@@ -14,6 +15,10 @@ use super::{acts, column, counter};
 pub(super) struct Changes<'o> {
     pub(super) incidents: Vec<Changed<'o>>,
     places: BTreeMap<i64, usize>,
+    /// What is counted is added up here, and stored once a commit.
+    counts: BTreeMap<&'static str, i64>,
+    /// The revision given last.
+    revision: i64,
 }
 
 /// What one commit did to one incident.
@@ -25,14 +30,15 @@ pub(super) struct Changed<'o> {
     pub(super) by: &'o Output,
     /// Whether people are told: something of it is no mere record of long ago.
     pub(super) told: bool,
+    /// Its row is of this commit: it was born with its revision.
+    fresh: bool,
 }
 
 impl<'o> Changes<'o> {
     pub(super) fn of(&mut self, n: i64, by: &'o Output, what: &'static str) -> &mut Changed<'o> {
         let place = *self.places.entry(n).or_insert_with(|| {
-            let none =
-                Changed { n, what: BTreeSet::new(), detections: Vec::new(), by, told: false };
-            self.incidents.push(none);
+            let (what, detections) = (BTreeSet::new(), Vec::new());
+            self.incidents.push(Changed { n, what, detections, by, told: false, fresh: false });
             self.incidents.len() - 1
         });
         let changed = &mut self.incidents[place];
@@ -41,37 +47,63 @@ impl<'o> Changes<'o> {
         changed.told |= by.late != Some(Tier::Recorded);
         changed
     }
+
+    fn count(&mut self, name: &'static str, more: i64) {
+        *self.counts.entry(name).or_insert(0) += more;
+    }
+
+    fn next_revision(&mut self) -> i64 {
+        self.revision += 1;
+        self.revision
+    }
 }
 
 /// Applies all outputs that are not in the store yet.
 pub(super) fn apply<'o>(db: &Connection, outputs: &'o [Output]) -> Result<Changes<'o>, StoreError> {
-    let mut emitted = emitted_seq(db)?;
-    let mut moved = BTreeSet::new();
-    let mut changes = Changes { incidents: Vec::new(), places: BTreeMap::new() };
+    let mut emitted: BTreeMap<&str, u64> = BTreeMap::new();
+    let revision = counter::get(db, counter::REVISION)?;
+    let (incidents, places, counts) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    let mut changes = Changes { incidents, places, counts, revision };
     for output in outputs {
-        let last = emitted.entry(output.site.clone()).or_insert(0);
-        if output.seq <= *last {
-            continue;
+        let last = match emitted.entry(output.site.as_str()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(emitted_of(db, &output.site)?),
+        };
+        if output.seq > *last {
+            *last = output.seq;
+            change(db, output, &mut changes)?;
         }
-        *last = output.seq;
-        moved.insert(output.site.as_str());
-        change(db, output, &mut changes)?;
     }
-    for site in moved {
+    for (site, last) in emitted {
         db.prepare_cached(
             "INSERT INTO site (name, emitted_seq) VALUES (?1, ?2)
              ON CONFLICT (name) DO UPDATE SET emitted_seq = excluded.emitted_seq",
         )
-        .and_then(|mut s| s.execute(params![site, emitted[site]]))
+        .and_then(|mut s| s.execute(params![site, last]))
         .doing("storing a site's emitted_seq")?;
     }
-    for changed in &changes.incidents {
-        let revision = counter::add(db, counter::REVISION, 1)?;
-        db.prepare_cached("UPDATE incident SET revision = ?2 WHERE n = ?1")
-            .and_then(|mut s| s.execute([changed.n, revision]))
-            .doing("numbering a change")?;
+    for place in 0..changes.incidents.len() {
+        let Changed { n, fresh, .. } = changes.incidents[place];
+        if !fresh {
+            let revision = changes.next_revision();
+            db.prepare_cached("UPDATE incident SET revision = ?2 WHERE n = ?1")
+                .and_then(|mut s| s.execute([n, revision]))
+                .doing("numbering a change")?;
+        }
+    }
+    changes.count(counter::REVISION, changes.revision - revision);
+    for (name, more) in &changes.counts {
+        counter::add(db, name, *more)?;
     }
     Ok(changes)
+}
+
+/// A site's last stored output; 0 when there is none.
+fn emitted_of(db: &Connection, site: &str) -> Result<u64, StoreError> {
+    db.prepare_cached("SELECT emitted_seq FROM site WHERE name = ?1")
+        .and_then(|mut s| s.query_row([site], |row| row.get(0)).optional())
+        .map(Option::unwrap_or_default)
+        .doing("reading a site's emitted_seq")
 }
 
 /// Each site's last stored output.
@@ -88,12 +120,7 @@ fn change<'o>(
 ) -> Result<(), StoreError> {
     match &output.change {
         Change::Opened(incident, detection) => {
-            let n = open(db, incident, output)?;
-            if join(db, n, detection)? {
-                let text = format!("opened by {}: {}", detection.rule, detection.title);
-                timeline(db, n, detection.at, "opened", Some(detection.id), &text)?;
-                changes.of(n, output, "opened").detections.push(detection);
-            }
+            open(db, incident, detection, output, changes)?;
             for to in &incident.links {
                 link(db, output, (incident.id, *to), incident.opened_at, changes)?;
             }
@@ -102,7 +129,7 @@ fn change<'o>(
             let id = detection.incident.unwrap_or_default();
             let n = known(db, output, id)?;
             let before = standing(db, n)?;
-            if join(db, n, detection)? {
+            if join(db, n, detection, changes)? {
                 let text = format!("joined by {}: {}", detection.rule, detection.title);
                 timeline(db, n, detection.at, "joined", Some(detection.id), &text)?;
                 changes.of(n, output, "joined").detections.push(detection);
@@ -110,8 +137,9 @@ fn change<'o>(
             }
         }
         Change::Shadowed(detection) => {
-            if store_detection(db, None, detection)?.is_some() {
-                counter::add(db, counter::SHADOWED, 1)?;
+            let events = store_events(db, detection, changes)?;
+            if store_detection(db, None, detection, &events)?.is_some() {
+                changes.count(counter::SHADOWED, 1);
             }
         }
         Change::Suppressed { detection, by } => suppress(db, detection, by, output, changes)?,
@@ -151,58 +179,127 @@ fn change<'o>(
     Ok(())
 }
 
-/// The row of a new incident; of the one that stands already where the id is known.
-fn open(db: &Connection, incident: &Incident, output: &Output) -> Result<i64, StoreError> {
-    let doing = "storing an incident";
-    db.prepare_cached(
-        "INSERT INTO incident (id, rule, title, severity, site, area, person, state, opened_at,
-                               updated_at, config_hash, late, concluded_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO NOTHING",
-    )
-    .and_then(|mut s| {
-        s.execute(params![
-            incident.id.to_string(),
-            incident.rule,
-            incident.title,
-            column::of_severity(incident.severity),
-            incident.site,
-            incident.area,
-            incident.person,
-            incident.state.as_str(),
-            incident.opened_at.0,
-            incident.updated_at.0,
-            incident.config_hash,
-            output.late.map(Tier::as_str),
-            output.concluded.map(|at| at.0),
-        ])
-    })
-    .doing(doing)?;
-    row_of(db, incident.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows).doing(doing)
+/// Opens an incident with its first detection: one row that is right at once, where neither is
+/// known. An engine that began anew tells what stands here already: then it is joined, if at all.
+fn open<'o>(
+    db: &Connection,
+    incident: &Incident,
+    detection: &'o Detection,
+    output: &'o Output,
+    changes: &mut Changes<'o>,
+) -> Result<i64, StoreError> {
+    let events = store_events(db, detection, changes)?;
+    let cited = distinct(&events);
+    let revision = changes.next_revision();
+    let new = db
+        .prepare_cached(
+            "INSERT INTO incident (id, rule, title, severity, site, area, person, state, opened_at,
+                                   updated_at, config_hash, late, detections, events,
+                                   evidence_omitted, verification, feeds, revision,
+                                   concluded_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14, ?15, ?16, ?17,
+                     ?18)
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .and_then(|mut s| {
+            s.execute(params![
+                incident.id.to_string(),
+                incident.rule,
+                incident.title,
+                column::of_severity(incident.severity.max(detection.severity)),
+                incident.site,
+                incident.area,
+                incident.person,
+                incident.state.as_str(),
+                incident.opened_at.0,
+                incident.updated_at.0.max(detection.at.0),
+                incident.config_hash,
+                output.late.map(Tier::as_str),
+                cited.len(),
+                detection.evidence_omitted,
+                detection.verification,
+                column::of_feeds(&feeds_of(detection)),
+                revision,
+                output.concluded.map(|at| at.0),
+            ])
+        })
+        .doing("storing an incident")?;
+    if new == 0 {
+        let n = known(db, output, incident.id)?;
+        if join(db, n, detection, changes)? {
+            changes.of(n, output, "opened").detections.push(detection);
+        }
+        return Ok(n);
+    }
+    let n = db.last_insert_rowid();
+    let changed = changes.of(n, output, "opened");
+    changed.fresh = true;
+    if store_detection(db, Some(n), detection, &events)?.is_none() {
+        // It stands here as one that was held back, or made in the shadow.
+        return db
+            .prepare_cached(
+                "UPDATE incident SET detections = 0, events = 0, evidence_omitted = 0, feeds = ''
+                 WHERE n = ?1",
+            )
+            .and_then(|mut s| s.execute([n]))
+            .map(|_| n)
+            .doing("storing an incident");
+    }
+    changed.detections.push(detection);
+    changes.count(counter::DETECTIONS, 1);
+    for event in cited {
+        cite(db, n, event)?;
+    }
+    Ok(n)
+}
+
+/// Row numbers without repetition, in ascending order.
+fn distinct(events: &[i64]) -> Vec<i64> {
+    let mut cited = events.to_vec();
+    cited.sort_unstable();
+    cited.dedup();
+    cited
+}
+
+fn feeds_of(detection: &Detection) -> BTreeSet<&str> {
+    detection.events.iter().map(|event| event.feed.as_str()).collect()
+}
+
+/// An event becomes evidence of an incident; how many that makes more.
+fn cite(db: &Connection, incident: i64, event: i64) -> Result<usize, StoreError> {
+    db.prepare_cached("INSERT OR IGNORE INTO incident_event (incident, event) VALUES (?1, ?2)")
+        .and_then(|mut s| s.execute([incident, event]))
+        .doing("adding evidence to an incident")
 }
 
 /// Adds a detection to an incident; `false` where it is there already.
-fn join(db: &Connection, incident: i64, detection: &Detection) -> Result<bool, StoreError> {
+fn join(
+    db: &Connection,
+    incident: i64,
+    detection: &Detection,
+    changes: &mut Changes<'_>,
+) -> Result<bool, StoreError> {
     let doing = "adding a detection to its incident";
-    let Some((_, events)) = store_detection(db, Some(incident), detection)? else {
+    let events = store_events(db, detection, changes)?;
+    if store_detection(db, Some(incident), detection, &events)?.is_none() {
         return Ok(false);
-    };
-    counter::add(db, counter::DETECTIONS, 1)?;
-    let mut new = 0;
-    for (n, evidence) in events.iter().zip(&detection.events) {
-        new += db
-            .prepare_cached(
-                "INSERT OR IGNORE INTO incident_event (incident, event) VALUES (?1, ?2)",
-            )
-            .and_then(|mut s| s.execute([incident, *n]))
-            .doing(doing)?;
-        db.prepare_cached("INSERT OR IGNORE INTO incident_feed (incident, feed) VALUES (?1, ?2)")
-            .and_then(|mut s| s.execute(params![incident, evidence.feed]))
-            .doing(doing)?;
     }
+    changes.count(counter::DETECTIONS, 1);
+    let mut new = 0;
+    for event in distinct(&events) {
+        new += cite(db, incident, event)?;
+    }
+    let feeds: String = db
+        .prepare_cached("SELECT feeds FROM incident WHERE n = ?1")
+        .and_then(|mut s| s.query_row([incident], |row| row.get(0)))
+        .doing(doing)?;
+    let mut all = feeds_of(detection);
+    all.extend(column::feeds(&feeds));
     db.prepare_cached(
         "UPDATE incident SET detections = detections + 1, events = events + ?2,
              evidence_omitted = evidence_omitted + ?3, updated_at = max(updated_at, ?4),
-             severity = max(severity, ?5), verification = max(verification, ?6) WHERE n = ?1",
+             severity = max(severity, ?5), verification = max(verification, ?6), feeds = ?7
+         WHERE n = ?1",
     )
     .and_then(|mut s| {
         s.execute(params![
@@ -211,7 +308,8 @@ fn join(db: &Connection, incident: i64, detection: &Detection) -> Result<bool, S
             detection.evidence_omitted,
             detection.at.0,
             column::of_severity(detection.severity),
-            detection.verification
+            detection.verification,
+            column::of_feeds(&all),
         ])
     })
     .doing(doing)?;
@@ -254,13 +352,14 @@ fn suppress<'o>(
         Some(incident) => row_of(db, incident)?,
         None => None,
     };
-    let Some((n, _)) = store_detection(db, None, detection)? else { return Ok(()) };
+    let events = store_events(db, detection, changes)?;
+    let Some(n) = store_detection(db, None, detection, &events)? else { return Ok(()) };
     db.prepare_cached(
         "INSERT INTO suppressed (detection, incident, policy, at) VALUES (?1, ?2, ?3, ?4)",
     )
     .and_then(|mut s| s.execute(params![n, incident, by, detection.at.0]))
     .doing(doing)?;
-    counter::add(db, counter::SUPPRESSED, 1)?;
+    changes.count(counter::SUPPRESSED, 1);
     if let Some(incident) = incident {
         db.prepare_cached("UPDATE incident SET suppressed = suppressed + 1 WHERE n = ?1")
             .and_then(|mut s| s.execute([incident]))
@@ -270,25 +369,26 @@ fn suppress<'o>(
     Ok(())
 }
 
-/// The row of a detection and those of its events in their order; `None` where it is there already.
+/// The row of a detection; `None` where it is there already.
 fn store_detection(
     db: &Connection,
     incident: Option<i64>,
     detection: &Detection,
-) -> Result<Option<(i64, Vec<i64>)>, StoreError> {
+    events: &[i64],
+) -> Result<Option<i64>, StoreError> {
     let doing = "storing a detection";
-    let why = serde_json::to_string(&detection.why)
-        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
-        .doing(doing)?;
-    let n: Option<i64> = db
+    let json = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
+    let why = serde_json::to_string(&detection.why).map_err(json).doing(doing)?;
+    let events = serde_json::to_string(events).map_err(json).doing(doing)?;
+    let new = db
         .prepare_cached(
             "INSERT INTO detection (id, incident, rule, title, severity, site, area, person, key,
-                                    at, evidence_omitted, why, late)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-             ON CONFLICT (id) DO NOTHING RETURNING n",
+                                    at, evidence_omitted, why, late, events)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+             ON CONFLICT (id) DO NOTHING",
         )
         .and_then(|mut s| {
-            let row = params![
+            s.execute(params![
                 detection.id.to_string(),
                 incident,
                 detection.rule,
@@ -302,34 +402,36 @@ fn store_detection(
                 detection.evidence_omitted,
                 why,
                 detection.late.map(Tier::as_str),
-            ];
-            s.query_row(row, |row| row.get(0)).optional()
+                events,
+            ])
         })
         .doing(doing)?;
-    let Some(n) = n else { return Ok(None) };
-    let mut events = Vec::with_capacity(detection.events.len());
-    for (place, evidence) in detection.events.iter().enumerate() {
-        let event = store_event(db, evidence)?;
-        db.prepare_cached(
-            "INSERT INTO detection_event (detection, place, event) VALUES (?1, ?2, ?3)",
-        )
-        .and_then(|mut s| s.execute(params![n, place, event]))
-        .doing(doing)?;
-        events.push(event);
-    }
-    Ok(Some((n, events)))
+    Ok((new > 0).then(|| db.last_insert_rowid()))
+}
+
+/// The rows of a detection's events, in their order.
+fn store_events(
+    db: &Connection,
+    detection: &Detection,
+    changes: &mut Changes<'_>,
+) -> Result<Vec<i64>, StoreError> {
+    detection.events.iter().map(|event| store_event(db, event, changes)).collect()
 }
 
 /// The row of an event, written the first time it is cited.
-fn store_event(db: &Connection, event: &Evidence) -> Result<i64, StoreError> {
+fn store_event(
+    db: &Connection,
+    event: &Evidence,
+    changes: &mut Changes<'_>,
+) -> Result<i64, StoreError> {
     let doing = "storing an event";
-    let inserted: Option<i64> = db
+    let new = db
         .prepare_cached(
             "INSERT INTO event (id, feed, kind, device, occurred, recorded, raw)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING RETURNING n",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
         )
         .and_then(|mut s| {
-            let row = params![
+            s.execute(params![
                 event.id,
                 event.feed,
                 event.kind,
@@ -337,15 +439,14 @@ fn store_event(db: &Connection, event: &Evidence) -> Result<i64, StoreError> {
                 event.occurred.0,
                 event.recorded.0,
                 event.raw
-            ];
-            s.query_row(row, |row| row.get(0)).optional()
+            ])
         })
         .doing(doing)?;
-    if let Some(n) = inserted {
-        counter::add(db, counter::EVENTS, 1)?;
-        return Ok(n);
+    if new > 0 {
+        changes.count(counter::EVENTS, 1);
+        return Ok(db.last_insert_rowid());
     }
-    db.prepare_cached("SELECT n FROM event WHERE id = ?1 AND occurred = ?2 AND kind = ?3")
+    db.prepare_cached("SELECT n FROM event WHERE occurred = ?2 AND id = ?1 AND kind = ?3")
         .and_then(|mut s| {
             s.query_row(params![event.id, event.occurred.0, event.kind], |row| row.get(0))
         })

@@ -58,7 +58,7 @@ pub(super) fn read(db: &Connection, flood: Option<&str>) -> Result<AlarmFigures,
     if alarms == 0 {
         return Ok(AlarmFigures::default());
     }
-    let from = one(db, "SELECT min(opened_at) FROM incident", [])?;
+    let from = one(db, "SELECT opened_at FROM incident ORDER BY id LIMIT 1", [])?;
     let until = one(
         db,
         "SELECT max(at) FROM (SELECT max(updated_at) AS at FROM incident

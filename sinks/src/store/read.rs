@@ -21,7 +21,7 @@ use super::{column, counter, file};
 use crate::limits;
 
 const SUMMARY: &str = "SELECT n, id, rule, title, severity, site, area, person, state, opened_at, \
-     updated_at, detections, events, evidence_omitted, config_hash, revision, verification, suppressed, late, assigned, disposition, stale_at FROM incident";
+     updated_at, detections, events, evidence_omitted, config_hash, revision, verification, suppressed, late, assigned, disposition, stale_at, feeds FROM incident";
 
 /// Reads the store while it is being written. Shared between threads; they take turns.
 #[derive(Debug)]
@@ -96,11 +96,12 @@ impl Reader {
             .optional()
             .doing("reading an incident")?;
         n.map(|n| {
+            let incident = summary_of(&db, n)?;
             Ok(IncidentDetail {
-                incident: summary_of(&db, n)?,
                 detections: detections(&db, n)?,
                 events: events(&db, n)?,
-                timeline: timeline(&db, n)?,
+                timeline: timeline(&db, n, &incident)?,
+                incident,
                 links: links(&db, id)?,
                 suppressed: suppressed_on(&db, n)?,
             })
@@ -328,13 +329,7 @@ fn summaries(
 ) -> Result<Vec<IncidentSummary>, StoreError> {
     let mut found: Vec<(i64, IncidentSummary)> =
         rows(db, sql, values, |row| Ok((row.get(0)?, summary(row)?)))?;
-    for (n, incident) in &mut found {
-        incident.feeds = rows(
-            db,
-            "SELECT feed FROM incident_feed WHERE incident = ?1 ORDER BY feed",
-            [*n],
-            |row| row.get(0),
-        )?;
+    for (_, incident) in &mut found {
         incident.links = links(db, incident.id)?.into_iter().map(|l| l.id).collect();
     }
     Ok(found.into_iter().map(|(_, incident)| incident).collect())
@@ -363,7 +358,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<IncidentSummary> {
         assigned: row.get(19)?,
         disposition: row.get(20)?,
         stale_at: row.get::<_, Option<i64>>(21)?.map(EventTime),
-        feeds: Vec::new(),
+        feeds: column::feeds(row.get_ref(22)?.as_str()?).map(str::to_owned).collect(),
         links: Vec::new(),
     })
 }
@@ -405,8 +400,8 @@ fn detections(db: &Connection, incident: i64) -> Result<Vec<DetectionView>, Stor
     for (n, detection) in &mut found {
         detection.events = rows(
             db,
-            "SELECT e.id FROM detection_event d JOIN event e ON e.n = d.event
-             WHERE d.detection = ?1 ORDER BY d.place",
+            "SELECT e.id FROM detection d JOIN json_each(d.events) cited
+             JOIN event e ON e.n = cited.value WHERE d.n = ?1 ORDER BY cited.key",
             [*n],
             |row| row.get(0),
         )?;
@@ -435,11 +430,23 @@ fn events(db: &Connection, incident: i64) -> Result<Vec<Evidence>, StoreError> {
     )
 }
 
-fn timeline(db: &Connection, incident: i64) -> Result<Vec<TimelineEntry>, StoreError> {
-    rows(
+/// How it was opened, then what stands of it.
+fn timeline(
+    db: &Connection,
+    n: i64,
+    incident: &IncidentSummary,
+) -> Result<Vec<TimelineEntry>, StoreError> {
+    let opened = TimelineEntry {
+        at: incident.opened_at,
+        what: "opened".to_owned(),
+        subject: Some(incident.id),
+        text: format!("opened by {}: {}", incident.rule, incident.title),
+        by: None,
+    };
+    let rest = rows(
         db,
         "SELECT at, what, subject, text, author FROM timeline WHERE incident = ?1 ORDER BY n LIMIT ?2",
-        params![incident, limits::DETAIL_ROWS_MAX],
+        params![n, limits::DETAIL_ROWS_MAX],
         |row| {
             let subject: Option<String> = row.get(2)?;
             Ok(TimelineEntry {
@@ -450,7 +457,8 @@ fn timeline(db: &Connection, incident: i64) -> Result<Vec<TimelineEntry>, StoreE
                 by: row.get(4)?,
             })
         },
-    )
+    )?;
+    Ok(std::iter::once(opened).chain(rest).collect())
 }
 
 fn links(db: &Connection, id: TimedId) -> Result<Vec<LinkedIncident>, StoreError> {
