@@ -1,5 +1,5 @@
 //! The bench's traffic: badge swipes, doors, people counted by cameras and alarms of 5 sites, 5,000
-//! doors and 50,000 badges, one event every two milliseconds, in its own JSON. The same seed gives
+//! doors and 50,000 badges (or more), one event every two milliseconds, in its own JSON. The same seed gives
 //! the same bytes.
 
 use std::cmp::Reverse;
@@ -18,6 +18,9 @@ const START_MS: u64 = 1_700_000_000_000;
 pub struct Badges {
     random: Random,
     next: u64,
+    badges: u64,
+    /// Badges that have yet to be seen for the first time.
+    unseen: u64,
     inside: Vec<bool>,
     /// Doors that will close: when, and which.
     open: BinaryHeap<Reverse<(u64, u64)>>,
@@ -27,8 +30,26 @@ impl Badges {
     /// Traffic by a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let inside = vec![false; BADGES as usize];
-        Self { random: Random::new(seed), next: 0, inside, open: BinaryHeap::new() }
+        Self { unseen: 0, ..Self::of(seed, BADGES) }
+    }
+
+    /// Traffic of so many badges, in which each is seen once before any is seen again.
+    #[must_use]
+    pub fn of(seed: u64, badges: u64) -> Self {
+        let inside = vec![false; badges as usize];
+        let (random, open) = (Random::new(seed), BinaryHeap::new());
+        Self { random, next: 0, badges, unseen: badges, inside, open }
+    }
+
+    fn badge(&mut self) -> u64 {
+        let any = self.random.below(self.badges);
+        match self.unseen.checked_sub(1) {
+            Some(badge) => {
+                self.unseen = badge;
+                badge
+            }
+            None => any,
+        }
     }
 
     fn chance(&mut self, percent: u64) -> bool {
@@ -79,7 +100,7 @@ impl Badges {
     }
 
     fn swipe(&mut self, out: &mut String, id: u64, ts: u64) {
-        let badge = self.random.below(BADGES);
+        let badge = self.badge();
         let site = if self.chance(98) { badge % SITES } else { self.random.below(SITES) };
         let mut door = self.random.below(1_000) + 1_000 * site;
         let (dir, result, reason) = if self.chance(5) {

@@ -254,6 +254,12 @@ impl RecordBlock {
         }
     }
 
+    /// The record at a position, where records stand in the order of their positions.
+    #[must_use]
+    pub fn find(&self, position: Position) -> Option<usize> {
+        self.spans.binary_search_by_key(&position, |span| span.position).ok()
+    }
+
     /// All records in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
         (0..self.len()).map(|index| self.get(index))

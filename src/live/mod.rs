@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sources ─► writer ─► log ─► syncer ─► acknowledgements
-//!                       └───► follower (engine) ─► emitter (waits for the log) ─► store ─► outbox
+//!                       └───► follower (engine) ─► teller ─► emitter (waits for the log) ─► store ─► outbox
 //! ```
 //!
 //! The engine reads what the log holds, at the first start as after a crash: there is one way.
@@ -17,12 +17,13 @@ pub mod rulebooks;
 mod snapshots;
 mod status;
 mod strangers;
+mod teller;
 mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
@@ -48,8 +49,10 @@ pub use status::{Holder, Live, holders};
 
 /// Batches between the sources and the log: a full intake is what stops a source.
 const INTAKE_BATCHES_MAX: usize = 64;
-/// Messages between engine and store.
+/// Messages between teller and store.
 const EMIT_MAX: usize = 64;
+/// Judged blocks between engine and teller.
+const TELL_MAX: usize = 16;
 
 /// How the program is started.
 #[derive(Clone, Debug)]
@@ -128,21 +131,32 @@ impl Program {
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 
         let syncer = writer.syncer();
+        let (tell, judged) = sync_channel(TELL_MAX);
+        let ((spare_blocks, blocks), (spare_findings, findings)) = (channel(), channel());
+        let teller = teller::Teller {
+            evidence: teller::LogEvidence::new(evidence, rulebooks.clone()),
+            bases,
+            judged,
+            spares: teller::Spares { blocks: spare_blocks, findings: spare_findings },
+            emit,
+        };
+        let first = engine.clone();
         let mut threads = Vec::new();
         let follower = follower::Follower {
             setup: engine,
             rulebooks: rulebooks.clone(),
             pipeline,
             reader,
-            evidence: follower::LogEvidence { reader: evidence, rulebooks: rulebooks.clone() },
             progress: progress.clone(),
             live: live.clone(),
-            emit,
-            bases,
+            tell,
+            blocks,
+            findings,
             full_needed: snapshots.full_needed(),
             snapshot_bytes: start.snapshot_bytes,
         };
         threads.push(spawn("engine", live.clone(), move || follower.run())?);
+        threads.push(spawn("teller", live.clone(), move || teller.run(first))?);
         let emitter = emitter::Emitter {
             store,
             snapshots,

@@ -7,6 +7,7 @@ mod browser;
 mod demo;
 mod docs;
 mod history;
+mod hot;
 mod import;
 mod inputs;
 mod kill;

@@ -85,14 +85,17 @@ struct State {
     durable: u64,
     closed: bool,
     poisoned: bool,
+    /// The segment that is being written, and where it begins.
     file: Arc<dyn LogFile>,
+    segment: u64,
 }
 
 impl Progress {
     /// Of a log that somebody else writes: what stands in it now, and no more.
     fn of_now(segment: &Segment, end: u64) -> Self {
-        let file = segment.file.clone();
-        let state = State { written: end, durable: end, closed: true, poisoned: false, file };
+        let (file, segment) = (segment.file.clone(), segment.first);
+        let (closed, poisoned) = (true, false);
+        let state = State { written: end, durable: end, closed, poisoned, file, segment };
         Self { state: Mutex::new(state), moved: Condvar::new() }
     }
 
@@ -109,6 +112,11 @@ impl Progress {
     /// Everything before this position survives a power cut.
     pub fn durable(&self) -> Position {
         Position(self.state().durable)
+    }
+
+    /// Where the segment begins that is being written.
+    fn segment(&self) -> u64 {
+        self.state().segment
     }
 
     /// Nothing more will be written.

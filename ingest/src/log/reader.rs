@@ -172,12 +172,8 @@ impl LogReader {
 
     /// The segment that a position stands in.
     fn segment(&mut self, position: u64) -> Result<Segment, LogError> {
-        // The writer has gone on to a new segment where the last one that we know ends before the
-        // position: in the next, or in any after it.
-        if let Some(last) = self.segments.last()
-            && position > last.first
-            && last.file.len().map_err(LogError::io(&last.path))? <= last.offset(position)
-        {
+        // The writer may have gone on to a new segment.
+        if self.segments.last().is_none_or(|last| last.first < self.progress.segment()) {
             self.segments = Segment::list(&*self.files, &self.dir)?;
         }
         let place = self.segments.partition_point(|s| s.first <= position);

@@ -61,6 +61,7 @@ impl LogWriter {
             closed: false,
             poisoned: false,
             file: segment.file.clone(),
+            segment: segment.first,
         };
         let progress = Arc::new(Progress { state: Mutex::new(state), moved: Condvar::new() });
         let (buffer, positions) = (Vec::new(), Vec::new());
@@ -121,7 +122,8 @@ impl LogWriter {
     fn rotate(&mut self) -> Result<(), LogError> {
         self.syncer().sync()?;
         self.segment = Segment::create(&*self.files, &self.dir, self.segment.end)?;
-        self.progress.state().file = self.segment.file.clone();
+        let mut state = self.progress.state();
+        (state.file, state.segment) = (self.segment.file.clone(), self.segment.first);
         Ok(())
     }
 }
