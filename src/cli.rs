@@ -101,11 +101,8 @@ pub struct RunArgs {
     /// Address of the console, instead of the configuration's; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// Take standard input too, a delivery a line, under the source of type `file` that takes `-`.
-    #[arg(long)]
-    pub stdin: bool,
     /// Stop in order once standard input has ended and all of it is stored.
-    #[arg(long, requires = "stdin")]
+    #[arg(long)]
     pub until_end: bool,
     /// Bytes of log between two snapshots.
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, hide = true)]

@@ -34,13 +34,7 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<()> {
     }
     let port = broker()?;
     // Each demo is a night of its own: the engine begins afresh, the store keeps what it has.
-    let begin = Start {
-        config,
-        data: args.data.clone(),
-        afresh: true,
-        snapshot_bytes: 16 << 20,
-        stdin: false,
-    };
+    let begin = Start { config, data: args.data.clone(), afresh: true, snapshot_bytes: 16 << 20 };
     let runtime = runtime()?;
     let _guard = runtime.enter();
     let stopped = stopped()?;

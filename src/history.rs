@@ -195,22 +195,18 @@ pub fn files(setup: &Setup, files: &[PathBuf]) -> anyhow::Result<FileReader> {
 /// The source that reads a file: the first whose patterns fit the file's name.
 fn source_of(setup: &Setup, path: &Path) -> anyhow::Result<SourceId> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    source_named(setup, &name).with_context(|| {
-        format!(
-            "no source takes {}: add `files: [\"{name}\"]` to a source in portcullis.yaml",
-            path.display()
-        )
-    })
-}
-
-/// The source that takes files of a name; `-` is standard input.
-pub fn source_named(setup: &Setup, name: &str) -> Option<SourceId> {
     let sources = &setup.config.sources;
-    let fits = |s: &SourceSettings| Config::files_of(s).iter().any(|p| matches(p, name));
+    let fits = |s: &SourceSettings| Config::files_of(s).iter().any(|p| matches(p, &name));
     let found = sources.iter().position(fits).or_else(|| {
         // With one source, or for standard input, there is nothing to choose.
         let any = name == "-" || sources.iter().all(|s| Config::files_of(s).is_empty());
         (any && !sources.is_empty()).then_some(0)
     });
-    found.map(|index| SourceId(index as u16))
+    let Some(index) = found else {
+        bail!(
+            "no source takes {}: add `files: [\"{name}\"]` to a source in portcullis.yaml",
+            path.display()
+        );
+    };
+    Ok(SourceId(index as u16))
 }

@@ -18,7 +18,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         data: args.data.clone(),
         afresh: false,
         snapshot_bytes: args.snapshot_bytes,
-        stdin: args.stdin,
     };
     let listen = args.listen;
     let runtime = runtime()?;

@@ -64,3 +64,9 @@ pub const REASON_BYTES_MAX: usize = 512;
 /// Memory of a connection's pages, in KiB: the ends of all indexes and what the last minutes brought
 /// stay in it.
 pub const STORE_CACHE_KIB: i64 = 32_768;
+
+/// The store's journal is moved into its file from this length on, beside the commits.
+pub const JOURNAL_BYTES: u64 = 4 << 20;
+
+/// Pages of the journal at which a commit does that itself, where nobody else came to it: 64 MiB.
+pub const JOURNAL_PAGES_MAX: u32 = 16_384;

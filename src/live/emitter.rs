@@ -1,21 +1,22 @@
 //! The store's thread: what was found leaves once the log holds what it stands on (INV-ONCE).
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use event::incident::Output;
 use event::{EventTime, Position};
-use ingest::log::{LogReader, Progress, RealFiles};
+use ingest::log::Progress;
 use sinks::{DeadLetter, Store};
 
-use super::snapshots::{Snapshot, Snapshots};
+use super::snapshots::Snapshot;
 use super::status::Live;
 
 /// Outputs of one transaction: group commit makes full durability affordable.
 const OUTPUTS_PER_COMMIT: usize = 1_000;
+/// Between two commits at least: pages that both would write are written once.
+const GATHER: Duration = Duration::from_millis(2);
 /// How often a store that refuses is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
@@ -37,25 +38,28 @@ pub enum Emit {
 /// Emits.
 pub struct Emitter {
     pub store: Store,
-    pub snapshots: Snapshots,
     pub progress: Arc<Progress>,
     pub changed: tokio::sync::watch::Sender<u64>,
     pub live: Arc<Live>,
-    pub log_bytes_max: u64,
-    pub log_dir: PathBuf,
+    /// Where snapshots go on to.
+    pub keep: SyncSender<Box<Snapshot>>,
 }
 
 impl Emitter {
     /// Runs until the engine's thread has ended and everything has left.
     pub fn run(mut self, messages: &Receiver<Emit>) -> anyhow::Result<()> {
         let mut next = None;
+        let mut gathered = Instant::now();
         while let Some(message) = next.take().or_else(|| messages.recv().ok()) {
             match message {
-                Emit::Snapshot(snapshot) => self.keep(&snapshot)?,
+                Emit::Snapshot(snapshot) => self.hand_on(snapshot)?,
                 Emit::Outputs { mut until, mut recorded, mut outputs, mut dead } => {
                     // What has come meanwhile goes into the same transaction.
                     while outputs.len() < OUTPUTS_PER_COMMIT {
-                        match messages.try_recv() {
+                        // Soon after a commit the next one waits a little for company.
+                        match messages
+                            .recv_timeout(gathered.saturating_duration_since(Instant::now()))
+                        {
                             Ok(Emit::Outputs { until: u, recorded: r, outputs: o, dead: d }) => {
                                 until = u;
                                 // The one that has waited longest tells the latency.
@@ -71,6 +75,7 @@ impl Emitter {
                         }
                     }
                     self.commit(until, &outputs, &dead)?;
+                    gathered = Instant::now() + GATHER;
                     if let Some(recorded) = recorded.filter(|_| !outputs.is_empty()) {
                         self.live.visible(crate::now().since(recorded));
                     }
@@ -104,32 +109,9 @@ impl Emitter {
     }
 
     /// A snapshot may stand only when the log before it is durable and its outputs are stored.
-    fn keep(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
+    fn hand_on(&self, snapshot: Box<Snapshot>) -> anyhow::Result<()> {
         self.wait_durable(snapshot.position)?;
-        if let Err(error) = self.snapshots.write(snapshot) {
-            tracing::error!("no snapshot: {error:#}; a start reads further back in the log");
-            return Ok(());
-        }
-        if snapshot.full {
-            self.prune(snapshot)?;
-        }
-        Ok(())
-    }
-
-    /// Removes log that neither recovery nor the configured reach needs.
-    fn prune(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let keep = self.progress.written().0.saturating_sub(self.log_bytes_max);
-        let before = Position(keep.min(snapshot.resume.0));
-        if before > Position(0) {
-            let from = self.progress.written();
-            let files = Arc::new(RealFiles);
-            let mut reader = LogReader::open(&self.log_dir, files, self.progress.clone(), from)?;
-            let segments = reader.prune(before)?;
-            if segments > 0 {
-                tracing::info!(segments, "pruned the log");
-            }
-        }
-        Ok(())
+        self.keep.send(snapshot).map_err(|_| anyhow::anyhow!("the keeper's thread has ended"))
     }
 
     fn wait_durable(&self, until: Position) -> anyhow::Result<()> {

@@ -75,7 +75,8 @@ impl Epoch {
         });
         let reigns: Vec<_> = reigns.collect();
         let value = json!({"from": self.from.0, "bases": self.bases, "reigns": reigns});
-        write_whole(path, value.to_string().as_bytes()).with_context(|| path.display().to_string())
+        write_whole(path, &[value.to_string().as_bytes()])
+            .with_context(|| path.display().to_string())
     }
 
     /// Which configuration judged what stands at a position of the log.
@@ -91,16 +92,16 @@ impl Epoch {
     }
 }
 
-/// Writes a file so that after a crash there is the old one or the new one.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a file, in pieces, so that after a crash there is the old one or the new one.
+pub fn write_whole(path: &Path, pieces: &[&[u8]]) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
-    let (head, tail) = bytes.split_at(bytes.len() / 2);
-    file.write_all(head)?;
-    if path.extension().is_some_and(|e| e == "snapshot") {
-        crate::crash::point("snapshot-half");
+    for (number, piece) in pieces.iter().enumerate() {
+        if number == 2 {
+            crate::crash::point("snapshot-half");
+        }
+        file.write_all(piece)?;
     }
-    file.write_all(tail)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     match path.parent() {

@@ -23,6 +23,9 @@ use crate::setup::Setup;
 const STEP_BYTES: usize = 256 * 1024;
 /// Time between two snapshots at most, where something has come.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
+/// A snapshot longer than that waits until the log has grown by about as much: writing state costs
+/// no more than writing the log.
+const SNAPSHOT_SMALL_BYTES: u64 = 16 << 20;
 /// How long one wait lasts before the figures are looked at again.
 const WAIT: Duration = Duration::from_millis(200);
 
@@ -47,6 +50,7 @@ impl Follower {
     /// Runs until the log is closed and read to its end.
     pub fn run(mut self) -> anyhow::Result<()> {
         let (mut snapshot_at, mut snapshot_time) = (self.reader.position(), Instant::now());
+        let mut snapshot_len = 0;
         self.live.stepped(&self.pipeline, self.reader.position());
         loop {
             let here = self.reader.position();
@@ -55,7 +59,7 @@ impl Follower {
                 let done = self.progress.closed() && here == self.progress.written();
                 let due = here > snapshot_at && snapshot_time.elapsed() >= SNAPSHOT_EVERY;
                 if done || due {
-                    self.snapshot(here)?;
+                    snapshot_len = self.snapshot(here)?;
                     (snapshot_at, snapshot_time) = (here, Instant::now());
                 }
                 if done {
@@ -74,10 +78,10 @@ impl Follower {
             let judged = self.judge_all(block, until)?;
             self.send(Tell::Judged(judged))?;
             self.live.stepped(&self.pipeline, until);
-            let due = until.0 - snapshot_at.0 >= self.snapshot_bytes
-                || snapshot_time.elapsed() >= SNAPSHOT_EVERY;
+            let apart = self.snapshot_bytes.max(snapshot_len.saturating_sub(SNAPSHOT_SMALL_BYTES));
+            let due = until.0 - snapshot_at.0 >= apart || snapshot_time.elapsed() >= SNAPSHOT_EVERY;
             if due {
-                self.snapshot(until)?;
+                snapshot_len = self.snapshot(until)?;
                 (snapshot_at, snapshot_time) = (until, Instant::now());
             }
         }
@@ -89,9 +93,10 @@ impl Follower {
         let mut findings = self.findings.try_recv().unwrap_or_default();
         loop {
             let other = self.judge(&block, from, &mut findings, &mut dead)?;
+            let concluded = (!findings.is_empty()).then(crate::now);
             crate::crash::point("engine-stepped");
             let (setup, tables) = (self.setup.clone(), self.pipeline.engine.tables().clone());
-            parts.push(Part { setup, tables, findings });
+            parts.push(Part { setup, tables, findings, concluded });
             let Some((place, control)) = other else { break };
             findings = self.findings.try_recv().unwrap_or_default();
             self.take_over(&block.get(place), control, &mut findings)?;
@@ -159,12 +164,14 @@ impl Follower {
         Ok(())
     }
 
-    /// Hands the state on; the store's thread writes it once all before it stands.
-    fn snapshot(&mut self, position: Position) -> anyhow::Result<()> {
+    /// Hands the state on, to be written once all before it stands; its bytes.
+    fn snapshot(&mut self, position: Position) -> anyhow::Result<u64> {
         let full = self.full_needed.swap(false, Ordering::AcqRel);
         let resume = self.pipeline.engine.oldest_waiting().unwrap_or(position);
         let snapshot = snapshot_of(&mut self.pipeline, &self.setup.hash, position, resume, full);
-        self.send(Tell::Snapshot(Box::new(snapshot)))
+        let len = snapshot.engine.len() as u64;
+        self.send(Tell::Snapshot(Box::new(snapshot)))?;
+        Ok(len)
     }
 
     fn send(&self, message: Tell) -> anyhow::Result<()> {

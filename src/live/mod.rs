@@ -11,6 +11,7 @@ mod controls;
 mod emitter;
 pub mod epoch;
 mod follower;
+mod keeper;
 mod recovery;
 mod reloads;
 pub mod rulebooks;
@@ -85,6 +86,8 @@ pub struct Program {
     pub rulebooks: Arc<Rulebooks>,
     /// The way to another configuration.
     pub reloads: Arc<Reloads>,
+    /// Told once, when standard input has ended and its last line is handed over.
+    pub stdin_ended: Arc<tokio::sync::Notify>,
     watching: Option<SyncSender<()>>,
     intake: Option<SyncSender<Batch>>,
     threads: Vec<JoinHandle<()>>,
@@ -157,14 +160,21 @@ impl Program {
         };
         threads.push(spawn("engine", live.clone(), move || follower.run())?);
         threads.push(spawn("teller", live.clone(), move || teller.run(first))?);
+        let (keep, kept) = sync_channel(1);
+        let keeper = keeper::Keeper {
+            snapshots,
+            checkpoint: store.checkpoint()?,
+            progress: progress.clone(),
+            log_bytes_max: setup.config.log_bytes_max,
+            log_dir,
+        };
+        threads.push(spawn("keeper", live.clone(), move || keeper.run(&kept))?);
         let emitter = emitter::Emitter {
             store,
-            snapshots,
             progress: progress.clone(),
             changed,
             live: live.clone(),
-            log_bytes_max: setup.config.log_bytes_max,
-            log_dir,
+            keep,
         };
         threads.push(spawn("store", live.clone(), move || emitter.run(&emitted))?);
         let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
@@ -182,6 +192,7 @@ impl Program {
             setup,
             rulebooks,
             reloads,
+            stdin_ended: Arc::default(),
             watching: Some(watching),
             live,
             store: path,
@@ -230,7 +241,9 @@ impl Program {
                     self.endpoints = std::mem::take(&mut self.endpoints).merge(endpoint);
                 }
                 Kind::File { ref files } if files.iter().any(|file| file == "-") => {
-                    let started = stdin::start(settings, wiring, std::io::stdin())?;
+                    let ended = self.stdin_ended.clone();
+                    let told = move || ended.notify_one();
+                    let started = stdin::start(settings, wiring, std::io::stdin(), told)?;
                     self.live.add_source(index, started);
                 }
                 Kind::File { .. } => {

@@ -63,7 +63,7 @@ pub fn recover(
     let known = Epoch::load(&path)?;
     let written = writer.progress().written();
     let interner = Interner::shared();
-    let chain = snapshots.newest().filter(|chain| chain.last().position <= written).cloned();
+    let chain = snapshots.take_newest().filter(|chain| chain.last().position <= written);
     let chain = chain.filter(|_| known.is_some() && !start.afresh);
     for part in chain.iter().flat_map(|chain| &chain.parts) {
         restore_symbols(&part.engine, &interner)?;

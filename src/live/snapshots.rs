@@ -46,13 +46,29 @@ impl Chain {
     }
 }
 
+/// A chain under way.
+#[derive(Clone, Copy, Debug)]
+struct Under {
+    /// Number of its full part.
+    number: u64,
+    parts: usize,
+    full_bytes: usize,
+    increment_bytes: usize,
+}
+
+impl Under {
+    /// Whether the next had better be full: a start reads no more than twice the state.
+    fn long(&self) -> bool {
+        self.parts > INCREMENTS_MAX || self.increment_bytes > self.full_bytes
+    }
+}
+
 /// The folder of snapshots.
 #[derive(Debug)]
 pub struct Snapshots {
     dir: PathBuf,
     newest: Option<Chain>,
-    /// Chain under way: number of its full part, parts so far.
-    chain: Option<(u64, usize)>,
+    chain: Option<Under>,
     full_needed: Arc<AtomicBool>,
 }
 
@@ -80,7 +96,7 @@ impl Snapshots {
         for chain in chains.into_iter().rev() {
             let mut parts = Vec::new();
             for (number, (_, part, path)) in names.iter().filter(|n| n.0 == chain).enumerate() {
-                match decode(&fs::read(path)?) {
+                match decode(fs::read(path)?) {
                     Some(snapshot) if *part == number as u64 && snapshot.full == (number == 0) => {
                         parts.push(snapshot);
                     }
@@ -99,9 +115,9 @@ impl Snapshots {
         Ok(Self { dir: dir.to_owned(), newest, chain: None, full_needed })
     }
 
-    /// The newest whole chain that was found.
-    pub fn newest(&self) -> Option<&Chain> {
-        self.newest.as_ref()
+    /// The newest whole chain that was found; once, since it may be as large as the state.
+    pub fn take_newest(&mut self) -> Option<Chain> {
+        self.newest.take()
     }
 
     /// Set when the next snapshot must be full; whoever makes one takes it back.
@@ -112,7 +128,7 @@ impl Snapshots {
     /// Writes one, durable when it returns. After an error the next must be full.
     pub fn write(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
         let result = self.try_write(snapshot);
-        let long = self.chain.is_some_and(|(_, parts)| parts > INCREMENTS_MAX);
+        let long = self.chain.is_some_and(|under| under.long());
         if result.is_err() || long {
             self.full_needed.store(true, Ordering::Release);
         }
@@ -120,20 +136,32 @@ impl Snapshots {
     }
 
     fn try_write(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let (chain, part) = match (snapshot.full, self.chain) {
-            (true, _) => (snapshot.position.0, 0),
-            (false, Some((chain, parts))) => (chain, parts),
+        let len = snapshot.engine.len();
+        let under = match (snapshot.full, self.chain) {
+            (true, _) => {
+                let (number, parts) = (snapshot.position.0, 1);
+                Under { number, parts, full_bytes: len, increment_bytes: 0 }
+            }
+            (false, Some(under)) => {
+                let (parts, increment_bytes) = (under.parts + 1, under.increment_bytes + len);
+                Under { parts, increment_bytes, ..under }
+            }
             // The chain broke while this increment was on its way: it stands on nothing.
             (false, None) => return Ok(()),
         };
         self.chain = None;
-        let path = self.dir.join(format!("{chain:016x}-{part:04}.snapshot"));
+        let (number, part) = (under.number, under.parts - 1);
+        let path = self.dir.join(format!("{number:016x}-{part:04}.snapshot"));
         crate::crash::point("snapshot-begun");
-        write_whole(&path, &encode(snapshot)).with_context(|| path.display().to_string())?;
+        let head = head_of(snapshot);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&head), &snapshot.engine).to_le_bytes();
+        let (first, last) = snapshot.engine.split_at(len / 2);
+        let pieces = [head.as_slice(), first, last, &crc];
+        write_whole(&path, &pieces).with_context(|| path.display().to_string())?;
         crate::crash::point("snapshot-written");
-        self.chain = Some((chain, part + 1));
+        self.chain = Some(under);
         if snapshot.full {
-            self.forget_before(chain)?;
+            self.forget_before(number)?;
         }
         Ok(())
     }
@@ -164,7 +192,8 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn encode(snapshot: &Snapshot) -> Vec<u8> {
+/// All that stands before the engine's bytes.
+fn head_of(snapshot: &Snapshot) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     put(&mut out, snapshot.config.as_bytes());
     for number in [snapshot.position.0, snapshot.resume.0, u64::from(snapshot.full)] {
@@ -177,9 +206,7 @@ fn encode(snapshot: &Snapshot) -> Vec<u8> {
             out.extend_from_slice(&figure.to_le_bytes());
         }
     }
-    put(&mut out, &snapshot.engine);
-    let crc = crc32c::crc32c(&out);
-    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(&(snapshot.engine.len() as u64).to_le_bytes());
     out
 }
 
@@ -202,7 +229,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Snapshot> {
+fn decode(mut bytes: Vec<u8>) -> Option<Snapshot> {
     let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
     if crc32c::crc32c(body).to_le_bytes() != crc {
         return None;
@@ -227,7 +254,11 @@ fn decode(bytes: &[u8]) -> Option<Snapshot> {
         }
         books.push(one);
     }
-    let engine = input.bytes()?.to_vec();
+    let len = input.bytes()?.len();
+    // In place: it is nearly all of the file, and may be as large as memory allows twice.
+    bytes.truncate(bytes.len() - 4);
+    bytes.drain(..bytes.len() - len);
+    let engine = bytes;
     Some(Snapshot { config, position, resume, full, books, engine })
 }
 
@@ -247,11 +278,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
         let open = || Snapshots::open(dir.path()).unwrap_or_else(|e| panic!("{e}"));
         let mut snapshots = open();
-        assert!(snapshots.newest().is_none() && snapshots.full_needed().load(Ordering::Acquire));
+        assert!(
+            snapshots.take_newest().is_none() && snapshots.full_needed().load(Ordering::Acquire)
+        );
+        snapshots.full_needed().store(false, Ordering::Release);
         for (position, full) in [(10, true), (20, false), (30, false)] {
+            assert!(!snapshots.full_needed().load(Ordering::Acquire));
             snapshots.write(&snapshot(position, full)).unwrap_or_else(|e| panic!("{e}"));
         }
-        let found = open().newest().cloned().unwrap_or_else(|| panic!("no chain"));
+        let found = open().take_newest().unwrap_or_else(|| panic!("no chain"));
         assert_eq!(found.parts, [snapshot(10, true), snapshot(20, false), snapshot(30, false)]);
 
         // A damaged increment ends the chain before it.
@@ -259,12 +294,15 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap_or_else(|e| panic!("{e}"));
         bytes[20] ^= 1;
         fs::write(&path, bytes).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(open().newest().map(|c| c.parts.len()), Some(2));
+        assert_eq!(open().take_newest().map(|c| c.parts.len()), Some(2));
+
+        // A chain that is longer than its state begins anew.
+        assert!(snapshots.full_needed().load(Ordering::Acquire));
 
         // A new full one takes the place of the old chain.
         let mut snapshots = open();
         snapshots.write(&snapshot(40, true)).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(open().newest().map(|c| c.last().position), Some(Position(40)));
+        assert_eq!(open().take_newest().map(|c| c.last().position), Some(Position(40)));
         assert_eq!(fs::read_dir(dir.path()).map(Iterator::count).unwrap_or_default(), 1);
     }
 }

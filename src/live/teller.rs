@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 
 use event::tables::Tables;
-use event::{Position, RecordBlock, RecordKind};
+use event::{EventTime, Position, RecordBlock, RecordKind};
 use ingest::log::LogReader;
 use rules::engine::Findings;
 use sinks::DeadLetter;
@@ -45,6 +45,8 @@ pub struct Part {
     pub setup: Arc<Setup>,
     pub tables: Arc<Tables>,
     pub findings: Findings,
+    /// When it was found, by our own clock.
+    pub concluded: Option<EventTime>,
 }
 
 /// The way back to the engine's thread, of memory to be used again.
@@ -146,6 +148,7 @@ impl Teller {
                 for finding in part.findings.iter() {
                     let mut output =
                         renderer.output(&part.findings, finding, &mut self.evidence)?;
+                    output.concluded = part.concluded;
                     output.seq += self.bases.get(&output.site).copied().unwrap_or(0);
                     outputs.push(output);
                 }

@@ -25,7 +25,7 @@ fn the_engine_makes_no_system_call_for_an_event() {
     let mut command = Command::new(strace);
     command.args(["-f", "--decode-pids=comm", "-o"]).arg(&trace).current_dir(project());
     command.arg(env!("CARGO_BIN_EXE_portcullis"));
-    command.args(["run", "--listen", "127.0.0.1:0", "--stdin", "--until-end"]);
+    command.args(["run", "--listen", "127.0.0.1:0", "--until-end"]);
     command.args(["--config", "config/examples/ten-rules", "--data"]).arg(dir.path().join("data"));
     command.env("PORTCULLIS_LOG", "warn").stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = command.spawn().unwrap_or_else(|e| panic!("{e}"));

@@ -9,7 +9,7 @@ use serde_json::Value;
 use workload::badges::Badges;
 
 use crate::kill::incidents;
-use crate::place::{portcullis, project};
+use crate::place::portcullis;
 
 /// Lines of the bench's traffic, and the end of its time.
 fn traffic(events: u64) -> String {
@@ -22,7 +22,7 @@ fn traffic(events: u64) -> String {
 /// Runs the program on standard input until its end; what stands in its store.
 fn run(data: &Path, input: &str) -> BTreeMap<String, (String, u64, u64)> {
     let mut command = portcullis();
-    command.args(["run", "--listen", "127.0.0.1:0", "--stdin", "--until-end"]);
+    command.args(["run", "--listen", "127.0.0.1:0", "--until-end"]);
     command.args(["--config", "config/examples/ten-rules", "--data"]).arg(data);
     command.env("PORTCULLIS_LOG", "warn").stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = command.spawn().unwrap_or_else(|e| panic!("{e}"));
@@ -53,22 +53,4 @@ fn standard_input_brings_what_replay_finds() {
     assert!(replayed.len() > 1_000, "{}", replayed.len());
     let ran = run(&dir.path().join("data"), &text);
     assert_eq!(ran.into_keys().collect::<BTreeSet<_>>(), replayed);
-}
-
-#[test]
-fn standard_input_needs_a_source_that_takes_it() {
-    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
-    let rules = project().join("config/examples/ten-rules/rules/ten.yaml");
-    let text = format!(
-        "time: history\nsources: [{{id: http, type: http, mappings: [canonical]}}]\nrules: ['{}']\n",
-        rules.display()
-    );
-    std::fs::write(dir.path().join("portcullis.yaml"), text).unwrap_or_else(|e| panic!("{e}"));
-    let mut command = portcullis();
-    command.args(["run", "--stdin", "--listen", "127.0.0.1:0", "--config"]).arg(dir.path());
-    command.arg("--data").arg(dir.path().join("data")).stdin(Stdio::null());
-    let output = command.output().unwrap_or_else(|e| panic!("{e}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success());
-    assert!(said.contains("add `files: [\"-\"]` to a source of type `file`"), "{said}");
 }

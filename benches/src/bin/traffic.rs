@@ -1,4 +1,5 @@
-//! `traffic COUNT [SEED] [--shuffle MS]`: so many lines of the bench's traffic, to standard output;
+//! `traffic COUNT [SEED] [--badges N] [--shuffle MS]`: so many lines of the bench's traffic, to standard
+//! output, of so many badges, each seen once before any is seen again;
 //! shuffled, each comes up to so many milliseconds after its time.
 
 use std::cmp::Reverse;
@@ -8,7 +9,7 @@ use std::io::Write as _;
 use workload::badges::Badges;
 use workload::random::Random;
 
-const USAGE: &str = "traffic COUNT [SEED] [--shuffle MS]";
+const USAGE: &str = "traffic COUNT [SEED] [--badges N] [--shuffle MS]";
 
 /// Lines that come later than their time, in the order they come.
 struct Late {
@@ -35,29 +36,31 @@ impl Late {
     }
 }
 
-/// Count, seed, and by how much it is shuffled.
-fn arguments() -> Option<(u64, u64, Option<u64>)> {
-    let (mut numbers, mut shuffle) = (Vec::new(), None);
+/// Count, the traffic, and by how much it is shuffled.
+fn arguments() -> Option<(u64, Badges, u64, Option<u64>)> {
+    let (mut numbers, mut badges, mut shuffle) = (Vec::new(), None, None);
     let mut args = std::env::args().skip(1);
     while let Some(argument) = args.next() {
         match argument.as_str() {
+            "--badges" => badges = Some(args.next()?.parse().ok()?),
             "--shuffle" => shuffle = Some(args.next()?.parse().ok()?),
             number => numbers.push(number.parse().ok()?),
         }
     }
-    match numbers[..] {
-        [count] => Some((count, 42, shuffle)),
-        [count, seed] => Some((count, seed, shuffle)),
-        _ => None,
-    }
+    let (count, seed) = match numbers[..] {
+        [count] => (count, 42),
+        [count, seed] => (count, seed),
+        _ => return None,
+    };
+    let badges = badges.map_or_else(|| Badges::new(seed), |of| Badges::of(seed, of));
+    Some((count, badges, seed, shuffle))
 }
 
 fn main() -> std::process::ExitCode {
-    let Some((count, seed, shuffle)) = arguments() else {
+    let Some((count, mut badges, seed, shuffle)) = arguments() else {
         eprintln!("{USAGE}");
         return std::process::ExitCode::FAILURE;
     };
-    let mut badges = Badges::new(seed);
     let late = |most_ms| Late { random: Random::new(seed), most_ms, waiting: BinaryHeap::new() };
     let mut late = shuffle.map(late);
     let mut out = std::io::stdout().lock();

@@ -23,7 +23,7 @@ const READS_MAX: usize = 4;
 /// How late a stop or a silence is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Reads `input` until its end.
+/// Reads `input` until its end; `ended` is called when nothing more will be handed over.
 ///
 /// # Errors
 /// The settings are of another type, or there is no thread to be had.
@@ -31,6 +31,7 @@ pub fn start(
     settings: &SourceSettings,
     wiring: Wiring,
     input: impl Read + Send + 'static,
+    ended: impl FnOnce() + Send + 'static,
 ) -> Result<Running, SourceError> {
     let Kind::File { .. } = &settings.kind else {
         return Err(SourceError::Kind { source_id: settings.id.clone(), wanted: "file" });
@@ -53,7 +54,10 @@ pub fn start(
     reading.spawn(move || read(input, &hand)).map_err(failed)?;
     let thread = std::thread::Builder::new()
         .name(format!("stdin-{}", settings.id))
-        .spawn(move || lines.run(&reads))
+        .spawn(move || {
+            lines.run(&reads);
+            ended();
+        })
         .map_err(failed)?;
     Ok(Running::new(board, thread, || {}))
 }

@@ -48,6 +48,8 @@ pub(crate) fn open(path: &Path, durability: Durability) -> Result<Connection, St
     db.pragma_update(None, "foreign_keys", false).doing("setting the store's foreign keys")?;
     db.pragma_update(None, "cache_size", -limits::STORE_CACHE_KIB)
         .doing("setting the store's cache")?;
+    db.pragma_update(None, "wal_autocheckpoint", limits::JOURNAL_PAGES_MAX)
+        .doing("setting the store's journal")?;
     migrate(&mut db, path)?;
     Ok(db)
 }

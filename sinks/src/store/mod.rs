@@ -64,6 +64,29 @@ pub struct Store {
     wake: Option<Wake>,
 }
 
+/// Moves what was committed from the journal into the file: a commit would wait for it otherwise.
+#[derive(Debug)]
+pub struct Checkpoint {
+    db: Connection,
+    journal: PathBuf,
+}
+
+impl Checkpoint {
+    /// Does so where the journal has grown long enough.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn run(&self) -> Result<(), StoreError> {
+        let long = |file: std::fs::Metadata| file.len() >= limits::JOURNAL_BYTES;
+        if std::fs::metadata(&self.journal).is_ok_and(long) {
+            self.db
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+                .doing("moving the store's journal into its file")?;
+        }
+        Ok(())
+    }
+}
+
 impl Store {
     /// Opens the store, creating it or bringing its schema up to date.
     ///
@@ -131,6 +154,17 @@ impl Store {
             wake.ring();
         }
         Ok(())
+    }
+
+    /// What moves the journal into the file beside the commits, on a thread of its own.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        let db = file::open(&self.path, file::Durability::Full)?;
+        let mut journal = self.path.clone().into_os_string();
+        journal.push("-wal");
+        Ok(Checkpoint { db, journal: journal.into() })
     }
 
     /// For each site, the number of its last output that stands in the store.
