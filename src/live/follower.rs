@@ -23,8 +23,8 @@ use crate::setup::Setup;
 const STEP_BYTES: usize = 256 * 1024;
 /// Time between two snapshots at most, where something has come.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
-/// A snapshot longer than that waits until the log has grown by about as much: writing state costs
-/// no more than writing the log.
+/// A snapshot longer than that waits until the log has grown by half as much: writing state costs
+/// about twice as much as writing the log, and a start reads no more than that back.
 const SNAPSHOT_SMALL_BYTES: u64 = 16 << 20;
 /// How long one wait lasts before the figures are looked at again.
 const WAIT: Duration = Duration::from_millis(200);
@@ -78,7 +78,7 @@ impl Follower {
             let judged = self.judge_all(block, until)?;
             self.send(Tell::Judged(judged))?;
             self.live.stepped(&self.pipeline, until);
-            let apart = self.snapshot_bytes.max(snapshot_len.saturating_sub(SNAPSHOT_SMALL_BYTES));
+            let apart = self.snapshot_bytes.max(snapshot_len.saturating_sub(SNAPSHOT_SMALL_BYTES) / 2);
             let due = until.0 - snapshot_at.0 >= apart || snapshot_time.elapsed() >= SNAPSHOT_EVERY;
             if due {
                 snapshot_len = self.snapshot(until)?;
