@@ -78,7 +78,8 @@ impl Follower {
             let judged = self.judge_all(block, until)?;
             self.send(Tell::Judged(judged))?;
             self.live.stepped(&self.pipeline, until);
-            let apart = self.snapshot_bytes.max(snapshot_len.saturating_sub(SNAPSHOT_SMALL_BYTES) / 2);
+            let apart =
+                self.snapshot_bytes.max(snapshot_len.saturating_sub(SNAPSHOT_SMALL_BYTES) / 2);
             let due = until.0 - snapshot_at.0 >= apart || snapshot_time.elapsed() >= SNAPSHOT_EVERY;
             if due {
                 snapshot_len = self.snapshot(until)?;
