@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use event::control::{Change, Control};
@@ -15,7 +14,7 @@ use super::epoch::Reign;
 use super::rulebooks::Rulebooks;
 use super::snapshot_of;
 use super::status::Live;
-use super::teller::{Judged, Part, Tell};
+use super::teller::{Judged, Part, Tell, Told};
 use crate::pipeline::Pipeline;
 use crate::setup::Setup;
 
@@ -38,10 +37,7 @@ pub struct Follower {
     pub reader: LogReader,
     pub progress: Arc<Progress>,
     pub live: Arc<Live>,
-    pub tell: SyncSender<Tell>,
-    /// Memory that comes back, to be used again.
-    pub blocks: Receiver<RecordBlock>,
-    pub findings: Receiver<Findings>,
+    pub told: Told,
     pub full_needed: Arc<AtomicBool>,
     pub snapshot_bytes: u64,
 }
@@ -71,7 +67,7 @@ impl Follower {
                 0 => STEP_BYTES,
                 left => STEP_BYTES.min(usize::try_from(left).unwrap_or(STEP_BYTES)),
             };
-            let mut block = self.blocks.try_recv().unwrap_or_default();
+            let mut block = self.told.blocks.try_recv().unwrap_or_default();
             block.clear();
             self.reader.read(&mut block, step)?;
             let until = self.reader.position();
@@ -91,7 +87,7 @@ impl Follower {
     /// Judges a block, each part of it under the configuration in force there.
     fn judge_all(&mut self, block: RecordBlock, until: Position) -> anyhow::Result<Judged> {
         let (mut parts, mut dead, mut from) = (Vec::new(), Vec::new(), 0);
-        let mut findings = self.findings.try_recv().unwrap_or_default();
+        let mut findings = self.told.findings.try_recv().unwrap_or_default();
         loop {
             let other = self.judge(&block, from, &mut findings, &mut dead)?;
             let concluded = (!findings.is_empty()).then(crate::now);
@@ -99,7 +95,7 @@ impl Follower {
             let (setup, tables) = (self.setup.clone(), self.pipeline.engine.tables().clone());
             parts.push(Part { setup, tables, findings, concluded });
             let Some((place, control)) = other else { break };
-            findings = self.findings.try_recv().unwrap_or_default();
+            findings = self.told.findings.try_recv().unwrap_or_default();
             self.take_over(&block.get(place), control, &mut findings)?;
             from = place + 1;
         }
@@ -176,6 +172,6 @@ impl Follower {
     }
 
     fn send(&self, message: Tell) -> anyhow::Result<()> {
-        self.tell.send(message).map_err(|_| anyhow::anyhow!("the teller's thread has ended"))
+        self.told.tell.send(message).map_err(|_| anyhow::anyhow!("the teller's thread has ended"))
     }
 }

@@ -21,6 +21,7 @@ mod strangers;
 mod teller;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,11 +36,12 @@ use ingest::registry::StreamRegistry;
 use ingest::source::intake::{Batch, Clock, Streams, Wiring};
 use ingest::source::settings::{Kind, SourceSettings};
 use ingest::source::{http, kafka, mqtt, stdin};
-use sinks::Outbox;
+use sinks::{Outbox, Store};
 
 use crate::pipeline::Pipeline;
 use crate::setup::Setup;
 pub use controls::Controls;
+use emitter::Emit;
 use epoch::Epoch;
 use recovery::{Recovered, recover};
 pub use reloads::{Outcome, Refusal, Reloads};
@@ -126,7 +128,6 @@ impl Program {
         let live = Arc::new(Live::new(&setup, engine.clone(), progress.clone(), outbox.clone()));
         let (changed, receiver) = tokio::sync::watch::channel(0);
         let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
-        let (emit, emitted) = sync_channel(EMIT_MAX);
         let reader = LogReader::open(&log_dir, files.clone(), progress.clone(), from)?;
         let again = LogReader::open(&log_dir, files.clone(), progress.clone(), from)?;
         pipeline.read_again(&engine, crate::history::History::Log(again))?;
@@ -134,33 +135,8 @@ impl Program {
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 
         let syncer = writer.syncer();
-        let (tell, judged) = sync_channel(TELL_MAX);
-        let ((spare_blocks, blocks), (spare_findings, findings)) = (channel(), channel());
-        let teller = teller::Teller {
-            evidence: teller::LogEvidence::new(evidence, rulebooks.clone()),
-            bases,
-            judged,
-            spares: teller::Spares { blocks: spare_blocks, findings: spare_findings },
-            emit,
-        };
-        let first = engine.clone();
+        let full_needed = snapshots.full_needed();
         let mut threads = Vec::new();
-        let follower = follower::Follower {
-            setup: engine,
-            rulebooks: rulebooks.clone(),
-            pipeline,
-            reader,
-            progress: progress.clone(),
-            live: live.clone(),
-            tell,
-            blocks,
-            findings,
-            full_needed: snapshots.full_needed(),
-            snapshot_bytes: start.snapshot_bytes,
-        };
-        threads.push(spawn("engine", live.clone(), move || follower.run())?);
-        threads.push(spawn("teller", live.clone(), move || teller.run(first))?);
-        let (keep, kept) = sync_channel(1);
         let keeper = keeper::Keeper {
             snapshots,
             checkpoint: store.checkpoint()?,
@@ -168,15 +144,21 @@ impl Program {
             log_bytes_max: setup.config.log_bytes_max,
             log_dir,
         };
-        threads.push(spawn("keeper", live.clone(), move || keeper.run(&kept))?);
-        let emitter = emitter::Emitter {
-            store,
+        let emit = spawn_store(&mut threads, &live, keeper, (store, changed))?;
+        let evidence = teller::LogEvidence::new(evidence, rulebooks.clone());
+        let told = spawn_teller(&mut threads, &live, engine.clone(), (evidence, bases, emit))?;
+        let follower = follower::Follower {
+            setup: engine,
+            rulebooks: rulebooks.clone(),
+            pipeline,
+            reader,
             progress: progress.clone(),
-            changed,
             live: live.clone(),
-            keep,
+            told,
+            full_needed,
+            snapshot_bytes: start.snapshot_bytes,
         };
-        threads.push(spawn("store", live.clone(), move || emitter.run(&emitted))?);
+        threads.push(spawn("engine", live.clone(), move || follower.run())?);
         let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
         threads.push(spawn("log sync", live.clone(), move || acks.run(&syncer))?);
         threads.push(spawn("log", live.clone(), move || writer.run())?);
@@ -289,6 +271,36 @@ fn spawn(
         }
     };
     Ok(std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?)
+}
+
+/// The store's thread, and the keeper's behind it; the way there.
+fn spawn_store(
+    threads: &mut Vec<JoinHandle<()>>,
+    live: &Arc<Live>,
+    keeper: keeper::Keeper,
+    (store, changed): (Store, tokio::sync::watch::Sender<u64>),
+) -> anyhow::Result<SyncSender<Emit>> {
+    let ((keep, kept), (emit, emitted)) = (sync_channel(1), sync_channel(EMIT_MAX));
+    let (progress, live_too) = (keeper.progress.clone(), live.clone());
+    let emitter = emitter::Emitter { store, progress, changed, live: live_too, keep };
+    threads.push(spawn("keeper", live.clone(), move || keeper.run(&kept))?);
+    threads.push(spawn("store", live.clone(), move || emitter.run(&emitted))?);
+    Ok(emit)
+}
+
+/// The teller's thread, which begins under a configuration; the way there.
+fn spawn_teller(
+    threads: &mut Vec<JoinHandle<()>>,
+    live: &Arc<Live>,
+    setup: Arc<Setup>,
+    (evidence, bases, emit): (teller::LogEvidence, BTreeMap<String, u64>, SyncSender<Emit>),
+) -> anyhow::Result<teller::Told> {
+    let (tell, judged) = sync_channel(TELL_MAX);
+    let ((spare_blocks, blocks), (spare_findings, findings)) = (channel(), channel());
+    let spares = teller::Spares { blocks: spare_blocks, findings: spare_findings };
+    let teller = teller::Teller { evidence, bases, judged, spares, emit };
+    threads.push(spawn("teller", live.clone(), move || teller.run(setup))?);
+    Ok(teller::Told { tell, blocks, findings })
 }
 
 /// The configuration that judged what stands at a position of a data folder's log, of a program that

@@ -49,6 +49,13 @@ pub struct Part {
     pub concluded: Option<EventTime>,
 }
 
+/// The engine's side of the way: there, and the memory that comes back, to be used again.
+pub struct Told {
+    pub tell: SyncSender<Tell>,
+    pub blocks: Receiver<RecordBlock>,
+    pub findings: Receiver<Findings>,
+}
+
 /// The way back to the engine's thread, of memory to be used again.
 pub struct Spares {
     pub blocks: Sender<RecordBlock>,
