@@ -11,7 +11,9 @@ use event::books::SourceBooks;
 use event::tables::Tables;
 use indicatif::{ProgressBar, ProgressStyle};
 use ingest::source::file::FileReader;
-use rules::engine::{Engine, Evicted, Findings, LateCounts, Sum, Usage};
+use rules::engine::{
+    ENTRY_BYTES, Engine, Evicted, Findings, KEY_BYTES, LateCounts, RUN_BYTES, Sum, Usage,
+};
 use serde_json::{Map, Value, json};
 
 use crate::cli::ReplayArgs;
@@ -233,8 +235,22 @@ fn summary(ran: &Ran, setup: &Setup, seconds: f64) -> Value {
         "events_per_second": (events as f64 / seconds.max(1e-9)).round(),
         "hash": format!("{:032x}", sum.hash()),
         "state_bytes": counted.state_bytes,
+        "state": state(&counted.usage),
         "given_up": given_up,
         "late": late,
+    })
+}
+
+/// What is held at the end, and how much one of each takes.
+fn state(usage: &[Usage]) -> Value {
+    let total = |of: fn(&Usage) -> u64| usage.iter().map(of).sum::<u64>();
+    json!({
+        "keys": total(|usage| usage.keys),
+        "bytes_per_key": KEY_BYTES,
+        "runs": total(|usage| usage.runs),
+        "bytes_per_run": RUN_BYTES,
+        "events": total(|usage| usage.events),
+        "bytes_per_event": ENTRY_BYTES,
     })
 }
 
@@ -281,6 +297,17 @@ fn table(summary: &Value) -> String {
             text += &format!("  by {name}: {keys} keys, {runs} runs, {events} events\n");
         }
     }
+    let state = &summary["state"];
+    text += &format!(
+        "\nstate: {} keys of {} B, {} runs of {} B, {} events of {} B; {:.1} MiB with all that is reserved\n",
+        number(&state["keys"]),
+        number(&state["bytes_per_key"]),
+        number(&state["runs"]),
+        number(&state["bytes_per_run"]),
+        number(&state["events"]),
+        number(&state["bytes_per_event"]),
+        number(&summary["state_bytes"]) as f64 / f64::from(1 << 20),
+    );
     text += &format!(
         "\n{} incidents · {:.2} s · {:.0} events/s · {}\n",
         number(&summary["incidents"]),
