@@ -60,6 +60,14 @@ pub const SAID_MAX: usize = 1 << 16;
 /// Events that one repair reads again: 256 k × ~300 B, twice in memory, = 160 MB; below a second.
 pub const REPAIR_EVENTS_MAX: usize = 1 << 18;
 
+/// Incidents of one site that may still take something: 256 Ki × 72 B = 18 MiB. Past it, of sixteen
+/// the one that was quiet for longest is let go, and counted: what would have joined it opens another.
+pub const INCIDENTS_MAX: usize = 1 << 18;
+
+/// Detections of one site that wait, or last while they are held back: 64 Ki × 208 B = 13 MiB, and
+/// their evidence. Past it none waits: it is told, and counted; nor is one kept to be told later.
+pub const HELD_MAX: usize = 1 << 16;
+
 /// Incidents that one incident is linked to: a page of links is no longer read by anybody.
 pub const LINKS_MAX: usize = 64;
 

@@ -67,6 +67,8 @@ impl Site {
             counts,
             early: _,
             most,
+            held_max: _,
+            unheld: _,
             turns,
             evaluated: _,
             work,

@@ -77,7 +77,7 @@ pub const RUN_BYTES: usize = size_of::<cells::Run>() + size_of::<holdings::Age>(
 pub const ENTRY_BYTES: usize = size_of::<cells::Entry>();
 pub use snapshot::{RestoreError, restore_symbols};
 
-use crate::limits::{ENTRIES_MAX, KEYS_MAX, RUNS_MAX, WAITING_MAX};
+use crate::limits::{ENTRIES_MAX, HELD_MAX, INCIDENTS_MAX, KEYS_MAX, RUNS_MAX, WAITING_MAX};
 use crate::plan::{Plan, Scope};
 use late::Late;
 use layout::Layout;
@@ -111,6 +111,8 @@ pub struct Options {
     pub duplicates_max: usize,
     /// Keys, runs and events that a site may hold.
     pub state_max: [usize; 3],
+    /// Incidents of a site that may still take something, and detections that it may hold back.
+    pub open_max: [usize; 2],
     /// Events of a site that may wait for the watermark.
     pub waiting_max: usize,
     /// Live: an event whose device time is further than this from our own is quarantined.
@@ -128,6 +130,7 @@ impl Default for Options {
             duplicates_within: TimeSpan::from_secs(86_400),
             duplicates_max: 1_000_000,
             state_max: [KEYS_MAX, RUNS_MAX, ENTRIES_MAX],
+            open_max: [INCIDENTS_MAX, HELD_MAX],
             waiting_max: WAITING_MAX,
             clock_skew_max: None,
             late: LateOptions::default(),

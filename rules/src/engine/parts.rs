@@ -114,5 +114,7 @@ impl AddAssign for Evicted {
         self.events += other.events;
         self.identities += other.identities;
         self.early += other.early;
+        self.incidents += other.incidents;
+        self.held += other.held;
     }
 }

@@ -68,6 +68,10 @@ pub struct Site {
     pub early: u64,
     /// Keys, runs and events that it may hold.
     pub most: [usize; 3],
+    /// Detections that it may hold back.
+    pub held_max: usize,
+    /// How many it did not hold back because of that.
+    pub unheld: u64,
     /// Who gives up of them, where the site is full.
     pub turns: [Turn; 3],
     /// Conditions evaluated since the start.
@@ -129,7 +133,7 @@ impl Site {
             state: State::new(layout.bounds.clone()),
             timers: Timers::default(),
             upkeep: Timers::default(),
-            correlation: Correlation::default(),
+            correlation: Correlation::new(options.open_max[0]),
             held: Pages::default(),
             shelves: false,
             about: block(),
@@ -141,6 +145,8 @@ impl Site {
             counts: vec![RuleCount::default(); plan.rules.len()],
             early: 0,
             most: options.state_max,
+            held_max: options.open_max[1],
+            unheld: 0,
             turns: [Turn::default(); 3],
             evaluated: Cell::new(0),
             work: vec![[0; 2]; plan.facts.len() + plan.rules.len()],

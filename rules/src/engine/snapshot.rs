@@ -18,7 +18,7 @@ use super::{Engine, Options};
 use crate::plan::Plan;
 
 /// Version of the format; a reader takes its own and the one before, where there is one.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Why a snapshot could not be restored.
@@ -138,6 +138,8 @@ impl Site {
         for number in [self.seq, self.serial, self.now.0 as u64, self.began.0 as u64, self.early] {
             put(out, number);
         }
+        put(out, self.correlation.let_go);
+        put(out, self.unheld);
         for turn in self.turns {
             put(out, u64::from(turn.holder) << 32 | u64::from(turn.left));
         }
@@ -161,6 +163,8 @@ impl Site {
         self.now = EventTime(input.i64()?);
         self.began = EventTime(input.i64()?);
         self.early = input.u64()?;
+        self.correlation.let_go = input.u64()?;
+        self.unheld = input.u64()?;
         for turn in &mut self.turns {
             let both = input.u64()?;
             *turn = Turn { holder: (both >> 32) as u32, left: both as u32 };

@@ -52,6 +52,10 @@ pub struct Evicted {
     pub identities: u64,
     /// Events let go before the watermark had passed them.
     pub early: u64,
+    /// Incidents let go while they might still have taken something.
+    pub incidents: u64,
+    /// Detections that were not held back for as long as a policy says.
+    pub held: u64,
 }
 
 impl Evicted {
@@ -63,13 +67,15 @@ impl Evicted {
 
     /// By name.
     #[must_use]
-    pub fn by_what(&self) -> [(&'static str, u64); 5] {
+    pub fn by_what(&self) -> [(&'static str, u64); 7] {
         [
             ("keys", self.keys),
             ("runs", self.runs),
             ("events", self.events),
             ("identities", self.identities),
             ("early", self.early),
+            ("incidents", self.incidents),
+            ("held", self.held),
         ]
     }
 }
@@ -135,6 +141,8 @@ impl Engine {
         let mut evicted = Evicted::default();
         for site in self.every_site() {
             evicted.early += site.early;
+            evicted.incidents += site.correlation.let_go;
+            evicted.held += site.unheld;
             let holdings = &site.state.holdings;
             holdings.indexes().for_each(|index| given.add(holdings.get(index)));
         }

@@ -219,7 +219,7 @@ impl Site {
         let ends =
             matches!(cx.plan.rules[id.0 as usize].pattern, Pattern::Watch { clears: true, .. });
         if ends && incident != TimedId::default() {
-            self.correlation.let_go(incident);
+            self.correlation.never_ends(incident);
         }
     }
 

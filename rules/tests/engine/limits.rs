@@ -131,6 +131,59 @@ rules:
 }
 
 #[test]
+fn of_too_many_incidents_the_quietest_is_let_go() {
+    let rulebook = "
+rules:
+- {id: denied, on: AccessDenied, by: door, group: {by: [door], gap: 1h}}
+incidents: {stale: never}
+";
+    let script = "1 AccessDenied door=A
+         2 AccessDenied door=B
+         3 AccessDenied door=A
+         4 AccessDenied door=C
+         5 AccessDenied door=A
+         6 AccessDenied door=B";
+    let opened = |most, events| {
+        let mut bench = Bench::new(rulebook, Options { open_max: [most, 9], ..options() });
+        for line in lines(script).into_iter().take(events) {
+            bench.feed(&[line]);
+            bench.restart();
+        }
+        bench.end();
+        (bench.usage("denied").incidents, bench.engine.evicted().incidents)
+    };
+    assert_eq!(opened(9, 6), (3, 0));
+    // B was quiet for longest when C opens: A still takes its own, and B opens again.
+    assert_eq!(opened(2, 5), (3, 1));
+    assert_eq!(opened(2, 6), (4, 2));
+}
+
+#[test]
+fn what_finds_no_room_to_be_held_back_is_told_at_once() {
+    let rulebook = "
+facts:
+  fire: {by: site, set: {Fire: true}}
+rules:
+- {id: forced, on: DoorForcedOpen, by: door}
+inhibit:
+- {id: fire, while: fire, hold: 5s, targets: [forced]}
+";
+    let script = "1 DoorForcedOpen door=A
+         2 DoorForcedOpen door=B
+         3 Fire";
+    let told = |most| {
+        let mut bench = Bench::new(rulebook, Options { open_max: [9, most], ..options() });
+        lines(script).iter().for_each(|line| bench.feed(std::slice::from_ref(line)));
+        bench.end();
+        let usage = bench.usage("forced");
+        (usage.incidents, usage.suppressed, bench.engine.evicted().held)
+    };
+    // Both wait, and the fire holds both back; with room for one, the other was told before.
+    assert_eq!(told(9), (0, 2, 0));
+    assert_eq!(told(1), (1, 1, 1));
+}
+
+#[test]
 fn a_counted_value_goes_with_its_key() {
     let rulebook = "
 facts:

@@ -41,7 +41,7 @@ impl Site {
                 None
             }
             // A late one is decided by what is known now.
-            Verdict::Tell if wait.0 == 0 || self.late.is_some() => {
+            Verdict::Tell if wait.0 == 0 || self.late.is_some() || !self.has_room() => {
                 self.announce(cx, spoken, marks, out)
             }
             Verdict::Tell => {
@@ -55,6 +55,13 @@ impl Site {
                 None
             }
         }
+    }
+
+    /// Whether one more may be held back; where not, that is counted.
+    fn has_room(&mut self) -> bool {
+        let room = self.held.live() < self.held_max;
+        self.unheld += u64::from(!room);
+        room
     }
 
     /// What the policies say of a detection at a moment. A rule of life safety none of them knows.
@@ -151,7 +158,7 @@ impl Site {
                 self.still_chatters(cx, spoken, husher)
             }
         };
-        if spoken.level != NIL {
+        if spoken.level != NIL && self.has_room() {
             self.keep_back(spoken, NEVER, 0, marks, out);
         }
         self.say(cx, spoken, Effect::Suppressed(by, incident), marks, out);

@@ -23,12 +23,16 @@ use crate::plan::{Dimension, Grouping, Pattern, Rule, RuleId};
 use crate::value::Value;
 
 /// Open incidents of one site, and the links found since they were last taken.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Correlation {
     /// Incidents that may still take a detection or a link.
     pub incidents: Pages<IncidentCell>,
     /// Their cells by id.
     index: Index,
+    /// How many there may be.
+    most: usize,
+    /// How many were let go for that.
+    pub let_go: u64,
     links: Vec<(TimedId, TimedId)>,
 }
 
@@ -79,6 +83,9 @@ fn place_of(
     key.map(|key| (cx.layout.dimension(grouping, dimension), key))
 }
 
+/// Incidents that are looked at where one must go.
+const ROOM_SAMPLE: usize = 16;
+
 /// What the index keeps of an id: its low words are a hash.
 const fn tag_of(id: [u64; 2]) -> u32 {
     id[0] as u32
@@ -93,6 +100,12 @@ fn enter(index: &mut Index, incidents: &Pages<IncidentCell>, cell: u32) {
 }
 
 impl Correlation {
+    /// None yet, and at most so many.
+    pub fn new(most: usize) -> Self {
+        let incidents = Pages::default();
+        Self { incidents, index: Index::default(), most, let_go: 0, links: Vec::new() }
+    }
+
     /// Finds or opens the incident of a detection, and where it is kept: one that nothing will ever
     /// look for is not.
     pub fn group(
@@ -216,7 +229,7 @@ impl Correlation {
     }
 
     /// It will never be known whether one condition of an incident has ended: it is not cleared.
-    pub fn let_go(&mut self, incident: TimedId) {
+    pub fn never_ends(&mut self, incident: TimedId) {
         if let Some(found) = self.cell_of(incident) {
             let cell = self.incidents.get_mut(found);
             cell.holding = cell.holding.saturating_sub(1);
@@ -236,8 +249,7 @@ impl Correlation {
             let cell = self.incidents.get(incident);
             let over = cell.holding == 0 && now.0.saturating_sub(cell.updated) >= cell.keep;
             if cell.live != 0 && over {
-                self.index.remove(tag_of(cell.id), incident);
-                self.incidents.remove(incident);
+                self.remove(incident);
             }
         }
     }
@@ -300,9 +312,35 @@ impl Correlation {
         !before && !after && !outside(at, cell.opened, grouping.span_max)
     }
 
+    /// Lets an incident go where there are too many: of some that the new one's id picks, the one
+    /// that was quiet for longest, and rather one that no condition holds.
+    fn make_room(&mut self, id: TimedId) {
+        if self.incidents.live() < self.most {
+            return;
+        }
+        let len = self.incidents.len();
+        let start = (id.0 as u64 % u64::from(len.max(1))) as u32;
+        let around = (start..len).chain(0..start);
+        let some = around.filter(|cell| self.incidents.get(*cell).live != 0).take(ROOM_SAMPLE);
+        let quietest = some.min_by_key(|cell| {
+            let cell = self.incidents.get(*cell);
+            (cell.holding != 0, cell.updated, cell.id)
+        });
+        if let Some(cell) = quietest {
+            self.remove(cell);
+            self.let_go += 1;
+        }
+    }
+
+    fn remove(&mut self, incident: u32) {
+        self.index.remove(tag_of(self.incidents.get(incident).id), incident);
+        self.incidents.remove(incident);
+    }
+
     fn open(&mut self, cx: Context<'_>, spoken: &Spoken, grouping: &Grouping) -> u32 {
         let links = cx.plan.links.iter().map(|link| link.within.0).max().unwrap_or(0);
         let stale = cx.plan.policies.stale.map_or(0, |stale| stale.0.saturating_add(1));
+        self.make_room(spoken.id);
         let cell = self.incidents.insert(IncidentCell {
             live: 1,
             severity: 0,
