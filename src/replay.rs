@@ -264,14 +264,19 @@ fn write_lines(path: &Path, lines: impl Iterator<Item = Value>) -> anyhow::Resul
 }
 
 /// The summary for people.
+/// Rules of which each has its line in the table, whether it has found anything or not.
+const RULES_SHOWN: usize = 100;
+
+fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
+
 fn table(summary: &Value) -> String {
     let mut text = String::new();
     let number = |value: &Value| value.as_u64().unwrap_or_default();
-    let empty = Map::new();
-    let object = |value: &Value| value.as_object().unwrap_or(&empty).clone();
-    for (source, books) in object(&summary["books"]) {
+    for (source, books) in entries(&summary["books"]) {
         text += &format!("source {source}\n");
-        for (name, value) in &object(&books) {
+        for (name, value) in entries(books) {
             if let Some(reasons) = value.as_object() {
                 for (reason, count) in reasons.iter().filter(|(_, n)| number(n) > 0) {
                     text += &format!("  rejected: {reason:<14} {:>12}\n", number(count));
@@ -282,16 +287,25 @@ fn table(summary: &Value) -> String {
         }
     }
     text += &format!("\n{:<26} {:>12} {:>12}\n", "rule", "detections", "incidents");
-    for (rule, counts) in object(&summary["rules"]) {
+    let many = entries(&summary["rules"]).count() > RULES_SHOWN;
+    let mut silent = 0;
+    for (rule, counts) in entries(&summary["rules"]) {
         let (detections, incidents) = (number(&counts["detections"]), number(&counts["incidents"]));
-        text += &format!("{rule:<26} {detections:>12} {incidents:>12}\n");
+        if many && detections == 0 {
+            silent += 1;
+        } else {
+            text += &format!("{rule:<26} {detections:>12} {incidents:>12}\n");
+        }
     }
-    for (what, count) in object(&summary["given_up"]).iter().filter(|(_, n)| number(n) > 0) {
+    if silent > 0 {
+        text += &format!("and {silent} rules that found nothing\n");
+    }
+    for (what, count) in entries(&summary["given_up"]).filter(|(_, n)| number(n) > 0) {
         text += &format!("given up at a limit: {what:<18} {:>12}\n", number(count));
     }
-    for (name, counts) in object(&summary["facts"]).iter().chain(&object(&summary["rules"])) {
-        let given =
-            ["keys", "runs", "events"].map(|what| number(&counts[format!("{what}_given_up")]));
+    for (name, counts) in entries(&summary["facts"]).chain(entries(&summary["rules"])) {
+        let given = ["keys_given_up", "runs_given_up", "events_given_up"];
+        let given = given.map(|what| number(&counts[what]));
         if given != [0; 3] {
             let [keys, runs, events] = given;
             text += &format!("  by {name}: {keys} keys, {runs} runs, {events} events\n");

@@ -75,7 +75,8 @@ impl Setup {
     ) -> anyhow::Result<Self> {
         let mut vocabulary = Vocabulary::default();
         faults.extend(ingest::mapping::declare(&files.mappings, &mut vocabulary));
-        faults.extend(rules::lang::declare(&files.rules, &mut vocabulary));
+        let mut rulebook = rules::lang::parse(&files.rules);
+        faults.extend(rules::lang::declare(&mut rulebook, &mut vocabulary));
         let vocabulary = Arc::new(vocabulary);
 
         let sites = &config.sites;
@@ -90,7 +91,7 @@ impl Setup {
                 return Err(anyhow!("the site model could not be read"));
             }
         };
-        let plan = rules::lang::compile(&files.rules, vocabulary.clone(), model.clone(), &interner);
+        let plan = rules::lang::compile(rulebook, vocabulary.clone(), model.clone(), &interner);
         // The lists of the rulebook are tables, too: a topic may change them.
         let model = plan.as_ref().map_or(model, |plan| plan.model.clone());
         let mappings = ingest::mapping::compile(&files.mappings, vocabulary.clone(), model);

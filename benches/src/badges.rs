@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 
 use crate::random::Random;
 
-const DOORS: u64 = 5_000;
-const ZONES: u64 = 500;
+pub(crate) const DOORS: u64 = 5_000;
+pub(crate) const ZONES: u64 = 500;
 const SITES: u64 = 5;
-const BADGES: u64 = 50_000;
+pub(crate) const BADGES: u64 = 50_000;
 const START_MS: u64 = 1_700_000_000_000;
 
 /// Lines of the traffic, one after another, without end.

@@ -3,3 +3,4 @@
 pub mod badges;
 pub mod harbour;
 pub mod random;
+pub mod written;

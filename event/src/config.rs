@@ -3,6 +3,7 @@
 //! Every YAML file of a configuration is read into [`Node`]s; each part walks its own files with a
 //! [`Reader`], which collects all faults at once: file, line, column, what is wrong, what to write.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
@@ -294,7 +295,8 @@ impl Reader {
     }
 
     fn build(&mut self, text: &str) -> Node {
-        let mut stack: Vec<(Node, Option<Node>)> = Vec::new();
+        // What is open: its node, a key that waits for its value, the keys of a long mapping.
+        let mut stack: Vec<(Node, Option<Node>, BTreeSet<String>)> = Vec::new();
         let mut root = None;
         for item in Parser::new_from_str(text) {
             let (event, span) = match item {
@@ -316,15 +318,17 @@ impl Reader {
                     Node { place, value: Yaml::Scalar { text: text.into_owned(), plain } }
                 }
                 Event::SequenceStart(..) => {
-                    stack.push((Node { place, value: Yaml::Sequence(Vec::new()) }, None));
+                    let node = Node { place, value: Yaml::Sequence(Vec::new()) };
+                    stack.push((node, None, BTreeSet::new()));
                     continue;
                 }
                 Event::MappingStart(..) => {
-                    stack.push((Node { place, value: Yaml::Mapping(Vec::new()) }, None));
+                    let node = Node { place, value: Yaml::Mapping(Vec::new()) };
+                    stack.push((node, None, BTreeSet::new()));
                     continue;
                 }
                 Event::SequenceEnd | Event::MappingEnd => match stack.pop() {
-                    Some((node, _)) => node,
+                    Some((node, ..)) => node,
                     None => continue,
                 },
                 Event::Alias(_) => {
@@ -341,12 +345,12 @@ impl Reader {
             match stack.last_mut() {
                 None if root.is_none() => root = Some(done),
                 None => self.error(place, 1, "one document per file".into(), None),
-                Some((parent, key)) => match &mut parent.value {
+                Some((parent, key, keys)) => match &mut parent.value {
                     Yaml::Sequence(items) => items.push(done),
                     Yaml::Mapping(entries) => match key.take() {
                         None => *key = Some(done),
                         Some(name) => {
-                            let again = entries.iter().any(|(k, _)| k.text() == name.text());
+                            let again = stands_already(entries, &name, keys);
                             let place = name.place;
                             let text = name.text().unwrap_or_default().to_owned();
                             entries.push((name, done));
@@ -370,6 +374,20 @@ impl Reader {
             _ => empty,
         }
     }
+}
+
+/// Keys of a mapping that are looked through one by one; of more, a set is kept.
+const SHORT: usize = 16;
+
+/// Whether a mapping has a key already. `keys` are those of a long one.
+fn stands_already(entries: &[(Node, Node)], name: &Node, keys: &mut BTreeSet<String>) -> bool {
+    if entries.len() < SHORT {
+        return entries.iter().any(|(key, _)| key.text() == name.text());
+    }
+    if keys.is_empty() {
+        keys.extend(entries.iter().filter_map(|(key, _)| key.text().map(str::to_owned)));
+    }
+    name.text().is_some_and(|text| !keys.insert(text.to_owned()))
 }
 
 /// “did you mean `x`?” when one of the known words is close enough.

@@ -77,6 +77,10 @@ pub const POLICIES_MAX: usize = 64;
 /// Days ahead that the next edge of a schedule is looked for: leap years and yearly holidays.
 pub const SCHEDULE_DAYS_MAX: i64 = 400;
 
+/// Rules, and facts: they are numbered by `u16`, and so are kinds of event, of which each rule's
+/// detections are one more.
+pub const RULES_MAX: usize = 60_000;
+
 /// Characters of one expression: more is a program, not a condition.
 pub const EXPRESSION_CHARS_MAX: usize = 4_096;
 

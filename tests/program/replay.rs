@@ -70,6 +70,32 @@ fn text(value: &Value) -> &str {
 }
 
 #[test]
+fn many_rules_find_what_each_finds_by_itself() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let mut badges = workload::badges::Badges::new(42);
+    let mut traffic = String::new();
+    (0..8_000).for_each(|_| badges.line(&mut traffic));
+    let file = dir.path().join("traffic.ndjson");
+    std::fs::write(&file, &traffic).unwrap_or_else(|e| panic!("{e}"));
+    for candidates in [2, 16] {
+        let rulebook = workload::written::Rulebook::new(400, candidates);
+        let config = dir.path().join(candidates.to_string());
+        rulebook.write(&config).unwrap_or_else(|e| panic!("{e}"));
+        let replayed = replay(&config, std::slice::from_ref(&file), &[]);
+        let told = |detection: &Value| {
+            let events = detection["events"].as_array().into_iter().flatten();
+            let ids = events.filter_map(|event| text(event).rsplit('/').next()?.parse().ok());
+            rulebook.told(text(&detection["rule"]), &ids.collect::<Vec<u64>>())
+        };
+        let mut found: Vec<String> = replayed.detections.iter().map(told).collect();
+        found.sort();
+        let expected = rulebook.expected(&traffic).unwrap_or_else(|e| panic!("{e}"));
+        assert!(expected.len() > 20, "only {} detections", expected.len());
+        assert_eq!(found, expected, "{candidates} rules an event");
+    }
+}
+
+#[test]
 fn badge_simulator_gives_the_travels_and_the_attempts() {
     let Some(data) = data("aws-badge-sim") else { return };
     let events = data.join("events.jsonl.gz");

@@ -51,13 +51,14 @@ impl Rig {
         let interner = Interner::shared();
         let mut vocabulary = Vocabulary::default();
         let mut faults = ingest::mapping::declare(&mappings, &mut vocabulary);
-        faults.extend(rules::lang::declare(&rulebook, &mut vocabulary));
+        let mut rulebook = rules::lang::parse(&rulebook);
+        faults.extend(rules::lang::declare(&mut rulebook, &mut vocabulary));
         assert!(faults.is_empty(), "{faults:?}");
         let vocabulary = Arc::new(vocabulary);
         let model = good(ingest::model::load(&[], Default::default(), &[], &vocabulary, &interner));
         let model = Arc::new(model);
         let mappings = ingest::mapping::compile(&mappings, vocabulary.clone(), model.clone());
-        let plan = rules::lang::compile(&rulebook, vocabulary.clone(), model, &interner);
+        let plan = rules::lang::compile(rulebook, vocabulary.clone(), model, &interner);
         let source = SourceDecoding {
             mappings: vec!["workload".to_owned()],
             history: true,

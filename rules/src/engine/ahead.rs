@@ -70,12 +70,16 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<(FieldId, Vec<Wa
         }
     };
     let interest = layout.interest(kind);
-    for fact in &interest.facts {
+    for fact in interest.facts.often(WANTS_MAX) {
         let by = &plan.facts[fact.0 as usize].by;
         want(layout.fact(*fact), by, false);
-        layout.watchers(*fact).iter().for_each(|rule| want(layout.rule(*rule), by, true));
+        layout
+            .watchers(*fact)
+            .often(WANTS_MAX)
+            .iter()
+            .for_each(|rule| want(layout.rule(*rule), by, true));
     }
-    for id in &interest.rules {
+    for id in interest.rules.often(WANTS_MAX) {
         let rule = &plan.rules[id.0 as usize];
         match &rule.pattern {
             Pattern::Event(_) | Pattern::Watch { .. } => {}

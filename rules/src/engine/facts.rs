@@ -101,16 +101,16 @@ impl Site {
     /// Updates every fact that is interested in the event, and notes what changed.
     pub fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) {
         self.changed.clear();
-        for fact in &cx.layout.interest(event.kind()).facts {
+        for fact in cx.facts_asked(event) {
             let began = self.evaluated.get();
             let plan = &cx.plan.facts[fact.0 as usize];
             if let Some(reset) = &plan.reset
                 && self.fits(cx, reset, event)
             {
-                self.reset_fact(cx, *fact, event.occurred());
+                self.reset_fact(cx, fact, event.occurred());
             }
             if let Some(key) = key_of(cx, event, &plan.by) {
-                self.update_fact(cx, event, *fact, key);
+                self.update_fact(cx, event, fact, key);
             }
             self.worked(usize::from(fact.0), began);
         }
@@ -292,15 +292,15 @@ impl Site {
     /// What a late event sets, where nothing newer has: no level is judged by it.
     pub(super) fn set_late(&mut self, cx: Context<'_>, event: EventRef<'_>) {
         self.changed.clear();
-        for fact in &cx.layout.interest(event.kind()).facts {
+        for fact in cx.facts_asked(event) {
             let plan = &cx.plan.facts[fact.0 as usize];
             let FactKind::Set { ttl, .. } = &plan.kind else { continue };
             let Some(key) = key_of(cx, event, &plan.by) else { continue };
-            let cell = self.state.find(cx.layout.fact(*fact), &key);
+            let cell = self.state.find(cx.layout.fact(fact), &key);
             let newer = cell.is_some_and(|c| self.state.keys.get(c).time >= event.occurred().0);
             let gone = ttl.is_some_and(|ttl| outside(self.now, event.occurred().0, ttl));
             if !newer && !gone {
-                self.update_fact(cx, event, *fact, key);
+                self.update_fact(cx, event, fact, key);
             }
         }
         self.changed.clear();

@@ -11,13 +11,14 @@ use event::{
 };
 
 use super::ahead::Wanted;
+use super::asked::{Ask, Claim, Index, asks_of_fact, asks_of_rule, claims_of_watch};
 use super::correlation::{PolicyIndex, Spoken};
 use super::findings::EvidenceRef;
 use super::holdings::Bounds;
 use super::state::Owner;
 use crate::calendar::ScheduleId;
 use crate::plan::{
-    Dimension, Emit, Fact, FactId, FactKind, FieldRef, Grouping, Guard, Pattern, Plan, Rule,
+    Dimension, Emit, Fact, FactId, FactKind, FieldRef, Grouping, Guard, Mode, Pattern, Plan, Rule,
     RuleId, Scope, Sequence, Session,
 };
 
@@ -41,19 +42,17 @@ pub const TRACK: usize = 4;
 pub const DEVICE: usize = 5;
 
 /// One kind's interested parties, in the order of the rulebook.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub struct Interest {
     /// Facts to update.
-    pub facts: Vec<FactId>,
+    pub facts: Index<FieldRef, FactId>,
     /// Rules to step.
-    pub rules: Vec<RuleId>,
-    /// Rules that fire even late.
-    pub late: Vec<RuleId>,
+    pub rules: Index<FieldRef, RuleId>,
 }
 
 impl Interest {
     fn is_any(&self) -> bool {
-        !self.facts.is_empty() || !self.rules.is_empty()
+        !self.facts.all().is_empty() || !self.rules.all().is_empty()
     }
 }
 
@@ -113,7 +112,7 @@ fn memories_of(rule: &Rule) -> Vec<Memory> {
 #[derive(Debug)]
 pub struct Layout {
     by_kind: Vec<Interest>,
-    watchers: Vec<Vec<RuleId>>,
+    watchers: Vec<Index<usize, RuleId>>,
     tallies: Vec<Vec<FactId>>,
     memory_base: Vec<u32>,
     memories: Vec<Memory>,
@@ -142,20 +141,11 @@ pub struct Layout {
     pub kind_names: Vec<Symbol>,
 }
 
-fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
-    if !list.contains(&item) {
-        list.push(item);
-    }
-}
-
 /// The watches of a scope, of those that a test chooses.
 fn watches(plan: &Plan, scope: Scope, chosen: impl Fn(&Rule) -> bool) -> Vec<RuleId> {
-    let rules = plan.rules.iter().enumerate();
-    let watches = rules.filter(|(_, rule)| {
-        let watches = matches!(rule.pattern, Pattern::Watch { .. });
-        watches && rule.scope == scope && rule.mode != crate::plan::Mode::Off && chosen(rule)
-    });
-    watches.map(|(number, _)| RuleId(number as u16)).collect()
+    let watches = rules_of(plan, scope)
+        .filter(|(_, rule)| matches!(rule.pattern, Pattern::Watch { .. }) && chosen(rule));
+    watches.map(|(id, _)| id).collect()
 }
 
 /// Whether the condition of a watch reads a table.
@@ -177,49 +167,86 @@ fn forwards(plan: &Plan, scope: Scope) -> Vec<bool> {
     forwards
 }
 
+/// The rules of a scope that run.
+fn rules_of(plan: &Plan, scope: Scope) -> impl Iterator<Item = (RuleId, &Rule)> {
+    let rules = plan.rules.iter().enumerate().map(|(number, rule)| (RuleId(number as u16), rule));
+    rules.filter(move |(_, rule)| rule.scope == scope && rule.mode != Mode::Off)
+}
+
+/// What is asked, by kind of event.
+fn by_kind<T: Copy>(asks: &[(T, Ask)], kinds: usize) -> Vec<Vec<(T, &[Claim<FieldRef>])>> {
+    let mut by_kind = vec![Vec::new(); kinds];
+    for (asked, ask) in asks {
+        for kind in &ask.kinds {
+            by_kind[kind.0 as usize].push((*asked, ask.claims.as_slice()));
+        }
+    }
+    by_kind
+}
+
+/// Who is interested in each kind.
+fn interests(plan: &Plan, scope: Scope) -> Vec<Interest> {
+    let kinds = plan.vocabulary.kinds().len() + plan.rules.len();
+    let facts = plan.facts.iter().enumerate().filter(|(_, fact)| fact.scope == scope);
+    let facts = facts.map(|(number, fact)| (FactId(number as u16), asks_of_fact(fact)));
+    let facts: Vec<_> =
+        facts.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
+    let rules = rules_of(plan, scope).map(|(id, rule)| (id, asks_of_rule(rule)));
+    let rules: Vec<_> =
+        rules.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
+    let (facts, rules) = (by_kind(&facts, kinds), by_kind(&rules, kinds));
+    let of_kind = |(facts, rules): (&Vec<_>, &Vec<_>)| Interest {
+        facts: Index::new(facts),
+        rules: Index::new(rules),
+    };
+    facts.iter().zip(&rules).map(of_kind).collect()
+}
+
+/// Who watches each fact.
+fn watchers(plan: &Plan, scope: Scope) -> Vec<Index<usize, RuleId>> {
+    let mut watchers = vec![Vec::new(); plan.facts.len()];
+    let by = |fact: &FactId| plan.facts[fact.0 as usize].by.as_slice();
+    for (id, rule) in rules_of(plan, scope) {
+        if let Pattern::Watch { fact, triggers, .. } = &rule.pattern {
+            for changed in triggers.iter().chain([fact]) {
+                let claims = claims_of_watch(rule, by(fact), by(changed));
+                watchers[changed.0 as usize].push((id, claims));
+            }
+        }
+    }
+    let of_fact = |asks: &Vec<(RuleId, Vec<_>)>| {
+        let asks: Vec<_> = asks.iter().map(|(rule, claims)| (*rule, &claims[..])).collect();
+        Index::new(&asks)
+    };
+    watchers.iter().map(of_fact).collect()
+}
+
 impl Layout {
     /// The view of one scope.
     pub fn new(plan: &Plan, scope: Scope, interner: &Interner) -> Self {
-        let kinds = plan.vocabulary.kinds().len() + plan.rules.len();
-        let mut by_kind = vec![Interest::default(); kinds];
-        let mut watchers = vec![Vec::new(); plan.facts.len()];
+        let by_kind = interests(plan, scope);
+        let watchers = watchers(plan, scope);
         let mut tallies = vec![Vec::new(); plan.facts.len()];
         for (number, fact) in plan.facts.iter().enumerate().filter(|(_, f)| f.scope == scope) {
-            for kind in fact.triggers().into_iter().flat_map(|t| &t.kinds) {
-                add(&mut by_kind[kind.0 as usize].facts, FactId(number as u16));
-            }
             if let FactKind::Tally { of, .. } = &fact.kind {
                 tallies[of.0 as usize].push(FactId(number as u16));
             }
         }
-        let (mut groupings, mut grouping_of) = (Vec::new(), Vec::new());
+        let (mut groupings, mut grouping_of) = (Vec::<Grouping>::new(), Vec::new());
         let (mut memory_base, mut memories) = (Vec::new(), Vec::new());
         // Whose each memory is.
         let mut remembers = Vec::new();
         let first_memory = (plan.facts.len() + plan.rules.len()) as u32;
         for (number, rule) in plan.rules.iter().enumerate() {
-            let id = RuleId(number as u16);
             let grouping = rule.grouping.as_ref().unwrap_or(&plan.grouping);
-            add(&mut groupings, grouping.clone());
-            grouping_of.extend(groupings.iter().position(|g| g == grouping));
+            let known = groupings.iter().position(|g| g == grouping);
+            grouping_of.push(known.unwrap_or(groupings.len()));
+            if known.is_none() {
+                groupings.push(grouping.clone());
+            }
             memory_base.push(first_memory + memories.len() as u32);
             memories.extend(memories_of(rule));
-            remembers.resize(memories.len(), u32::from(id.0));
-            if rule.scope != scope || rule.mode == crate::plan::Mode::Off {
-                continue;
-            }
-            for kind in rule.kinds() {
-                let interest = &mut by_kind[kind.0 as usize];
-                add(&mut interest.rules, id);
-                if rule.late {
-                    add(&mut interest.late, id);
-                }
-            }
-            if let Pattern::Watch { fact, triggers, .. } = &rule.pattern {
-                for fact in triggers.iter().chain([fact]) {
-                    add(&mut watchers[fact.0 as usize], id);
-                }
-            }
+            remembers.resize(memories.len(), number as u32);
         }
         let dimension_base = first_memory + memories.len() as u32;
         let link_base = dimension_base + DIMENSIONS_MAX * groupings.len() as u32;
@@ -266,7 +293,7 @@ impl Layout {
             first_detection: plan.vocabulary.kinds().len() as u16,
             bounds: Arc::new(Bounds::new(plan, remembers.into_iter())),
         };
-        layout.wanted = Wanted::new(plan, &layout, kinds);
+        layout.wanted = Wanted::new(plan, &layout, layout.by_kind.len());
         layout
     }
 
@@ -306,13 +333,13 @@ impl Layout {
     }
 
     /// Rules that watch a fact.
-    pub fn watchers(&self, fact: FactId) -> &[RuleId] {
+    pub fn watchers(&self, fact: FactId) -> &Index<usize, RuleId> {
         &self.watchers[fact.0 as usize]
     }
 
     /// Whether anybody must look when a fact has changed.
     pub fn is_watched(&self, fact: FactId) -> bool {
-        !self.watchers(fact).is_empty() || self.policies.reads(fact)
+        !self.watchers(fact).all().is_empty() || self.policies.reads(fact)
     }
 
     /// Facts that count the keys of a fact.
@@ -322,7 +349,7 @@ impl Layout {
 
     /// Whether anybody must know when a fact's value is forgotten.
     pub fn hears_expiry(&self, fact: FactId) -> bool {
-        !self.watchers(fact).is_empty()
+        !self.watchers(fact).all().is_empty()
             || !self.tallies(fact).is_empty()
             || self.policies.reads(fact)
     }

@@ -49,6 +49,20 @@ impl Site {
         Some(lens.sighting(Some(event), key.as_ref()))
     }
 
+    /// What a probe sees of rules that an event can mean nothing to.
+    pub(super) fn look_unasked(&self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        if out.probe().is_none() {
+            return;
+        }
+        let mut asked = cx.rules_asked(event).peekable();
+        for id in cx.layout.interest(event.kind()).rules.all() {
+            if asked.next_if_eq(id).is_none() {
+                let seen = self.look(cx, *id, event, out);
+                self.saw(seen, out);
+            }
+        }
+    }
+
     /// What it sees before a run's deadline is judged.
     pub(super) fn look_due(
         &self,
@@ -143,7 +157,7 @@ impl Site {
             return;
         }
         let mut lens = self.lens(cx, RuleId(0), event.occurred());
-        for id in &cx.layout.interest(event.kind()).facts {
+        for id in cx.layout.interest(event.kind()).facts.all() {
             let fact = &cx.plan.facts[id.0 as usize];
             let key = key_of(cx, event, &fact.by);
             let mut sight = Sight::of(cx, self, event, &[]);

@@ -1,6 +1,7 @@
 //! The engine: admission, sites, the enterprise pseudo-site. Pure: a function of what it is fed.
 
 mod ahead;
+mod asked;
 mod carry;
 mod cells;
 mod control;

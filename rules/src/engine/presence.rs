@@ -93,10 +93,10 @@ impl Site {
 
     /// Where a late event says that somebody was, where nothing newer says otherwise.
     pub(super) fn place_late(&mut self, cx: Context<'_>, event: EventRef<'_>) {
-        for id in &cx.layout.interest(event.kind()).rules {
+        for id in cx.rules_asked(event) {
             let rule = &cx.plan.rules[id.0 as usize];
             let Some(key) = key_of(cx, event, &rule.by) else { continue };
-            let cell = self.state.find(cx.layout.rule(*id), &key);
+            let cell = self.state.find(cx.layout.rule(id), &key);
             let newer = cell.is_some_and(|c| self.state.keys.get(c).time >= event.occurred().0);
             if newer {
                 continue;
@@ -110,12 +110,12 @@ impl Site {
                 }
                 Pattern::Passage { on, to, .. } if sight.fits(on) => {
                     if let Some(to) = sight.text(to) {
-                        self.note_place(cx.layout.rule(*id), &key, cell, to, event);
+                        self.note_place(cx.layout.rule(id), &key, cell, to, event);
                     }
                 }
                 Pattern::Travel { on, place, .. } if sight.fits(on) => {
                     if let Value::Text(here) = field_of(cx, event, *place) {
-                        self.note_place(cx.layout.rule(*id), &key, cell, here, event);
+                        self.note_place(cx.layout.rule(id), &key, cell, here, event);
                     }
                 }
                 _ => {}

@@ -240,8 +240,9 @@ impl Site {
         let silent = event.flags().has(EventFlags::RETAINED);
         self.watch_changes(cx, event, silent, out);
         if !silent {
-            for rule in &cx.layout.interest(event.kind()).rules {
-                self.step_rule(cx, *rule, event, out);
+            self.look_unasked(cx, event, out);
+            for rule in cx.rules_asked(event) {
+                self.step_rule(cx, rule, event, out);
             }
         }
     }
@@ -307,8 +308,14 @@ impl Site {
             return;
         }
         self.late = Some((tier, true));
-        for rule in &cx.layout.interest(event.kind()).late {
-            self.step_rule(cx, *rule, event, out);
+        let asked = match out.probe() {
+            Some(_) => cx.layout.interest(event.kind()).rules.whole(),
+            None => cx.rules_asked(event),
+        };
+        for rule in asked {
+            if cx.plan.rules[rule.0 as usize].late {
+                self.step_rule(cx, rule, event, out);
+            }
         }
         self.settle(cx, out);
         self.late = None;

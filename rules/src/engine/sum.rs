@@ -175,7 +175,7 @@ mod tests {
         let text = "rules: [{id: one, on: AccessDenied}, {id: two, on: AccessGranted}]";
         let files = [("r.yaml".to_owned(), text.to_owned())];
         let (vocabulary, model) = (Vocabulary::default().into(), Model::default().into());
-        let plan = crate::lang::compile(&files, vocabulary, model, interner);
+        let plan = crate::lang::compile(crate::lang::parse(&files), vocabulary, model, interner);
         Arc::new(plan.unwrap_or_else(|faults| panic!("{faults:?}")))
     }
 

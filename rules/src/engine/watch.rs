@@ -62,7 +62,11 @@ impl Site {
     fn follow_changes(&mut self, cx: Context<'_>, cause: Cause<'_>, out: &mut Findings) {
         for place in 0..self.changed.len() {
             let changed = self.changed[place];
-            for rule in cx.layout.watchers(changed.fact) {
+            let asked = match out.probe() {
+                Some(_) => cx.layout.watchers(changed.fact).whole(),
+                None => cx.watches_asked(changed.fact, &changed.key),
+            };
+            for rule in asked {
                 let Pattern::Watch { fact, .. } = &cx.plan.rules[rule.0 as usize].pattern else {
                     continue;
                 };
@@ -75,10 +79,10 @@ impl Site {
                 let Some(key) = key else { continue };
                 // A window may have run empty since the last event: the level fell then.
                 if same && is_windowed(cx, *fact) {
-                    self.judge(cx, *rule, key, changed.before, cause, out);
+                    self.judge(cx, rule, key, changed.before, cause, out);
                 }
                 let value = fact_value(cx, &self.state, *fact, &key, cause.at);
-                self.judge(cx, *rule, key, value, cause, out);
+                self.judge(cx, rule, key, value, cause, out);
             }
         }
         let policies = &cx.layout.policies;

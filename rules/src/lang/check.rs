@@ -128,9 +128,13 @@ pub struct Compiler<'a> {
     pub schedules: Vec<ScheduleId>,
     /// Facts.
     pub facts: Vec<KnownFact>,
+    /// Their numbers by name.
+    pub fact_numbers: BTreeMap<String, FactId>,
     /// Ids of all rules, and whether each is over detections: their kinds are behind the
     /// vocabulary's.
     pub rules: Vec<(String, bool)>,
+    /// Their places by id.
+    pub rule_places: BTreeMap<String, usize>,
     /// Facts read bare since this was last emptied.
     pub reads: Vec<FactId>,
     /// Facts read in any way since this was last emptied: bare, by `prev()`, or of another key.
@@ -159,6 +163,29 @@ pub fn typed(expr: Expr, ty: Type) -> Typed {
 /// What is wrong with a part of an expression.
 pub fn fault(at: &Ast, message: String, help: Option<String>) -> Fault {
     Fault { from: at.from, width: (at.to - at.from).max(1), message, help }
+}
+
+impl<'a> Compiler<'a> {
+    /// One that knows no facts and rules yet.
+    pub fn new(vocabulary: &'a Vocabulary, model: &'a Model, interner: &'a Interner) -> Self {
+        Self {
+            vocabulary,
+            model,
+            interner,
+            macros: BTreeMap::new(),
+            expanding: Vec::new(),
+            calendar: Calendar::default(),
+            schedules: Vec::new(),
+            facts: Vec::new(),
+            fact_numbers: BTreeMap::new(),
+            rules: Vec::new(),
+            rule_places: BTreeMap::new(),
+            aggregates: Vec::new(),
+            reads: Vec::new(),
+            touched: Vec::new(),
+            captures: Vec::new(),
+        }
+    }
 }
 
 impl Compiler<'_> {
@@ -194,9 +221,12 @@ impl Compiler<'_> {
     /// The kinds of a rule's detections; of `*`, of every rule that is not over detections itself.
     pub fn detections(&self, name: &str) -> Vec<KindId> {
         let first = self.vocabulary.kinds().len();
+        let kind = |number: usize| KindId((first + number) as u16);
+        if name != "*" {
+            return self.rule_places.get(name).map(|place| kind(*place)).into_iter().collect();
+        }
         let rules = self.rules.iter().enumerate();
-        let chosen = rules.filter(|(_, (id, over))| id == name || name == "*" && !over);
-        chosen.map(|(number, _)| KindId((first + number) as u16)).collect()
+        rules.filter(|(_, (_, over))| !over).map(|(number, _)| kind(number)).collect()
     }
 
     /// A side of the event's access point, where the model has a table of them.
@@ -389,9 +419,17 @@ impl Compiler<'_> {
         }
     }
 
+    /// Adds a fact. The first of a name has it.
+    pub fn know_fact(&mut self, fact: KnownFact) -> FactId {
+        let id = FactId(self.facts.len() as u16);
+        self.fact_numbers.entry(fact.name.clone()).or_insert(id);
+        self.facts.push(fact);
+        id
+    }
+
     /// The fact of a name.
     pub fn fact_named(&self, name: &str) -> Option<FactId> {
-        self.facts.iter().position(|f| f.name == name).map(|n| FactId(n as u16))
+        self.fact_numbers.get(name).copied()
     }
 
     /// The type of a fact; a fault where it is not known yet.

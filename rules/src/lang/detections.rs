@@ -39,14 +39,16 @@ pub fn check_cycles(
     };
     let heard: Vec<Vec<usize>> = rules.iter().map(heard_by).collect();
     for (number, rule) in rules.iter().enumerate() {
-        let (mut todo, mut seen) = (heard[number].clone(), Vec::new());
+        if heard[number].is_empty() {
+            continue;
+        }
+        let (mut todo, mut seen) = (heard[number].clone(), vec![false; rules.len()]);
         while let Some(next) = todo.pop() {
-            if next < rules.len() && !seen.contains(&next) {
-                seen.push(next);
+            if next < rules.len() && !std::mem::replace(&mut seen[next], true) {
                 todo.extend(&heard[next]);
             }
         }
-        if !seen.contains(&number) {
+        if !seen[number] {
             continue;
         }
         for (reader, root) in parsed.iter_mut() {

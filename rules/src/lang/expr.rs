@@ -127,6 +127,7 @@ impl Expr {
             }
             Self::And(a, b) => a.holds_too(env) && b.holds_too(env),
             Self::Or(a, b) => a.holds_too(env) || b.holds_too(env),
+            Self::OneOf(item, of) => is_one_of(item.operand(env), of),
             _ => self.eval(env) == Value::Bool(true),
         }
     }
@@ -175,7 +176,7 @@ impl Expr {
             Self::InList(item, list) => in_list(env, item.eval(env), list.eval(env)),
             Self::OneOf(item, of) => match item.eval(env) {
                 Value::Missing => Value::Missing,
-                value => Value::Bool(of.iter().any(|v| equal(*v, value) == Some(true))),
+                value => Value::Bool(is_one_of(value, of)),
             },
             Self::Has(inner) => Value::Bool(inner.eval(env) != Value::Missing),
             Self::Holds(inner) => Value::Bool(inner.holds(env)),
@@ -306,6 +307,16 @@ fn in_list(env: &impl Env, item: Value, list: Value) -> Value {
     match (item, list_of(env, list)) {
         (Value::Text(symbol), Some(texts)) => Value::Bool(texts.contains(&symbol)),
         _ => Value::Missing,
+    }
+}
+
+/// Whether a value is one of a list of constants. Texts, which they mostly are, cost a comparison
+/// of numbers each.
+#[inline]
+fn is_one_of(value: Value, of: &[Value]) -> bool {
+    match value {
+        Value::Text(item) => of.iter().any(|one| matches!(one, Value::Text(one) if *one == item)),
+        _ => of.iter().any(|one| equal(*one, value) == Some(true)),
     }
 }
 

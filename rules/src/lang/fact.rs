@@ -13,6 +13,8 @@ use crate::value::Value;
 #[derive(Debug)]
 pub struct DraftFact {
     name: String,
+    /// Its place among the facts of its file.
+    place: usize,
     /// Its scope.
     pub scope: Scope,
     /// Its key.
@@ -28,12 +30,12 @@ const KEYS: &[&str] = &[
 pub fn draft(
     compiler: &mut Compiler<'_>,
     reader: &mut Reader,
-    name: &Node,
-    node: &Node,
+    place: usize,
+    (name, node): &(Node, Node),
 ) -> Option<DraftFact> {
     let text = reader.scalar(name)?.to_owned();
     reader.expect_keys(node, KEYS);
-    if compiler.facts.iter().any(|f| f.name == text) {
+    if compiler.fact_named(&text).is_some() {
         reader.error_at(name, format!("fact `{text}` stands twice"));
         return None;
     }
@@ -60,8 +62,8 @@ pub fn draft(
         (Some(_), Some(init)) => constant(compiler, reader, init).map(|(_, ty)| ty),
         (Some(_), None) => None,
     };
-    compiler.facts.push(KnownFact { name: text.clone(), ty, parts: by.len() });
-    Some(DraftFact { name: text, scope, by })
+    compiler.know_fact(KnownFact { name: text.clone(), ty, parts: by.len() });
+    Some(DraftFact { name: text, place, scope, by })
 }
 
 /// A value written in YAML: a CEL constant, or a bare word as a text.
@@ -91,7 +93,7 @@ pub fn finish(
     draft: &DraftFact,
     number: usize,
 ) -> Option<Fact> {
-    let node = root.get("facts")?.get(&draft.name)?;
+    let (_, node) = root.get("facts")?.entries().get(draft.place)?;
     compiler.reads.clear();
     compiler.touched.clear();
     let kind = match node.get("tally") {
@@ -128,7 +130,7 @@ fn tally(
 ) -> Option<FactKind> {
     let name = reader.scalar(of)?;
     let counted = root.get("facts").and_then(|facts| facts.get(name));
-    let known = compiler.facts.iter().position(|fact| fact.name == name);
+    let known = compiler.fact_named(name).map(|fact| usize::from(fact.0));
     let (Some(known), Some(counted)) = (known, counted.filter(|fact| fact.get("set").is_some()))
     else {
         let sets = root.get("facts").map(Node::entries).unwrap_or_default();

@@ -16,6 +16,7 @@ mod schedule;
 pub mod schema;
 mod sequence;
 mod session;
+mod shared;
 pub mod syntax;
 
-pub use rulebook::{SECTIONS, compile, declare, rule_keys};
+pub use rulebook::{SECTIONS, Source, compile, declare, parse, rule_keys};

@@ -8,12 +8,15 @@ use event::incident::Severity;
 use event::model::{Cell, Model};
 use event::{Digest, FieldType, Interner, KindId, TimeSpan, Vocabulary};
 
-use super::check::{Compiler, KnownFact, Names, Type};
+use super::check::{Compiler, Names};
 use super::detections::{check_cycles, is_over_detections};
+use super::expr::Expr;
 use super::fact::{self, DraftFact};
+use super::shared::Shared;
 use super::{names, pattern, policy, schedule};
-use crate::calendar::Calendar;
-use crate::limits::{ENTRIES_MAX, EVIDENCE_MAX, KEY_PARTS_MAX, KEYS_MAX, RUNS_MAX, WHY_MAX};
+use crate::limits::{
+    ENTRIES_MAX, EVIDENCE_MAX, KEY_PARTS_MAX, KEYS_MAX, RULES_MAX, RUNS_MAX, WHY_MAX,
+};
 use crate::plan::{
     Dimension, Emit, Fact, FactId, FieldRef, Grouping, Limits, Link, Mode, Pattern, Plan, Rule,
     RuleId, Scope,
@@ -34,14 +37,30 @@ pub const SECTIONS: &[&str] = &[
     "tests",
 ];
 
+/// A rulebook file, parsed: read by [`declare`], then by [`compile`].
+#[derive(Debug)]
+pub struct Source<'a> {
+    path: &'a str,
+    text: &'a str,
+    reader: Reader,
+    root: Node,
+}
+
+/// Parses rulebook files, given as (path, text).
+#[must_use]
+pub fn parse(files: &[(String, String)]) -> Vec<Source<'_>> {
+    let parse = |(path, text): &'_ (String, String)| Reader::parse(path, text);
+    let parsed = files.iter().map(|file| (file, parse(file)));
+    parsed.map(|((path, text), (reader, root))| Source { path, text, reader, root }).collect()
+}
+
 /// Reads the `kinds:` and `fields:` of rulebooks into the vocabulary. Everything else is read by
 /// [`compile`], once the vocabulary is whole.
-pub fn declare(files: &[(String, String)], vocabulary: &mut Vocabulary) -> Vec<Diagnostic> {
+pub fn declare(files: &mut [Source<'_>], vocabulary: &mut Vocabulary) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
-    for (path, text) in files {
-        let (mut reader, root) = Reader::parse(path, text);
+    for Source { reader, root, .. } in files {
         // A syntax fault is told once, by `compile`.
-        reader.diagnostics.clear();
+        let syntax = std::mem::take(&mut reader.diagnostics);
         for kind in root.get("kinds").map(Node::items).unwrap_or_default() {
             let declared = reader.scalar(kind).map(|name| vocabulary.declare_kind(name));
             if let Some(Err(message)) = declared {
@@ -56,46 +75,35 @@ pub fn declare(files: &[(String, String)], vocabulary: &mut Vocabulary) -> Vec<D
             }
         }
         diagnostics.append(&mut reader.diagnostics);
+        reader.diagnostics = syntax;
     }
     diagnostics
 }
 
-/// Compiles rulebook files, given as (path, text), into a plan; or gives every fault in them.
+/// Compiles rulebook files into a plan; or gives every fault in them.
 pub fn compile(
-    files: &[(String, String)],
+    files: Vec<Source<'_>>,
     vocabulary: Arc<Vocabulary>,
     model: Arc<Model>,
     interner: &Interner,
 ) -> Result<Plan, Vec<Diagnostic>> {
+    let hash = hash(&files, &model, interner);
     let mut parsed: Vec<(Reader, Node)> =
-        files.iter().map(|(path, text)| Reader::parse(path, text)).collect();
-    let hash = hash(files, &model, interner);
+        files.into_iter().map(|file| (file.reader, file.root)).collect();
     let mut model = Model::clone(&model);
     for (reader, root) in &mut parsed {
         names::lists(&mut model, interner, reader, root);
     }
     let model = Arc::new(model);
-    let mut compiler = Compiler {
-        vocabulary: &vocabulary,
-        model: &model,
-        interner,
-        macros: BTreeMap::new(),
-        expanding: Vec::new(),
-        calendar: Calendar::default(),
-        schedules: Vec::new(),
-        facts: Vec::new(),
-        rules: Vec::new(),
-        aggregates: Vec::new(),
-        reads: Vec::new(),
-        touched: Vec::new(),
-        captures: Vec::new(),
-    };
+    let mut compiler = Compiler::new(&vocabulary, &model, interner);
     for (_, root) in &parsed {
         for node in root.get("rules").map(Node::items).unwrap_or_default() {
             let id = node.get("id").and_then(Node::text).unwrap_or_default();
+            compiler.rule_places.entry(id.to_owned()).or_insert(compiler.rules.len());
             compiler.rules.push((id.to_owned(), is_over_detections(node)));
         }
     }
+    too_many(&mut parsed, "rules", compiler.rules.len());
     schedule::zones(&model, interner, &mut compiler.calendar);
     for (reader, root) in &mut parsed {
         schedule::read(reader, root, &mut compiler.calendar);
@@ -104,8 +112,9 @@ pub fn compile(
     let mut drafts: Vec<(usize, DraftFact)> = Vec::new();
     for (file, (reader, root)) in parsed.iter_mut().enumerate() {
         reader.expect_keys(root, SECTIONS);
-        for (name, node) in root.get("facts").map(Node::entries).unwrap_or_default() {
-            if let Some(draft) = fact::draft(&mut compiler, reader, name, node) {
+        let facts = root.get("facts").map(Node::entries).unwrap_or_default();
+        for (place, entry) in facts.iter().enumerate() {
+            if let Some(draft) = fact::draft(&mut compiler, reader, place, entry) {
                 drafts.push((file, draft));
             }
         }
@@ -118,12 +127,16 @@ pub fn compile(
     let scopes: Vec<Scope> = drafts.iter().map(|(_, d)| d.scope).collect();
     let keys: Vec<Vec<FieldRef>> = drafts.iter().map(|(_, d)| d.by.clone()).collect();
     let limits = Limits::default();
-    let (steps, rules) = (Vec::new(), Vec::new());
-    let mut book = Book { compiler, scopes, keys, facts, steps, limits, rules };
+    let (steps, rules, numbers, shared) = Default::default();
+    let mut book = Book { compiler, scopes, keys, facts, shared, steps, limits, rules, numbers };
+    book.share_facts();
     for (reader, root) in &mut parsed {
         for node in root.get("rules").map(Node::items).unwrap_or_default() {
-            let rule = book.rule(reader, node);
-            book.rules.extend(rule);
+            if let Some(rule) = book.rule(reader, node) {
+                let number = RuleId(book.rules.len() as u16);
+                book.numbers.entry(rule.id.clone()).or_insert(number);
+                book.rules.push(rule);
+            }
         }
     }
     let mut grouping = None;
@@ -139,6 +152,7 @@ pub fn compile(
             }
         }
     }
+    too_many(&mut parsed, "facts", book.facts.len());
     let policies = policy::read(&mut book, &mut parsed);
     let (rules, facts) = (std::mem::take(&mut book.rules), std::mem::take(&mut book.facts));
     check_cycles(&facts, &rules, vocabulary.kinds().len(), &mut parsed);
@@ -151,6 +165,17 @@ pub fn compile(
     Ok(Plan { vocabulary, model, calendar, facts, rules, grouping, links, policies, hash })
 }
 
+/// Numbers of rules and facts end somewhere.
+fn too_many(parsed: &mut [(Reader, Node)], what: &str, number: usize) {
+    if number <= RULES_MAX {
+        return;
+    }
+    if let Some((reader, root)) = parsed.last_mut() {
+        let help = Some("one rule over a list or a table takes the place of many".to_owned());
+        reader.error_with(root, format!("{number} {what} are more than {RULES_MAX}"), help);
+    }
+}
+
 /// As incidents are grouped where nothing is said.
 pub fn default_grouping() -> Grouping {
     Grouping {
@@ -161,9 +186,9 @@ pub fn default_grouping() -> Grouping {
 }
 
 /// Hash over the files and the tables, by their texts: never by a symbol's number.
-fn hash(files: &[(String, String)], model: &Model, interner: &Interner) -> u128 {
+fn hash(files: &[Source<'_>], model: &Model, interner: &Interner) -> u128 {
     let mut digest = Digest::default();
-    for (path, text) in files {
+    for Source { path, text, .. } in files {
         // The path is for people; a rulebook moved to another folder is the same rulebook.
         let name = path.rsplit('/').next().unwrap_or(path);
         digest = digest.part(name.as_bytes()).part(text.as_bytes());
@@ -202,12 +227,16 @@ pub struct Book<'a> {
     pub keys: Vec<Vec<FieldRef>>,
     /// The facts, and those that rules keep for themselves.
     pub facts: Vec<Fact>,
+    /// Those that rules may share.
+    pub shared: Shared,
     /// Steps of the rule's sequence, for its `why`.
     pub steps: Vec<(String, u8)>,
     /// How much the rule, and what it keeps for itself, may hold.
     pub limits: Limits,
     /// The rules so far.
     pub rules: Vec<Rule>,
+    /// Their numbers by id.
+    numbers: BTreeMap<String, RuleId>,
 }
 
 const COMMON: &[&str] = &[
@@ -297,9 +326,9 @@ impl Book<'_> {
         let known = [COMMON, &own].concat();
         self.expect_rule_keys(reader, node, &known);
         let id = reader.required_text(node, "id")?;
-        if let Some(first) = self.rules.iter().position(|r| r.id == id) {
+        if let Some(first) = self.numbers.get(&id) {
             let at = node.get("id").unwrap_or(node);
-            reader.error_at(at, format!("rule `{id}` stands twice, first as rule {}", first + 1));
+            reader.error_at(at, format!("rule `{id}` stands twice, first as rule {}", first.0 + 1));
         }
         self.compiler.reads.clear();
         self.compiler.touched.clear();
@@ -442,7 +471,7 @@ impl Book<'_> {
         node: &Node,
         pattern: &Pattern,
         by: &[FieldRef],
-    ) -> Vec<(String, super::expr::Expr)> {
+    ) -> Vec<(String, Expr)> {
         let entries = node.get("why").map(Node::entries).unwrap_or_default();
         if entries.len() > WHY_MAX
             && let Some(at) = node.get("why")
@@ -491,10 +520,10 @@ impl Book<'_> {
         let mut rules = Vec::new();
         for item in node.items() {
             let Some(name) = reader.scalar(item) else { continue };
-            match self.rules.iter().position(|r| r.id == name) {
-                Some(rule) => rules.push(RuleId(rule as u16)),
+            match self.numbers.get(name) {
+                Some(rule) => rules.push(*rule),
                 // A rule that has a fault of its own is known, and told of where it stands.
-                None if self.compiler.rules.iter().any(|(id, _)| id == name) => {}
+                None if self.compiler.rule_places.contains_key(name) => {}
                 None => {
                     let known = self.rules.iter().map(|r| r.id.as_str());
                     let help = did_you_mean(name, known);
@@ -515,39 +544,20 @@ impl Book<'_> {
         kinds(&self.compiler, reader, node)
     }
 
-    /// A fact that a rule keeps for itself; one that keeps the same already is shared.
-    pub fn own_fact(&mut self, fact: Fact) -> FactId {
-        // A named fact that something resets keeps other counts than a rule's own.
-        let same = |f: &Fact| {
-            f.reset.is_none()
-                && (f.scope, &f.by, &f.kind, f.limits)
-                    == (fact.scope, &fact.by, &fact.kind, fact.limits)
-        };
-        if let Some(number) = self.facts.iter().position(same) {
-            return FactId(number as u16);
-        }
-        let (name, parts) = (fact.name.clone(), fact.by.len());
-        self.compiler.facts.push(KnownFact { name, ty: Some(Type::Int), parts });
-        self.scopes.push(fact.scope);
-        self.keys.push(fact.by.clone());
-        self.facts.push(fact);
-        FactId(self.facts.len() as u16 - 1)
-    }
-
     /// A fact by name, of the scope that the rule has.
     pub fn fact(&self, reader: &mut Reader, node: &Node, scope: Scope) -> Option<FactId> {
         let name = reader.scalar(node)?;
-        let Some(number) = self.compiler.facts.iter().position(|f| f.name == name) else {
+        let Some(id) = self.compiler.fact_named(name) else {
             let known = self.compiler.facts.iter().map(|f| f.name.as_str());
             let help = did_you_mean(name, known);
             reader.error_with(node, format!("no fact `{name}`"), help);
             return None;
         };
-        if self.scopes[number] != scope {
+        if self.scopes[usize::from(id.0)] != scope {
             let help = Some("give rule and fact the same scope".to_owned());
             reader.error_with(node, format!("fact `{name}` has another scope"), help);
         }
-        Some(FactId(number as u16))
+        Some(id)
     }
 }
 

@@ -9,7 +9,7 @@ use event::model::{Cell, ColumnType, Model, Table};
 use event::vocabulary::field;
 use event::{Interner, Vocabulary};
 use rules::explain::explain;
-use rules::lang::{compile, declare};
+use rules::lang::{compile, declare, parse};
 use rules::plan::{Pattern, Plan, RuleId};
 
 fn model(vocabulary: &Vocabulary, interner: &Interner) -> Model {
@@ -44,10 +44,11 @@ fn model(vocabulary: &Vocabulary, interner: &Interner) -> Model {
 pub fn plan(path: &str, text: &str) -> Result<Plan, Vec<Diagnostic>> {
     let files = [(path.to_owned(), text.to_owned())];
     let mut vocabulary = Vocabulary::default();
-    let mut diagnostics = declare(&files, &mut vocabulary);
+    let mut files = parse(&files);
+    let mut diagnostics = declare(&mut files, &mut vocabulary);
     let interner = Interner::default();
     let model = model(&vocabulary, &interner);
-    match compile(&files, Arc::new(vocabulary), Arc::new(model), &interner) {
+    match compile(files, Arc::new(vocabulary), Arc::new(model), &interner) {
         Ok(plan) if diagnostics.is_empty() => Ok(plan),
         Ok(_) => Err(diagnostics),
         Err(more) => {
@@ -87,10 +88,11 @@ fn every_form_of_the_language_compiles() {
 fn every_form_is_explained() {
     let files = [("forms.yaml".to_owned(), include_str!("rulebooks/forms.yaml").to_owned())];
     let mut vocabulary = Vocabulary::default();
-    assert!(declare(&files, &mut vocabulary).is_empty());
+    let mut files = parse(&files);
+    assert!(declare(&mut files, &mut vocabulary).is_empty());
     let interner = Interner::default();
     let model = model(&vocabulary, &interner);
-    let plan = compile(&files, Arc::new(vocabulary), Arc::new(model), &interner);
+    let plan = compile(files, Arc::new(vocabulary), Arc::new(model), &interner);
     let plan = plan.unwrap_or_else(|d| panic!("{}", told(Err(d))));
     let rules = (0..plan.rules.len() as u16).map(RuleId);
     let got: String = rules.map(|rule| explain(&plan, &interner, rule) + "\n").collect();
@@ -133,4 +135,16 @@ fn the_hash_is_that_of_the_content() {
     let c = plan("rules/a.yaml", "rules: [{id: y, on: AccessDenied}]").expect("compiles");
     assert_eq!(a.hash, b.hash);
     assert_ne!(a.hash, c.hash);
+}
+
+#[test]
+fn more_rules_than_there_are_numbers_are_refused() {
+    let mut text = String::from("rules:\n");
+    for number in 0..60_001 {
+        writeln!(text, "- {{id: r{number}, on: Panic}}").expect("a String takes all");
+    }
+    let interner = Interner::shared();
+    let faults = crate::script::try_compile(&text, &interner).expect_err("too many rules");
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!(faults[0].message, "60001 rules are more than 60000");
 }

@@ -103,10 +103,11 @@ pub fn compile(rulebook: &str, interner: &Interner) -> Arc<Plan> {
 pub fn try_compile(rulebook: &str, interner: &Interner) -> Result<Arc<Plan>, Vec<Diagnostic>> {
     let files = [("test.yaml".to_owned(), rulebook.to_owned())];
     let mut vocabulary = Vocabulary::default();
-    let faults = lang::declare(&files, &mut vocabulary);
+    let mut files = lang::parse(&files);
+    let faults = lang::declare(&mut files, &mut vocabulary);
     assert!(faults.is_empty(), "{faults:?}");
     let model = Arc::new(site(interner));
-    lang::compile(&files, Arc::new(vocabulary), model, interner).map(Arc::new)
+    lang::compile(files, Arc::new(vocabulary), model, interner).map(Arc::new)
 }
 
 /// Doors with limits, people with rights.

@@ -12,6 +12,8 @@ const UNSEEN: &[(&str, &str)] = &[
         "write {key}: e.area, or a table `access_points` with `from`, `to`",
         "the model of the tests has that table",
     ),
+    ("one rule over a list or a table takes the place of many", "`language` writes as many rules"),
+    ("{number} {what} are more than {RULES_MAX}", "as many"),
 ];
 
 /// The texts between quotes in a piece of Rust, with their lines.

@@ -2,6 +2,7 @@
 //! every form over random histories must find what the engine finds, which is fed out of order
 //! within the slack, in batches, and restored from its snapshots.
 
+mod index;
 mod late;
 mod names;
 mod others;

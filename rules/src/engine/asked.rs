@@ -1,0 +1,403 @@
+//! Which facts and rules an event can mean anything to: found by what it says in the fields that
+//! they compare with constants, so that an event costs what concerns it and not what is written.
+//!
+//! What is left out could not have done anything: its conditions do not hold. Whoever is asked is
+//! asked in the order of the rulebook.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use event::{EventRef, FieldType, KindId, Symbol};
+
+use super::cells::Key;
+use super::scope::{Context, key_part};
+use crate::lang::expr::Expr;
+use crate::lang::syntax::Operator;
+use crate::plan::{
+    Emit, Entity, Fact, FactId, FieldRef, Guard, Pattern, Rule, RuleId, Sequence, Session, Trigger,
+};
+use crate::value::Value;
+
+/// Fields that one index looks at: rules that compare others are asked always.
+const FIELDS_MAX: usize = 3;
+
+/// What follows from a condition that holds: the field has one of these values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim<F> {
+    field: F,
+    values: Vec<Symbol>,
+}
+
+/// One reason to ask a fact or rule: an event of these kinds that meets the claims; where there are
+/// none, any.
+pub struct Ask {
+    /// Kinds of event.
+    pub kinds: Vec<KindId>,
+    /// Each of them follows from the condition.
+    pub claims: Vec<Claim<FieldRef>>,
+}
+
+/// A part of an expression that is a field of the current event, or what a table says of one.
+fn field_of_event(expr: &Expr) -> Option<FieldRef> {
+    match expr {
+        Expr::Field(field) => Some(*field),
+        Expr::Column(table, column, key) => {
+            let of = match **key {
+                Expr::Field(FieldRef::Slot(id, FieldType::String)) => Entity::Slot(id),
+                Expr::Field(FieldRef::Device) => Entity::Device,
+                Expr::Field(FieldRef::Site) => Entity::Site,
+                _ => return None,
+            };
+            Some(FieldRef::Joined { of, table: *table, column: *column })
+        }
+        _ => None,
+    }
+}
+
+/// What follows from an expression that is true.
+fn claims_of(expr: &Expr, field: &impl Fn(&Expr) -> Option<FieldRef>) -> Vec<Claim<FieldRef>> {
+    let one = |of: &Expr, values: &[Value]| {
+        let named = |value: &Value| match value {
+            Value::Text(symbol) => symbol.some(),
+            _ => None,
+        };
+        let mut values = values.iter().map(named).collect::<Option<Vec<Symbol>>>()?;
+        // By their numbers, to find those that stand twice: nothing goes by this order.
+        values.sort_unstable_by_key(|symbol| symbol.0);
+        values.dedup();
+        Some(Claim { field: field(of)?, values })
+    };
+    match expr {
+        Expr::And(a, b) => [claims_of(a, field), claims_of(b, field)].concat(),
+        Expr::Or(a, b) => {
+            let others = claims_of(b, field);
+            let both = |claim: Claim<FieldRef>| {
+                let other = others.iter().find(|other| other.field == claim.field)?;
+                let mut values = [claim.values, other.values.clone()].concat();
+                values.sort_unstable_by_key(|symbol| symbol.0);
+                values.dedup();
+                Some(Claim { field: claim.field, values })
+            };
+            claims_of(a, field).into_iter().filter_map(both).collect()
+        }
+        Expr::Holds(inner) => claims_of(inner, field),
+        Expr::OneOf(item, of) => one(item, of).into_iter().collect(),
+        Expr::Compare(Operator::Equal, a, b) => match (&**a, &**b) {
+            (of, Expr::Constant(value)) | (Expr::Constant(value), of) => {
+                one(of, &[*value]).into_iter().collect()
+            }
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+fn claims(trigger: &Trigger) -> Vec<Claim<FieldRef>> {
+    trigger.condition.as_ref().map_or(Vec::new(), |c| claims_of(c, &field_of_event))
+}
+
+fn ask(trigger: &Trigger) -> Ask {
+    Ask { kinds: trigger.kinds.clone(), claims: claims(trigger) }
+}
+
+/// What all of several triggers claim of the fields of a key: whatever meets one of them has one of
+/// these values there, and whatever shares its key with that has, too.
+fn anchors<'a>(
+    triggers: impl Iterator<Item = &'a Trigger>,
+    by: &[FieldRef],
+) -> Vec<Claim<FieldRef>> {
+    let of_key = |trigger| {
+        let mut claims = claims(trigger);
+        claims.retain(|claim| by.contains(&claim.field));
+        claims
+    };
+    let all: Vec<_> = triggers.map(of_key).collect();
+    let Some((first, others)) = all.split_first() else { return Vec::new() };
+    let in_all = |claim: &Claim<FieldRef>| {
+        let mut values = claim.values.clone();
+        for other in others {
+            let same = other.iter().find(|other| other.field == claim.field)?;
+            values.extend(&same.values);
+        }
+        values.sort_unstable_by_key(|symbol| symbol.0);
+        values.dedup();
+        Some(Claim { field: claim.field, values })
+    };
+    first.iter().filter_map(in_all).collect()
+}
+
+/// When a fact is to be asked.
+pub fn asks_of_fact(fact: &Fact) -> Vec<Ask> {
+    fact.triggers().into_iter().map(ask).collect()
+}
+
+/// When a rule is to be asked.
+pub fn asks_of_rule(rule: &Rule) -> Vec<Ask> {
+    let always = |claims| vec![Ask { kinds: rule.kinds(), claims }];
+    match &rule.pattern {
+        Pattern::Event(on) => {
+            let mut ask = ask(on);
+            if rule.emit == Emit::Edge {
+                // An event that does not meet the condition ends the level of its key.
+                ask.claims.retain(|claim| rule.by.contains(&claim.field));
+            }
+            vec![ask]
+        }
+        Pattern::Travel { on, .. } => vec![ask(on)],
+        Pattern::Passage { on, forgive, .. } => [on].into_iter().chain(forgive).map(ask).collect(),
+        Pattern::Watch { .. } => Vec::new(),
+        Pattern::Session(session) => always(anchors_of_session(rule, session)),
+        Pattern::Sequence(sequence) => {
+            // All runs are of keys that the first step has seen.
+            let starts = sequence.steps[0].parts.iter().map(|part| &part.on);
+            let anchors = anchors(starts, &rule.by);
+            if anchors.is_empty() {
+                triggers_of(sequence).map(ask).collect()
+            } else {
+                always(anchors)
+            }
+        }
+        Pattern::Unless { on, guards } => {
+            let opening = claims(on);
+            let guards = guards.iter().map(|guard| Ask {
+                kinds: guard.kinds.clone(),
+                claims: claims_of_guard(&opening, guard),
+            });
+            [ask(on)].into_iter().chain(guards).collect()
+        }
+    }
+}
+
+fn triggers_of(sequence: &Sequence) -> impl Iterator<Item = &Trigger> {
+    let steps = sequence.steps.iter();
+    let steps = steps.flat_map(|s| s.parts.iter().map(|part| &part.on).chain(&s.without));
+    let lead = sequence.lead.iter().map(|lead| &lead.on);
+    steps.chain(lead).chain(&sequence.without).chain(&sequence.strict)
+}
+
+/// Sessions are of keys that an opening has seen, and ends without a beginning are judged alone.
+fn anchors_of_session(rule: &Rule, session: &Session) -> Vec<Claim<FieldRef>> {
+    if session.any {
+        return Vec::new();
+    }
+    let orphans = session.orphans.then_some(&session.close);
+    anchors([&session.open].into_iter().chain(orphans), &rule.by)
+}
+
+/// A guard event counts for openings that share its fields `same`; and where its own condition
+/// holds, whichever of the two came first.
+fn claims_of_guard(opening: &[Claim<FieldRef>], guard: &Guard) -> Vec<Claim<FieldRef>> {
+    let shared = opening.iter().filter(|claim| guard.same.contains(&claim.field)).cloned();
+    let forward = guard.forward.as_ref().map(|c| claims_of(c, &field_of_event));
+    let captured = |expr: &Expr| match expr {
+        Expr::Captured(place) => guard.captures.get(usize::from(*place)).copied(),
+        _ => None,
+    };
+    let backward = guard.backward.as_ref().map(|c| claims_of(c, &captured));
+    let own = match (forward, backward) {
+        (Some(mut forward), Some(backward)) => {
+            forward.retain(|claim| backward.contains(claim));
+            forward
+        }
+        (claims, None) | (None, claims) => claims.unwrap_or_default(),
+    };
+    shared.chain(own).collect()
+}
+
+/// What a watch claims of its key, by the places of a changed fact's key.
+pub fn claims_of_watch(
+    rule: &Rule,
+    watched: &[FieldRef],
+    changed: &[FieldRef],
+) -> Vec<Claim<usize>> {
+    let Pattern::Watch { condition, .. } = &rule.pattern else { return Vec::new() };
+    let mut claims = claims_of(condition, &field_of_event);
+    claims.retain(|claim| watched.contains(&claim.field));
+    let placed = |claim: Claim<FieldRef>| {
+        let place = changed.iter().position(|field| *field == claim.field)?;
+        Some(Claim { field: place, values: claim.values })
+    };
+    claims.into_iter().filter_map(placed).collect()
+}
+
+/// Numbers of facts or rules by the values of fields.
+#[derive(Clone, Debug)]
+pub struct Index<F, T> {
+    /// All of them.
+    all: Vec<T>,
+    /// Those that are asked whatever the fields say.
+    always: Vec<T>,
+    by_field: Vec<(F, Values)>,
+    /// The lists of the values, one behind another.
+    listed: Vec<T>,
+}
+
+impl<F, T> Default for Index<F, T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), always: Vec::new(), by_field: Vec::new(), listed: Vec::new() }
+    }
+}
+
+/// Where the list of each value stands: a power of two of cells, searched from the hash on.
+#[derive(Clone, Debug)]
+struct Values {
+    cells: Box<[(Symbol, u32, u32)]>,
+    shift: u32,
+}
+
+impl Values {
+    fn new(lists: &[(Symbol, u32, u32)]) -> Self {
+        let size = (2 * lists.len()).next_power_of_two();
+        let mut values = Self {
+            cells: vec![(Symbol::NONE, 0, 0); size].into_boxed_slice(),
+            shift: u64::BITS - size.trailing_zeros(),
+        };
+        for list in lists {
+            let at = values.place(list.0);
+            values.cells[at] = *list;
+        }
+        values
+    }
+
+    /// Where a value stands, or is to stand.
+    fn place(&self, value: Symbol) -> usize {
+        // Never as many as there are cells, and never one cell: the search ends, the shift is legal.
+        let mut at =
+            (u64::from(value.0).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
+        while self.cells[at].0 != value && self.cells[at].0 != Symbol::NONE {
+            at = (at + 1) & (self.cells.len() - 1);
+        }
+        at
+    }
+}
+
+impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
+    /// An index of what is asked, in its order; one may be asked for several reasons.
+    pub fn new(asks: &[(T, &[Claim<F>])]) -> Self {
+        let mut all: Vec<T> = asks.iter().map(|(asked, _)| *asked).collect();
+        all.dedup();
+        let fields = fields_of(asks);
+        // The place of the best field that something is claimed of, and what is.
+        let best = |claims: &'_ [Claim<F>]| {
+            let of = |field: &F| claims.iter().position(|claim| claim.field == *field);
+            fields.iter().enumerate().find_map(|(place, field)| Some((place, of(field)?)))
+        };
+        let mut always = Vec::new();
+        let mut lists: Vec<Vec<(u32, T)>> = vec![Vec::new(); fields.len()];
+        for reasons in asks.chunk_by(|a, b| a.0 == b.0) {
+            let asked = reasons[0].0;
+            let places: Option<Vec<_>> = reasons.iter().map(|(_, claims)| best(claims)).collect();
+            let Some(places) = places else {
+                always.push(asked);
+                continue;
+            };
+            for ((field, claim), (_, claims)) in places.into_iter().zip(reasons) {
+                lists[field].extend(claims[claim].values.iter().map(|value| (value.0, asked)));
+            }
+        }
+        let (mut by_field, mut listed) = (Vec::new(), Vec::new());
+        // A field that another one goes before everywhere has no lists.
+        let used = fields.into_iter().zip(lists).filter(|(_, list)| !list.is_empty());
+        for (field, mut list) in used {
+            // By the numbers of symbols: nothing but the places of the lists goes by this order.
+            list.sort_unstable();
+            list.dedup();
+            let mut values = Vec::new();
+            for of_value in list.chunk_by(|a, b| a.0 == b.0) {
+                let from = listed.len() as u32;
+                listed.extend(of_value.iter().map(|(_, asked)| *asked));
+                values.push((Symbol(of_value[0].0), from, listed.len() as u32));
+            }
+            by_field.push((field, Values::new(&values)));
+        }
+        Self { all, always, by_field, listed }
+    }
+
+    /// All that may be asked.
+    pub fn all(&self) -> &[T] {
+        &self.all
+    }
+
+    /// All where they are few; else those that are asked whatever the fields say.
+    pub fn often(&self, few: usize) -> &[T] {
+        if self.all.len() <= few { &self.all } else { &self.always }
+    }
+
+    /// As [`Self::asked`], whatever the fields say.
+    pub fn whole(&self) -> Asked<'_, T> {
+        let mut lists: [&[T]; FIELDS_MAX + 1] = [&[]; FIELDS_MAX + 1];
+        lists[0] = &self.all;
+        Asked { lists }
+    }
+
+    /// Those to be asked, where the fields say this.
+    #[inline]
+    pub fn asked(&self, value: impl Fn(F) -> Option<Symbol>) -> Asked<'_, T> {
+        let mut lists: [&[T]; FIELDS_MAX + 1] = [&[]; FIELDS_MAX + 1];
+        lists[0] = &self.always;
+        for (list, (field, values)) in lists[1..].iter_mut().zip(&self.by_field) {
+            if let Some(value) = value(*field) {
+                let (_, from, to) = values.cells[values.place(value)];
+                *list = &self.listed[from as usize..to as usize];
+            }
+        }
+        Asked { lists }
+    }
+}
+
+/// The fields that tell the most apart, those first that do more.
+fn fields_of<F: Copy + Ord, T>(asks: &[(T, &[Claim<F>])]) -> Vec<F> {
+    let mut seen: BTreeMap<F, Vec<u32>> = BTreeMap::new();
+    for claim in asks.iter().flat_map(|(_, claims)| claims.iter()) {
+        seen.entry(claim.field).or_default().extend(claim.values.iter().map(|value| value.0));
+    }
+    let distinct = |(field, mut values): (F, Vec<u32>)| {
+        values.sort_unstable();
+        values.dedup();
+        (Reverse(values.len()), field)
+    };
+    let mut fields: Vec<(Reverse<usize>, F)> = seen.into_iter().map(distinct).collect();
+    fields.sort_unstable();
+    fields.into_iter().take(FIELDS_MAX).map(|(_, field)| field).collect()
+}
+
+/// Facts or rules in the order of the rulebook, each once, out of several lists.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a, T> {
+    lists: [&'a [T]; FIELDS_MAX + 1],
+}
+
+impl<T: Copy + Ord> Iterator for Asked<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        let least = self.lists.iter().filter_map(|list| list.first()).min().copied()?;
+        for list in &mut self.lists {
+            if list.first() == Some(&least) {
+                *list = &list[1..];
+            }
+        }
+        Some(least)
+    }
+}
+
+impl<'a> Context<'a> {
+    /// Facts that an event may change.
+    #[inline]
+    pub fn facts_asked(self, event: EventRef<'_>) -> Asked<'a, FactId> {
+        self.layout.interest(event.kind()).facts.asked(|field| key_part(self, event, field))
+    }
+
+    /// Rules that an event may step.
+    #[inline]
+    pub fn rules_asked(self, event: EventRef<'_>) -> Asked<'a, RuleId> {
+        self.layout.interest(event.kind()).rules.asked(|field| key_part(self, event, field))
+    }
+
+    /// Watches whose level may be another, since a fact has changed for a key.
+    #[inline]
+    pub fn watches_asked(self, fact: FactId, key: &Key) -> Asked<'a, RuleId> {
+        self.layout.watchers(fact).asked(|place| key[place].some())
+    }
+}
