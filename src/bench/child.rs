@@ -32,6 +32,7 @@ impl Program {
             .arg("--data")
             .arg(data)
             .env("PORTCULLIS_LOG", "warn")
+            .env("NO_COLOR", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(&said)?)

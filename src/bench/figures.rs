@@ -104,8 +104,9 @@ pub struct Figures {
     pub untimed: u64,
     /// How late we sent, in microseconds: part of the latencies.
     pub sent_late: Latency,
-    /// Seconds from the last event's time to its account.
-    pub drained_after: f64,
+    /// Seconds that it was behind at the end: from the last event's time to its account, or from when
+    /// the last incidents could be known until they were visible, whichever was more.
+    pub behind: f64,
     /// Whether the program kept up.
     pub kept_up: bool,
     /// CPU of the program: nanoseconds an event, and cores.
@@ -124,7 +125,7 @@ pub struct Figures {
 pub struct Step {
     pub rate: f64,
     pub kept_up: bool,
-    pub drained_after: f64,
+    pub behind: f64,
     pub visible_p50: u64,
     pub visible_p99: u64,
     pub cores_used: f64,
@@ -136,7 +137,7 @@ impl From<&Figures> for Step {
         Self {
             rate: run.rate,
             kept_up: run.kept_up,
-            drained_after: run.drained_after,
+            behind: run.behind,
             visible_p50: run.visible.p50,
             visible_p99: run.visible.p99,
             cores_used: run.cores_used,

@@ -149,12 +149,14 @@ impl Way {
             Self::Stdin => Ok(Sender::Stdin(stdin.context("the program has no standard input")?)),
             Self::Mqtt { host, port, .. } => publisher(host, *port),
             Self::Kafka { brokers, topic } => {
-                let producer = ClientConfig::new()
+                let producer: BaseProducer = ClientConfig::new()
                     .set("bootstrap.servers", brokers)
                     .set("acks", "all")
-                    .set("linger.ms", "0")
+                    .set("linger.ms", "1")
                     .set("queue.buffering.max.messages", "1000000")
                     .create()?;
+                // Connected before the first event is due.
+                producer.client().fetch_metadata(Some(topic), PATIENCE)?;
                 Ok(Sender::Kafka { producer, topic: topic.clone() })
             }
         }
@@ -222,12 +224,14 @@ fn publisher(host: &str, port: u16) -> anyhow::Result<Sender> {
     let (client, mut connection) = Client::new(options, usize::from(INFLIGHT));
     let acked = Arc::new(AtomicU64::new(0));
     let ours = acked.clone();
+    let (up, connected) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::spawn(move || {
         for event in connection.iter() {
             match event {
                 Ok(Event::Incoming(Packet::PubAck(_))) => {
                     ours.fetch_add(1, Ordering::Relaxed);
                 }
+                Ok(Event::Incoming(Packet::ConnAck(_))) => drop(up.try_send(())),
                 Ok(Event::Outgoing(rumqttc::Outgoing::Disconnect)) => return Ok(()),
                 Ok(_) => {}
                 Err(error) => bail!("the sender's connection to the broker: {error}"),
@@ -235,6 +239,9 @@ fn publisher(host: &str, port: u16) -> anyhow::Result<Sender> {
         }
         Ok(())
     });
+    // Connected before the first event is due.
+    let fault = || format!("no MQTT broker answers at {host}:{port}: see --broker");
+    connected.recv_timeout(PATIENCE).with_context(fault)?;
     Ok(Sender::Mqtt { client, acked, sent: 0, thread: Some(thread) })
 }
 

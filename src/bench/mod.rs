@@ -157,9 +157,9 @@ fn warnings(run: &Figures) -> Vec<String> {
     let mut said = run.noise.warnings();
     if !run.kept_up {
         said.push(format!(
-            "the rate was not kept up with: the last event was accounted for {:.1} s after its time; \
-             latencies are those of a queue that grows",
-            run.drained_after
+            "the rate was not kept up with: at the end the program was {:.1} s behind; latencies are \
+             those of a queue that grows",
+            run.behind
         ));
     }
     if run.visible.count < 1_000 {

@@ -32,11 +32,7 @@ pub fn step(step: &Step) -> String {
     format!(
         "{:>9} events/s  {:<17} visible p50 {:>8}, p99 {:>8}  {:.2} cores",
         number(step.rate),
-        if step.kept_up {
-            "kept up".to_owned()
-        } else {
-            format!("{:.1} s behind", step.drained_after)
-        },
+        if step.kept_up { "kept up".to_owned() } else { format!("{:.1} s behind", step.behind) },
         time(step.visible_p50),
         time(step.visible_p99),
         step.cores_used,

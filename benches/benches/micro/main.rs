@@ -1,7 +1,9 @@
-//! `cargo bench -p workload --bench micro`: the parts one by one, over the bench's traffic: names,
-//! each operator and correlation on a rulebook of its own, the log and the store in groups. Of an
-//! operator the whole step of the engine is timed; `nothing` is that of a rule that never looks.
+//! `cargo bench -p workload --bench micro`: the parts one by one, over the bench's traffic:
+//! decoding by format and road, names, each operator and correlation on a rulebook of its own, the
+//! log and the store in groups. Of an operator the whole step of the engine is timed; `nothing` is
+//! that of a rule that never looks.
 
+mod decoding;
 #[path = "../way/rig.rs"]
 mod rig;
 
@@ -252,6 +254,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1_200))
         .configure_from_args();
+    decoding::decoding(&mut criterion);
     interning(&mut criterion);
     operators(&mut criterion);
     log(&mut criterion);
