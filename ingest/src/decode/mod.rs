@@ -22,8 +22,8 @@ use event::incident::Evidence;
 use event::limits::{DEPTH_MAX, EVENTS_PER_DELIVERY_MAX};
 use event::tables::Tables;
 use event::{
-    EventBlock, EventTime, Interner, RecordFlags, RecordRef, RejectReason, SourceId, Symbol,
-    SymbolCache, TimeReader, Vocabulary,
+    EventBlock, EventRef, EventTime, Interner, RecordFlags, RecordRef, RejectReason, SourceId,
+    Symbol, SymbolCache, TimeReader, Vocabulary,
 };
 use hashbrown::{HashMap, HashSet};
 use jiff::tz::TimeZone;
@@ -146,6 +146,8 @@ pub struct Decoder {
     /// By mapping, where it has one.
     fast: Vec<Option<Fast>>,
     roads: Vec<Roads>,
+    /// Rows of a delivery that is read again for evidence.
+    again: EventBlock,
 }
 
 impl Decoder {
@@ -191,6 +193,7 @@ impl Decoder {
         let fast = fast.collect();
         Ok(Self {
             roads: vec![Roads::default(); readings.len()],
+            again: EventBlock::new(&mappings.vocabulary),
             fast,
             room: scan::Room::default(),
             readings,
@@ -274,27 +277,37 @@ impl Decoder {
 
     /// Reads event `part` of a delivery again, in words: the cold way, for evidence.
     pub fn cite(&mut self, record: &RecordRef<'_>, part: u16) -> Option<Evidence> {
-        let vocabulary = self.mappings.vocabulary.clone();
-        let mut block = EventBlock::new(&vocabulary);
-        self.context.cited = Some(Vec::new());
+        let mut block = self.again.take();
+        self.context.cited = Some(Vec::with_capacity(1));
         let outcome = self.decode(record, &mut block);
-        let cited = self.context.cited.take()?;
-        let Outcome::Decoded(events) = outcome else { return None };
-        if part >= events {
-            return None;
-        }
-        let (row, cited) = (block.get(part as usize), cited.get(part as usize)?);
+        let cited = self.context.cited.take();
+        let evidence = match outcome {
+            Outcome::Decoded(events) if part < events => {
+                let row = block.get(part as usize);
+                cited
+                    .as_ref()
+                    .and_then(|all| all.get(part as usize))
+                    .map(|c| self.evidence(record, row, c))
+            }
+            _ => None,
+        };
+        block.clear();
+        self.again = block;
+        evidence
+    }
+
+    fn evidence(&self, record: &RecordRef<'_>, row: EventRef<'_>, cited: &Cited) -> Evidence {
         let interner = &self.interner;
         let (feed, device) = (interner.text(cited.feed), interner.text(row.device()));
-        Some(Evidence {
-            id: format!("{feed}/{device}/{}", cited.id),
+        Evidence {
+            id: [feed, "/", device, "/", &cited.id].concat(),
             feed: feed.to_owned(),
-            kind: vocabulary.kind(row.kind()).name.clone(),
+            kind: self.mappings.vocabulary.kind(row.kind()).name.clone(),
             device: device.to_owned(),
             occurred: row.occurred(),
             recorded: row.recorded(),
             raw: raw_text(record.payload),
-        })
+        }
     }
 
     /// The first of the source's mappings that takes the topic.
@@ -305,10 +318,12 @@ impl Decoder {
         }
         let SourceId(source) = record.source;
         let reading = self.readings.get(source as usize).ok_or(RejectReason::NoMapping)?;
-        let mut candidates = reading.mappings.iter().copied();
-        candidates
-            .find(|index| self.mappings.list[*index].takes(record.topic))
-            .ok_or(RejectReason::NoMapping)
+        for index in &reading.mappings {
+            if self.mappings.list[*index].takes(record.topic) {
+                return Ok(*index);
+            }
+        }
+        Err(RejectReason::NoMapping)
     }
 
     /// The fast road; `None` leaves the delivery, as if nothing had been, to the other one.

@@ -93,11 +93,17 @@ impl<'a> Scanned<'a> {
             return None;
         }
         let Room { padded, places } = room;
-        padded.clear();
-        padded.extend_from_slice(payload);
-        padded.extend_from_slice(&[0; 16]);
-        let mut scan = Scan { bytes: padded, shapes, symbols, places, present: 0, not_ascii: 0 };
-        scan.whole(payload.len())?;
+        let len = payload.len();
+        if padded.len() < len + 16 {
+            padded.resize(len + 16, 0);
+        }
+        padded[..len].copy_from_slice(payload);
+        if let Some(behind) = padded[len..].first_chunk_mut::<16>() {
+            *behind = [0; 16];
+        }
+        let mut scan =
+            Scan { bytes: &padded[..len + 16], shapes, symbols, places, present: 0, not_ascii: 0 };
+        scan.whole(len)?;
         let present = scan.present;
         // Keys are known to be UTF-8, and whatever else is no text is ASCII.
         if scan.not_ascii != 0 {

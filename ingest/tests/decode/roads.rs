@@ -123,6 +123,7 @@ fn the_fast_road_is_not_lax() {
         (swap("{\"id\"", "\u{feff}{\"id\""), RejectReason::InvalidJson),
         (swap("\"ts\":", "\"ts\"\u{b}:"), RejectReason::InvalidJson),
         (swap("granted", "perhaps"), RejectReason::InvalidValue),
+        (swap("\"S1\"", "null"), RejectReason::MissingField),
         (swap("1700000000014", "\"soon\""), RejectReason::InvalidTime),
     ];
     for (payload, reason) in wrong {
@@ -130,10 +131,17 @@ fn the_fast_road_is_not_lax() {
         // The shape stands among the known ones still.
         assert_eq!(ten.agree("t", SWIPE.as_bytes()), Outcome::Decoded(1));
     }
-    for (at, byte) in [(20, 0x80), (20, 0xff), (25, 0xc3)] {
-        let mut bytes = SWIPE.replace("swipe", "swipe-and-more").into_bytes();
-        bytes[at + 20] = byte;
-        assert_eq!(ten.agree("t", &bytes), Outcome::Rejected(RejectReason::InvalidUtf8));
+    for word in ["swipe", "swipe-and-more", "swipe-and-much-more-than-sixteen"] {
+        let known = SWIPE.replace("swipe", word);
+        assert_eq!(ten.agree("t", known.as_bytes()), Outcome::Decoded(1));
+        let from = known.find(word).unwrap_or(0);
+        for (at, byte) in (from - 5..from + word.len()).flat_map(|at| [(at, 0x80), (at, 0xC3)]) {
+            let mut bytes = known.clone().into_bytes();
+            bytes[at] = byte;
+            let refused = [RejectReason::InvalidUtf8, RejectReason::InvalidJson];
+            let outcome = ten.agree("t", &bytes);
+            assert!(refused.map(Outcome::Rejected).contains(&outcome), "{at}: {outcome:?}");
+        }
     }
     let swap = |from: &str, to: &str| CANONICAL.replace(from, to);
     for (payload, reason) in [
@@ -141,11 +149,51 @@ fn the_fast_road_is_not_lax() {
         (swap("0.75", "1e400"), RejectReason::InvalidJson),
         (swap("0.75", "\"high\""), RejectReason::WrongType),
         (swap("\"people\":3", "\"people\":3.0"), RejectReason::WrongType),
+        (swap("\"people\":3", "\"people\":\"3\""), RejectReason::WrongType),
+        (swap("\"R1\"", "1"), RejectReason::WrongType),
+        (swap("\"2026-01-01T10:00:00.5+02:00\"", "null"), RejectReason::MissingField),
         (swap("10:00:00", "24:00:00"), RejectReason::InvalidTime),
         (swap("AccessGranted", "Granted"), RejectReason::UnknownKind),
     ] {
         assert_eq!(own.agree("t", payload.as_bytes()), Outcome::Rejected(reason), "{payload}");
     }
+}
+
+/// Conditions on one text, on several and on none of them, of values of every kind in a shape that
+/// is known.
+#[test]
+fn conditions_hold_alike() {
+    let mapping = "
+mappings:
+- name: asked
+  events:
+  - {when: {$.s: [a, bb]}, kind: AccessGranted, device: x}
+  - {when: {$.s: {not: [a, '']}}, kind: AccessDenied, device: x}
+  - {when: {$.s: {exists: false}}, kind: Panic, device: x}
+  - {when: {$.s: a, $.t: [b, c]}, kind: Fire, device: x}
+";
+    let mut both = Both::new(&["asked"], mapping, "");
+    for s in ["\"a\"", "\"bb\"", "\"b\"", "\"\"", "1", "null", "true", "0.5", "{}"] {
+        for t in ["\"b\"", "\"x\"", "7", "null"] {
+            both.agree("t", format!("{{\"s\":{s},\"t\":{t}}}").as_bytes());
+        }
+    }
+    assert_eq!(both.roads().parsed, 1, "{:?}", both.roads());
+}
+
+/// No path leads into an array, whatever is known of an object in its place.
+#[test]
+fn arrays_are_gone_over() {
+    let mapping = "
+mappings:
+- {name: within, events: [{kind: Heartbeat, device: x, fields: {mode: $.a.src, zone: $.b}}]}
+";
+    let mut both = Both::new(&["within"], mapping, "");
+    for a in [r#"{"src":"y"}"#, r#"[{"src":"y"}]"#, r#"[[{"src":"y"}],7]"#, r#"{"src":"z"}"#] {
+        let payload = format!(r#"{{"a":{a},"b":"c"}}"#);
+        assert_eq!(both.agree("t", payload.as_bytes()), Outcome::Decoded(1));
+    }
+    assert!(both.roads().scanned > 8, "{:?}", both.roads());
 }
 
 /// Keys that begin alike for sixteen bytes are different keys, whichever is known.
@@ -265,7 +313,16 @@ impl Dice {
                 }
                 _ => "  - kind: Heartbeat\n",
             };
-            let tests = ["[a, b*, '1']", "{not: [a, x*]}", "{exists: true}", "{differs: $.n}"];
+            let tests = [
+                "[a, b*, '1']",
+                "[a, b1]",
+                "a",
+                "{not: [a, x*]}",
+                "{not: [a, '']}",
+                "{exists: true}",
+                "{exists: false}",
+                "{differs: $.n}",
+            ];
             if self.roll(3) == 0 {
                 text += &format!("    when: {{\"{}\": {}}}\n", self.of(&PATHS), self.of(&tests));
             }
