@@ -222,8 +222,12 @@ impl Seen {
         let forgotten = (self.head / PAGE_CELLS as u64 - self.first) as usize;
         self.pages.rotate_left(forgotten.min(self.pages.len()));
         self.first += forgotten as u64;
-        while page - self.first >= self.pages.len() as u64 {
-            self.pages.push_back(vec![SeenCell::zeroed(); PAGE_CELLS].into_boxed_slice());
+        let wanted = (page - self.first) as usize + 1;
+        if wanted > self.pages.len() {
+            // Half as many again: a line that moves about its length allocates no further (INV-HOT).
+            let pages = wanted.max(self.pages.len() + self.pages.len() / 2);
+            let empty = || vec![SeenCell::zeroed(); PAGE_CELLS].into_boxed_slice();
+            self.pages.resize_with(pages, empty);
         }
     }
 
