@@ -261,7 +261,7 @@ impl<'a> Cores<'a> {
     fn take_part(&self, round: usize, thread: usize) {
         self.judge_sites(round, thread);
         if !self.enterprise_taken.swap(true, Ordering::SeqCst) {
-            locked(&self.enterprise).judge(self.setup, |engine, out| engine.settle(out));
+            locked(&self.enterprise).judge(self.setup, Engine::settle);
         }
         let stage = shared(self.to_decode(round));
         let mut reading = locked(&self.readings[thread]);

@@ -1,7 +1,7 @@
 //! The program under load: a process of its own, with a configuration and a data folder of its own.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ impl Program {
         let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE));
         let agent = config.build().into();
         let mut program = Self { child, stdin, url: String::new(), agent, said };
-        let lines = stdout.map(BufReader::new).into_iter().flat_map(|out| out.lines());
+        let lines = stdout.map(BufReader::new).into_iter().flat_map(BufRead::lines);
         let mut urls = lines
             .map_while(Result::ok)
             .filter_map(|l| Some(l.split_once("listening on ")?.1.into()));

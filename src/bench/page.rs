@@ -98,10 +98,10 @@ fn latencies(told: &Told) -> String {
     out += &row("due → detected", &told.run.detection);
     out += &row("due → visible in the store", &told.run.visible);
     out += &row("of it, sent late by", &told.run.sent_late);
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<tr><th>a bare fdatasync here</th><td>{}</td><td></td><td>{}</td><td></td><td></td><td></td>\
-         </tr></tbody></table>\n",
+         </tr></tbody></table>",
         time(told.disk.p50),
         time(told.disk.p99)
     );

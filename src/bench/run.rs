@@ -228,7 +228,7 @@ impl Bench {
                 progress = (accounted, Instant::now());
             }
             let stuck = progress.1.elapsed() > PATIENCE;
-            if sent() && (accounted >= wanted || stuck) || stuck {
+            if stuck || sent() && accounted >= wanted {
                 return Ok((moments, since.saturating_sub(schedule.offset(count))));
             }
             // At the end it matters when that was.

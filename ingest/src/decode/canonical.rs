@@ -118,7 +118,7 @@ pub(super) fn decode_cloud_event(
                 return Err(RejectReason::InvalidValue);
             }
             ("id", Raw::Text(text)) if !text.is_empty() => {
-                draft.id = Some(Id::Text(text.as_bytes()))
+                draft.id = Some(Id::Text(text.as_bytes()));
             }
             ("id", _) => return Err(RejectReason::MissingField),
             ("time", Raw::Text(text)) => draft.occurred = Some(station.context.time(text)?),
@@ -174,7 +174,7 @@ fn put<'i>(
         (Key::Device, Raw::Text(text)) => draft.device = station.intern(text)?,
         (Key::Site, Raw::Text(text)) => draft.site = station.intern(text)?,
         (Key::Id, Raw::Text(text)) => {
-            draft.id = (!text.is_empty()).then_some(Id::Text(text.as_bytes()))
+            draft.id = (!text.is_empty()).then_some(Id::Text(text.as_bytes()));
         }
         _ => return Err(RejectReason::WrongType),
     }

@@ -207,7 +207,7 @@ fn digits(bytes: Sixteen) -> (u32, u64) {
     let value = match count {
         0 => 0,
         1..=8 => value_of(low, count),
-        _ => value_of(low, 8) * POWERS[count as usize - 8 & 15] + value_of(high, count - 8),
+        _ => value_of(low, 8) * POWERS[(count as usize - 8) & 15] + value_of(high, count - 8),
     };
     (count, value)
 }

@@ -173,8 +173,11 @@ fn rules_of(plan: &Plan, scope: Scope) -> impl Iterator<Item = (RuleId, &Rule)> 
     rules.filter(move |(_, rule)| rule.scope == scope && rule.mode != Mode::Off)
 }
 
-/// What is asked, by kind of event.
-fn by_kind<T: Copy>(asks: &[(T, Ask)], kinds: usize) -> Vec<Vec<(T, &[Claim<FieldRef>])>> {
+/// Who asks, and what it claims of the events it wants.
+type Asker<'a, T> = (T, &'a [Claim<FieldRef>]);
+
+/// Who asks, by kind of event.
+fn by_kind<T: Copy>(asks: &[(T, Ask)], kinds: usize) -> Vec<Vec<Asker<'_, T>>> {
     let mut by_kind = vec![Vec::new(); kinds];
     for (asked, ask) in asks {
         for kind in &ask.kinds {

@@ -271,7 +271,7 @@ mod tests {
                     streams.reach(id, source, to);
                 }
             }
-            let slack = |n: usize| TimeSpan::from_secs(if n % 2 == 0 { 2 } else { 0 });
+            let slack = |n: usize| TimeSpan::from_secs(if n.is_multiple_of(2) { 2 } else { 0 });
             let own = |n: usize| reached[n].minus(slack(n));
             let active = (0..4).filter(|n| !away[*n]).map(own).min();
             let spoke = (0..4).filter(|n| reached[*n] != EventTime::MIN).map(own).max();
