@@ -162,10 +162,7 @@ impl State {
     pub fn find_or_insert(&mut self, owner: Owner, key: &Key, value: Value) -> u32 {
         let tag = tag_of(owner, key);
         match self.look_up(owner, tag, key) {
-            Ok(cell) => {
-                self.keys.get_mut(cell).use_it(true);
-                cell
-            }
+            Ok(cell) => self.used(cell),
             Err(slot) => self.insert(owner, key, value, slot, tag),
         }
     }
@@ -180,12 +177,15 @@ impl State {
         value: Value,
     ) -> u32 {
         match known {
-            Some(cell) => {
-                self.keys.get_mut(cell).use_it(true);
-                cell
-            }
+            Some(cell) => self.used(cell),
             None => self.find_or_insert(owner, key, value),
         }
+    }
+
+    #[inline]
+    fn used(&mut self, cell: u32) -> u32 {
+        self.keys.get_mut(cell).use_it(true);
+        cell
     }
 
     fn insert(&mut self, owner: Owner, key: &Key, value: Value, slot: usize, tag: u32) -> u32 {
