@@ -263,7 +263,6 @@ fn write_lines(path: &Path, lines: impl Iterator<Item = Value>) -> anyhow::Resul
     out.flush().with_context(|| path.display().to_string())
 }
 
-/// The summary for people.
 /// Rules of which each has its line in the table, whether it has found anything or not.
 const RULES_SHOWN: usize = 100;
 
@@ -271,6 +270,7 @@ fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
+/// The summary for people.
 fn table(summary: &Value) -> String {
     let mut text = String::new();
     let number = |value: &Value| value.as_u64().unwrap_or_default();
