@@ -91,6 +91,15 @@ struct Span {
     payload: Range<u32>,
 }
 
+impl Span {
+    /// A record whose bytes stand there.
+    #[inline]
+    fn of(record: &RecordRef<'_>, topic: Range<u32>, payload: Range<u32>) -> Self {
+        let RecordRef { kind, flags, stream, source, recorded, position, .. } = *record;
+        Self { kind, flags, stream, source, recorded, position, topic, payload }
+    }
+}
+
 /// Records in one reused buffer.
 #[derive(Clone, Debug, Default)]
 pub struct RecordBlock {
@@ -122,7 +131,16 @@ pub struct RecordRef<'a> {
     pub payload: &'a [u8],
 }
 
-impl RecordRef<'_> {
+impl<'a> RecordRef<'a> {
+    /// A record of the first stream of the first source, without a time or a topic: those of our own
+    /// making, and of a log of one file.
+    #[must_use]
+    pub fn plain(kind: RecordKind, position: Position, payload: &'a [u8]) -> Self {
+        let (flags, recorded) = (RecordFlags::default(), EventTime(0));
+        let (stream, source, topic) = (StreamId(0), SourceId(0), b"");
+        Self { kind, flags, stream, source, recorded, position, topic, payload }
+    }
+
     /// The span of a [`RecordKind::Tick`].
     #[must_use]
     pub fn tick(&self) -> Option<TimeSpan> {
@@ -170,16 +188,7 @@ impl RecordBlock {
             _ => self.append(record.topic),
         };
         let payload = self.append(record.payload);
-        self.spans.push(Span {
-            kind: record.kind,
-            flags: record.flags,
-            stream: record.stream,
-            source: record.source,
-            recorded: record.recorded,
-            position: record.position,
-            topic,
-            payload,
-        });
+        self.spans.push(Span::of(record, topic, payload));
     }
 
     /// Lets `fill` append bytes (a read from a socket) and returns their range, to be made records
@@ -280,15 +289,6 @@ impl Cut<'_> {
     pub fn push(&mut self, record: &RecordRef<'_>, part: Range<usize>) {
         let payload = self.bytes.start + part.start as u32..self.bytes.start + part.end as u32;
         assert!(payload.start <= payload.end && payload.end <= self.bytes.end);
-        self.spans.push(Span {
-            kind: record.kind,
-            flags: record.flags,
-            stream: record.stream,
-            source: record.source,
-            recorded: record.recorded,
-            position: record.position,
-            topic: self.topic.clone(),
-            payload,
-        });
+        self.spans.push(Span::of(record, self.topic.clone(), payload));
     }
 }

@@ -6,10 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use event::{
-    EventBlock, EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId,
-    StreamId, TimeSpan,
-};
+use event::{EventBlock, EventTime, Position, RecordBlock, RecordKind, RecordRef, TimeSpan};
 use ingest::decode::Outcome;
 use workload::badges::Badges;
 
@@ -115,16 +112,11 @@ impl Traffic {
 fn records(lines: &[&str]) -> RecordBlock {
     let mut block = RecordBlock::new();
     for line in lines {
-        block.push(&RecordRef {
-            kind: RecordKind::Delivery,
-            flags: RecordFlags::default(),
-            stream: StreamId(0),
-            source: SourceId(0),
-            recorded: EventTime(0),
-            position: Position(0),
-            topic: b"",
-            payload: line.trim_end().as_bytes(),
-        });
+        block.push(&RecordRef::plain(
+            RecordKind::Delivery,
+            Position(0),
+            line.trim_end().as_bytes(),
+        ));
     }
     block
 }

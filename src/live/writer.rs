@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use event::{
-    EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
-};
+use event::{Position, RecordBlock, RecordKind, RecordRef, StreamId};
 use ingest::log::{LogWriter, SyncHandle};
 use ingest::source::intake::{Ack, Batch};
 
@@ -106,16 +104,7 @@ impl Writer {
         }
         let silent = i64::try_from(self.last.elapsed().as_micros()).unwrap_or(i64::MAX);
         let mut records = RecordBlock::new();
-        records.push(&RecordRef {
-            kind: RecordKind::Tick,
-            flags: RecordFlags::default(),
-            stream: StreamId(0),
-            source: SourceId(0),
-            recorded: EventTime(0),
-            position: Position(0),
-            topic: b"",
-            payload: &silent.to_le_bytes(),
-        });
+        records.push(&RecordRef::plain(RecordKind::Tick, Position(0), &silent.to_le_bytes()));
         let end = self.append(&mut records)?;
         let _ = self.acks.send((end, Ack::none()));
         Ok(())

@@ -13,10 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use event::identity::Digest;
-use event::{
-    EventBlock, EventTime, Interner, Position, RecordBlock, RecordFlags, RecordKind, RecordRef,
-    SourceId, StreamId, Vocabulary,
-};
+use event::{EventBlock, Interner, Position, RecordBlock, RecordKind, RecordRef, Vocabulary};
 use ingest::decode::{Decoder, Outcome, SourceDecoding};
 use workload::badges::Badges;
 
@@ -54,16 +51,7 @@ fn records(lines: &str) -> Vec<RecordBlock> {
             blocks.push(RecordBlock::new());
         }
         let Some(block) = blocks.last_mut() else { continue };
-        block.push(&RecordRef {
-            kind: RecordKind::Delivery,
-            flags: RecordFlags::default(),
-            stream: StreamId(0),
-            source: SourceId(0),
-            recorded: EventTime(0),
-            position: Position(at),
-            topic: b"",
-            payload: line.as_bytes(),
-        });
+        block.push(&RecordRef::plain(RecordKind::Delivery, Position(at), line.as_bytes()));
         at += 1;
     }
     blocks

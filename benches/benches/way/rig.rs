@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use event::config::Diagnostic;
 use event::{
-    EventBlock, EventTime, Interner, Position, RecordBlock, RecordFlags, RecordKind, RecordRef,
-    SourceId, StreamId, TimeSpan, Vocabulary,
+    EventBlock, Interner, Position, RecordBlock, RecordKind, RecordRef, SourceId, StreamId,
+    TimeSpan, Vocabulary,
 };
 use ingest::decode::{Decoder, Outcome, SourceDecoding};
 use rules::engine::{Engine, Findings, Input, LateOptions, Options, SourceOptions, Sum};
@@ -131,16 +131,11 @@ pub fn records(lines: &str, base: u64) -> RecordBlock {
     let mut block = RecordBlock::new();
     let mut at = base;
     for line in lines.split_inclusive('\n') {
-        block.push(&RecordRef {
-            kind: RecordKind::Delivery,
-            flags: RecordFlags::default(),
-            stream: StreamId(0),
-            source: SourceId(0),
-            recorded: EventTime(0),
-            position: Position(at),
-            topic: b"",
-            payload: line.trim_end().as_bytes(),
-        });
+        block.push(&RecordRef::plain(
+            RecordKind::Delivery,
+            Position(at),
+            line.trim_end().as_bytes(),
+        ));
         at += line.len() as u64;
     }
     block
