@@ -1,10 +1,13 @@
 // The ten rules on Esper, as its experts would write them: one type for each kind of event, keyed contexts instead of
 // filters in patterns, tables for counts that others read, external time.
 //
-//   java -cp 'lib/*:.' Peer FILE [--json] [--interned] [--ids OUT] [--rounds N]
+//   java -cp 'lib/*:.' Peer FILE [--json] [--interned] [--ids OUT] [--rounds N] [--threads N]
 //
 // Without --json events are decoded before the clock starts (lane A); with it each line is parsed on the way (lane B). With
 // --interned equal texts are one object, so that keys compare by identity. External time goes with the greatest seen.
+//
+// With several threads each has two runtimes: one for the rules of its sites, one for the rules over all sites, R7 and R10, and
+// its badges. All of them go through each block in order, and share the parsing of it.
 
 import com.espertech.esper.common.client.EPCompiled;
 import com.espertech.esper.common.client.EventBean;
@@ -18,6 +21,7 @@ import java.lang.management.ManagementFactory;
 import java.lang.management.ThreadMXBean;
 import java.nio.file.*;
 import java.util.*;
+import java.util.concurrent.*;
 
 public class Peer {
   public static class Base {
@@ -42,7 +46,8 @@ public class Peer {
   public static class Counted extends Base {}
   public static class Other extends Base {}
 
-  static final String EPL = String.join("\n",
+  /** Rules of a site. */
+  static final String SITE = String.join("\n",
     "create context ByDoor partition by door from Denied, door from Granted, door from Opened, door from Forced, door from Closed;",
     "@name('R1') select id from Denied(reason = 'revoked');",
     "@name('R2') select id from Denied#time(59999 milliseconds) group by door having count(*) >= 5;",
@@ -50,11 +55,14 @@ public class Peer {
     "@name('R4') context ByDoor select a.id as a, b.id as id from pattern [every a=Denied -> (b=Forced where timer:within(29999 milliseconds))];",
     "@name('R5') context ByDoor select a.id as id from pattern [every a=Opened -> (timer:interval(19999 milliseconds) and not Closed)];",
     "@name('R6') context ByDoor select a.id as a, b.id as id from pattern [every a=Denied -> ((b=Opened and not Granted) where timer:within(29999 milliseconds))];",
-    "@name('R7') select prev(1, id) as a, id from Granted#groupwin(badge)#length(2) where dir = 'in' and prev(1, dir) = 'in';",
     "create table Ins(zone string primary key, n count(*));",
     "into table Ins select count(*) as n from Granted(dir = 'in')#time(59999 milliseconds) group by zone;",
     "@name('R8') select id from Counted where heads > 1 + coalesce(Ins[zone].n, 0);",
-    "@name('R9') select id from Granted group by zone having sum(case when dir = 'in' then 1 else -1 end) = 31 and dir = 'in';",
+    "@name('R9') select id from Granted group by zone having sum(case when dir = 'in' then 1 else -1 end) = 31 and dir = 'in';");
+
+  /** Rules over all sites. */
+  static final String ALL = String.join("\n",
+    "@name('R7') select prev(1, id) as a, id from Granted#groupwin(badge)#length(2) where dir = 'in' and prev(1, dir) = 'in';",
     "@name('R10') select prev(1, id) as a, id from Granted#groupwin(badge)#length(2) where prev(1, site) != site and ts - prev(1, ts) < 299999;");
 
   /** Texts that are kept once, where that is asked for. */
@@ -64,7 +72,7 @@ public class Peer {
 
   public static void main(String[] args) throws Exception {
     boolean json = Arrays.asList(args).contains("--json");
-    if (Arrays.asList(args).contains("--interned")) texts = new HashMap<>();
+    if (Arrays.asList(args).contains("--interned")) texts = new ConcurrentHashMap<>();
     String out = value(args, "--ids", null);
     int rounds = Integer.parseInt(value(args, "--rounds", "1"));
     byte[] bytes = Files.readAllBytes(Path.of(args[0]));
@@ -78,60 +86,150 @@ public class Peer {
       decoded = new Base[lines.size()];
       for (int i = 0; i < decoded.length; i++) decoded[i] = parse(factory, bytes, lines.get(i));
     }
-    for (int round = 1; round <= rounds; round++) round(round, json, round == rounds ? out : null, bytes, lines, factory, decoded);
+    int threads = Integer.parseInt(value(args, "--threads", "1"));
+    for (int round = 1; round <= rounds; round++) {
+      String told = round == rounds ? out : null;
+      if (threads == 1) alone(round, json, told, bytes, lines, factory, decoded);
+      else together(round, threads, json, told, bytes, lines, factory, decoded);
+    }
   }
 
-  static void round(int round, boolean json, String out, byte[] bytes, List<int[]> lines, JsonFactory factory, Base[] decoded) throws Exception {
-    Configuration configuration = new Configuration();
-    for (Class<?> type : List.of(Denied.class, Granted.class, Opened.class, Forced.class, Closed.class, Counted.class, Other.class)) {
-      configuration.getCommon().addEventType(type.getSimpleName(), type);
-    }
-    configuration.getRuntime().getThreading().setInternalTimerEnabled(false);
-    configuration.getRuntime().getThreading().setListenerDispatchPreserveOrder(false);
-    configuration.getRuntime().getThreading().setInsertIntoDispatchPreserveOrder(false);
-    EPRuntime runtime = EPRuntimeProvider.getRuntime("round" + round, configuration);
-    EPCompiled compiled = EPCompilerProvider.getCompiler().compile(EPL, new CompilerArguments(configuration));
-    EPEventService events = runtime.getEventService();
-    events.advanceTime(1_700_000_000_000L - 1);
-    EPDeployment deployment = runtime.getDeploymentService().deploy(compiled);
-    PrintWriter ids = out == null ? null : new PrintWriter(new BufferedWriter(new FileWriter(out)));
-    long[] count = new long[11];
-    for (EPStatement statement : deployment.getStatements()) {
-      String name = statement.getName();
-      if (!name.startsWith("R")) continue;
-      int number = Integer.parseInt(name.substring(1));
-      boolean pair = number == 4 || number == 6 || number == 7 || number == 10;
-      statement.addListener((found, gone, s, r) -> {
-        if (found == null) return;
-        for (EventBean one : found) {
-          count[number]++;
-          if (ids != null) ids.println(pair ? name + " " + one.get("a") + " " + one.get("id") : name + " " + one.get("id"));
-        }
-      });
-    }
-    int n = lines.size(), chunk = Math.max(n / 10, 1);
-    long begun = THREADS.getCurrentThreadCpuTime(), mark = begun;
-    double best = Double.MAX_VALUE;
+  static final long BEGIN = 1_700_000_000_000L;
+
+  /** One runtime with some of the rules. */
+  static class Engine {
+    final EPRuntime runtime;
+    final EPEventService events;
+    final long[] count = new long[11];
     long latest = 0;
-    for (int i = 0; i < n; i++) {
-      Base event = json ? parse(factory, bytes, lines.get(i)) : decoded[i];
+
+    Engine(String name, String epl, PrintWriter ids) throws Exception {
+      Configuration configuration = new Configuration();
+      for (Class<?> type : List.of(Denied.class, Granted.class, Opened.class, Forced.class, Closed.class, Counted.class, Other.class)) {
+        configuration.getCommon().addEventType(type.getSimpleName(), type);
+      }
+      configuration.getRuntime().getThreading().setInternalTimerEnabled(false);
+      configuration.getRuntime().getThreading().setListenerDispatchPreserveOrder(false);
+      configuration.getRuntime().getThreading().setInsertIntoDispatchPreserveOrder(false);
+      runtime = EPRuntimeProvider.getRuntime(name, configuration);
+      EPCompiled compiled = EPCompilerProvider.getCompiler().compile(epl, new CompilerArguments(configuration));
+      events = runtime.getEventService();
+      events.advanceTime(BEGIN - 1);
+      EPDeployment deployment = runtime.getDeploymentService().deploy(compiled);
+      for (EPStatement statement : deployment.getStatements()) {
+        String rule = statement.getName();
+        if (!rule.startsWith("R")) continue;
+        int number = Integer.parseInt(rule.substring(1));
+        boolean pair = number == 4 || number == 6 || number == 7 || number == 10;
+        statement.addListener((found, gone, s, r) -> {
+          if (found == null) return;
+          for (EventBean one : found) {
+            count[number]++;
+            if (ids != null) ids.println(pair ? rule + " " + one.get("a") + " " + one.get("id") : rule + " " + one.get("id"));
+          }
+        });
+      }
+    }
+
+    void take(Base event) {
+      pass(event);
+      events.sendEventBean(event, event.getClass().getSimpleName());
+    }
+
+    /** Time goes on with an event that is another's. */
+    void pass(Base event) {
       latest = Math.max(latest, event.ts);
       events.advanceTime(latest);
-      events.sendEventBean(event, event.getClass().getSimpleName());
+    }
+
+    void finish(int n) {
+      events.advanceTime(BEGIN + 2L * n + 3_600_000L);
+      runtime.destroy();
+    }
+  }
+
+  static PrintWriter writer(String out) throws IOException {
+    return out == null ? null : new PrintWriter(new BufferedWriter(new FileWriter(out)));
+  }
+
+  static void alone(int round, boolean json, String out, byte[] bytes, List<int[]> lines, JsonFactory factory, Base[] decoded) throws Exception {
+    PrintWriter ids = writer(out);
+    Engine engine = new Engine("round" + round, SITE + "\n" + ALL, ids);
+    int n = lines.size(), chunk = Math.max(n / 10, 1);
+    long wall = System.nanoTime(), begun = THREADS.getCurrentThreadCpuTime(), mark = begun;
+    double best = Double.MAX_VALUE;
+    for (int i = 0; i < n; i++) {
+      engine.take(json ? parse(factory, bytes, lines.get(i)) : decoded[i]);
       if ((i + 1) % chunk == 0) {
         long now = THREADS.getCurrentThreadCpuTime();
         best = Math.min(best, (now - mark) / (double) chunk);
         mark = now;
       }
     }
-    double all = (THREADS.getCurrentThreadCpuTime() - begun) / (double) n;
-    events.advanceTime(1_700_000_000_000L + 2L * n + 3_600_000L);
+    double all = (THREADS.getCurrentThreadCpuTime() - begun) / (double) n, clock = (System.nanoTime() - wall) / (double) n;
+    engine.finish(n);
     if (ids != null) ids.close();
+    tell(json, round, n, all, best, clock, engine.count);
+  }
+
+  /** Events of one round of the threads. */
+  static final int BLOCK = 20_000;
+
+  static void together(int round, int threads, boolean json, String out, byte[] bytes, List<int[]> lines, JsonFactory factory, Base[] decoded) throws Exception {
+    PrintWriter ids = writer(out);
+    int n = lines.size();
+    Base[] events = json ? new Base[n] : decoded;
+    long[] spent = new long[threads], count = new long[11];
+    CyclicBarrier barrier = new CyclicBarrier(threads);
+    Thread[] all = new Thread[threads];
+    Engine[] engines = new Engine[2 * threads];
+    for (int t = 0; t < threads; t++) {
+      engines[2 * t] = new Engine("sites" + round + "-" + t, SITE, ids);
+      engines[2 * t + 1] = new Engine("badges" + round + "-" + t, ALL, ids);
+    }
+    long wall = System.nanoTime();
+    for (int number = 0; number < threads; number++) {
+      int t = number;
+      all[t] = new Thread(() -> {
+        try {
+          Engine sites = engines[2 * t], badges = engines[2 * t + 1];
+          for (int from = 0; from < n; from += BLOCK) {
+            int to = Math.min(from + BLOCK, n);
+            for (int i = from + t; json && i < to; i += threads) events[i] = parse(factory, bytes, lines.get(i));
+            barrier.await();
+            for (int i = from; i < to; i++) {
+              Base event = events[i];
+              if (Math.floorMod(event.site.hashCode(), threads) == t) sites.take(event);
+              if (event instanceof Granted && Math.floorMod(event.badge.hashCode(), threads) == t) badges.take(event);
+            }
+            // Time has come this far for those of its sites that were silent.
+            sites.pass(events[to - 1]);
+            barrier.await();
+            for (int i = from; json && t == 0 && i < to; i++) events[i] = null;
+          }
+          spent[t] = THREADS.getCurrentThreadCpuTime();
+        } catch (Exception e) {
+          throw new IllegalStateException(e);
+        }
+      });
+      all[t].start();
+    }
+    for (Thread thread : all) thread.join();
+    double clock = (System.nanoTime() - wall) / (double) n;
+    for (Engine engine : engines) {
+      engine.finish(n);
+      for (int r = 1; r <= 10; r++) count[r] += engine.count[r];
+    }
+    if (ids != null) ids.close();
+    double cpu = Arrays.stream(spent).sum() / (double) n;
+    tell(json, round, n, cpu, cpu, clock, count);
+  }
+
+  static void tell(boolean json, int round, int n, double all, double best, double clock, long[] count) {
     StringBuilder told = new StringBuilder();
     for (int r = 1; r <= 10; r++) told.append(r == 1 ? "" : ",").append(count[r]);
-    System.out.printf(Locale.ROOT, "{\"engine\":\"esper\",\"lane\":\"%s\",\"round\":%d,\"events\":%d,\"ns_per_event\":%.0f,\"ns_per_event_best_chunk\":%.0f,\"counts\":[%s]}%n",
-        json ? "B" : "A", round, n, all, best, told);
-    runtime.destroy();
+    System.out.printf(Locale.ROOT, "{\"engine\":\"esper\",\"lane\":\"%s\",\"round\":%d,\"events\":%d,\"ns_per_event\":%.0f,\"ns_per_event_best_chunk\":%.0f,\"wall_ns_per_event\":%.0f,\"counts\":[%s]}%n",
+        json ? "B" : "A", round, n, all, best, clock, told);
   }
 
   static String value(String[] args, String name, String otherwise) {
