@@ -16,21 +16,46 @@ use crate::value::Value;
 #[derive(Clone)]
 pub struct Condition {
     expr: Expr,
-    /// The field and the text, where it is no more than that an event's field is this text: most
-    /// conditions are, and it is decided without anything of [`crate::value::Env`].
-    text: Option<(FieldId, Symbol)>,
+    form: Form,
     written: Arc<[Written]>,
 }
 
-/// The field and the text of a condition that compares a text field with a constant.
-fn text_of(expr: &Expr) -> Option<(FieldId, Symbol)> {
-    let Expr::Compare(Operator::Equal, a, b) = expr else { return None };
-    match (&**a, &**b) {
-        (
-            Expr::Field(FieldRef::Slot(field, FieldType::String)),
-            Expr::Constant(Value::Text(text)),
-        ) => Some((*field, *text)),
-        _ => None,
+/// What most conditions are no more than: they are decided without anything of [`crate::value::Env`].
+#[derive(Clone, Copy)]
+enum Form {
+    /// An event's field is this text.
+    Text(FieldId, Symbol),
+    /// The watched value is at least this number, or less.
+    AtLeast(i64, bool),
+    /// Something else.
+    Other,
+}
+
+impl Form {
+    fn of(expr: &Expr) -> Self {
+        let Expr::Compare(operator, a, b) = expr else { return Self::Other };
+        match (operator, &**a, &**b) {
+            (
+                Operator::Equal,
+                Expr::Field(FieldRef::Slot(field, FieldType::String)),
+                Expr::Constant(Value::Text(text)),
+            ) => Self::Text(*field, *text),
+            (Operator::GreaterEqual, Expr::Watched, Expr::Constant(Value::Int(n))) => {
+                Self::AtLeast(*n, true)
+            }
+            (Operator::Less, Expr::Watched, Expr::Constant(Value::Int(n))) => {
+                Self::AtLeast(*n, false)
+            }
+            (Operator::Greater, Expr::Watched, Expr::Constant(Value::Int(n))) if *n < i64::MAX => {
+                Self::AtLeast(n + 1, true)
+            }
+            (Operator::LessEqual, Expr::Watched, Expr::Constant(Value::Int(n)))
+                if *n < i64::MAX =>
+            {
+                Self::AtLeast(n + 1, false)
+            }
+            _ => Self::Other,
+        }
     }
 }
 
@@ -56,13 +81,25 @@ impl Condition {
     }
 
     fn of(expr: Expr, written: Arc<[Written]>) -> Self {
-        Self { text: text_of(&expr), expr, written }
+        Self { form: Form::of(&expr), expr, written }
     }
 
     /// Whether an event meets it, where that needs no more than a look at one field.
     #[inline]
     pub fn holds_of(&self, event: EventRef<'_>) -> Option<bool> {
-        self.text.map(|(field, text)| event.text(field) == Some(text))
+        match self.form {
+            Form::Text(field, text) => Some(event.text(field) == Some(text)),
+            Form::AtLeast(..) | Form::Other => None,
+        }
+    }
+
+    /// Whether a watched value meets it, where that needs no more than a look at the value.
+    #[inline]
+    pub(crate) fn holds_at(&self, value: Value) -> Option<bool> {
+        match (self.form, value) {
+            (Form::AtLeast(least, is), Value::Int(n)) => Some((n >= least) == is),
+            _ => None,
+        }
     }
 
     /// Both of two.

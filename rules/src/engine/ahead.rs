@@ -5,19 +5,33 @@
 //! places on is looked at, a stage at a time. It reads nothing that is decided by and changes
 //! nothing: findings do not depend on it.
 
+use std::ops::Range;
+
 use event::prefetch::fetch;
 use event::{EventRef, FieldId, FieldType, KindId, Symbol};
 
-use super::index::Slot;
 use super::layout::Layout;
 use super::scope::Context;
 use super::site::Site;
 use super::state::{Owner, half_of};
 use crate::plan::{FieldRef, Pattern, Plan};
 
-/// Keys from which on a site's state is asked for ahead: below, it stays in the caches anyway, and
-/// asking costs more than it gives.
-const KEYS_MIN: usize = 512;
+/// Keys from which on those of a fact or rule are asked for ahead: below, they stay in the caches
+/// anyway, and asking costs more than it gives.
+const KEYS_MIN: u32 = 512;
+
+/// So many events of a site go by, at least, before it is looked up anew who has so many keys.
+const LOOK_EVERY: u32 = 1_024;
+
+/// What is asked for at a site: by those that have many keys there.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    wants: Vec<Want>,
+    /// Which of them events of a kind have.
+    by_kind: Vec<Range<u32>>,
+    /// Events until it is looked up anew.
+    left: u32,
+}
 
 /// Look-ups asked for of one event: past it most rules of a large rulebook will not come to theirs.
 const WANTS_MAX: usize = 16;
@@ -40,14 +54,18 @@ const PLACES: [(usize, Stage); 3] = [(9, Stage::Slot), (6, Stage::Cell), (3, Sta
 /// One look-up of an event.
 #[derive(Clone, Copy, Debug)]
 struct Want {
+    /// The field that is the key.
+    by: FieldId,
     owner: Owner,
+    /// Who answers for it.
+    holder: u32,
     /// Whether the cell's list is one of runs.
     runs: bool,
 }
 
-/// What events of each kind look up by one field: the fields, and what each is the key of.
+/// What events of each kind look up by one field.
 #[derive(Debug, Default)]
-pub struct Wanted(Vec<Vec<(FieldId, Vec<Want>)>>);
+pub struct Wanted(Vec<Vec<Want>>);
 
 impl Wanted {
     /// Of the facts and rules of a layout.
@@ -56,17 +74,12 @@ impl Wanted {
     }
 }
 
-fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<(FieldId, Vec<Want>)> {
-    let mut wanted: Vec<(FieldId, Vec<Want>)> = Vec::new();
+fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
+    let mut wanted: Vec<Want> = Vec::new();
     let mut want = |owner: Owner, by: &[FieldRef], runs: bool| {
         let [FieldRef::Slot(by, FieldType::String)] = by else { return };
-        if wanted.iter().map(|(_, wants)| wants.len()).sum::<usize>() >= WANTS_MAX {
-            return;
-        }
-        let want = Want { owner, runs };
-        match wanted.iter_mut().find(|(field, _)| field == by) {
-            Some((_, wants)) => wants.push(want),
-            None => wanted.push((*by, vec![want])),
+        if wanted.len() < WANTS_MAX {
+            wanted.push(Want { by: *by, owner, holder: layout.bounds.holder(owner), runs });
         }
     };
     let interest = layout.interest(kind);
@@ -106,27 +119,46 @@ impl Site {
         self.state.entries.peek(run.head).into_iter().for_each(fetch);
     }
 
-    /// Asks for what the events behind the one that is stepped next will look up. Where the site is
-    /// small it is one comparison.
+    /// Asks for what the events behind the one that is stepped next will look up. Where nobody has
+    /// many keys it is one comparison.
     #[inline]
-    pub fn expect<'a>(&self, cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
-        if self.state.keys.live() < KEYS_MIN {
+    pub fn expect<'a>(&mut self, cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
+        match self.ahead.left.checked_sub(1) {
+            Some(left) => self.ahead.left = left,
+            None => self.look_who_is_large(cx),
+        }
+        if self.ahead.wants.is_empty() {
             return;
         }
         for (places, stage) in PLACES {
             let Some(event) = behind(places) else { continue };
-            for (by, wants) in &cx.layout.wanted.0[event.kind().0 as usize] {
-                let Some(key) = event.text(*by).and_then(Symbol::some) else { continue };
-                let half = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
-                for want in wants {
-                    self.ask_for(*want, self.state.slot(want.owner, half), stage);
-                }
+            let Some(range) = self.ahead.by_kind.get(event.kind().0 as usize) else { continue };
+            for want in &self.ahead.wants[range.start as usize..range.end as usize] {
+                self.ask_for(*want, event, stage);
             }
         }
     }
 
+    #[cold]
+    fn look_who_is_large(&mut self, cx: Context<'_>) {
+        let Ahead { wants, by_kind, left } = &mut self.ahead;
+        let (holdings, kinds) = (&self.state.holdings, &cx.layout.wanted.0);
+        wants.clear();
+        by_kind.clear();
+        for of_kind in kinds {
+            let from = wants.len() as u32;
+            let is_large = |want: &&Want| holdings.get(want.holder).keys >= KEYS_MIN;
+            wants.extend(of_kind.iter().filter(is_large));
+            by_kind.push(from..wants.len() as u32);
+        }
+        *left = LOOK_EVERY.max(4 * kinds.len() as u32);
+    }
+
     #[inline]
-    fn ask_for(&self, want: Want, slot: &Slot, stage: Stage) {
+    fn ask_for(&self, want: Want, event: EventRef<'_>, stage: Stage) {
+        let Some(key) = event.text(want.by).and_then(Symbol::some) else { return };
+        let half = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
+        let slot = self.state.slot(want.owner, half);
         if stage == Stage::Slot {
             return fetch(slot);
         }

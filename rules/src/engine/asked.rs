@@ -21,6 +21,9 @@ use crate::value::Value;
 /// Fields that one index looks at: rules that compare others are asked always.
 const FIELDS_MAX: usize = 3;
 
+/// By so much lists may grow to hold what is asked always, too, beside their own length.
+const WHOLE_MAX: usize = 1_024;
+
 /// What follows from a condition that holds: the field has one of these values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim<F> {
@@ -230,11 +233,15 @@ pub struct Index<F, T> {
     by_field: Vec<(F, Values)>,
     /// The lists of the values, one behind another.
     listed: Vec<T>,
+    /// Whether there is one field, and the list of each of its values holds what is asked always, too:
+    /// then one list is all there is to go through.
+    whole_lists: bool,
 }
 
 impl<F, T> Default for Index<F, T> {
     fn default() -> Self {
-        Self { all: Vec::new(), always: Vec::new(), by_field: Vec::new(), listed: Vec::new() }
+        let (all, always, by_field, listed) = Default::default();
+        Self { all, always, by_field, listed, whole_lists: false }
     }
 }
 
@@ -296,6 +303,11 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
             }
         }
         let (mut by_field, mut listed) = (Vec::new(), Vec::new());
+        let mut filled: Vec<_> = lists.iter_mut().filter(|list| !list.is_empty()).collect();
+        let whole_lists = match filled.as_mut_slice() {
+            [list] => ask_always(list, &always),
+            _ => false,
+        };
         // A field that another one goes before everywhere has no lists.
         let used = fields.into_iter().zip(lists).filter(|(_, list)| !list.is_empty());
         for (field, mut list) in used {
@@ -310,10 +322,11 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
             }
             by_field.push((field, Values::new(&values)));
         }
-        Self { all, always, by_field, listed }
+        Self { all, always, by_field, listed, whole_lists }
     }
 
     /// All that may be asked.
+    #[inline]
     pub fn all(&self) -> &[T] {
         &self.all
     }
@@ -325,24 +338,52 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
 
     /// As [`Self::asked`], whatever the fields say.
     pub fn whole(&self) -> Asked<'_, T> {
-        let mut lists: [&[T]; FIELDS_MAX + 1] = [&[]; FIELDS_MAX + 1];
-        lists[0] = &self.all;
-        Asked { lists }
+        Asked::of(&self.all)
     }
 
     /// Those to be asked, where the fields say this.
-    #[inline]
+    #[inline(always)]
     pub fn asked(&self, value: impl Fn(F) -> Option<Symbol>) -> Asked<'_, T> {
-        let mut lists: [&[T]; FIELDS_MAX + 1] = [&[]; FIELDS_MAX + 1];
-        lists[0] = &self.always;
+        match &self.by_field[..] {
+            [] => Asked::of(&self.always),
+            [(field, values)] if self.whole_lists => {
+                let list = value(*field).map_or(&[][..], |value| self.list(values, value));
+                Asked::of(if list.is_empty() { &self.always } else { list })
+            }
+            _ => self.asked_of_several(value),
+        }
+    }
+
+    fn asked_of_several(&self, value: impl Fn(F) -> Option<Symbol>) -> Asked<'_, T> {
+        let mut lists: [&[T]; FIELDS_MAX + 1] = [&self.always, &[], &[], &[]];
         for (list, (field, values)) in lists[1..].iter_mut().zip(&self.by_field) {
             if let Some(value) = value(*field) {
-                let (_, from, to) = values.cells[values.place(value)];
-                *list = &self.listed[from as usize..to as usize];
+                *list = self.list(values, value);
             }
         }
-        Asked { lists }
+        Asked::of_several(lists)
     }
+
+    /// The list of a value; empty where it has none.
+    #[inline]
+    fn list(&self, values: &Values, value: Symbol) -> &[T] {
+        let (_, from, to) = values.cells[values.place(value)];
+        &self.listed[from as usize..to as usize]
+    }
+}
+
+/// Enters what is asked always under every value of the only field, where that does not make the
+/// lists much longer.
+fn ask_always<T: Copy + Ord>(list: &mut Vec<(u32, T)>, always: &[T]) -> bool {
+    let mut values: Vec<u32> = list.iter().map(|(value, _)| *value).collect();
+    values.sort_unstable();
+    values.dedup();
+    let more = values.len() * always.len();
+    if more > list.len() + WHOLE_MAX {
+        return false;
+    }
+    list.extend(values.iter().flat_map(|value| always.iter().map(|asked| (*value, *asked))));
+    true
 }
 
 /// The fields that tell the most apart, those first that do more.
@@ -362,23 +403,49 @@ fn fields_of<F: Copy + Ord, T>(asks: &[(T, &[Claim<F>])]) -> Vec<F> {
 }
 
 /// Facts or rules in the order of the rulebook, each once, out of several lists.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a, T> {
-    lists: [&'a [T]; FIELDS_MAX + 1],
+#[derive(Clone, Debug)]
+pub enum Asked<'a, T> {
+    /// One list, which mostly is all.
+    One(std::slice::Iter<'a, T>),
+    /// Several.
+    Several([&'a [T]; FIELDS_MAX + 1]),
+}
+
+impl<'a, T: Copy + Ord> Asked<'a, T> {
+    #[inline]
+    fn of(list: &'a [T]) -> Self {
+        Self::One(list.iter())
+    }
+
+    fn of_several(lists: [&'a [T]; FIELDS_MAX + 1]) -> Self {
+        let mut filled = lists.iter().filter(|list| !list.is_empty());
+        match (filled.next(), filled.next()) {
+            (Some(list), None) => Self::of(list),
+            (None, _) => Self::of(&[]),
+            _ => Self::Several(lists),
+        }
+    }
+}
+
+fn next_of<T: Copy + Ord>(lists: &mut [&[T]]) -> Option<T> {
+    let least = lists.iter().filter_map(|list| list.first()).min().copied()?;
+    for list in lists {
+        if list.first() == Some(&least) {
+            *list = &list[1..];
+        }
+    }
+    Some(least)
 }
 
 impl<T: Copy + Ord> Iterator for Asked<'_, T> {
     type Item = T;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<T> {
-        let least = self.lists.iter().filter_map(|list| list.first()).min().copied()?;
-        for list in &mut self.lists {
-            if list.first() == Some(&least) {
-                *list = &list[1..];
-            }
+        match self {
+            Self::One(list) => list.next().copied(),
+            Self::Several(lists) => next_of(lists),
         }
-        Some(least)
     }
 }
 

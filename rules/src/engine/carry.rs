@@ -4,6 +4,7 @@
 use event::identity::{Digest, TimedId};
 use event::{EventBlock, EventTime, Position};
 
+use super::ahead::Ahead;
 use super::cells::{Entry, halves, whole};
 use super::eviction::Turn;
 use super::findings::Findings;
@@ -72,7 +73,9 @@ impl Site {
             turns,
             evaluated: _,
             work,
+            ahead,
             sweep: _,
+            unswept: _,
             heard,
             told,
             hours,
@@ -81,6 +84,7 @@ impl Site {
         } = self;
         changed.clear();
         hours.clear();
+        *ahead = Ahead::default();
         *heard = [EventBlock::new(&new.plan.vocabulary), EventBlock::new(&new.plan.vocabulary)];
         *told = EventBlock::new(&new.plan.vocabulary);
         *about = EventBlock::new(&new.plan.vocabulary);

@@ -45,19 +45,31 @@ impl KeyCell {
     const EVENT: u32 = 1 << 5;
 
     /// Whose it is, while it is live.
+    #[inline]
     pub fn owner(&self) -> Owner {
         Owner(self.owner - 1)
     }
 
     /// What `value` is: see [`super::state::pack`].
+    #[inline]
     pub fn tag(&self) -> u32 {
         self.form & Self::TAG
     }
 
     /// Sets the value and what it is.
+    #[inline]
     pub fn set(&mut self, (bits, tag): (u64, u32)) {
         self.value = bits;
         self.form = self.form & !Self::TAG | tag;
+    }
+
+    /// Adds to the number that the value is, or is from now on; the number then.
+    #[inline]
+    pub fn add(&mut self, by: i64) -> i64 {
+        let before = if self.tag() == super::state::INT { self.value as i64 } else { 0 };
+        let after = before.saturating_add(by);
+        self.set((after as u64, super::state::INT));
+        after
     }
 
     /// Whether it was written to since it came, or since it was last spared.
@@ -66,21 +78,25 @@ impl KeyCell {
     }
 
     /// Notes that it was written to, or that it was spared.
+    #[inline]
     pub fn use_it(&mut self, used: bool) {
         self.form = self.form & !Self::USED | if used { Self::USED } else { 0 };
     }
 
     /// Events in its list; 0 where the list holds runs.
+    #[inline]
     pub fn events(&self) -> u32 {
         self.form / Self::EVENT
     }
 
     /// An event has come to its list.
+    #[inline]
     pub fn event_came(&mut self) {
         self.form += Self::EVENT;
     }
 
     /// An event has left its list.
+    #[inline]
     pub fn event_left(&mut self) {
         assert!(self.events() > 0, "an event leaves the list it came to");
         self.form -= Self::EVENT;

@@ -12,7 +12,8 @@ use super::cells::KeyCell;
 use super::facts::drain;
 use super::findings::Findings;
 use super::holdings::Over;
-use super::scope::{Context, fact_value};
+use super::pages::NIL;
+use super::scope::{Changed, Context, fact_value};
 use super::site::Site;
 use super::state::State;
 use crate::limits::FULLEST_TURN;
@@ -218,7 +219,7 @@ impl Site {
         lose(self);
         self.changed.clear();
         let from = (before == set).then_some(before);
-        self.note_change(cx, fact, key, before, (from, None));
+        self.note_change(cx, Changed { fact, key, before, cell: NIL }, (from, None));
         self.follow_loss(cx, out);
     }
 

@@ -6,7 +6,7 @@ use super::cells::{Entry, Key, KeyCell};
 use super::pages::NIL;
 use super::scope::{Changed, Context, Sight, fact_value, field_of, key_of, outside, value_in};
 use super::site::Site;
-use super::state::{Owner, State, pack, unpack};
+use super::state::{Owner, State};
 use crate::condition::Condition;
 use crate::plan::{FactId, FactKind, FieldRef, TallyPart, Trigger};
 use crate::value::{Env, Value};
@@ -32,10 +32,7 @@ pub fn freshen_cell(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32,
 
 /// Takes the first event off a key of a fact, and counts it out.
 pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
-    let Some(entry) = state.pop_front(cell) else { return };
-    if let Some(first) = state.front(cell) {
-        state.keys.get_mut(cell).time = first.time;
-    }
+    let Some(entry) = state.leave_window(cell) else { return };
     let counted_out = match &cx.plan.facts[fact.0 as usize].kind {
         FactKind::Count { .. } => true,
         FactKind::Distinct { .. } => {
@@ -45,7 +42,7 @@ pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
         FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => false,
     };
     if counted_out {
-        add(state, cell, -1);
+        state.keys.get_mut(cell).add(-1);
     }
 }
 
@@ -54,27 +51,6 @@ pub fn drain(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
     while state.keys.get(cell).head != NIL {
         drop_first(cx, state, fact, cell);
     }
-}
-
-fn add(state: &mut State, cell: u32, by: i64) -> i64 {
-    let cell = state.keys.get_mut(cell);
-    let before = match unpack(cell.value, cell.tag()) {
-        Value::Int(n) => n,
-        _ => 0,
-    };
-    let after = before.saturating_add(by);
-    cell.set(pack(Value::Int(after)));
-    after
-}
-
-/// Adds an event to a window. The cell knows when its first event occurred: whether any has left the
-/// window takes no look at the events.
-fn append(state: &mut State, cell: u32, entry: Entry) {
-    let key = state.keys.get_mut(cell);
-    if key.head == NIL {
-        key.time = entry.time;
-    }
-    state.append(cell, entry);
 }
 
 /// Whether the first event of a window's cell has left it.
@@ -90,7 +66,7 @@ fn of_value(key: &Key, value: u64) -> Key {
 /// One entry of a value has left; whether it was the value's last.
 fn release(state: &mut State, owner: Owner, key: &Key, value: u64) -> bool {
     let Some(cell) = state.find(owner, &of_value(key, value)) else { return true };
-    if add(state, cell, -1) > 0 {
+    if state.keys.get_mut(cell).add(-1) > 0 {
         return false;
     }
     state.remove(cell);
@@ -99,8 +75,7 @@ fn release(state: &mut State, owner: Owner, key: &Key, value: u64) -> bool {
 
 impl Site {
     /// Updates every fact that is interested in the event, and notes what changed.
-    pub fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) {
-        self.changed.clear();
+    pub(super) fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) {
         for fact in cx.facts_asked(event) {
             let began = self.evaluated.get();
             let plan = &cx.plan.facts[fact.0 as usize];
@@ -133,7 +108,8 @@ impl Site {
                 && held.key[3] != Symbol::NONE;
             if !of_value {
                 let known = (before == set).then_some(before);
-                self.note_change(cx, fact, held.key, before, (known, None));
+                let changed = Changed { fact, key: held.key, before, cell: NIL };
+                self.note_change(cx, changed, (known, None));
             }
         }
     }
@@ -143,12 +119,11 @@ impl Site {
     pub fn note_change(
         &mut self,
         cx: Context<'_>,
-        fact: FactId,
-        key: Key,
-        before: Value,
+        changed: Changed,
         (from, to): (Option<Value>, Option<Value>),
     ) {
-        self.changed.push(Changed { fact, key, before });
+        let Changed { fact, key, .. } = changed;
+        self.changed.push(changed);
         for tally in cx.layout.tallies(fact) {
             let from = from.and_then(|value| self.tally_key(cx, *tally, &key, value));
             let to = to.and_then(|value| self.tally_key(cx, *tally, &key, value));
@@ -159,10 +134,10 @@ impl Site {
                 let Some(key) = key else { continue };
                 let cell = self.state.find_or_insert(cx.layout.fact(*tally), &key, Value::Int(0));
                 let before = self.state.value(cell);
-                if add(&mut self.state, cell, by) == 0 {
+                if self.state.keys.get_mut(cell).add(by) == 0 {
                     self.state.remove(cell);
                 }
-                self.changed.push(Changed { fact: *tally, key, before });
+                self.changed.push(Changed { fact: *tally, key, before, cell: NIL });
             }
         }
     }
@@ -184,7 +159,7 @@ impl Site {
             let value = self.state.value(cell);
             if let Some(key) = self.tally_key(cx, tally, &held.key, value) {
                 let cell = self.state.find_or_insert(owner, &key, Value::Int(0));
-                add(&mut self.state, cell, 1);
+                self.state.keys.get_mut(cell).add(1);
             }
         }
     }
@@ -214,69 +189,112 @@ impl Site {
     }
 
     fn update_fact(&mut self, cx: Context<'_>, event: EventRef<'_>, fact: FactId, key: Key) {
-        let now = event.occurred();
-        let plan = &cx.plan.facts[fact.0 as usize];
-        let owner = cx.layout.fact(fact);
+        let kind = &cx.plan.facts[fact.0 as usize].kind;
+        match kind {
+            // What does not fit at first sight takes no look at the key.
+            FactKind::Count { on, .. } if self.fits_at_once(event, on) == Some(false) => return,
+            // It changes with the fact it counts.
+            FactKind::Tally { .. } => return,
+            _ => {}
+        }
+        let (owner, now) = (cx.layout.fact(fact), event.occurred());
         let known = self.state.find(owner, &key);
         if let Some(cell) = known {
             freshen_cell(cx, &mut self.state, fact, cell, now);
         }
-        let before = value_in(&self.state, &plan.kind, known, now);
-        let fits = |trigger: &Trigger| {
-            let holds = |condition: &Condition| match condition.holds_of(event) {
-                Some(holds) => self.evaluates(holds),
-                None => self.sight_of_fact(cx, event, before).holds(condition),
-            };
-            trigger.is_of(event.kind()) && trigger.condition.as_ref().is_none_or(holds)
-        };
-        let (mut from, mut to) = (None, None);
-        match &plan.kind {
+        let before = value_in(&self.state, kind, known, now);
+        let cell = match kind {
             FactKind::Count { on, .. } => {
-                if !fits(on) {
+                if !self.fits_fact(cx, event, before, on) {
                     return;
                 }
                 let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
-                append(&mut self.state, cell, Entry::of(event, 0));
-                add(&mut self.state, cell, 1);
+                self.state.count_in(cell, Entry::of(event, 0), 1);
+                cell
             }
             FactKind::Distinct { on, of, .. } => {
-                if !fits(on) {
+                if !self.fits_fact(cx, event, before, on) {
                     return;
                 }
                 let Value::Text(value) = field_of(cx, event, *of) else { return };
-                self.count_distinct(owner, &key, event, value);
-            }
-            FactKind::Balance { up, down } => {
-                let by = i64::from(fits(up)) - i64::from(fits(down));
-                if by == 0 {
+                if value == Symbol::NONE {
                     return;
                 }
                 let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
-                add(&mut self.state, cell, by);
+                self.count_distinct(owner, &key, cell, event, value);
+                cell
             }
-            FactKind::Set { on, ttl, .. } => {
-                let Some((_, value)) = on.iter().find(|(trigger, _)| fits(trigger)) else {
-                    return;
-                };
-                let value = value.eval(&self.sight_of_fact(cx, event, before));
-                if value == Value::Missing {
+            FactKind::Balance { up, down } => {
+                let up = self.fits_fact(cx, event, before, up);
+                let down = self.fits_fact(cx, event, before, down);
+                if up == down {
                     return;
                 }
-                let last = known.map(|cell| self.state.keys.get(cell).time);
-                let lives = |set| ttl.is_none_or(|ttl| !outside(now, set, ttl));
-                from = last.filter(|set| lives(*set)).map(|_| before);
-                to = Some(value);
-                let cell = self.state.use_or_insert(known, owner, &key, value);
-                self.state.set_value(cell, value);
-                self.state.keys.get_mut(cell).time = now.0;
-                if let (Some(ttl), true) = (ttl, cx.layout.hears_expiry(fact)) {
-                    self.watch_expiry(cx, fact, cell, event, now.plus(*ttl));
-                }
+                let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
+                self.state.keys.get_mut(cell).add(if up { 1 } else { -1 });
+                cell
             }
-            // It changes with the fact it counts.
+            FactKind::Set { .. } => return self.set_fact(cx, event, fact, key, (known, before)),
             FactKind::Tally { .. } => return,
+        };
+        // Tallies are of facts that are set.
+        self.changed.push(Changed { fact, key, before, cell });
+    }
+
+    fn set_fact(
+        &mut self,
+        cx: Context<'_>,
+        event: EventRef<'_>,
+        fact: FactId,
+        key: Key,
+        (known, before): (Option<u32>, Value),
+    ) {
+        let now = event.occurred();
+        let FactKind::Set { on, ttl, .. } = &cx.plan.facts[fact.0 as usize].kind else { return };
+        let mut settings = on.iter();
+        let fits = settings.find(|(trigger, _)| self.fits_fact(cx, event, before, trigger));
+        let Some((_, value)) = fits else { return };
+        let value = value.eval(&self.sight_of_fact(cx, event, before));
+        if value == Value::Missing {
+            return;
         }
-        self.note_change(cx, fact, key, before, (from, to));
+        let last = known.map(|cell| self.state.keys.get(cell).time);
+        let lives = |set| ttl.is_none_or(|ttl| !outside(now, set, ttl));
+        let from = last.filter(|set| lives(*set)).map(|_| before);
+        let cell = self.state.use_or_insert(known, cx.layout.fact(fact), &key, value);
+        self.state.set_value(cell, value);
+        self.state.keys.get_mut(cell).time = now.0;
+        if let (Some(ttl), true) = (ttl, cx.layout.hears_expiry(fact)) {
+            self.watch_expiry(cx, fact, cell, event, now.plus(*ttl));
+        }
+        self.note_change(cx, Changed { fact, key, before, cell }, (from, Some(value)));
+    }
+
+    /// Whether a trigger of a fact fits an event, where the fact has this value so far.
+    #[inline]
+    fn fits_fact(
+        &self,
+        cx: Context<'_>,
+        event: EventRef<'_>,
+        before: Value,
+        trigger: &Trigger,
+    ) -> bool {
+        let holds = |condition: &Condition| match condition.holds_of(event) {
+            Some(holds) => self.evaluates(holds),
+            None => self.sight_of_fact(cx, event, before).holds(condition),
+        };
+        trigger.is_of(event.kind()) && trigger.condition.as_ref().is_none_or(holds)
+    }
+
+    /// Whether a trigger fits, where that needs no more than a look at the event; no unit of work
+    /// where it does, or where that is not known.
+    #[inline]
+    fn fits_at_once(&self, event: EventRef<'_>, trigger: &Trigger) -> Option<bool> {
+        if !trigger.is_of(event.kind()) {
+            return Some(false);
+        }
+        let holds = trigger.condition.as_ref().map_or(Some(true), |c| c.holds_of(event))?;
+        Some(holds || self.evaluates(false))
     }
 
     /// What a fact's own expression sees: its value so far, too.
@@ -306,16 +324,19 @@ impl Site {
         self.changed.clear();
     }
 
-    fn count_distinct(&mut self, owner: Owner, key: &Key, event: EventRef<'_>, value: Symbol) {
-        if value == Symbol::NONE {
-            return;
-        }
-        let cell = self.state.find_or_insert(owner, key, Value::Int(0));
-        append(&mut self.state, cell, Entry::of(event, u64::from(value.0)));
-        let of_value = of_value(key, u64::from(value.0));
-        let counted = self.state.find_or_insert(owner, &of_value, Value::Int(0));
-        if add(&mut self.state, counted, 1) == 1 {
-            add(&mut self.state, cell, 1);
+    fn count_distinct(
+        &mut self,
+        owner: Owner,
+        key: &Key,
+        cell: u32,
+        event: EventRef<'_>,
+        value: Symbol,
+    ) {
+        let value = u64::from(value.0);
+        self.state.count_in(cell, Entry::of(event, value), 0);
+        let counted = self.state.find_or_insert(owner, &of_value(key, value), Value::Int(0));
+        if self.state.keys.get_mut(counted).add(1) == 1 {
+            self.state.keys.get_mut(cell).add(1);
         }
     }
 

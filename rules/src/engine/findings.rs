@@ -130,11 +130,13 @@ impl Findings {
 
     /// What looks on.
     #[must_use]
+    #[inline]
     pub fn probe(&self) -> Option<&Probe> {
         self.probe.as_deref()
     }
 
     /// As [`Self::probe`], to take from it what it saw.
+    #[inline]
     pub fn probe_mut(&mut self) -> Option<&mut Probe> {
         self.probe.as_deref_mut()
     }

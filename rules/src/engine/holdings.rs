@@ -154,16 +154,19 @@ impl Bounds {
     }
 
     /// Who answers for an owner's cells.
+    #[inline]
     pub fn holder(&self, owner: Owner) -> u32 {
         self.holders.get(owner.0 as usize).copied().unwrap_or(self.holders() - 1)
     }
 
     /// Who answers for a rule's runs.
+    #[inline]
     pub fn holder_of_rule(&self, rule: u32) -> u32 {
         self.first_rule + rule
     }
 
     /// How much a holder may hold.
+    #[inline]
     pub fn limits(&self, holder: u32) -> &Limits {
         &self.limits[holder as usize]
     }

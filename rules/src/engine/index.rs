@@ -46,6 +46,7 @@ impl Slot {
 }
 
 impl Index {
+    #[inline]
     fn mask(&self) -> usize {
         self.slots.len() - 1
     }

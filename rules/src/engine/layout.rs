@@ -51,6 +51,13 @@ pub struct Interest {
 }
 
 impl Interest {
+    /// Whether any fact may change.
+    #[inline]
+    pub fn is_of_facts(&self) -> bool {
+        !self.facts.all().is_empty()
+    }
+
+    #[inline]
     fn is_any(&self) -> bool {
         !self.facts.all().is_empty() || !self.rules.all().is_empty()
     }
@@ -301,16 +308,19 @@ impl Layout {
     }
 
     /// Who is interested in a kind.
+    #[inline]
     pub fn interest(&self, kind: KindId) -> &Interest {
         &self.by_kind[kind.0 as usize]
     }
 
     /// Whether any part of this scope needs a kind.
+    #[inline]
     pub fn needs(&self, kind: KindId) -> bool {
         self.interest(kind).is_any()
     }
 
     /// The kind of a rule's detections.
+    #[inline]
     pub fn detection_kind(&self, rule: RuleId) -> KindId {
         KindId(self.first_detection + rule.0)
     }
@@ -331,21 +341,25 @@ impl Layout {
     }
 
     /// Whether anybody hears the edges of schedules.
+    #[inline]
     pub fn hears_schedules(&self) -> bool {
         self.hears_schedules
     }
 
     /// Rules that watch a fact.
+    #[inline]
     pub fn watchers(&self, fact: FactId) -> &Index<usize, RuleId> {
         &self.watchers[fact.0 as usize]
     }
 
     /// Whether anybody must look when a fact has changed.
+    #[inline]
     pub fn is_watched(&self, fact: FactId) -> bool {
         !self.watchers(fact).all().is_empty() || self.policies.reads(fact)
     }
 
     /// Facts that count the keys of a fact.
+    #[inline]
     pub fn tallies(&self, fact: FactId) -> &[FactId] {
         &self.tallies[fact.0 as usize]
     }
@@ -358,6 +372,7 @@ impl Layout {
     }
 
     /// The number of an owner.
+    #[inline]
     pub fn owner(&self, held: Held) -> Owner {
         Owner(match held {
             Held::Fact(fact) => u32::from(fact.0),
@@ -409,16 +424,19 @@ impl Layout {
     }
 
     /// Owner of a fact's cells.
+    #[inline]
     pub fn fact(&self, fact: FactId) -> Owner {
         self.owner(Held::Fact(fact))
     }
 
     /// Owner of a rule's cells.
+    #[inline]
     pub fn rule(&self, rule: RuleId) -> Owner {
         self.owner(Held::Rule(rule))
     }
 
     /// Owner of the runs that wait for a guard.
+    #[inline]
     pub fn guard_waiting(&self, rule: RuleId, guard: usize) -> Owner {
         self.owner(Held::Memory(rule, 2 * guard as u32))
     }
@@ -429,6 +447,7 @@ impl Layout {
     }
 
     /// Owner of a sequence's lead, or of what comes before a session.
+    #[inline]
     pub fn memory_of(&self, rule: RuleId) -> Owner {
         self.owner(Held::Memory(rule, 0))
     }
@@ -461,6 +480,7 @@ impl Layout {
     }
 
     /// Whether an owner's cells are a rule's own.
+    #[inline]
     pub fn is_rule(&self, owner: Owner) -> bool {
         let rules = self.memory_base.len() as u32;
         (owner.0.wrapping_sub(self.watchers.len() as u32)) < rules

@@ -38,6 +38,8 @@ pub struct Changed {
     pub key: Key,
     /// Its value before the event.
     pub before: Value,
+    /// The cell of the key, where it is at hand; `NIL` where it is not.
+    pub cell: u32,
 }
 
 /// A session as a whole.
@@ -120,6 +122,7 @@ fn joined(cx: Context<'_>, row: Symbol, table: u16, column: u16) -> Value {
 
 /// One part of a key; `None` where the event does not have it. Numbers and booleans are no names:
 /// the compiler admits texts only.
+#[inline]
 pub fn key_part(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option<Symbol> {
     match field {
         FieldRef::Slot(id, FieldType::String) => event.text(id)?.some(),
@@ -153,6 +156,7 @@ fn key_of_parts(cx: Context<'_>, event: EventRef<'_>, by: &[FieldRef]) -> Option
 }
 
 /// Whether something `age` old is outside a window: exactly `within` old is outside.
+#[inline]
 pub fn outside(now: EventTime, time: i64, within: TimeSpan) -> bool {
     now.since(EventTime(time)) >= within
 }
@@ -209,6 +213,7 @@ pub fn fact_value(
 }
 
 /// As [`fact_value`], where the cell of the key is known, or that it has none.
+#[inline]
 pub fn value_in(state: &State, kind: &FactKind, cell: Option<u32>, now: EventTime) -> Value {
     match (kind, cell) {
         (FactKind::Set { init, .. }, None) => *init,
@@ -221,27 +226,37 @@ pub fn value_in(state: &State, kind: &FactKind, cell: Option<u32>, now: EventTim
             }
         }
         (FactKind::Balance { .. } | FactKind::Tally { .. }, Some(cell)) => state.value(cell),
-        (FactKind::Count { within, .. } | FactKind::Distinct { within, .. }, Some(cell))
-            if !holds_outside(state.keys.get(cell), now, *within) =>
-        {
-            state.value(cell)
+        (FactKind::Count { within, .. } | FactKind::Distinct { within, .. }, Some(cell)) => {
+            if holds_outside(state.keys.get(cell), now, *within) {
+                stale_value(state, kind, cell, now)
+            } else {
+                state.value(cell)
+            }
         }
-        (FactKind::Count { within, .. }, Some(cell)) => {
-            let head = state.keys.get(cell).head;
+    }
+}
+
+/// The value of a window whose first events have left it, and are still there.
+fn stale_value(state: &State, kind: &FactKind, cell: u32, now: EventTime) -> Value {
+    let head = state.keys.get(cell).head;
+    match kind {
+        FactKind::Count { within, .. } => {
             let gone = state.list(head).take_while(|e| outside(now, e.time, *within)).count();
             match state.value(cell) {
                 Value::Int(n) => Value::Int(n - gone as i64),
                 other => other,
             }
         }
-        (FactKind::Distinct { within, .. }, Some(cell)) => {
-            let head = state.keys.get(cell).head;
+        FactKind::Distinct { within, .. } => {
             let inside = || state.list(head).skip_while(|e| outside(now, e.time, *within));
             // Off the hot path (rules freshen what they read): each value at its first entry.
             let first = |n: usize, e: &super::cells::Entry| {
                 !inside().take(n).any(|o| o.words[0] == e.words[0])
             };
             Value::Int(inside().enumerate().filter(|(n, e)| first(*n, e)).count() as i64)
+        }
+        FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => {
+            state.value(cell)
         }
     }
 }

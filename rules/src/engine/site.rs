@@ -7,6 +7,7 @@ use event::incident::Tier;
 use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, Symbol};
 
 use super::Options;
+use super::ahead::Ahead;
 use super::cells::{Entry, Held, Key, Run};
 use super::correlation::{Correlation, Spoken};
 use super::eviction::Turn;
@@ -78,8 +79,12 @@ pub struct Site {
     pub evaluated: Cell<u64>,
     /// What it cost since the start, by holder: events and levels looked at, conditions evaluated.
     pub work: Vec<[u64; 2]>,
+    /// Whose memory is asked for before it is wanted.
+    pub(super) ahead: Ahead,
     /// Where the sweep goes on: keys, runs, incidents.
     pub sweep: [u32; 3],
+    /// Events since it last went on.
+    pub unswept: u32,
     /// Detections that rules and facts of this site are still to hear, and those being heard.
     pub(super) heard: [EventBlock; 2],
     /// Detections that the enterprise is to hear; the engine takes them.
@@ -150,7 +155,9 @@ impl Site {
             turns: [Turn::default(); 3],
             evaluated: Cell::new(0),
             work: vec![[0; 2]; plan.facts.len() + plan.rules.len()],
+            ahead: Ahead::default(),
             sweep: [0; 3],
+            unswept: 0,
             heard: [block(), block()],
             told: block(),
             hours: Vec::new(),
@@ -236,9 +243,12 @@ impl Site {
         if out.probe().is_some() {
             self.look_facts(cx, event, out);
         }
-        self.update_facts(cx, event);
         let silent = event.flags().has(EventFlags::RETAINED);
-        self.watch_changes(cx, event, silent, out);
+        self.changed.clear();
+        if cx.layout.interest(event.kind()).is_of_facts() {
+            self.update_facts(cx, event);
+            self.watch_changes(cx, event, silent, out);
+        }
         if !silent {
             self.look_unasked(cx, event, out);
             for rule in cx.rules_asked(event) {

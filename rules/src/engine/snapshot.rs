@@ -18,7 +18,7 @@ use super::{Engine, Options};
 use crate::plan::Plan;
 
 /// Version of the format; a reader takes its own and the one before, where there is one.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Why a snapshot could not be restored.
@@ -143,7 +143,7 @@ impl Site {
         for turn in self.turns {
             put(out, u64::from(turn.holder) << 32 | u64::from(turn.left));
         }
-        for hand in self.sweep {
+        for hand in self.sweep.into_iter().chain([self.unswept]) {
             put(out, u64::from(hand));
         }
         for count in &self.counts {
@@ -169,7 +169,7 @@ impl Site {
             let both = input.u64()?;
             *turn = Turn { holder: (both >> 32) as u32, left: both as u32 };
         }
-        for hand in &mut self.sweep {
+        for hand in self.sweep.iter_mut().chain([&mut self.unswept]) {
             *hand = input.u64()? as u32;
         }
         for count in &mut self.counts {

@@ -14,13 +14,16 @@ use crate::value::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner(pub u32);
 
+/// The tag of an integer.
+pub const INT: u32 = 2;
+
 /// A value as one word and a tag; `Missing` and lists have tag 0 and are not kept.
 #[inline]
 pub fn pack(value: Value) -> (u64, u32) {
     match value {
         Value::Missing | Value::List { .. } => (0, 0),
         Value::Bool(b) => (u64::from(b), 1),
-        Value::Int(n) => (n as u64, 2),
+        Value::Int(n) => (n as u64, INT),
         Value::Float(x) => (x.to_bits(), 3),
         Value::Text(s) => (u64::from(s.0), 4),
         Value::Time(t) => (t.0 as u64, 5),
@@ -33,7 +36,7 @@ pub fn pack(value: Value) -> (u64, u32) {
 pub fn unpack(bits: u64, tag: u32) -> Value {
     match tag {
         1 => Value::Bool(bits != 0),
-        2 => Value::Int(bits as i64),
+        INT => Value::Int(bits as i64),
         3 => Value::Float(f64::from_bits(bits)),
         4 => Value::Text(Symbol(bits as u32)),
         5 => Value::Time(EventTime(bits as i64)),
@@ -115,6 +118,12 @@ pub fn half_of(key: &Key) -> u32 {
     (mixed >> 32) as u32
 }
 
+/// Whether two keys are one: two words each, where `==` goes over the parts.
+#[inline]
+fn is_same(a: &Key, b: &Key) -> bool {
+    bytemuck::cast::<Key, u128>(*a) == bytemuck::cast::<Key, u128>(*b)
+}
+
 impl State {
     /// Nothing kept yet.
     pub fn new(bounds: Arc<Bounds>) -> Self {
@@ -153,7 +162,7 @@ impl State {
         let keys = &self.keys;
         self.index.find(tag, |cell| {
             let cell = keys.get(cell);
-            cell.owner == owner.0 + 1 && cell.key == *key
+            cell.owner == owner.0 + 1 && is_same(&cell.key, key)
         })
     }
 
@@ -278,20 +287,41 @@ impl State {
     }
 
     /// The value of a cell.
+    #[inline]
     pub fn value(&self, index: u32) -> Value {
         let cell = self.keys.get(index);
         unpack(cell.value, cell.tag())
     }
 
     /// Sets the value of a cell.
+    #[inline]
     pub fn set_value(&mut self, index: u32, value: Value) {
         self.keys.get_mut(index).set(pack(value));
     }
 
     /// Appends an entry to a cell's list.
+    #[inline]
     pub fn append(&mut self, cell: u32, entry: Entry) -> u32 {
+        self.append_and(cell, entry, |_| {})
+    }
+
+    /// Adds an event to a window, and `by` to its count. The cell knows when its first event occurred:
+    /// whether any has left the window takes no look at the events.
+    #[inline]
+    pub fn count_in(&mut self, cell: u32, entry: Entry, by: i64) {
+        self.append_and(cell, entry, |key| {
+            if key.head == NIL {
+                key.time = entry.time;
+            }
+            key.add(by);
+        });
+    }
+
+    #[inline(always)]
+    fn append_and(&mut self, cell: u32, entry: Entry, and: impl FnOnce(&mut KeyCell)) -> u32 {
         let index = self.entries.insert(entry);
         let key = self.keys.get_mut(cell);
+        and(key);
         key.event_came();
         match std::mem::replace(&mut key.tail, index) {
             NIL => key.head = index,
@@ -306,11 +336,26 @@ impl State {
     }
 
     /// A copy of the first entry of a cell's list.
+    #[inline]
     pub fn front(&self, cell: u32) -> Option<Entry> {
-        self.list(self.keys.get(cell).head).next().copied()
+        match self.keys.get(cell).head {
+            NIL => None,
+            head => Some(*self.entries.get(head)),
+        }
+    }
+
+    /// Takes the first event off a window; the next one is its first then.
+    #[inline]
+    pub fn leave_window(&mut self, cell: u32) -> Option<Entry> {
+        let entry = self.pop_front(cell)?;
+        if entry.next != NIL {
+            self.keys.get_mut(cell).time = self.entries.get(entry.next).time;
+        }
+        Some(entry)
     }
 
     /// Takes the first entry off a cell's list.
+    #[inline]
     pub fn pop_front(&mut self, cell: u32) -> Option<Entry> {
         let key = self.keys.get_mut(cell);
         let head = key.head;

@@ -10,23 +10,39 @@ use super::site::Site;
 use super::state::Owner;
 use crate::plan::{FactId, FactKind, Pattern};
 
+/// Events that are swept for together.
+const SWEEP_EVERY: u32 = 32;
+
 impl Site {
     /// Frees, one key, one run and one incident an event, what no longer holds anything: what has
-    /// gone silent costs memory for a while, never for ever. Freed or not, it reads the same.
+    /// gone silent costs memory for a while, never for ever. Freed or not, it reads the same. So it is
+    /// done for several events at a time.
+    #[inline]
     pub(super) fn sweep_some(&mut self, cx: Context<'_>) {
-        let hands = self.sweep;
-        let next = |hand: u32, end: u32| if hand + 1 >= end { 0 } else { hand + 1 };
-        let (keys, runs) = (self.state.keys.len(), self.state.runs.len());
-        let incidents = self.correlation.incidents.len();
-        self.sweep = [next(hands[0], keys), next(hands[1], runs), next(hands[2], incidents)];
-        if hands[0] < keys {
-            self.sweep_key(cx, hands[0]);
+        self.unswept += 1;
+        if self.unswept >= SWEEP_EVERY {
+            self.unswept = 0;
+            self.sweep_next(cx);
         }
-        if hands[1] < runs {
-            self.expect_sweep(hands[1] + 4);
-            self.sweep_run(cx, hands[1]);
+    }
+
+    fn sweep_next(&mut self, cx: Context<'_>) {
+        let next = |hand: &mut u32, end: u32| {
+            let from = *hand;
+            let to = end.min(from.saturating_add(SWEEP_EVERY));
+            *hand = if to == end { 0 } else { to };
+            from..to
+        };
+        let [keys, runs, incidents] = &mut self.sweep;
+        let keys = next(keys, self.state.keys.len());
+        let runs = next(runs, self.state.runs.len());
+        let incidents = next(incidents, self.correlation.incidents.len());
+        keys.for_each(|hand| self.sweep_key(cx, hand));
+        for hand in runs {
+            self.expect_sweep(hand + 4);
+            self.sweep_run(cx, hand);
         }
-        self.correlation.forget(hands[2], self.now);
+        incidents.for_each(|hand| self.correlation.forget(hand, self.now));
     }
 
     #[inline]

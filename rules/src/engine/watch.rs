@@ -10,7 +10,7 @@ use super::facts::key_from;
 use super::findings::Findings;
 use super::layout::{AREA, CREDENTIAL, DEVICE, DOOR, PERSON, Subject};
 use super::pages::NIL;
-use super::scope::{Context, Sight, fact_value};
+use super::scope::{Changed, Context, Sight, fact_value, value_in};
 use super::site::{Conclusion, Site};
 use super::state::Kept;
 use super::timers::Due;
@@ -48,18 +48,18 @@ impl Site {
             silent,
             lost: false,
         };
-        self.follow_changes(cx, cause, out);
+        self.follow_changes(cx, &cause, out);
     }
 
     /// Levels follow a fact that has lost something at a limit.
     pub(super) fn follow_loss(&mut self, cx: Context<'_>, out: &mut Findings) {
         let entry = Entry::zeroed();
         let cause = Cause { row: None, entry, at: self.now, silent: true, lost: true };
-        self.follow_changes(cx, cause, out);
+        self.follow_changes(cx, &cause, out);
     }
 
     /// Judges every level over the facts that have changed.
-    fn follow_changes(&mut self, cx: Context<'_>, cause: Cause<'_>, out: &mut Findings) {
+    fn follow_changes(&mut self, cx: Context<'_>, cause: &Cause<'_>, out: &mut Findings) {
         for place in 0..self.changed.len() {
             let changed = self.changed[place];
             let asked = match out.probe() {
@@ -70,25 +70,34 @@ impl Site {
                 let Pattern::Watch { fact, .. } = &cx.plan.rules[rule.0 as usize].pattern else {
                     continue;
                 };
-                let same = *fact == changed.fact;
-                let key = if same {
-                    Some(changed.key)
-                } else {
-                    self.watched_key(cx, *fact, changed.fact, &changed.key)
-                };
-                let Some(key) = key else { continue };
-                // A window may have run empty since the last event: the level fell then.
-                if same && is_windowed(cx, *fact) {
-                    self.judge(cx, rule, key, changed.before, cause, out);
+                if *fact != changed.fact {
+                    if let Some(key) = self.watched_key(cx, *fact, changed.fact, &changed.key) {
+                        let value = fact_value(cx, &self.state, *fact, &key, cause.at);
+                        self.judge(cx, rule, &key, value, cause, out);
+                    }
+                    continue;
                 }
-                let value = fact_value(cx, &self.state, *fact, &key, cause.at);
-                self.judge(cx, rule, key, value, cause, out);
+                // A window may have run empty since the last event: the level fell then.
+                if is_windowed(cx, *fact) {
+                    self.judge(cx, rule, &changed.key, changed.before, cause, out);
+                }
+                let value = self.value_now(cx, &changed, cause.at);
+                self.judge(cx, rule, &changed.key, value, cause, out);
             }
         }
         let policies = &cx.layout.policies;
         if self.changed.iter().any(|changed| policies.reads(changed.fact)) {
             self.review(cx, cause.at, out);
         }
+    }
+
+    /// The value of a fact that has changed.
+    fn value_now(&self, cx: Context<'_>, changed: &Changed, now: EventTime) -> Value {
+        let Changed { fact, ref key, cell, .. } = *changed;
+        if cell == NIL {
+            return fact_value(cx, &self.state, fact, key, now);
+        }
+        value_in(&self.state, &cx.plan.facts[fact.0 as usize].kind, Some(cell), now)
     }
 
     /// Judges every key of watches that read what has just become another: a schedule, a table. A
@@ -125,7 +134,7 @@ impl Site {
             if held.owner == owner && held.key[3] == Symbol::NONE {
                 let key = held.key;
                 let value = fact_value(cx, &self.state, *fact, &key, at);
-                self.judge(cx, rule, key, value, cause, out);
+                self.judge(cx, rule, &key, value, &cause, out);
             }
         }
     }
@@ -163,33 +172,39 @@ impl Site {
         &mut self,
         cx: Context<'_>,
         id: RuleId,
-        key: Key,
+        key: &Key,
         value: Value,
-        cause: Cause<'_>,
+        cause: &Cause<'_>,
         out: &mut Findings,
     ) {
         let rule = &cx.plan.rules[id.0 as usize];
         let Pattern::Watch { condition, hold, clears, .. } = &rule.pattern else { return };
         let began = self.evaluated.get();
-        let sight = self.sight_of_key(cx, id, key, value, cause.at);
-        let holds = sight.holds(condition);
-        let seen = match out.probe() {
-            Some(_) => self.look_level(cx, id, &key, &sight, cause.row, out),
-            None => None,
+        let at_once = condition.holds_at(value).filter(|_| hold.is_none() && out.probe().is_none());
+        let (holds, span, seen) = match at_once {
+            Some(holds) => (self.evaluates(holds), None, None),
+            None => {
+                let sight = self.sight_of_key(cx, id, *key, value, cause.at);
+                let holds = sight.holds(condition);
+                let seen = match out.probe() {
+                    Some(_) => self.look_level(cx, id, key, &sight, cause.row, out),
+                    None => None,
+                };
+                (holds, hold.as_ref().map(|hold| sight.span(hold)), seen)
+            }
         };
-        let span = hold.as_ref().map(|hold| sight.span(hold));
         let owner = cx.layout.rule(id);
         self.worked(cx.plan.facts.len() + usize::from(id.0), began);
-        let known = self.state.find(owner, &key);
+        let known = self.state.find(owner, key);
         let active = known.is_some_and(|c| self.state.value(c) == Value::Bool(true));
         match (active, holds) {
             (false, true) => {
-                let cell = self.state.use_or_insert(known, owner, &key, Value::Bool(true));
+                let cell = self.state.use_or_insert(known, owner, key, Value::Bool(true));
                 self.state.set_value(cell, Value::Bool(true));
                 self.state.keys.get_mut(cell).time = cause.at.0;
                 match span {
                     _ if cause.silent => {}
-                    None => self.level_rose(cx, id, key, cell, value, cause, out),
+                    None => self.level_rose(cx, id, *key, cell, value, cause, out),
                     Some(Some(span)) => self.hold(cx, id, cell, span, cause),
                     // The span is missing (no limit for this door): the level cannot last.
                     Some(None) => {}
@@ -198,9 +213,9 @@ impl Site {
             (true, false) => {
                 let clears = *clears && !cause.lost;
                 if cause.lost {
-                    self.let_level_go(cx, id, &key);
+                    self.let_level_go(cx, id, key);
                 }
-                self.level_fell(cx, id, &key, clears, cause.at, out);
+                self.level_fell(cx, id, key, clears, cause.at, out);
             }
             _ => {}
         }
@@ -251,7 +266,7 @@ impl Site {
         key: Key,
         cell: u32,
         value: Value,
-        cause: Cause<'_>,
+        cause: &Cause<'_>,
         out: &mut Findings,
     ) {
         let mark = out.evidence_mark();
@@ -307,7 +322,7 @@ impl Site {
         cx.layout.complete(cx.tables, subject)
     }
 
-    fn hold(&mut self, cx: Context<'_>, id: RuleId, cell: u32, span: TimeSpan, cause: Cause<'_>) {
+    fn hold(&mut self, cx: Context<'_>, id: RuleId, cell: u32, span: TimeSpan, cause: &Cause<'_>) {
         self.serial += 1;
         let key = self.state.keys.get(cell).key;
         let deadline = cause.at.plus(span);
@@ -431,9 +446,10 @@ impl Site {
         let before = self.state.value(cell);
         self.state.remove(cell);
         self.changed.clear();
-        self.note_change(cx, fact, held.key, before, (Some(before), None));
+        let changed = Changed { fact, key: held.key, before, cell: NIL };
+        self.note_change(cx, changed, (Some(before), None));
         let cause = Cause { row: None, entry, at, silent: false, lost: false };
-        self.follow_changes(cx, cause, out);
+        self.follow_changes(cx, &cause, out);
     }
 
     /// Puts every deadline of the state back into the timers: after a restore.

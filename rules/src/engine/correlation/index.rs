@@ -111,6 +111,7 @@ impl PolicyIndex {
     }
 
     /// Whether a fact's change may begin or end an inhibition.
+    #[inline]
     pub fn reads(&self, fact: FactId) -> bool {
         self.facts[fact.0 as usize]
     }
