@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use event::control::{Change, Control};
-use event::{EventFlags, Position, RecordBlock, RecordRef};
+use event::{EventFlags, Position, RecordBlock, RecordKind, RecordRef};
 use ingest::log::{LogReader, Progress};
 use rules::engine::Findings;
 use sinks::DeadLetter;
@@ -38,6 +39,10 @@ pub struct Follower {
     pub progress: Arc<Progress>,
     pub live: Arc<Live>,
     pub told: Told,
+    /// The memory of snapshots that are written.
+    pub spare: Receiver<Vec<u8>>,
+    /// What was found and not handed on yet.
+    pub findings: Findings,
     pub full_needed: Arc<AtomicBool>,
     pub snapshot_bytes: u64,
 }
@@ -47,6 +52,7 @@ impl Follower {
     pub fn run(mut self) -> anyhow::Result<()> {
         let (mut snapshot_at, mut snapshot_time) = (self.reader.position(), Instant::now());
         let mut snapshot_len = 0;
+        let mut block = RecordBlock::new();
         self.live.stepped(&self.pipeline, self.reader.position());
         loop {
             let here = self.reader.position();
@@ -67,12 +73,10 @@ impl Follower {
                 0 => STEP_BYTES,
                 left => STEP_BYTES.min(usize::try_from(left).unwrap_or(STEP_BYTES)),
             };
-            let mut block = self.told.blocks.try_recv().unwrap_or_default();
             block.clear();
             self.reader.read(&mut block, step)?;
             let until = self.reader.position();
-            let judged = self.judge_all(block, until)?;
-            self.send(Tell::Judged(judged))?;
+            self.judge_all(&block, until)?;
             self.live.stepped(&self.pipeline, until);
             let apart =
                 self.snapshot_bytes.max(snapshot_len.saturating_sub(SNAPSHOT_SMALL_BYTES) / 2);
@@ -84,22 +88,37 @@ impl Follower {
         }
     }
 
-    /// Judges a block, each part of it under the configuration in force there.
-    fn judge_all(&mut self, block: RecordBlock, until: Position) -> anyhow::Result<Judged> {
-        let (mut parts, mut dead, mut from) = (Vec::new(), Vec::new(), 0);
-        let mut findings = self.told.findings.try_recv().unwrap_or_default();
+    /// Judges a block, each part of it under the configuration in force there, and hands on what is
+    /// to be told.
+    fn judge_all(&mut self, block: &RecordBlock, until: Position) -> anyhow::Result<()> {
+        let mut judged = Judged { until, recorded: None, parts: Vec::new(), dead: Vec::new() };
+        let mut from = 0;
         loop {
-            let other = self.judge(&block, from, &mut findings, &mut dead)?;
-            let concluded = (!findings.is_empty()).then(crate::now);
+            let mut findings = std::mem::take(&mut self.findings);
+            let other = self.judge(block, from, &mut findings, &mut judged.dead)?;
             crate::crash::point("engine-stepped");
-            let (setup, tables) = (self.setup.clone(), self.pipeline.engine.tables().clone());
-            parts.push(Part { setup, tables, findings, concluded });
+            if findings.is_empty() {
+                self.findings = findings;
+            } else {
+                let concluded = crate::now();
+                let (setup, tables) = (self.setup.clone(), self.pipeline.engine.tables().clone());
+                judged.parts.push(Part { setup, tables, findings, concluded });
+                self.findings = self.told.findings.try_recv().unwrap_or_default();
+            }
             let Some((place, control)) = other else { break };
-            findings = self.told.findings.try_recv().unwrap_or_default();
-            self.take_over(&block.get(place), control, &mut findings)?;
+            self.take_over(&block.get(place), control)?;
             from = place + 1;
         }
-        Ok(Judged { block, until, parts, dead })
+        if judged.parts.is_empty() && judged.dead.is_empty() {
+            return Ok(());
+        }
+        // So that it is durable when the store asks for it.
+        self.progress.want(until);
+        // What a tick brings out has been held: that is no latency.
+        let newest = (0..block.len()).rev().map(|place| block.get(place));
+        judged.recorded =
+            newest.filter(|r| r.kind == RecordKind::Delivery).map(|r| r.recorded).next();
+        self.send(Tell::Judged(judged))
     }
 
     /// Gives records to the engine, up to one by which another configuration takes over.
@@ -136,12 +155,7 @@ impl Follower {
     }
 
     /// Another configuration takes over at a record, where it is another.
-    fn take_over(
-        &mut self,
-        record: &RecordRef<'_>,
-        control: Control,
-        findings: &mut Findings,
-    ) -> anyhow::Result<()> {
+    fn take_over(&mut self, record: &RecordRef<'_>, control: Control) -> anyhow::Result<()> {
         let Control { by, reason, change: Change::Reload(hash) } = control else {
             return Ok(());
         };
@@ -150,7 +164,7 @@ impl Follower {
         }
         // Without it nothing behind this record can be judged as it was.
         let next = self.rulebooks.setup(&hash)?;
-        self.pipeline.reload(&self.setup, &next, findings)?;
+        self.pipeline.reload(&self.setup, &next, &mut self.findings)?;
         self.setup = next;
         self.live.took_over(self.setup.clone(), &self.pipeline);
         let (from, recorded) = (record.position, record.recorded);
@@ -165,7 +179,9 @@ impl Follower {
     fn snapshot(&mut self, position: Position) -> anyhow::Result<u64> {
         let full = self.full_needed.swap(false, Ordering::AcqRel);
         let resume = self.pipeline.engine.oldest_waiting().unwrap_or(position);
-        let snapshot = snapshot_of(&mut self.pipeline, &self.setup.hash, position, resume, full);
+        let spare = self.spare.try_recv().unwrap_or_default();
+        let at = (position, resume);
+        let snapshot = snapshot_of(&mut self.pipeline, &self.setup.hash, at, full, spare);
         let len = snapshot.engine.len() as u64;
         self.send(Tell::Snapshot(Box::new(snapshot)))?;
         Ok(len)

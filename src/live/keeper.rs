@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use event::Position;
@@ -15,6 +15,10 @@ use super::snapshots::{Snapshot, Snapshots};
 /// How often it looks at the store's journal.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// A snapshot's memory that is kept for the next: fresh pages are cleared by the system first, which
+/// takes as long as filling them.
+const SPARE_BYTES_MAX: usize = 64 << 20;
+
 /// Keeps.
 pub struct Keeper {
     pub snapshots: Snapshots,
@@ -22,6 +26,8 @@ pub struct Keeper {
     pub progress: Arc<Progress>,
     pub log_bytes_max: u64,
     pub log_dir: PathBuf,
+    /// The way back to the engine's thread, of memory to be used again.
+    pub spare: Sender<Vec<u8>>,
 }
 
 impl Keeper {
@@ -29,7 +35,13 @@ impl Keeper {
     pub fn run(mut self, snapshots: &Receiver<Box<Snapshot>>) -> anyhow::Result<()> {
         loop {
             match snapshots.recv_timeout(LOOK_EVERY) {
-                Ok(snapshot) => self.keep(&snapshot)?,
+                Ok(snapshot) => {
+                    self.keep(&snapshot)?;
+                    if snapshot.engine.capacity() <= SPARE_BYTES_MAX {
+                        // Whoever takes it back may have ended.
+                        let _ = self.spare.send(snapshot.engine);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }

@@ -36,6 +36,7 @@ use ingest::registry::StreamRegistry;
 use ingest::source::intake::{Batch, Clock, Streams, Wiring};
 use ingest::source::settings::{Kind, SourceSettings};
 use ingest::source::{http, kafka, mqtt, stdin};
+use rules::engine::Findings;
 use sinks::{Outbox, Store};
 
 use crate::pipeline::Pipeline;
@@ -124,20 +125,19 @@ impl Program {
         let sinks = setup.config.sinks.iter().map(sinks::SinkSettings::sink);
         let outbox = Arc::new(Outbox::start(store.path(), sinks.collect::<Result<_, _>>()?)?);
         store.set_wake(outbox.wake());
-
         let live = Arc::new(Live::new(&setup, engine.clone(), progress.clone(), outbox.clone()));
         let (changed, receiver) = tokio::sync::watch::channel(0);
         let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
-        let reader = LogReader::open(&log_dir, files.clone(), progress.clone(), from)?;
-        let again = LogReader::open(&log_dir, files.clone(), progress.clone(), from)?;
-        pipeline.read_again(&engine, crate::history::History::Log(again))?;
-        let evidence = LogReader::open(&log_dir, files, progress.clone(), from)?;
+        let reader = LogReader::open(&log_dir, files, progress.clone(), from)?;
+        pipeline.read_again(&engine, crate::history::History::Log(reader.clone()))?;
+        let evidence = teller::LogEvidence { reader: reader.clone(), rulebooks: rulebooks.clone() };
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 
-        let syncer = writer.syncer();
-        let full_needed = snapshots.full_needed();
+        let (syncer, full_needed) = (writer.syncer(), snapshots.full_needed());
         let mut threads = Vec::new();
+        let (spare, spares) = channel();
         let keeper = keeper::Keeper {
+            spare,
             snapshots,
             checkpoint: store.checkpoint()?,
             progress: progress.clone(),
@@ -145,7 +145,6 @@ impl Program {
             log_dir,
         };
         let emit = spawn_store(&mut threads, &live, keeper, (store, changed))?;
-        let evidence = teller::LogEvidence::new(evidence, rulebooks.clone());
         let told = spawn_teller(&mut threads, &live, engine.clone(), (evidence, bases, emit))?;
         let follower = follower::Follower {
             setup: engine,
@@ -155,6 +154,8 @@ impl Program {
             progress: progress.clone(),
             live: live.clone(),
             told,
+            spare: spares,
+            findings: Findings::default(),
             full_needed,
             snapshot_bytes: start.snapshot_bytes,
         };
@@ -296,11 +297,10 @@ fn spawn_teller(
     (evidence, bases, emit): (teller::LogEvidence, BTreeMap<String, u64>, SyncSender<Emit>),
 ) -> anyhow::Result<teller::Told> {
     let (tell, judged) = sync_channel(TELL_MAX);
-    let ((spare_blocks, blocks), (spare_findings, findings)) = (channel(), channel());
-    let spares = teller::Spares { blocks: spare_blocks, findings: spare_findings };
-    let teller = teller::Teller { evidence, bases, judged, spares, emit };
+    let (spare, findings) = channel();
+    let teller = teller::Teller { evidence, bases, judged, spare, emit };
     threads.push(spawn("teller", live.clone(), move || teller.run(setup))?);
-    Ok(teller::Told { tell, blocks, findings })
+    Ok(teller::Told { tell, findings })
 }
 
 /// The configuration that judged what stands at a position of a data folder's log, of a program that
@@ -345,15 +345,15 @@ fn lock(data: &Path) -> anyhow::Result<File> {
 /// The deliveries' side of all books, as a snapshot holds it.
 type Books = Vec<SourceBooks>;
 
-/// A snapshot's state at a position.
+/// A snapshot's state at a position, and from where the log is needed yet.
 fn snapshot_of(
     pipeline: &mut Pipeline,
     config: &str,
-    position: Position,
-    resume: Position,
+    (position, resume): (Position, Position),
     full: bool,
+    mut engine: Vec<u8>,
 ) -> Snapshot {
-    let mut engine = Vec::new();
+    engine.clear();
     pipeline.engine.snapshot(&mut engine, full);
     let books: Books = pipeline.deliveries().to_vec();
     Snapshot { config: config.to_owned(), position, resume, full, books, engine }

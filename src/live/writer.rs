@@ -7,13 +7,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use event::{Position, RecordBlock, RecordKind, RecordRef, StreamId};
-use ingest::log::{LogWriter, SyncHandle};
+use ingest::log::{LogWriter, Progress, SyncHandle};
 use ingest::source::intake::{Ack, Batch};
 
 use super::status::Live;
 
 /// How often silence is looked at, and a refused append tried again.
 const TICK_EVERY: Duration = Duration::from_secs(1);
+/// What nobody waits for (no acknowledgement, no incident) is durable after so long at most: an
+/// fsync for each batch of a pipe costs more than judging it.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Appends.
 pub struct Writer {
@@ -48,6 +51,7 @@ impl Writer {
 
     /// Runs until every source is gone.
     pub fn run(mut self) -> anyhow::Result<()> {
+        let _ending = Ending(self.log.progress());
         loop {
             match self.batches.recv_timeout(TICK_EVERY) {
                 Ok(batch) => self.take(batch)?,
@@ -59,22 +63,29 @@ impl Writer {
 
     fn take(&mut self, batch: Batch) -> anyhow::Result<()> {
         let Batch { mut records, ack } = batch;
+        let mut of = None;
         for record in records.iter() {
+            if record.kind == RecordKind::Delivery {
+                self.live.logged(record.source);
+            }
+            // Most are of one stream.
+            if of.replace((record.kind, record.stream)) == Some((record.kind, record.stream)) {
+                continue;
+            }
             let awaited = match record.kind {
                 RecordKind::StreamIdle | RecordKind::StreamEnded => false,
-                RecordKind::Delivery => {
-                    self.live.logged(record.source);
-                    true
-                }
-                RecordKind::StreamOpened => true,
+                RecordKind::StreamOpened | RecordKind::Delivery => true,
                 RecordKind::Tick | RecordKind::Control => continue,
             };
             self.awaited.insert(record.stream, awaited);
         }
         self.last = Instant::now();
         let end = self.append(&mut records)?;
-        // When the syncer is gone the program is failing: the range stays unacknowledged.
-        let _ = self.acks.send((end, ack));
+        if ack.is_awaited() {
+            // When the syncer is gone the program is failing: the range stays unacknowledged.
+            let _ = self.acks.send((end, ack));
+            self.log.progress().want(end);
+        }
         Ok(())
     }
 
@@ -105,9 +116,17 @@ impl Writer {
         let silent = i64::try_from(self.last.elapsed().as_micros()).unwrap_or(i64::MAX);
         let mut records = RecordBlock::new();
         records.push(&RecordRef::plain(RecordKind::Tick, Position(0), &silent.to_le_bytes()));
-        let end = self.append(&mut records)?;
-        let _ = self.acks.send((end, Ack::none()));
+        self.append(&mut records)?;
         Ok(())
+    }
+}
+
+/// However the writer ends, nothing more is written: the syncer must know.
+struct Ending(Arc<Progress>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -125,9 +144,8 @@ impl Acks {
     pub fn run(self, log: &SyncHandle) -> anyhow::Result<()> {
         let _closing = Closing(log);
         let mut group = Vec::new();
-        while let Ok(first) = self.waiting.recv() {
-            group.push(first);
-            // Group commit: one fsync for all that came while the last one ran.
+        // Group commit: one fsync for all that came while the last one ran.
+        while log.progress().wait_wanted(PATIENCE) {
             group.extend(self.waiting.try_iter());
             let durable = log.sync()?;
             crate::crash::point("log-synced");

@@ -6,6 +6,8 @@
 //! is how many bytes before this record were not durable when it was written: what tells a torn
 //! tail from damage.
 
+use std::ops::Range;
+
 use event::{
     EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
 };
@@ -16,12 +18,24 @@ pub const HEADER: usize = 28;
 const COVERED_FROM: usize = 8;
 
 /// A record that was found whole.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Frame {
     /// Bytes to the next one.
     pub len: usize,
     /// Bytes before it that were not durable when it was written.
     pub unsynced: u32,
+    /// All of it but its topic and its payload.
+    pub head: RecordRef<'static>,
+    /// Where its topic stands; the payload is what follows.
+    pub topic: Range<usize>,
+}
+
+impl Frame {
+    /// Adds the record, which was found at the beginning of `bytes`.
+    pub fn push(&self, bytes: &[u8], out: &mut RecordBlock) {
+        let (topic, payload) = (&bytes[self.topic.clone()], &bytes[self.topic.end..self.len]);
+        out.push(&RecordRef { topic, payload, ..self.head });
+    }
 }
 
 fn checksum(position: u64, covered: &[u8]) -> u32 {
@@ -55,7 +69,7 @@ pub fn claimed_len(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Reads the record at the beginning of `bytes`; `None` when there is no whole one.
-pub fn decode(bytes: &[u8], position: u64, out: Option<&mut RecordBlock>) -> Option<Frame> {
+pub fn decode(bytes: &[u8], position: u64) -> Option<Frame> {
     let len = claimed_len(bytes)?;
     let bytes = bytes.get(..len)?;
     let crc = u32::from_le_bytes(bytes[4..8].try_into().ok()?);
@@ -64,19 +78,20 @@ pub fn decode(bytes: &[u8], position: u64, out: Option<&mut RecordBlock>) -> Opt
     }
     let kind = RecordKind::from_number(bytes[8])?;
     let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-    let topic_end = HEADER + u16_at(14) as usize;
-    let topic = bytes.get(HEADER..topic_end)?;
-    if let Some(out) = out {
-        out.push(&RecordRef {
-            kind,
-            flags: RecordFlags(bytes[9]),
-            stream: StreamId(u16_at(10)),
-            source: SourceId(u16_at(12)),
-            recorded: EventTime(i64::from_le_bytes(bytes[16..24].try_into().ok()?)),
-            position: Position(position),
-            topic,
-            payload: &bytes[topic_end..],
-        });
+    let topic = HEADER..HEADER + u16_at(14) as usize;
+    if topic.end > len {
+        return None;
     }
-    Some(Frame { len, unsynced: u32::from_le_bytes(bytes[24..28].try_into().ok()?) })
+    let head = RecordRef {
+        kind,
+        flags: RecordFlags(bytes[9]),
+        stream: StreamId(u16_at(10)),
+        source: SourceId(u16_at(12)),
+        recorded: EventTime(i64::from_le_bytes(bytes[16..24].try_into().ok()?)),
+        position: Position(position),
+        topic: b"",
+        payload: b"",
+    };
+    let unsynced = u32::from_le_bytes(bytes[24..28].try_into().ok()?);
+    Some(Frame { len, unsynced, head, topic })
 }

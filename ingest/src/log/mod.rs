@@ -13,8 +13,9 @@ mod writer;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use event::Position;
 
@@ -61,8 +62,7 @@ pub enum LogError {
 
 impl LogError {
     fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { path, source }
+        move |source| Self::Io { path: path.into(), source }
     }
 
     /// Whether trying again may help: a full disk that somebody empties.
@@ -72,17 +72,50 @@ impl LogError {
     }
 }
 
+/// How long one wait lasts where nothing is to be done: whoever writes ends it.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// How far the log has come; shared by its writer, its syncer and its readers.
 #[derive(Debug)]
 pub struct Progress {
     state: Mutex<State>,
+    written: Bell,
+    durable: Bell,
+    wanted: Bell,
+}
+
+/// Tells whoever waits that something has come further. Without anybody it costs no system call.
+#[derive(Debug, Default)]
+struct Bell {
     moved: Condvar,
+    /// Counted under the lock of the state.
+    waiting: AtomicU32,
+}
+
+impl Bell {
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, most: Duration) -> MutexGuard<'a, State> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let woken = self.moved.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        woken
+    }
+
+    fn ring(&self) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.moved.notify_all();
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 struct State {
     written: u64,
     durable: u64,
+    /// Somebody waits until everything before it is durable.
+    wanted: u64,
+    /// Nothing more will be written.
+    ended: bool,
+    /// Nothing more will become durable.
     closed: bool,
     poisoned: bool,
     /// The segment that is being written, and where it begins.
@@ -90,13 +123,24 @@ struct State {
     segment: u64,
 }
 
+impl State {
+    /// Of a log that ends in a segment.
+    fn of(segment: &Segment, end: u64) -> Self {
+        let (file, segment) = (segment.file.clone(), segment.first);
+        let (ended, closed, poisoned) = (false, false, false);
+        Self { written: end, durable: end, wanted: end, ended, closed, poisoned, file, segment }
+    }
+}
+
 impl Progress {
+    fn new(state: State) -> Self {
+        let [written, durable, wanted] = std::array::from_fn(|_| Bell::default());
+        Self { state: Mutex::new(state), written, durable, wanted }
+    }
+
     /// Of a log that somebody else writes: what stands in it now, and no more.
     fn of_now(segment: &Segment, end: u64) -> Self {
-        let (file, segment) = (segment.file.clone(), segment.first);
-        let (closed, poisoned) = (true, false);
-        let state = State { written: end, durable: end, closed, poisoned, file, segment };
-        Self { state: Mutex::new(state), moved: Condvar::new() }
+        Self::new(State { closed: true, ..State::of(segment, end) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -119,10 +163,54 @@ impl Progress {
         self.state().segment
     }
 
-    /// Nothing more will be written.
+    /// Everything before a position should be durable soon.
+    pub fn want(&self, position: Position) {
+        let mut state = self.state();
+        if position.0 > state.wanted {
+            state.wanted = position.0;
+            drop(state);
+            self.wanted.ring();
+        }
+    }
+
+    /// Nothing more will be written: what is has to be durable, and that was all.
+    pub fn end(&self) {
+        let mut state = self.state();
+        (state.ended, state.wanted) = (true, state.wanted.max(state.written));
+        drop(state);
+        self.wanted.ring();
+    }
+
+    /// Waits until something that is not durable is wanted so, or has been written for so long;
+    /// `false` when all is durable and nothing more will be written.
+    pub fn wait_wanted(&self, patience: Duration) -> bool {
+        let mut patient_until = None;
+        let mut state = self.state();
+        loop {
+            let behind = state.durable < state.written;
+            if behind && (state.wanted > state.durable || state.ended) {
+                return true;
+            }
+            if state.ended {
+                return false;
+            }
+            let mut left = IDLE;
+            if behind {
+                let until = *patient_until.get_or_insert_with(|| Instant::now() + patience);
+                left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return true;
+                }
+            }
+            state = self.wanted.wait(state, left);
+        }
+    }
+
+    /// Nothing more will become durable.
     pub fn close(&self) {
         self.state().closed = true;
-        self.moved.notify_all();
+        self.written.ring();
+        self.durable.ring();
     }
 
     /// Whether nothing more will be written.
@@ -133,16 +221,17 @@ impl Progress {
     /// Waits until something is written past `position`; `false` at the deadline, or when the log
     /// is closed and was read to its end.
     pub fn wait_written(&self, position: Position, deadline: Instant) -> bool {
-        self.wait(deadline, |s| s.written > position.0)
+        self.wait(&self.written, deadline, |s| s.written > position.0)
     }
 
     /// Waits until everything before `position` is durable; `false` at the deadline, when the log
     /// is closed short of it, or when it cannot be made durable any more.
     pub fn wait_durable(&self, position: Position, deadline: Instant) -> bool {
-        self.wait(deadline, |s| s.durable >= position.0)
+        self.want(position);
+        self.wait(&self.durable, deadline, |s| s.durable >= position.0)
     }
 
-    fn wait(&self, deadline: Instant, reached: impl Fn(&State) -> bool) -> bool {
+    fn wait(&self, bell: &Bell, deadline: Instant, reached: impl Fn(&State) -> bool) -> bool {
         let mut state = self.state();
         loop {
             if reached(&state) {
@@ -152,7 +241,7 @@ impl Progress {
             if state.closed || state.poisoned || left.is_zero() {
                 return false;
             }
-            state = self.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = bell.wait(state, left);
         }
     }
 }

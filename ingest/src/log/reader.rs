@@ -9,6 +9,9 @@ use super::files::{Files, ReadOnlyFiles};
 use super::segment::Segment;
 use super::{LogError, Progress, frame};
 
+/// Bytes read for one record at first: few are longer.
+const RECORD_BYTES: usize = 512;
+
 /// Reads a log that is being written.
 #[derive(Clone, Debug)]
 pub struct LogReader {
@@ -88,18 +91,18 @@ impl LogReader {
         let written = self.progress.written().0;
         let before = block.len();
         while self.position < written && block.len() == before {
-            let segment = self.segment(self.position)?;
+            let place = self.segment(self.position)?;
             // The next segment begins where this one ends; the last one ends at what is written.
-            let end = if segment.end > self.position { segment.end.min(written) } else { written };
+            let end = self.segments.get(place + 1).map_or(written, |next| next.first.min(written));
             let wanted = (end - self.position).min(bytes_max.max(frame::HEADER) as u64) as usize;
-            let (whole, needed) = self.read_some(&segment, wanted, block)?;
+            let (whole, needed) = self.read_some(place, wanted, block)?;
             if whole == 0 {
                 // One record longer than asked for: read all of it.
                 let room = (end - self.position) as usize;
                 let needed = needed.filter(|n| *n <= room && *n > wanted);
-                let needed = needed.ok_or_else(|| damaged(&segment, self.position))?;
-                if self.read_some(&segment, needed, block)?.0 == 0 {
-                    return Err(damaged(&segment, self.position));
+                let needed = needed.ok_or_else(|| damaged(&self.segments[place], self.position))?;
+                if self.read_some(place, needed, block)?.0 == 0 {
+                    return Err(damaged(&self.segments[place], self.position));
                 }
             }
         }
@@ -110,22 +113,25 @@ impl LogReader {
     /// what the next one claims to need.
     fn read_some(
         &mut self,
-        segment: &Segment,
+        place: usize,
         wanted: usize,
         block: &mut RecordBlock,
     ) -> Result<(usize, Option<usize>), LogError> {
-        self.bytes.resize(wanted, 0);
+        let segment = &self.segments[place];
         let offset = segment.offset(self.position);
-        let read =
-            segment.file.read_at(&mut self.bytes, offset).map_err(LogError::io(&segment.path))?;
-        let mut at = 0;
-        while let Some(found) =
-            frame::decode(&self.bytes[at..read], self.position + at as u64, Some(block))
-        {
-            at += found.len;
+        // Where they come to stand they stay: records are spans of what was read.
+        let (there, read) = block.append_read(wanted, |room| segment.file.read_at(room, offset));
+        let read = read.map_err(LogError::io(&segment.path))?;
+        let all = there.start..there.start + read as u32;
+        let mut left = all.clone();
+        while let Some(frame) = frame::decode(block.bytes_of(&left), self.position) {
+            let topic = left.start + frame.topic.start as u32..left.start + frame.topic.end as u32;
+            left.start += frame.len as u32;
+            block.push_span(&frame.head, topic.clone(), topic.end..left.start);
+            self.position += frame.len as u64;
         }
-        self.position += at as u64;
-        Ok((at, frame::claimed_len(&self.bytes[at..read])))
+        let taken = (left.start - all.start) as usize;
+        Ok((taken, frame::claimed_len(block.bytes_of(&left))))
     }
 
     /// Adds the record at a position; `false` when it was pruned.
@@ -136,19 +142,28 @@ impl LogReader {
         if position < self.oldest() || position >= self.progress.written() {
             return Ok(false);
         }
-        let segment = self.segment(position.0)?;
-        let offset = segment.offset(position.0);
-        let mut bytes = vec![0; 4_096];
-        let read = segment.file.read_at(&mut bytes, offset).map_err(LogError::io(&segment.path))?;
-        let len =
-            frame::claimed_len(&bytes[..read]).ok_or_else(|| damaged(&segment, position.0))?;
+        let place = self.segment(position.0)?;
+        let mut read = self.read_at(place, position.0, RECORD_BYTES)?;
+        let claimed = frame::claimed_len(&self.bytes[..read]);
+        let len = claimed.ok_or_else(|| damaged(&self.segments[place], position.0))?;
         if len > read {
-            bytes.resize(len, 0);
-            segment.file.read_at(&mut bytes, offset).map_err(LogError::io(&segment.path))?;
+            read = self.read_at(place, position.0, len)?;
         }
-        let len = len.min(bytes.len());
-        let found = frame::decode(&bytes[..len], position.0, Some(block));
-        found.map(|_| true).ok_or_else(|| damaged(&segment, position.0))
+        let bytes = &self.bytes[..len.min(read)];
+        let frame = frame::decode(bytes, position.0);
+        frame.ok_or_else(|| damaged(&self.segments[place], position.0))?.push(bytes, block);
+        Ok(true)
+    }
+
+    /// Reads up to `wanted` bytes from a position on; how many.
+    fn read_at(&mut self, place: usize, position: u64, wanted: usize) -> Result<usize, LogError> {
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted, 0);
+        }
+        let segment = &self.segments[place];
+        let offset = segment.offset(position);
+        let read = segment.file.read_at(&mut self.bytes[..wanted], offset);
+        read.map_err(LogError::io(&segment.path))
     }
 
     /// Removes whole segments before a position; how many.
@@ -171,20 +186,13 @@ impl LogReader {
     }
 
     /// The segment that a position stands in.
-    fn segment(&mut self, position: u64) -> Result<Segment, LogError> {
+    fn segment(&mut self, position: u64) -> Result<usize, LogError> {
         // The writer may have gone on to a new segment.
         if self.segments.last().is_none_or(|last| last.first < self.progress.segment()) {
             self.segments = Segment::list(&*self.files, &self.dir)?;
         }
-        let place = self.segments.partition_point(|s| s.first <= position);
-        let found = place.checked_sub(1).map(|place| (place, self.segments[place].clone()));
-        let Some((place, mut segment)) = found else { return Err(LogError::Pruned(position)) };
-        // Only a segment with another behind it has an end that stands.
-        match self.segments.get(place + 1) {
-            Some(next) => segment.end = next.first,
-            None => segment.end = segment.first,
-        }
-        Ok(segment)
+        let behind = self.segments.partition_point(|s| s.first <= position);
+        behind.checked_sub(1).ok_or(LogError::Pruned(position))
     }
 }
 

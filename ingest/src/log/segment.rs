@@ -107,7 +107,7 @@ impl Segment {
         let read = self.file.read_at(&mut bytes, HEAD).map_err(LogError::io(&self.path))?;
         bytes.truncate(read);
         let mut at = 0;
-        while let Some(frame) = frame::decode(&bytes[at..], self.first + at as u64, None) {
+        while let Some(frame) = frame::decode(&bytes[at..], self.first + at as u64) {
             at += frame.len;
         }
         Ok((bytes, self.first + at as u64))
@@ -125,7 +125,7 @@ impl Segment {
         let at = (torn - self.first) as usize;
         for behind in at + 1..bytes.len().saturating_sub(frame::HEADER) {
             let position = self.first + behind as u64;
-            if let Some(frame) = frame::decode(&bytes[behind..], position, None)
+            if let Some(frame) = frame::decode(&bytes[behind..], position)
                 && position - u64::from(frame.unsynced) > torn
             {
                 return Err(self.damaged(torn));

@@ -1,7 +1,7 @@
 //! Appending, and making durable.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 
 use event::{Position, RecordBlock};
 
@@ -55,15 +55,7 @@ impl LogWriter {
                 last
             }
         };
-        let state = State {
-            written: segment.end,
-            durable: segment.end,
-            closed: false,
-            poisoned: false,
-            file: segment.file.clone(),
-            segment: segment.first,
-        };
-        let progress = Arc::new(Progress { state: Mutex::new(state), moved: Condvar::new() });
+        let progress = Arc::new(Progress::new(State::of(&segment, segment.end)));
         let (buffer, positions) = (Vec::new(), Vec::new());
         Ok(Self { dir: dir.to_owned(), files, options, segment, progress, buffer, positions, cut })
     }
@@ -113,8 +105,16 @@ impl LogWriter {
             block.set_position(index, Position(*position));
         }
         self.segment.end = start + self.buffer.len() as u64;
-        self.progress.state().written = self.segment.end;
-        self.progress.moved.notify_all();
+        let first = {
+            let mut state = self.progress.state();
+            let first = state.durable == state.written;
+            state.written = self.segment.end;
+            first
+        };
+        self.progress.written.ring();
+        if first {
+            self.progress.wanted.ring();
+        }
         Ok(Position(self.segment.end))
     }
 
@@ -156,12 +156,16 @@ impl SyncHandle {
         let mut state = self.progress.state();
         if let Err(error) = result {
             state.poisoned = true;
-            self.progress.moved.notify_all();
+            drop(state);
+            self.progress.durable.ring();
+            self.progress.written.ring();
             return Err(LogError::io(&self.path)(error));
         }
         state.durable = state.durable.max(written);
-        self.progress.moved.notify_all();
-        Ok(Position(state.durable))
+        let durable = Position(state.durable);
+        drop(state);
+        self.progress.durable.ring();
+        Ok(durable)
     }
 
     /// How far the log has come.

@@ -51,6 +51,12 @@ impl Ack {
         Self(None)
     }
 
+    /// Whether anybody waits.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The log holds the range durably.
     pub fn done(self) {
         if let Some(done) = self.0 {

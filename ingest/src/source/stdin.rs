@@ -4,12 +4,15 @@
 //! durable when the program dies is lost, so whoever must not lose anything takes MQTT, Kafka or
 //! HTTP. A full intake stops the reading, and with that the program at the pipe's other end.
 
-use std::io::Read;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use event::{RecordBlock, RecordKind};
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::intake::{Ack, Batch, Board, Running, SourceError, Stream, Wiring, flags};
 use super::settings::{Kind, SourceSettings};
@@ -17,11 +20,8 @@ use super::settings::{Kind, SourceSettings};
 /// Bytes of one read, at most: what a pipe of the system holds.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Reads that wait for the log.
-const READS_MAX: usize = 4;
-
 /// How late a stop or a silence is noticed.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Reads `input` until its end; `ended` is called when nothing more will be handed over.
 ///
@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub fn start(
     settings: &SourceSettings,
     wiring: Wiring,
-    input: impl Read + Send + 'static,
+    input: impl AsFd + Send + 'static,
     ended: impl FnOnce() + Send + 'static,
 ) -> Result<Running, SourceError> {
     let Kind::File { .. } = &settings.kind else {
@@ -47,38 +47,27 @@ pub fn start(
         begun: Vec::new(),
     };
     let failed = |error| SourceError::Thread { source_id: settings.id.clone(), error };
-    let (hand, reads) = sync_channel(READS_MAX);
-    // A read of a pipe cannot be woken: this thread is left to itself when the source stops, and
-    // holds nothing but the pipe.
-    let reading = std::thread::Builder::new().name(format!("read-{}", settings.id));
-    reading.spawn(move || read(input, &hand)).map_err(failed)?;
     let thread = std::thread::Builder::new()
         .name(format!("stdin-{}", settings.id))
         .spawn(move || {
-            lines.run(&reads);
+            lines.run(input.as_fd());
             ended();
         })
         .map_err(failed)?;
     Ok(Running::new(board, thread, || {}))
 }
 
-fn read(mut input: impl Read, hand: &SyncSender<Vec<u8>>) {
-    loop {
-        let mut bytes = vec![0; READ_BYTES];
-        match input.read(&mut bytes) {
-            Ok(0) => return,
-            Ok(count) => {
-                bytes.truncate(count);
-                if hand.send(bytes).is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                tracing::error!(%error, "standard input cannot be read on");
-                return;
-            }
-        }
+/// Adds what there is to read; `None` where nothing comes, 0 at the end.
+fn read(input: BorrowedFd<'_>, bytes: &mut Vec<u8>) -> io::Result<Option<usize>> {
+    let mut wanted = [PollFd::from_borrowed_fd(input, PollFlags::IN)];
+    match poll(&mut wanted, Some(&LOOK_EVERY)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
+        other => other?,
+    };
+    bytes.reserve(READ_BYTES);
+    match rustix::io::read(input, spare_capacity(bytes)) {
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(None),
+        other => Ok(Some(other?)),
     }
 }
 
@@ -94,69 +83,77 @@ struct Lines {
 }
 
 impl Lines {
-    fn run(mut self, reads: &Receiver<Vec<u8>>) {
+    fn run(mut self, input: BorrowedFd<'_>) {
         let mut opening = RecordBlock::new();
         self.wiring.mark(&mut opening, RecordKind::StreamOpened, &self.stream);
-        let mut taken = self.hand_over(opening);
+        let mut taken = self.hand_over(opening, 0);
         let (mut last, mut speaking) = (Instant::now(), true);
         while taken && !self.board.stopping() {
             let mut records = RecordBlock::new();
-            match reads.recv_timeout(LOOK_EVERY) {
-                Ok(bytes) => {
-                    self.cut(&mut records, &bytes);
-                    (last, speaking) = (Instant::now(), true);
-                }
-                Err(RecvTimeoutError::Timeout) if speaking && last.elapsed() >= self.idle_after => {
-                    self.wiring.mark(&mut records, RecordKind::StreamIdle, &self.stream);
-                    speaking = false;
-                }
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => {
+            let (all, came) = records.append_with(|bytes| {
+                bytes.extend_from_slice(&self.begun);
+                read(input, bytes)
+            });
+            let came = came.unwrap_or_else(|error| {
+                tracing::error!(%error, "standard input cannot be read on");
+                Some(0)
+            });
+            match came {
+                Some(0) => {
                     // A last line needs no end.
-                    self.cut(&mut records, b"\n");
+                    let (end, ()) = records.append_with(|bytes| bytes.push(b'\n'));
+                    let lines = self.cut(&mut records, all.start..end.end);
                     self.wiring.mark(&mut records, RecordKind::StreamEnded, &self.stream);
                     self.board.link(false, "standard input has ended");
-                    self.hand_over(records);
+                    self.hand_over(records, lines);
                     return;
                 }
+                Some(_) => {
+                    let lines = self.cut(&mut records, all);
+                    (last, speaking) = (Instant::now(), true);
+                    taken = self.hand_over(records, lines);
+                }
+                None if speaking && last.elapsed() >= self.idle_after => {
+                    self.wiring.mark(&mut records, RecordKind::StreamIdle, &self.stream);
+                    speaking = false;
+                    taken = self.hand_over(records, 0);
+                }
+                None => {}
             }
-            taken = self.hand_over(records);
         }
     }
 
     /// Whether anybody takes batches.
-    fn hand_over(&self, records: RecordBlock) -> bool {
+    fn hand_over(&self, records: RecordBlock, deliveries: u64) -> bool {
         if records.is_empty() {
             return true;
         }
-        let batch = Batch { records, ack: Ack::none() };
-        self.board.count(batch.deliveries());
-        self.wiring.intake.send(batch).is_ok()
+        self.board.count(deliveries);
+        self.wiring.intake.send(Batch { records, ack: Ack::none() }).is_ok()
     }
 
-    /// Adds the lines that have their end; the rest waits for what is read next.
-    fn cut(&mut self, records: &mut RecordBlock, bytes: &[u8]) {
-        self.begun.extend_from_slice(bytes);
-        let Some(end) = memchr::memrchr(b'\n', &self.begun) else {
-            // A line without end is kept as far as its refusal needs it.
-            self.begun.truncate(self.payload_bytes_max + READ_BYTES);
-            return;
-        };
-        let (topic, ()) = records.append_with(|_| ());
-        let (whole, ()) = records.append_with(|b| b.extend_from_slice(&self.begun[..end]));
+    /// Makes records of the lines that have their end, where they stand; how many. The rest waits
+    /// for what is read next.
+    fn cut(&mut self, records: &mut RecordBlock, bytes: Range<u32>) -> u64 {
+        // One look at the clock serves all that came at once.
+        let mut record = self.wiring.record(RecordKind::Delivery, self.stream.id, b"", b"");
+        let before = records.len();
+        let (text, mut cut) = records.cut(&bytes, bytes.start..bytes.start);
         let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', &self.begun[..end]).chain([end]) {
-            let line = &self.begun[start..end];
-            let at = whole.start + (start + line.len() - line.trim_ascii_start().len()) as u32;
+        for end in memchr::memchr_iter(b'\n', text) {
+            let line = &text[start..end];
+            let at = start + line.len() - line.trim_ascii_start().len();
             let bytes = line.trim_ascii().len();
             start = end + 1;
             if bytes > 0 {
-                let mut record = self.wiring.record(RecordKind::Delivery, self.stream.id, b"", b"");
                 record.flags = flags(false, bytes > self.payload_bytes_max);
-                let kept = bytes.min(self.payload_bytes_max) as u32;
-                records.push_span(&record, topic.clone(), at..at + kept);
+                cut.push(&record, at..at + bytes.min(self.payload_bytes_max));
             }
         }
-        self.begun.drain(..=end);
+        self.begun.clear();
+        self.begun.extend_from_slice(&text[start..]);
+        // A line without end is kept as far as its refusal needs it.
+        self.begun.truncate(self.payload_bytes_max + READ_BYTES);
+        (records.len() - before) as u64
     }
 }
