@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use event::{Interner, KindId, TimeSpan};
 
-use crate::engine::{ENTRY_BYTES, KEY_BYTES, RUN_BYTES};
+use crate::engine::{ENTRY_BYTES, KEY_BYTES, run_bytes};
 use crate::lang::expr::{Expr, TextTest};
 use crate::lang::syntax::Operator;
 use crate::plan::{
@@ -327,22 +327,20 @@ impl Words<'_> {
     }
 
     fn state(&self) -> String {
+        let run = run_bytes(self.rule);
         match &self.rule.pattern {
             Pattern::Event(_) if self.rule.emit == Emit::Each && self.rule.reads.is_empty() => {
                 "none; it fires for a late event, too".to_owned()
             }
             Pattern::Event(_) if self.rule.emit == Emit::Each => "that of its facts".to_owned(),
-            Pattern::Event(_) => format!("{KEY_BYTES} B for each key"),
-            Pattern::Passage { .. } | Pattern::Travel { .. } => {
-                format!("{} B for each key", KEY_BYTES + ENTRY_BYTES)
+            Pattern::Event(_) | Pattern::Passage { .. } | Pattern::Travel { .. } => {
+                format!("{KEY_BYTES} B for each key")
             }
             Pattern::Watch { .. } => {
-                format!(
-                    "{KEY_BYTES} B for each key whose level is up, {RUN_BYTES} B while it waits"
-                )
+                format!("{KEY_BYTES} B for each key whose level is up, {run} B while it waits")
             }
             _ => format!(
-                "{KEY_BYTES} B for each key with a run, {RUN_BYTES} B for each run, {ENTRY_BYTES} B for each event it keeps"
+                "{KEY_BYTES} B for each key with a run, {run} B for each run, {ENTRY_BYTES} B for each event it keeps"
             ),
         }
     }

@@ -3,7 +3,7 @@
 /// Parts of one key: a rule or fact is kept `by` at most this many fields.
 pub const KEY_PARTS_MAX: usize = 3;
 
-/// Values captured from earlier events of a run: they fill a run's cell (8 × 8 B).
+/// Values captured from earlier events of a run: they fill a run's course (8 × 8 B).
 pub const CAPTURES_MAX: usize = 8;
 
 /// Steps of one sequence: a run's step is a `u8`, and evidence wants to stay readable.
@@ -25,8 +25,9 @@ pub const PAGE_CELLS: usize = 64;
 /// most gives up its oldest, and counts it.
 pub const KEYS_MAX: usize = 1 << 22;
 
-/// Waiting runs of one site: 1 M × 200 B = 200 MiB. Past it as with keys.
-pub const RUNS_MAX: usize = 1 << 20;
+/// Waiting runs of one site: 4 M × 96 B = 384 MiB, and 120 B for one that has come further than to
+/// its second event. Past it as with keys.
+pub const RUNS_MAX: usize = 1 << 22;
 
 /// Events that one site remembers in windows, guards and runs: 8 M × 64 B = 512 MiB. Past it as
 /// with keys.
@@ -36,8 +37,9 @@ pub const ENTRIES_MAX: usize = 1 << 23;
 /// that one of them alone never fills it (1 M × 72 B = 72 MiB).
 pub const RULE_KEYS_MAX: u32 = 1 << 20;
 
-/// Waiting runs of one rule at one site, where `limits` says nothing: 256 Ki × 200 B = 50 MiB.
-pub const RULE_RUNS_MAX: u32 = 1 << 18;
+/// Waiting runs of one rule at one site, where `limits` says nothing: a quarter of the site's (1 M ×
+/// 96 B = 96 MiB), so that a rule by badge has one for each of a million.
+pub const RULE_RUNS_MAX: u32 = 1 << 20;
 
 /// Events that one key of a fact or rule remembers, where `limits` says nothing: a window counts no
 /// further (64 Ki × 64 B = 4 MiB).

@@ -51,6 +51,14 @@ enum Stage {
 /// does.
 const PLACES: [(usize, Stage); 3] = [(9, Stage::Slot), (6, Stage::Cell), (3, Stage::List)];
 
+/// What a list is one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum List {
+    Nothing,
+    Entries,
+    Runs,
+}
+
 /// One look-up of an event.
 #[derive(Clone, Copy, Debug)]
 struct Want {
@@ -59,8 +67,8 @@ struct Want {
     owner: Owner,
     /// Who answers for it.
     holder: u32,
-    /// Whether the cell's list is one of runs.
-    runs: bool,
+    /// What the cell's list is one of.
+    list: List,
 }
 
 /// What events of each kind look up by one field.
@@ -76,21 +84,21 @@ impl Wanted {
 
 fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
     let mut wanted: Vec<Want> = Vec::new();
-    let mut want = |owner: Owner, by: &[FieldRef], runs: bool| {
+    let mut want = |owner: Owner, by: &[FieldRef], list: List| {
         let [FieldRef::Slot(by, FieldType::String)] = by else { return };
         if wanted.len() < WANTS_MAX {
-            wanted.push(Want { by: *by, owner, holder: layout.bounds.holder(owner), runs });
+            wanted.push(Want { by: *by, owner, holder: layout.bounds.holder(owner), list });
         }
     };
     let interest = layout.interest(kind);
     for fact in interest.facts.often(WANTS_MAX) {
         let by = &plan.facts[fact.0 as usize].by;
-        want(layout.fact(*fact), by, false);
+        want(layout.fact(*fact), by, List::Entries);
         layout
             .watchers(*fact)
             .often(WANTS_MAX)
             .iter()
-            .for_each(|rule| want(layout.rule(*rule), by, true));
+            .for_each(|rule| want(layout.rule(*rule), by, List::Runs));
     }
     for id in interest.rules.often(WANTS_MAX) {
         let rule = &plan.rules[id.0 as usize];
@@ -98,13 +106,15 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
             Pattern::Event(_) | Pattern::Watch { .. } => {}
             Pattern::Unless { guards, .. } => {
                 for (number, guard) in guards.iter().enumerate() {
-                    want(layout.guard_waiting(*id, number), &guard.same, false);
+                    want(layout.guard_waiting(*id, number), &guard.same, List::Entries);
                 }
             }
             Pattern::Passage { .. } | Pattern::Travel { .. } => {
-                want(layout.rule(*id), &rule.by, false);
+                want(layout.rule(*id), &rule.by, List::Nothing);
             }
-            Pattern::Sequence(_) | Pattern::Session(_) => want(layout.rule(*id), &rule.by, true),
+            Pattern::Sequence(_) | Pattern::Session(_) => {
+                want(layout.rule(*id), &rule.by, List::Runs);
+            }
         }
     }
     wanted
@@ -116,7 +126,6 @@ impl Site {
     pub(super) fn expect_sweep(&self, run: u32) {
         let Some(run) = self.state.runs.peek(run).filter(|run| run.owner != 0) else { return };
         self.state.keys.peek(run.key_cell).into_iter().for_each(fetch);
-        self.state.entries.peek(run.head).into_iter().for_each(fetch);
     }
 
     /// Asks for what the events behind the one that is stepped next will look up. Where nobody has
@@ -167,18 +176,11 @@ impl Site {
         let Some(cell) = slot.cell().and_then(|cell| self.state.keys.peek(cell)) else { return };
         match stage {
             Stage::Slot | Stage::Cell => fetch(cell),
-            Stage::List if want.runs => {
-                if let Some(run) = self.state.runs.peek(cell.head) {
-                    fetch(run);
-                    fetch(&run.identity);
-                    fetch(&run.subject);
-                }
-            }
-            Stage::List => {
-                if let Some(entry) = self.state.entries.peek(cell.head) {
-                    fetch(entry);
-                }
-            }
+            Stage::List => match want.list {
+                List::Nothing => {}
+                List::Entries => self.state.entries.peek(cell.head).into_iter().for_each(fetch),
+                List::Runs => self.state.runs.peek(cell.head).into_iter().for_each(fetch),
+            },
         }
     }
 }

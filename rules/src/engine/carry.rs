@@ -16,6 +16,7 @@ use crate::plan::{FactId, FactKind, Mode, Pattern, Plan, RuleId};
 
 /// What hangs on a cell.
 enum List {
+    None,
     Runs,
     Entries,
 }
@@ -28,7 +29,7 @@ fn list_of(plan: &Plan, held: Held) -> List {
             | Pattern::Unless { .. }
             | Pattern::Watch { .. }
             | Pattern::Session(_) => List::Runs,
-            Pattern::Event(_) | Pattern::Passage { .. } | Pattern::Travel { .. } => List::Entries,
+            Pattern::Event(_) | Pattern::Passage { .. } | Pattern::Travel { .. } => List::None,
         },
         Held::Fact(_)
         | Held::Memory(..)
@@ -179,6 +180,7 @@ impl Site {
                 ended.push(TimedId(whole([cell.aux, cell.spare])));
             }
             match list_of(old.plan, held) {
+                List::None => {}
                 List::Runs => self.drop_runs(index),
                 List::Entries => while self.state.pop_front(index).is_some() {},
             }

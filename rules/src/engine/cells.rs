@@ -7,6 +7,7 @@
 use bytemuck::{Pod, Zeroable};
 use event::{EventRef, EventTime, Identity, Position, Symbol};
 
+use super::findings::EvidenceRef;
 use super::pages::{Cell, NIL};
 use super::state::{Kept, Owner};
 use crate::value::Value;
@@ -21,7 +22,7 @@ pub type Key = [Symbol; 4];
 pub struct KeyCell {
     /// 1 + the owner's number; 0 when free.
     pub owner: u32,
-    /// First of a list of entries or runs.
+    /// First of a list of entries or runs; of a key without a list, see [`Self::note`].
     pub head: u32,
     /// Last of it.
     pub tail: u32,
@@ -83,6 +84,25 @@ impl KeyCell {
         self.form = self.form & !Self::USED | if used { Self::USED } else { 0 };
     }
 
+    /// Keeps an event in the cell itself: of a key that has no list, and has not spoken.
+    #[inline]
+    pub fn note(&mut self, event: EventRef<'_>) {
+        let (at, identity, place) = event.cited();
+        (self.time, self.aux, self.spare) = (at.0, identity[0], identity[1]);
+        (self.head, self.tail) = (place as u32, (place >> 32) as u32);
+    }
+
+    /// The event kept in it, as evidence.
+    pub fn noted(&self) -> EvidenceRef {
+        let place = u64::from(self.tail) << 32 | u64::from(self.head);
+        evidence(place, [self.aux, self.spare], self.time)
+    }
+
+    /// Forgets the event kept in it: before the cell is freed.
+    pub fn forget_noted(&mut self) {
+        (self.head, self.tail) = (NIL, NIL);
+    }
+
     /// Events in its list; 0 where the list holds runs.
     #[inline]
     pub fn events(&self) -> u32 {
@@ -124,7 +144,8 @@ pub struct Entry {
     pub words: [u64; 3],
 }
 
-/// One partial match, or one level that must last.
+/// One partial match, or one level that must last: a line of memory. Its first event's evidence is
+/// in it; who and where that was stands beside it ([`super::state::State::subjects`]).
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Run {
@@ -132,44 +153,84 @@ pub struct Run {
     pub owner: u32,
     /// Next run of the key.
     pub next: u32,
-    /// The rule's key cell.
-    pub key_cell: u32,
-    /// The step it waits for.
-    pub step: u32,
-    /// First and last of its evidence.
-    pub head: u32,
-    /// Last of its evidence.
-    pub tail: u32,
-    /// Events beyond the evidence kept.
-    pub omitted: u32,
-    /// Events of evidence kept.
-    pub kept: u32,
-    /// The first event's time (microseconds).
-    pub started: i64,
-    /// When it reached the step it waits at (microseconds).
-    pub entered: i64,
-    /// When it is next decided (microseconds).
-    pub deadline: i64,
-    /// Tells this run from others that had the cell before.
-    pub serial: u64,
-    /// Satisfied guards' counts, eight bits each; in a sequence the step's events so far, or, of a
-    /// step of several parts, those met (bit n) and those that can be met no more (bit 8 + n).
-    pub counts: u64,
-    /// The first event's identity.
-    pub identity: [u64; 2],
-    /// Captured values.
-    pub captures: [u64; 8],
-    /// Types of the captures, four bits each.
-    pub tags: u64,
-    /// Who and where: area, door, person, credential, track of the first event; device.
-    pub subject: [Symbol; 6],
     /// The run before it of the key.
     pub previous: u32,
-    /// Nothing: the cell is three lines of memory.
+    /// The rule's key cell.
+    pub key_cell: u32,
+    /// The first event's time (microseconds).
+    pub started: i64,
+    /// The first event's identity.
+    pub identity: [u64; 2],
+    /// The first event's position and part, as a row has them.
+    pub place: u64,
+    /// Tells this run from others that had the cell before.
+    pub serial: u64,
+    /// Its [`Course`]; `NIL` where there is nothing to say in it.
+    pub course: u32,
+    /// Nothing: the cell is a line of memory.
     pub rest: u32,
 }
 
 impl Run {
+    /// The first event, as evidence.
+    pub fn opening(&self) -> EvidenceRef {
+        evidence(self.place, self.identity, self.started)
+    }
+}
+
+/// How far a run has come: of those for which that is not plain. Most wait for the second of two
+/// events, and have none.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Course {
+    /// 1 when live.
+    pub live: u32,
+    /// First of its further evidence.
+    pub head: u32,
+    /// Last of it.
+    pub tail: u32,
+    /// Events of further evidence kept.
+    pub kept: u32,
+    /// Events beyond the evidence kept.
+    pub omitted: u32,
+    /// The step it waits for.
+    pub step: u32,
+    /// When it reached the step it waits at (microseconds).
+    pub entered: i64,
+    /// When it is next decided (microseconds).
+    pub deadline: i64,
+    /// Satisfied guards' counts, eight bits each; in a sequence the step's events so far, or, of a
+    /// step of several parts, those met (bit n) and those that can be met no more (bit 8 + n).
+    pub counts: u64,
+    /// Types of the captures, four bits each.
+    pub tags: u64,
+    /// Captured values.
+    pub captures: [u64; 8],
+}
+
+impl Course {
+    /// That of a run which has just come to a step.
+    pub fn at(step: u32, entered: i64) -> Self {
+        Self {
+            live: 1,
+            head: NIL,
+            tail: NIL,
+            kept: 0,
+            omitted: 0,
+            step,
+            entered,
+            deadline: i64::MAX,
+            counts: 0,
+            tags: 0,
+            captures: [0; 8],
+        }
+    }
+
+    /// Whether it says nothing but at which step the run waits.
+    pub fn is_plain(&self) -> bool {
+        self.head == NIL && self.deadline == i64::MAX && self.counts == 0 && self.tags == 0
+    }
+
     /// The values captured.
     pub fn kept(&self) -> Kept<'_> {
         Kept { words: &self.captures, tags: self.tags }
@@ -269,6 +330,7 @@ macro_rules! cell {
 cell!(KeyCell, owner, head);
 cell!(Entry, live, next);
 cell!(Run, owner, next);
+cell!(Course, live, head);
 cell!(IncidentCell, live, severity);
 cell!(Held, owner, head);
 
@@ -282,6 +344,16 @@ pub const fn whole(halves: [u64; 2]) -> u128 {
     (halves[1] as u128) << 64 | halves[0] as u128
 }
 
+/// An event as evidence, of what a cell keeps of it: position and part, identity, time.
+fn evidence(place: u64, identity: [u64; 2], time: i64) -> EvidenceRef {
+    EvidenceRef {
+        position: Position(place & ((1 << 48) - 1)),
+        part: (place >> 48) as u16,
+        identity: Identity(whole(identity)),
+        occurred: EventTime(time),
+    }
+}
+
 impl Entry {
     /// What is kept of an event.
     #[inline]
@@ -291,7 +363,7 @@ impl Entry {
     }
 
     /// What is kept of a cited event.
-    pub fn cited(evidence: &super::findings::EvidenceRef) -> Self {
+    pub fn cited(evidence: &EvidenceRef) -> Self {
         let place = evidence.position.0 | u64::from(evidence.part) << 48;
         let identity = halves(evidence.identity.0);
         Self { place, ..Self::noting(evidence.occurred, identity, [0; 3]) }
@@ -316,12 +388,7 @@ impl Entry {
     }
 
     /// As evidence.
-    pub fn evidence(&self) -> super::findings::EvidenceRef {
-        super::findings::EvidenceRef {
-            position: Position(self.place & ((1 << 48) - 1)),
-            part: (self.place >> 48) as u16,
-            identity: Identity(whole(self.identity)),
-            occurred: EventTime(self.time),
-        }
+    pub fn evidence(&self) -> EvidenceRef {
+        evidence(self.place, self.identity, self.time)
     }
 }

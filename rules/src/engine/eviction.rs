@@ -163,7 +163,9 @@ impl Site {
             Owned::Rule(rule) => {
                 match &cx.plan.rules[rule.0 as usize].pattern {
                     Pattern::Event(_) => {}
-                    Pattern::Passage { .. } | Pattern::Travel { .. } => self.drain_events(cell),
+                    Pattern::Passage { .. } | Pattern::Travel { .. } => {
+                        self.state.keys.get_mut(cell).forget_noted();
+                    }
                     Pattern::Watch { .. } => {
                         self.drop_runs(cell);
                         self.let_incident_go(cx, rule, cell);

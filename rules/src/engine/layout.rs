@@ -15,6 +15,7 @@ use super::asked::{Ask, Claim, Index, asks_of_fact, asks_of_rule, claims_of_watc
 use super::correlation::{PolicyIndex, Spoken};
 use super::findings::EvidenceRef;
 use super::holdings::Bounds;
+use super::sequence::is_short;
 use super::state::Owner;
 use crate::calendar::ScheduleId;
 use crate::plan::{
@@ -134,6 +135,8 @@ pub struct Layout {
     credential_person: Option<(usize, usize)>,
     /// Whether the enterprise hears a rule's detections, by rule.
     forwards: Vec<bool>,
+    /// Whether it is a sequence of two events that keeps nothing of the first, by rule.
+    short: Vec<bool>,
     schedule_watchers: Vec<Vec<RuleId>>,
     table_watchers: Vec<Vec<RuleId>>,
     hears_schedules: bool,
@@ -298,6 +301,7 @@ impl Layout {
             schedule_watchers,
             table_watchers,
             forwards: forwards(plan, scope),
+            short: plan.rules.iter().map(is_short).collect(),
             hears_schedules,
             policies,
             first_detection: plan.vocabulary.kinds().len() as u16,
@@ -328,6 +332,11 @@ impl Layout {
     /// Whether the enterprise hears a rule's detections.
     pub fn forwards(&self, rule: RuleId) -> bool {
         self.forwards[rule.0 as usize]
+    }
+
+    /// Whether a rule is a sequence of two events that keeps nothing of the first.
+    pub fn is_short(&self, rule: RuleId) -> bool {
+        self.short[rule.0 as usize]
     }
 
     /// Watches whose condition reads a schedule.

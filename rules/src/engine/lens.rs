@@ -2,7 +2,7 @@
 
 use event::{EventRef, EventTime, Symbol, TimeSpan};
 
-use super::cells::{Entry, Key, Run};
+use super::cells::{Course, Entry, Key, Run};
 use super::findings::EvidenceRef;
 use super::pages::NIL;
 use super::scope::{Context, Sight, field_of, key_of, outside};
@@ -49,7 +49,7 @@ impl Lens<'_> {
             turns: Vec::new(),
             spoke: Vec::new(),
             held: Vec::new(),
-            before: self.site.runs_of(self.id),
+            before: self.site.runs_of(self.cx, self.id),
         })
     }
 
@@ -164,14 +164,15 @@ impl Lens<'_> {
                 self.window(of, &run);
                 continue;
             }
-            let here = run.step as usize;
+            let course = self.site.course_of(&run);
+            let here = course.step as usize;
             let mut furthest = here;
-            while may_leave(&of.steps[furthest], if furthest == here { run.counts } else { 0 })
+            while may_leave(&of.steps[furthest], if furthest == here { course.counts } else { 0 })
                 && furthest + 1 < of.steps.len()
             {
                 furthest += 1;
             }
-            let sight = sight.now_with(&run);
+            let sight = sight.now_with(&course);
             for number in here..=furthest {
                 self.step(of, number, run.serial, event, &sight);
             }
@@ -235,8 +236,7 @@ impl Lens<'_> {
         let matched = matched.is_some_and(|cell| state.value(cell) == Value::Bool(true));
         match (of.runs, waiting) {
             (Runs::First | Runs::Once, Some(run)) => {
-                let first = self.site.state.list(run.head).next().map(Entry::evidence);
-                let first = first.map_or(String::new(), |first| self.cite(first));
+                let first = self.cite(run.opening());
                 let since = EventTime(run.started);
                 let what = format!("a run waited already since {since}, begun by {first}");
                 self.say(Role::Runs, false, 0, what, None);
@@ -308,7 +308,9 @@ impl Lens<'_> {
             let Some(index) = self.site.waiting_run(&entry) else { continue };
             let run = *self.site.state.runs.get(index);
             let inside = !outside(event.occurred(), entry.time, guard.to);
-            let sight = sight.now_with(&run);
+            let course = self.site.state.course(&run).copied();
+            let course = course.unwrap_or_else(|| Course::at(0, run.started));
+            let sight = sight.now_with(&course);
             let judged = guard.forward.as_ref().map(|c| judge(&self.words, c, &sight));
             let holds = judged.as_ref().is_none_or(|judged| judged.holds == Some(true));
             let after = event.occurred().since(EventTime(entry.time));
@@ -369,7 +371,9 @@ impl Lens<'_> {
         let serial = run.map_or(0, |run| run.serial);
         if Self::is_of(event, &of.open) {
             let met = self.trigger(Role::Opens, serial, &of.open, sight);
-            if let (true, Some(run)) = (met, run.filter(|run| run.step == 0)) {
+            if let (true, Some(run)) =
+                (met, run.filter(|run| state.course(run).is_none_or(|course| course.step == 0)))
+            {
                 let what = format!("a session was open already since {}", EventTime(run.started));
                 self.say(Role::Runs, false, serial, what, None);
             }

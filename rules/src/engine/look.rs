@@ -4,7 +4,7 @@ use event::identity::TimedId;
 use event::{EventRef, EventTime, Identity, Symbol};
 
 use super::Engine;
-use super::cells::{Entry, Key, Run};
+use super::cells::{Course, Entry, Key, Run};
 use super::findings::{EvidenceRef, Findings, HeldBy};
 use super::lens::Lens;
 use super::scope::{Context, Sight, key_of};
@@ -15,14 +15,16 @@ use crate::plan::{Emit, Pattern, RuleId};
 use crate::probe::{Admission, Admitted, Look, Loss, Role, RunView, Sighting, Spoke, judge};
 
 impl RunView {
-    pub(super) fn of(run: &Run) -> Self {
+    pub(super) fn of(run: &Run, course: Option<&Course>, pattern: &Pattern, due: i64) -> Self {
+        // A sequence's run without a course waits for its second event.
+        let step = u32::from(matches!(pattern, Pattern::Sequence(_)));
         Self {
             serial: run.serial,
-            step: run.step,
-            counts: run.counts,
-            events: run.kept + run.omitted,
+            step: course.map_or(step, |course| course.step),
+            counts: course.map_or(0, |course| course.counts),
+            events: 1 + course.map_or(0, |course| course.kept + course.omitted),
             started: EventTime(run.started),
-            deadline: EventTime(run.deadline),
+            deadline: EventTime(due),
         }
     }
 }
@@ -58,7 +60,7 @@ impl Site {
         for id in cx.layout.interest(event.kind()).rules.all() {
             if asked.next_if_eq(id).is_none() {
                 let seen = self.look(cx, *id, event, out);
-                self.saw(seen, out);
+                self.saw(cx, seen, out);
             }
         }
     }
@@ -102,18 +104,21 @@ impl Site {
     }
 
     /// Takes what was seen, with what has become of it.
-    pub(super) fn saw(&self, sighting: Option<Box<Sighting>>, out: &mut Findings) {
+    pub(super) fn saw(&self, cx: Context<'_>, sighting: Option<Box<Sighting>>, out: &mut Findings) {
         if let (Some(sighting), Some(probe)) = (sighting, out.probe_mut()) {
-            let after = self.runs_of(sighting.rule);
+            let after = self.runs_of(cx, sighting.rule);
             probe.saw(*sighting, &after);
         }
     }
 
     /// Every run of a rule, in the order of their beginnings. Looks at all runs of the site.
-    pub(super) fn runs_of(&self, rule: RuleId) -> Vec<RunView> {
+    pub(super) fn runs_of(&self, cx: Context<'_>, rule: RuleId) -> Vec<RunView> {
+        let pattern = &cx.plan.rules[rule.0 as usize].pattern;
         let all = self.state.runs.indexes().map(|index| self.state.runs.get(index));
         let own = all.filter(|run| run.owner == u32::from(rule.0) + 1);
-        let mut runs: Vec<RunView> = own.map(RunView::of).collect();
+        let view =
+            |run| RunView::of(run, self.state.course(run), pattern, self.deadline_of(cx, run));
+        let mut runs: Vec<RunView> = own.map(view).collect();
         runs.sort_unstable_by_key(|run| run.serial);
         runs
     }
@@ -286,7 +291,13 @@ impl Engine {
     #[must_use]
     pub fn waiting(&self, rule: crate::plan::RuleId) -> Vec<(Symbol, RunView)> {
         let sites = self.shards.iter().flat_map(|shard| &shard.sites).map(|a| &a.site);
+        let (plan, tables, interner) = (&*self.plan, &*self.tables, &*self.interner);
+        let cx = Context { plan, layout: &self.layout, tables, interner };
         let all = sites.chain([&self.enterprise]);
-        all.flat_map(|site| site.runs_of(rule).into_iter().map(|run| (site.name, run))).collect()
+        let named = |site: &Site, runs: Vec<RunView>| {
+            let name = site.name;
+            runs.into_iter().map(move |run| (name, run))
+        };
+        all.flat_map(|site| named(site, site.runs_of(cx, rule))).collect()
     }
 }

@@ -56,6 +56,7 @@ pub use reload::Next;
 pub use findings::{Effect, EvidenceRef, Finding, Findings, HeldBy};
 pub use late::{Due, LateCounts, LateOptions};
 pub use parts::Part;
+pub(crate) use runs::run_bytes;
 pub use site::RuleCount;
 pub use sum::Sum;
 pub use usage::{Evicted, GivenUp, Usage};
@@ -73,7 +74,8 @@ pub const ROW_PART: u16 = u16::MAX;
 /// Bytes of a key: its cell, and its place in the line by age.
 pub const KEY_BYTES: usize = size_of::<cells::KeyCell>() + size_of::<holdings::Age>();
 /// Bytes of a run, with its place in the line.
-pub const RUN_BYTES: usize = size_of::<cells::Run>() + size_of::<holdings::Age>();
+pub const RUN_BYTES: usize =
+    size_of::<cells::Run>() + size_of::<layout::Subject>() + size_of::<holdings::Age>();
 /// Bytes of an event that a window, a run or a guard keeps.
 pub const ENTRY_BYTES: usize = size_of::<cells::Entry>();
 pub use snapshot::{RestoreError, restore_symbols};

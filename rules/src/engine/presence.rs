@@ -1,6 +1,6 @@
 //! Who is where: anti-passback (soft, with Unknown) and impossible travel.
 
-use event::{EventRef, EventTime, Symbol};
+use event::{EventRef, Symbol};
 
 use super::cells::{Entry, Key};
 use super::findings::Findings;
@@ -142,13 +142,7 @@ impl Site {
         let cell = self.state.use_or_insert(known, owner, key, Value::Text(place));
         let held = self.state.keys.get_mut(cell);
         held.set(pack(Value::Text(place)));
-        held.time = event.occurred().0;
-        let head = held.head;
-        if head == super::pages::NIL {
-            self.state.append(cell, Entry::of(event, 0));
-        } else {
-            *self.state.entries.get_mut(head) = Entry::of(event, 0);
-        }
+        held.note(event);
     }
 
     /// A detection of an event and the one that placed the key before.
@@ -163,10 +157,9 @@ impl Site {
     ) {
         let mark = out.evidence_mark();
         let mut conclusion = self.conclusion_of(cx, id, key, event);
-        if let Some(last) = self.state.list(self.state.keys.get(cell).head).next() {
-            out.push_evidence(last.evidence());
-            debug_assert!(EventTime(last.time) <= event.occurred());
-        }
+        let last = self.state.keys.get(cell).noted();
+        debug_assert!(last.occurred <= event.occurred());
+        out.push_evidence(last);
         let (word, tag) = pack(self.state.value(cell));
         let words = [word];
         conclusion.captured = Kept { words: &words, tags: u64::from(tag) };

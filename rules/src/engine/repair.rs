@@ -297,13 +297,16 @@ impl Site {
             if !known || !cx.layout.is_last_known(cx.plan, owner) {
                 continue;
             }
-            // The list of a level is the run that waits for it to last: long decided.
-            let level = cx.layout.is_level(cx.plan, owner);
-            let first = (!level).then(|| other.state.front(index)).flatten();
+            // Of rules only levels have a list: the run that waits for one to last, long decided.
+            let (rule, level) = (cx.layout.is_rule(owner), cx.layout.is_level(cx.plan, owner));
+            let first = (!rule).then(|| other.state.front(index)).flatten();
             let seeded = self.state.find_or_insert(owner, &cell.key, Value::Missing);
             self.state.set_value(seeded, other.state.value(index));
             let copy = self.state.keys.get_mut(seeded);
             (copy.time, copy.aux) = (cell.time, cell.aux);
+            if rule && !level {
+                (copy.head, copy.tail, copy.spare) = (cell.head, cell.tail, cell.spare);
+            }
             if let Some(entry) = first {
                 self.state.append(seeded, Entry { next: NIL, ..entry });
             }

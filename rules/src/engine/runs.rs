@@ -1,54 +1,77 @@
 //! Runs: partial matches, openings and levels that wait, in the lists of their keys.
 
 use event::identity::TimedId;
-use event::{EventRef, EventTime, Identity};
+use event::{EventRef, EventTime, Identity, Position};
 
-use super::cells::{Entry, Key, Run, halves, whole};
+use super::RUN_BYTES;
+use super::cells::{Course, Key, Run, whole};
 use super::findings::Findings;
+use super::layout::Subject;
 use super::pages::NIL;
 use super::scope::Context;
+use super::sequence::is_short;
 use super::site::{Conclusion, Site};
-use crate::plan::{Pattern, RuleId};
+use super::unless::wait_of;
+use crate::plan::{Pattern, Rule, RuleId};
 use crate::value::Value;
 
+/// Bytes of a waiting run of a rule at most, its place in line included: without its further
+/// evidence.
+pub fn run_bytes(rule: &Rule) -> usize {
+    let course = match rule.pattern {
+        Pattern::Sequence(_) => !is_short(rule),
+        Pattern::Unless { .. } => !rule.captures.is_empty(),
+        _ => true,
+    };
+    RUN_BYTES + if course { size_of::<Course>() } else { 0 }
+}
+
 impl Site {
-    /// A run that an event opens; its captures are the caller's.
-    pub(super) fn new_run(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>) -> Run {
+    /// Keeps a run that an event opens at the end of its key's list.
+    pub(super) fn start(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        cell: u32,
+        event: EventRef<'_>,
+    ) -> u32 {
+        let (occurred, identity, place) = event.cited();
+        let run = Run { place, ..self.new_run(id, cell, occurred, identity) };
+        self.link_run(run, cx.layout.subject(cx.tables, event))
+    }
+
+    /// A run that something opens which has no bytes to show.
+    pub(super) fn new_run(
+        &mut self,
+        id: RuleId,
+        cell: u32,
+        at: EventTime,
+        identity: [u64; 2],
+    ) -> Run {
         self.serial += 1;
         Run {
             owner: u32::from(id.0) + 1,
             next: NIL,
-            key_cell: NIL,
-            step: 0,
-            head: NIL,
-            tail: NIL,
-            omitted: 0,
-            kept: 0,
-            started: event.occurred().0,
-            entered: event.occurred().0,
-            deadline: i64::MAX,
-            serial: self.serial,
-            counts: 0,
-            identity: halves(event.identity().0),
-            captures: [0; 8],
-            tags: 0,
-            subject: cx.layout.subject(cx.tables, event),
             previous: NIL,
+            key_cell: cell,
+            started: at.0,
+            identity,
+            place: Position::NONE.0,
+            serial: self.serial,
+            course: NIL,
             rest: 0,
         }
     }
 
-    /// Keeps a run at the end of its key's list; the opening event is its first evidence.
-    pub(super) fn link_run(&mut self, cell: u32, run: &mut Run, event: EventRef<'_>) -> u32 {
-        run.key_cell = cell;
-        let index = self.state.keep_run(run, Entry::of(event, 0));
-        let key = self.state.keys.get_mut(cell);
-        match std::mem::replace(&mut key.tail, index) {
+    /// Keeps a run at the end of its key's list.
+    pub(super) fn link_run(&mut self, run: Run, subject: Subject) -> u32 {
+        let previous = self.state.keys.get(run.key_cell).tail;
+        let index = self.state.keep_run(Run { previous, ..run }, subject);
+        let key = self.state.keys.get_mut(run.key_cell);
+        key.tail = index;
+        match previous {
             NIL => key.head = index,
-            tail => {
-                self.state.runs.get_mut(tail).next = index;
-                self.state.runs.get_mut(index).previous = tail;
-            }
+            tail => self.state.runs.get_mut(tail).next = index,
         }
         index
     }
@@ -83,6 +106,15 @@ impl Site {
         }
     }
 
+    /// When a run is next decided (microseconds); `MAX` where no time decides it.
+    pub(super) fn deadline_of(&self, cx: Context<'_>, run: &Run) -> i64 {
+        match &cx.plan.rules[run.owner as usize - 1].pattern {
+            // The same for all runs of the rule: none has to keep it.
+            Pattern::Unless { guards, .. } => EventTime(run.started).plus(wait_of(guards)).0,
+            _ => self.state.course(run).map_or(i64::MAX, |course| course.deadline),
+        }
+    }
+
     /// The detection of a run whose deadline has come. Returns its incident.
     #[allow(clippy::too_many_arguments, reason = "the pieces are one run's")]
     pub(super) fn conclude_run(
@@ -90,7 +122,8 @@ impl Site {
         cx: Context<'_>,
         id: RuleId,
         key: Key,
-        run: &Run,
+        index: u32,
+        course: &Course,
         first: Option<Identity>,
         at: EventTime,
         value: Value,
@@ -98,7 +131,8 @@ impl Site {
     ) -> Option<TimedId> {
         self.changed.clear();
         let mark = out.evidence_mark();
-        self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
+        let run = *self.state.runs.get(index);
+        self.state.evidence_of(&run).for_each(|evidence| out.push_evidence(evidence));
         let watch = matches!(cx.plan.rules[id.0 as usize].pattern, Pattern::Watch { .. });
         let conclusion = Conclusion {
             rule: id,
@@ -106,12 +140,12 @@ impl Site {
             at,
             event: Identity(whole(run.identity)),
             first,
-            omitted: run.omitted,
+            omitted: course.omitted,
             session: None,
             run: run.serial,
-            subject: run.subject,
+            subject: *self.state.subjects.get(index),
             row: None,
-            captured: run.kept(),
+            captured: course.kept(),
             value,
             level: if watch { run.key_cell } else { NIL },
         };

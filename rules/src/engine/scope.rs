@@ -6,7 +6,7 @@ use event::model;
 use event::tables::Tables;
 use event::{EventFlags, EventRef, EventTime, FieldType, Interner, Symbol, TimeSpan};
 
-use super::cells::{Key, Run};
+use super::cells::{Course, Key};
 use super::facts::holds_outside;
 use super::layout::Layout;
 use super::site::Site;
@@ -374,12 +374,12 @@ impl<'a> Sight<'a> {
         self
     }
 
-    /// The same moment, with what a run has captured by now.
-    pub fn now_with<'b>(&self, run: &'b Run) -> Sight<'b>
+    /// The same moment, with what a run has captured so far.
+    pub fn now_with<'b>(&self, course: &'b Course) -> Sight<'b>
     where
         'a: 'b,
     {
-        Sight { captured: run.kept(), ..*self }
+        Sight { captured: course.kept(), ..*self }
     }
 
     /// Whether a trigger's kind and condition fit the event.

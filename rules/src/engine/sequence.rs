@@ -1,15 +1,14 @@
 //! Steps in order, all of one key: runs are the partial matches that wait.
 
-use event::{EventRef, EventTime};
+use event::{EventRef, EventTime, Identity};
 
-use super::cells::{Entry, Key, Run};
+use super::cells::{Course, Entry, Key, Run, whole};
 use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
-use super::state::Kept;
 use super::timers::Due;
-use crate::plan::{Join, Part, Rule, RuleId, Runs, Sequence, Skip, Step};
+use crate::plan::{Join, Part, Pattern, Rule, RuleId, Runs, Sequence, Skip, Step};
 use crate::value::Value;
 
 /// What an event, or a lasting absence, does to a run.
@@ -34,6 +33,17 @@ struct Line<'a> {
     id: RuleId,
     rule: &'a Rule,
     sequence: &'a Sequence,
+    /// See [`is_short`].
+    short: bool,
+}
+
+/// Whether a rule is about two events and keeps nothing of the first but who it was. Such a run
+/// waits for its second event and has no [`Course`].
+pub(super) fn is_short(rule: &Rule) -> bool {
+    let Pattern::Sequence(Sequence { steps, .. }) = &rule.pattern else { return false };
+    let [first, second] = steps.as_slice() else { return false };
+    let plain = first.is_plain() && second.is_plain();
+    plain && first.most == 1 && second.least <= 1 && rule.captures.is_empty()
 }
 
 /// Bit of a part that can be met no more.
@@ -62,14 +72,15 @@ impl Site {
         out: &mut Findings,
     ) {
         let Some(key) = key_of(cx, event, &rule.by) else { return };
-        let line = Line { cx, id, rule, sequence };
+        let line = Line { cx, id, rule, sequence, short: cx.layout.is_short(id) };
         let mut cell = self.state.find(cx.layout.rule(id), &key);
         let used = cell.is_some_and(|cell| self.step_runs(line, key, cell, event, out));
         if !used && self.starts(line, event) {
-            self.start_run(line, key, cell, event, out);
-            cell = cell.or_else(|| self.state.find(cx.layout.rule(id), &key));
+            cell = self.start_run(line, key, cell, event, out);
         }
-        self.note_lead(line, key, event);
+        if sequence.lead.is_some() {
+            self.note_lead(line, key, event);
+        }
         if let Some(cell) = cell {
             self.drop_if_idle(cell);
         }
@@ -87,26 +98,30 @@ impl Site {
     ) -> bool {
         let mut at = self.state.keys.get(cell).head;
         while at != NIL {
-            let waiting = self.state.runs.get(at);
-            let next = waiting.next;
-            if outside(event.occurred(), waiting.started, line.sequence.within) {
+            let run = self.state.runs.get(at);
+            let next = run.next;
+            if outside(event.occurred(), run.started, line.sequence.within) {
                 self.unlink_run(at);
                 at = next;
                 continue;
             }
-            let mut run = *waiting;
-            let turn = self.turn(line, &mut run, event);
+            let mut course = None;
+            let turn = if line.short {
+                self.short_turn(line, event)
+            } else {
+                self.turn(line, course.insert(self.course_of(run)), event)
+            };
             match turn {
                 Turn::Waits => {}
                 Turn::Bars | Turn::Takes => {
-                    self.keep(at, run);
+                    course.into_iter().for_each(|course| self.keep(at, course));
                     if turn == Turn::Takes {
                         let max = usize::from(line.rule.evidence_max) - 1;
                         self.state.cite(at, Entry::of(event, 0), max);
                     }
                 }
                 Turn::Matches => {
-                    self.complete(line, key, &run, event, out);
+                    self.complete(line, key, Some(at), course.as_ref(), event, out);
                     if line.sequence.skip == Skip::PastLast {
                         self.drop_runs(cell);
                         return true;
@@ -120,22 +135,40 @@ impl Site {
         false
     }
 
-    fn turn(&self, line: Line<'_>, run: &mut Run, event: EventRef<'_>) -> Turn {
+    /// How far a run has come: one that keeps no course has met its first step.
+    pub(super) fn course_of(&self, run: &Run) -> Course {
+        let course = self.state.course(run).copied();
+        course.unwrap_or_else(|| Course::at(1, run.started))
+    }
+
+    /// What an event does to a run of a rule of two events: all of them take the same turn.
+    fn short_turn(&self, line: Line<'_>, event: EventRef<'_>) -> Turn {
+        let Sequence { steps, without, strict, .. } = line.sequence;
+        let fits = |trigger| self.fits(line.cx, trigger, event);
+        if fits(&steps[1].parts[0].on) {
+            return Turn::Matches;
+        }
+        let ends = steps[1].without.iter().any(fits)
+            || without.as_ref().is_some_and(fits)
+            || strict.as_ref().is_some_and(fits);
+        if ends { Turn::Ends } else { Turn::Waits }
+    }
+
+    fn turn(&self, line: Line<'_>, course: &mut Course, event: EventRef<'_>) -> Turn {
         let Sequence { steps, without, strict, .. } = line.sequence;
         // What the step captures is of the events before this one.
-        let (words, tags) = (run.captures, run.tags);
-        let captured = Kept { words: &words, tags };
-        let sight = Sight::of(line.cx, self, event, &self.changed).with(captured);
-        let here = run.step as usize;
+        let before = *course;
+        let sight = Sight::of(line.cx, self, event, &self.changed).with(before.kept());
+        let here = course.step as usize;
         let mut furthest = here;
-        while may_leave(&steps[furthest], if furthest == here { run.counts } else { 0 })
+        while may_leave(&steps[furthest], if furthest == here { course.counts } else { 0 })
             && furthest + 1 < steps.len()
         {
             furthest += 1;
         }
         let mut barred = false;
         for step in (here..=furthest).rev() {
-            match take(line, run, step, &sight) {
+            match take(line, course, step, &sight) {
                 Turn::Waits => {}
                 Turn::Bars => barred = true,
                 turn => return turn,
@@ -148,39 +181,43 @@ impl Site {
         if barred { Turn::Bars } else { Turn::Waits }
     }
 
-    /// Puts back a run that has gone on, and sets its next deadline.
-    fn keep(&mut self, at: u32, run: Run) {
-        let before = self.state.runs.get(at).deadline;
-        *self.state.runs.get_mut(at) = run;
-        self.watch_deadline(at, &run, before);
-    }
-
-    fn watch_deadline(&mut self, at: u32, run: &Run, before: i64) {
-        if run.deadline != before && run.deadline != i64::MAX {
-            let tie = super::cells::whole(run.identity);
-            let due = EventTime(run.deadline);
-            self.timers.push(due, run.owner, tie, run.serial, Due::Run(at));
+    /// Keeps how far a run has come, and sets its next deadline.
+    pub(super) fn keep(&mut self, at: u32, course: Course) {
+        let run = self.state.runs.get(at);
+        let before = self.state.course(run).map_or(i64::MAX, |course| course.deadline);
+        if course.deadline != before && course.deadline != i64::MAX {
+            let due = EventTime(course.deadline);
+            self.timers.push(due, run.owner, whole(run.identity), run.serial, Due::Run(at));
         }
+        self.state.keep_course(at, course);
     }
 
+    /// The detection of a run that an event completes; without a run, of a sequence of that event
+    /// alone.
     fn complete(
         &mut self,
         line: Line<'_>,
         key: Key,
-        run: &Run,
+        run: Option<u32>,
+        course: Option<&Course>,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
         let mark = out.evidence_mark();
-        self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
-        out.push_evidence(Entry::of(event, 0).evidence());
         let mut conclusion = self.conclusion_of(line.cx, line.id, key, event);
-        conclusion.first = first_of(line.sequence, run);
-        conclusion.captured = run.kept();
-        conclusion.omitted = run.omitted;
-        conclusion.run = run.serial;
-        for (own, first) in conclusion.subject.iter_mut().zip(run.subject) {
-            *own = own.some().unwrap_or(first);
+        let mut first = event.identity();
+        if let Some(at) = run {
+            let run = self.state.runs.get(at);
+            self.state.evidence_of(run).for_each(|evidence| out.push_evidence(evidence));
+            (first, conclusion.run) = (Identity(whole(run.identity)), run.serial);
+            for (own, first) in conclusion.subject.iter_mut().zip(self.state.subjects.get(at)) {
+                *own = own.some().unwrap_or(*first);
+            }
+        }
+        out.push_evidence(Entry::of(event, 0).evidence());
+        conclusion.first = (line.sequence.runs == Runs::Each).then_some(first);
+        if let Some(course) = course {
+            (conclusion.captured, conclusion.omitted) = (course.kept(), course.omitted);
         }
         self.conclude(line.cx, conclusion, mark, out);
         self.note_match(line, key);
@@ -200,7 +237,7 @@ impl Site {
         line.sequence.steps[0].parts.iter().any(|part| self.fits(line.cx, &part.on, event))
     }
 
-    /// Starts a run, unless the key's own stand against it.
+    /// Starts a run, unless the key's own stand against it. Returns the key's cell.
     fn start_run(
         &mut self,
         line: Line<'_>,
@@ -208,7 +245,7 @@ impl Site {
         cell: Option<u32>,
         event: EventRef<'_>,
         out: &mut Findings,
-    ) {
+    ) -> Option<u32> {
         let Line { cx, id, sequence, .. } = line;
         let owner = cx.layout.rule(id);
         let waits = cell.is_some_and(|cell| self.state.keys.get(cell).head != NIL);
@@ -218,26 +255,41 @@ impl Site {
             Runs::First => waits,
             Runs::Once => waits || matched,
         };
-        if refused || !self.lead_is_absent(line, key, event.occurred()) {
-            return;
+        if refused || sequence.lead.is_some() && !self.lead_is_absent(line, key, event.occurred()) {
+            return cell;
         }
-        let mut run = self.new_run(cx, id, event);
-        let sight = Sight::of(cx, self, event, &self.changed);
-        let turn = if sequence.steps[0].is_plain() {
-            // It has just been judged.
-            meet(line, &mut run, 0, &sight)
-        } else {
-            take(line, &mut run, 0, &sight)
-        };
-        if let (Runs::Last, Some(cell)) = (sequence.runs, cell) {
+        let mut course = None;
+        if !line.short {
+            let course = course.insert(Course::at(0, event.occurred().0));
+            let sight = Sight::of(cx, self, event, &self.changed);
+            let turn = if sequence.steps[0].is_plain() {
+                // It has just been judged.
+                meet(line, course, 0, &sight)
+            } else {
+                take(line, course, 0, &sight)
+            };
+            if turn == Turn::Matches {
+                self.drop_for(line, cell);
+                let course = *course;
+                self.complete(line, key, None, Some(&course), event, out);
+                // A match may have been noted there.
+                return self.state.find(owner, &key);
+            }
+        }
+        self.drop_for(line, cell);
+        let cell = self.state.use_or_insert(cell, owner, &key, Value::Missing);
+        let at = self.start(cx, id, cell, event);
+        if let Some(course) = course.filter(|course| !(course.step == 1 && course.is_plain())) {
+            self.keep(at, course);
+        }
+        Some(cell)
+    }
+
+    /// `runs: last`: a run starts in place of those that wait.
+    fn drop_for(&mut self, line: Line<'_>, cell: Option<u32>) {
+        if let (Runs::Last, Some(cell)) = (line.sequence.runs, cell) {
             self.drop_runs(cell);
         }
-        if turn == Turn::Matches {
-            return self.complete(line, key, &run, event, out);
-        }
-        let cell = self.state.use_or_insert(cell, owner, &key, Value::Missing);
-        let at = self.link_run(cell, &mut run, event);
-        self.watch_deadline(at, &run, i64::MAX);
     }
 
     /// Whether what a sequence must not have seen first has been absent long enough.
@@ -267,26 +319,28 @@ impl Site {
         at: EventTime,
         out: &mut Findings,
     ) {
-        let mut run = *self.state.runs.get(index);
+        let run = *self.state.runs.get(index);
+        let Some(mut course) = self.state.course(&run).copied() else { return };
         // It has gone on since, and has another deadline or none.
-        if run.deadline != at.0 {
+        if course.deadline != at.0 {
             return;
         }
-        let line = Line { cx, id, rule: &cx.plan.rules[id.0 as usize], sequence };
+        let rule = &cx.plan.rules[id.0 as usize];
+        let line = Line { cx, id, rule, sequence, short: false };
         let cell = run.key_cell;
         let key = self.state.keys.get(cell).key;
         let turn = if outside(at, run.started, sequence.within) {
             Turn::Ends
         } else {
-            let (words, tags) = (run.captures, run.tags);
-            let captured = Kept { words: &words, tags };
-            let sight = Sight::of_key(cx, self, &line.rule.by, key, at).with(captured);
-            meet_absences(line, &mut run, &sight)
+            let before = course;
+            let sight = Sight::of_key(cx, self, &line.rule.by, key, at).with(before.kept());
+            meet_absences(line, &mut course, &sight)
         };
         match turn {
             Turn::Matches => {
-                let first = first_of(sequence, &run);
-                self.conclude_run(cx, id, key, &run, first, at, Value::Missing, out);
+                let first = Identity(whole(run.identity));
+                let first = (sequence.runs == Runs::Each).then_some(first);
+                self.conclude_run(cx, id, key, index, &course, first, at, Value::Missing, out);
                 self.note_match(line, key);
                 match sequence.skip {
                     Skip::PastLast => self.drop_runs(cell),
@@ -294,25 +348,20 @@ impl Site {
                 }
             }
             Turn::Ends => self.unlink_run(index),
-            _ => self.keep(index, run),
+            _ => self.keep(index, course),
         }
         self.drop_if_idle(cell);
     }
 }
 
-/// What goes into the ids of a rule whose every start is a run of its own.
-fn first_of(sequence: &Sequence, run: &Run) -> Option<event::Identity> {
-    (sequence.runs == Runs::Each).then(|| event::Identity(super::cells::whole(run.identity)))
-}
-
 /// Gives an event to one step: the one a run waits at, or a later one that it may go to.
-fn take(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Turn {
+fn take(line: Line<'_>, course: &mut Course, number: usize, sight: &Sight<'_>) -> Turn {
     let step = &line.sequence.steps[number];
     if let ([part], true) = (step.parts.as_slice(), step.is_plain()) {
-        return if sight.fits(&part.on) { meet(line, run, number, sight) } else { Turn::Waits };
+        return if sight.fits(&part.on) { meet(line, course, number, sight) } else { Turn::Waits };
     }
-    let waiting = run.step as usize == number;
-    let before = if waiting { run.counts } else { 0 };
+    let waiting = course.step as usize == number;
+    let before = if waiting { course.counts } else { 0 };
     let mut after = before;
     for (place, part) in step.parts.iter().enumerate() {
         let (bit, bar) = (1 << place, BARRED << place);
@@ -323,7 +372,7 @@ fn take(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Turn
             after |= bar;
         } else if step.join == Join::All || after & 255 == 0 {
             after |= bit;
-            sight.capture(line.rule, part.number, 0, run);
+            sight.capture(line.rule, part.number, 0, course);
         }
     }
     let bars = after >> 8 & 255;
@@ -332,88 +381,88 @@ fn take(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Turn
         return Turn::Ends;
     }
     if after & 255 == all || step.join == Join::Any && after & 255 != 0 {
-        return reach(line, run, number + 1, sight);
+        return reach(line, course, number + 1, sight);
     }
     if after == before {
         return Turn::Waits;
     }
-    run.counts = after;
+    course.counts = after;
     if after & 255 == before & 255 {
         // Only the step that a run waits at has absences: see `lang::sequence`.
-        run.deadline = next_absence(line, run, sight);
+        course.deadline = next_absence(line, course, sight);
         return Turn::Bars;
     }
     if !waiting {
-        (run.step, run.entered) = (number as u32, sight.now.0);
+        (course.step, course.entered) = (number as u32, sight.now.0);
     }
-    run.deadline = next_absence(line, run, sight);
+    course.deadline = next_absence(line, course, sight);
     Turn::Takes
 }
 
 /// Gives a step of one part an event that meets it.
-fn meet(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Turn {
+fn meet(line: Line<'_>, course: &mut Course, number: usize, sight: &Sight<'_>) -> Turn {
     let step = &line.sequence.steps[number];
-    let waiting = run.step as usize == number;
-    let before = if waiting { run.counts } else { 0 };
+    let waiting = course.step as usize == number;
+    let before = if waiting { course.counts } else { 0 };
     if !line.rule.captures.is_empty() {
-        sight.capture(line.rule, step.parts[0].number, before.min(255) as u8, run);
+        sight.capture(line.rule, step.parts[0].number, before.min(255) as u8, course);
     }
     let after = before + 1;
     let last = number + 1 == line.sequence.steps.len();
     if after >= u64::from(step.most) || last && after >= u64::from(step.least) {
-        return reach(line, run, number + 1, sight);
+        return reach(line, course, number + 1, sight);
     }
     if !waiting {
-        (run.step, run.entered) = (number as u32, sight.now.0);
+        (course.step, course.entered) = (number as u32, sight.now.0);
     }
-    run.counts = after;
+    course.counts = after;
     Turn::Takes
 }
 
 /// A run has done with the step before `number`.
-fn reach(line: Line<'_>, run: &mut Run, number: usize, sight: &Sight<'_>) -> Turn {
-    run.counts = 0;
-    run.deadline = i64::MAX;
+fn reach(line: Line<'_>, course: &mut Course, number: usize, sight: &Sight<'_>) -> Turn {
+    course.counts = 0;
+    course.deadline = i64::MAX;
     if number == line.sequence.steps.len() {
         return Turn::Matches;
     }
-    (run.step, run.entered) = (number as u32, sight.now.0);
-    run.deadline = next_absence(line, run, sight);
+    (course.step, course.entered) = (number as u32, sight.now.0);
+    course.deadline = next_absence(line, course, sight);
     Turn::Takes
 }
 
 /// When the next absence that the run waits for has lasted; `MAX` where there is none.
-fn next_absence(line: Line<'_>, run: &Run, sight: &Sight<'_>) -> i64 {
-    let step = &line.sequence.steps[run.step as usize];
+fn next_absence(line: Line<'_>, course: &Course, sight: &Sight<'_>) -> i64 {
+    let step = &line.sequence.steps[course.step as usize];
     if step.is_plain() {
         return i64::MAX;
     }
-    let open = |place: usize| run.counts & (1 << place | BARRED << place) == 0;
+    let open = |place: usize| course.counts & (1 << place | BARRED << place) == 0;
     let absences = step.parts.iter().enumerate().filter(|(place, _)| open(*place));
-    let ends = absences.filter_map(|(_, part)| absence_end(part, run, sight));
+    let ends = absences.filter_map(|(_, part)| absence_end(part, course, sight));
     ends.min().unwrap_or(i64::MAX)
 }
 
 /// When a part's absence has lasted. A span that is missing never ends.
-fn absence_end(part: &Part, run: &Run, sight: &Sight<'_>) -> Option<i64> {
+fn absence_end(part: &Part, course: &Course, sight: &Sight<'_>) -> Option<i64> {
     let absent = part.absent.as_ref()?;
-    let span = sight.now_with(run).span(absent)?;
-    Some(EventTime(run.entered).plus(span).0)
+    let span = sight.now_with(course).span(absent)?;
+    Some(EventTime(course.entered).plus(span).0)
 }
 
 /// Meets every absence of a run's step that has lasted until now.
-fn meet_absences(line: Line<'_>, run: &mut Run, sight: &Sight<'_>) -> Turn {
-    let step = &line.sequence.steps[run.step as usize];
+fn meet_absences(line: Line<'_>, course: &mut Course, sight: &Sight<'_>) -> Turn {
+    let step = &line.sequence.steps[course.step as usize];
     for (place, part) in step.parts.iter().enumerate() {
-        let open = run.counts & (1 << place | BARRED << place) == 0;
-        if open && absence_end(part, run, sight).is_some_and(|end| end <= sight.now.0) {
-            run.counts |= 1 << place;
+        let open = course.counts & (1 << place | BARRED << place) == 0;
+        if open && absence_end(part, course, sight).is_some_and(|end| end <= sight.now.0) {
+            course.counts |= 1 << place;
         }
     }
-    let met = run.counts & 255;
+    let met = course.counts & 255;
     if met == (1 << step.parts.len()) - 1 || step.join == Join::Any && met != 0 {
-        return reach(line, run, run.step as usize + 1, sight);
+        return reach(line, course, course.step as usize + 1, sight);
     }
-    run.deadline = next_absence(line, run, sight);
+    course.deadline = next_absence(line, course, sight);
     Turn::Takes
 }

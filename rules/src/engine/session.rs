@@ -2,12 +2,12 @@
 
 use event::{EventRef, EventTime, Identity, Symbol, TimeSpan};
 
-use super::cells::{Entry, Key, Run, whole};
+use super::cells::{Course, Entry, Key, whole};
 use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, SessionView, Sight, key_of, key_part, outside};
 use super::site::{Conclusion, Site};
-use super::state::{pack_into, unpack};
+use super::state::pack_into;
 use super::timers::Due;
 use crate::plan::{Aggregate, Rule, RuleId, Session};
 use crate::value::Value;
@@ -50,16 +50,16 @@ fn name_key(place: usize, name: Symbol) -> Key {
 }
 
 /// Adds what an event, or an earlier one, gives to a place of a run.
-fn add(run: &mut Run, place: u8, value: Value) {
+fn add(course: &mut Course, place: u8, value: Value) {
     let place = place as usize;
-    let sum = match (unpack(run.captures[place], (run.tags >> (4 * place) & 15) as u32), value) {
+    let sum = match (course.kept().get(place), value) {
         (Value::Int(a), Value::Int(b)) => Value::Int(a.saturating_add(b)),
         (Value::Float(a), Value::Float(b)) => Value::Float(a + b),
         (Value::Int(a), Value::Float(b)) => Value::Float(a as f64 + b),
         (Value::Float(a), Value::Int(b)) => Value::Float(a + b as f64),
         (sum, _) => sum,
     };
-    pack_into(&mut run.captures, &mut run.tags, place, sum);
+    pack_into(&mut course.captures, &mut course.tags, place, sum);
 }
 
 /// What an event gives to an aggregate; `None` where it does not count.
@@ -88,7 +88,7 @@ impl Site {
         let (opens, closes) = (sight.fits(&session.open), sight.fits(&session.close));
         let cell = self.state.find(cx.layout.rule(id), &key);
         let mut waiting = cell.map_or(NIL, |cell| self.state.keys.get(cell).head);
-        let graced = waiting != NIL && self.state.runs.get(waiting).step == 1;
+        let graced = waiting != NIL && self.course(waiting).step == 1;
         if graced && opens {
             self.judge_session(cx, id, session, waiting, event.occurred(), None, out);
             waiting = NIL;
@@ -179,24 +179,27 @@ impl Site {
 
     fn open_session(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>) {
         let Line { cx, id, rule, session } = line;
-        let mut run = self.new_run(cx, id, event);
+        let mut course = Course::at(0, event.occurred().0);
         let sight = Sight::of(cx, self, event, &self.changed);
         for (place, aggregate) in &session.aggregates {
             let value = given(aggregate, &sight).unwrap_or(Value::Int(0));
-            pack_into(&mut run.captures, &mut run.tags, *place as usize, value);
+            pack_into(&mut course.captures, &mut course.tags, *place as usize, value);
         }
-        sight.capture(rule, OPEN, 0, &mut run);
+        sight.capture(rule, OPEN, 0, &mut course);
         if let Some(max) = session.max {
-            run.deadline = event.occurred().plus(max).0;
+            course.deadline = event.occurred().plus(max).0;
         }
-        let (serial, owner, deadline) = (run.serial, run.owner, run.deadline);
         let cell = self.state.find_or_insert(cx.layout.rule(id), &key, Value::Missing);
-        let index = self.link_run(cell, &mut run, event);
+        let index = self.start(cx, id, cell, event);
+        self.keep(index, course);
         self.take_before(line, key, index, event.occurred());
-        if deadline != i64::MAX {
-            let due = EventTime(deadline);
-            self.timers.push(due, owner, event.identity().0, serial, Due::Run(index));
-        }
+    }
+
+    /// What a session has come to.
+    fn course(&self, index: u32) -> Course {
+        let run = self.state.runs.get(index);
+        let course = self.state.course(run).copied();
+        course.unwrap_or_else(|| Course::at(0, run.started))
     }
 
     /// An event while a session is open, or in its grace.
@@ -209,29 +212,29 @@ impl Site {
         out: &mut Findings,
     ) {
         let Line { cx, id, rule, session } = line;
-        let mut run = *self.state.runs.get(index);
+        let mut course = self.course(index);
         let sight = Sight::of(cx, self, event, &self.changed);
         let mut counts = false;
         for (place, aggregate) in &session.aggregates {
             if let Some(value) = given(aggregate, &sight) {
-                add(&mut run, *place, value);
+                add(&mut course, *place, value);
                 counts = true;
             }
         }
         if closes {
-            sight.capture(rule, CLOSE, 0, &mut run);
+            sight.capture(rule, CLOSE, 0, &mut course);
             let deadline = event.occurred().plus(session.grace);
-            (run.step, run.entered, run.deadline) = (1, event.occurred().0, deadline.0);
+            (course.step, course.entered, course.deadline) = (1, event.occurred().0, deadline.0);
         }
-        *self.state.runs.get_mut(index) = run;
+        self.state.keep_course(index, course);
         if counts || closes {
             self.state.cite(index, Entry::of(event, 0), usize::from(rule.evidence_max));
         }
         if closes && session.grace <= TimeSpan::ZERO {
             self.judge_session(cx, id, session, index, event.occurred(), Some(event), out);
         } else if closes {
-            let tie = whole(run.identity);
-            self.timers.push(EventTime(run.deadline), run.owner, tie, run.serial, Due::Run(index));
+            let (run, due) = (self.state.runs.get(index), EventTime(course.deadline));
+            self.timers.push(due, run.owner, whole(run.identity), run.serial, Due::Run(index));
         }
     }
 
@@ -268,9 +271,11 @@ impl Site {
             if outside(now, entry.time, *span) {
                 continue;
             }
+            let mut course = self.course(index);
             for (nth, (place, _)) in line.session.added_before() {
-                add(self.state.runs.get_mut(index), *place, entry.kept().get(nth));
+                add(&mut course, *place, entry.kept().get(nth));
             }
+            self.state.keep_course(index, course);
             let max = usize::from(line.rule.evidence_max);
             self.state.cite(
                 index,
@@ -293,28 +298,31 @@ impl Site {
         row: Option<EventRef<'_>>,
         out: &mut Findings,
     ) {
-        let run = *self.state.runs.get(index);
+        let (run, course) = (*self.state.runs.get(index), self.course(index));
         let cell = run.key_cell;
         let key = self.state.keys.get(cell).key;
-        let closed = run.step == 1;
-        let end = if closed { EventTime(run.entered) } else { at };
+        let closed = course.step == 1;
+        let end = if closed { EventTime(course.entered) } else { at };
         let duration = Some(end.since(EventTime(run.started)));
         let view = SessionView { closed, orphan: false, duration };
         let mark = out.evidence_mark();
-        self.state.list(run.head).for_each(|entry| out.push_evidence(entry.evidence()));
+        self.state.evidence_of(&run).for_each(|evidence| out.push_evidence(evidence));
         // What came before was cited after the opening event: the trigger is the latest of all.
-        let latest = self.state.list(run.head).max_by_key(|e| (e.time, e.words[0] != CAME_BEFORE));
-        latest.into_iter().for_each(|entry| out.push_evidence(entry.evidence()));
+        let further = self.state.list(course.head);
+        let latest = further.max_by_key(|entry| (entry.time, entry.words[0] != CAME_BEFORE));
+        let opened = (run.started, true);
+        let later = latest.filter(|e| (e.time, e.words[0] != CAME_BEFORE) >= opened);
+        out.push_evidence(later.map_or(run.opening(), Entry::evidence));
         let conclusion = Conclusion {
             rule: id,
             key,
             at,
             event: row.map_or(Identity(whole(run.identity)), |event| event.identity()),
             first: None,
-            omitted: run.omitted,
-            subject: run.subject,
+            omitted: course.omitted,
+            subject: *self.state.subjects.get(index),
             row,
-            captured: run.kept(),
+            captured: course.kept(),
             value: Value::Missing,
             session: Some(view),
             level: NIL,
@@ -331,16 +339,16 @@ impl Site {
     /// An end without a beginning.
     fn judge_orphan(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>, out: &mut Findings) {
         let Line { cx, id, rule, session } = line;
-        let mut run = self.new_run(cx, id, event);
+        let mut course = Course::at(0, event.occurred().0);
         for (place, _) in &session.aggregates {
-            pack_into(&mut run.captures, &mut run.tags, *place as usize, Value::Int(0));
+            pack_into(&mut course.captures, &mut course.tags, *place as usize, Value::Int(0));
         }
         let sight = Sight::of(cx, self, event, &self.changed);
-        sight.capture(rule, CLOSE, 0, &mut run);
+        sight.capture(rule, CLOSE, 0, &mut course);
         let mark = out.evidence_mark();
         out.push_evidence(Entry::of(event, 0).evidence());
         let mut conclusion = self.conclusion_of(cx, id, key, event);
-        conclusion.captured = run.kept();
+        conclusion.captured = course.kept();
         conclusion.session = Some(SessionView { closed: true, orphan: true, duration: None });
         self.conclude_session(cx, session, conclusion, mark, out);
     }

@@ -8,7 +8,7 @@ use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, Symbol};
 
 use super::Options;
 use super::ahead::Ahead;
-use super::cells::{Entry, Held, Key, Run};
+use super::cells::{Course, Entry, Held, Key};
 use super::correlation::{Correlation, Spoken};
 use super::eviction::Turn;
 use super::findings::{Effect, EvidenceRef, Finding, Findings};
@@ -360,7 +360,7 @@ impl Site {
         }
         let seen = self.look(cx, id, event, out);
         self.step(cx, id, event, out);
-        self.saw(seen, out);
+        self.saw(cx, seen, out);
     }
 
     fn step(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
@@ -550,7 +550,12 @@ impl Site {
     fn may_speak(&mut self, cx: Context<'_>, conclusion: &Conclusion<'_>, rule: &Rule) -> bool {
         let Emit::Once(span) = rule.emit else { return true };
         let owner = cx.layout.rule(conclusion.rule);
-        let cell = self.state.find_or_insert(owner, &conclusion.key, Value::Missing);
+        let mut key = conclusion.key;
+        if matches!(rule.pattern, Pattern::Passage { .. } | Pattern::Travel { .. }) {
+            // Its cell is full of who was where: the word is kept in another.
+            key[3] = Symbol(1);
+        }
+        let cell = self.state.find_or_insert(owner, &key, Value::Missing);
         let last = self.state.keys.get(cell).aux as i64;
         let spoken = self.state.keys.get(cell).spare != 0;
         if spoken && conclusion.at.since(EventTime(last)) < span {
@@ -638,11 +643,11 @@ impl Sight<'_> {
     }
 
     /// The values that a rule captures of the current event, as the `nth` (from 0) of a part.
-    pub fn capture(&self, rule: &Rule, part: u8, nth: u8, run: &mut Run) {
+    pub fn capture(&self, rule: &Rule, part: u8, nth: u8, course: &mut Course) {
         for (place, capture) in rule.captures.iter().enumerate() {
             if capture.part == part && capture.nth.is_none_or(|n| n == nth) {
                 let value = self.field(capture.field);
-                super::state::pack_into(&mut run.captures, &mut run.tags, place, value);
+                super::state::pack_into(&mut course.captures, &mut course.tags, place, value);
             }
         }
     }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use event::{EventTime, Symbol, TimeSpan};
 
-use super::cells::{Entry, Key, KeyCell, Run};
+use super::cells::{Course, Entry, Key, KeyCell, Run};
+use super::findings::EvidenceRef;
 use super::holdings::{Age, Bounds, Holding, Over, join, leave};
 use super::index::{Index, Slot};
+use super::layout::Subject;
 use super::pages::{Bytes, NIL, Pages};
 use crate::value::Value;
 
@@ -85,6 +87,10 @@ pub struct State {
     /// Waiting runs.
     pub runs: Pages<Run>,
     run_ages: Pages<Age>,
+    /// Who and where the first event of each run was.
+    pub subjects: Pages<Subject>,
+    /// How far runs have come.
+    pub courses: Pages<Course>,
     /// What each fact and rule holds of them.
     pub holdings: Pages<Holding>,
     /// Who answers for what, and how much each may hold.
@@ -138,6 +144,8 @@ impl State {
             entries: Pages::default(),
             runs: Pages::default(),
             run_ages: Pages::default(),
+            subjects: Pages::default(),
+            courses: Pages::default(),
             holdings,
             bounds,
             over: Vec::new(),
@@ -276,7 +284,10 @@ impl State {
                 let holder = self.bounds.holder_of_rule(run.owner - 1);
                 let holding = self.holdings.get_mut(holder);
                 holding.runs += 1;
-                holding.events += run.kept;
+                holding.events += match run.course {
+                    NIL => 0,
+                    course => self.courses.get(course).kept,
+                };
                 join(&mut holding.run_line, &mut self.run_ages, at);
                 if holding.runs > self.bounds.limits(holder).runs {
                     self.over.push(Over::Runs(holder));
@@ -386,12 +397,34 @@ impl State {
         })
     }
 
-    /// Adds an event to a run's evidence, at most `max` (the first and the newest are kept).
+    /// How far a run has come; none where that is plain.
+    #[inline]
+    pub fn course(&self, run: &Run) -> Option<&Course> {
+        (run.course != NIL).then(|| self.courses.get(run.course))
+    }
+
+    /// Keeps how far a run has come.
+    pub fn keep_course(&mut self, run: u32, course: Course) {
+        match self.runs.get(run).course {
+            NIL => self.runs.get_mut(run).course = self.courses.insert(course),
+            old => *self.courses.get_mut(old) = course,
+        }
+    }
+
+    /// A run's evidence: the event that opened it is the first.
+    pub fn evidence_of(&self, run: &Run) -> impl Iterator<Item = EvidenceRef> + '_ {
+        let further = self.course(run).map_or(NIL, |course| course.head);
+        std::iter::once(run.opening()).chain(self.list(further).map(Entry::evidence))
+    }
+
+    /// Adds an event to the evidence of a run that has a course, at most `max` with the one that
+    /// opened it (that and the newest are kept).
     pub fn cite(&mut self, run: u32, entry: Entry, max: usize) {
-        let Run { head, tail, kept, owner, .. } = *self.runs.get(run);
-        if kept as usize >= max.max(2) && tail != head {
+        let Run { owner, course: at, .. } = *self.runs.get(run);
+        let Course { tail, kept, .. } = *self.courses.get(at);
+        if kept as usize + 1 >= max.max(2) {
             *self.entries.get_mut(tail) = Entry { next: NIL, ..entry };
-            self.runs.get_mut(run).omitted += 1;
+            self.courses.get_mut(at).omitted += 1;
             return;
         }
         let index = self.entries.insert(entry);
@@ -399,11 +432,11 @@ impl State {
         if tail != NIL {
             self.entries.get_mut(tail).next = index;
         }
-        let run = self.runs.get_mut(run);
-        run.kept += 1;
-        run.tail = index;
-        if head == NIL {
-            run.head = index;
+        let course = self.courses.get_mut(at);
+        course.kept += 1;
+        course.tail = index;
+        if tail == NIL {
+            course.head = index;
         }
     }
 
@@ -424,15 +457,15 @@ impl State {
         self.entries.remove(entry);
     }
 
-    /// Keeps a run; the opening event is its first evidence. The caller links it to its key.
-    pub fn keep_run(&mut self, run: &mut Run, opening: Entry) -> u32 {
-        let evidence = self.entries.insert(opening);
-        (run.head, run.tail, run.kept) = (evidence, evidence, 1);
-        let index = self.runs.insert(*run);
+    /// Keeps a run, and who and where its first event was. The caller links it to its key.
+    #[inline]
+    pub fn keep_run(&mut self, run: Run, subject: Subject) -> u32 {
+        let index = self.runs.insert(run);
+        self.subjects.reach(index);
+        *self.subjects.get_mut(index) = subject;
         let holder = self.bounds.holder_of_rule(run.owner - 1);
         let holding = self.holdings.get_mut(holder);
         holding.runs += 1;
-        holding.events += 1;
         join(&mut holding.run_line, &mut self.run_ages, index);
         if holding.runs > self.bounds.limits(holder).runs {
             self.over.push(Over::Runs(holder));
@@ -441,14 +474,22 @@ impl State {
     }
 
     /// Frees a run and its evidence. The caller has unlinked it from its key.
+    #[inline]
     pub fn remove_run(&mut self, run: u32) {
-        let Run { head, owner, .. } = *self.runs.get(run);
-        let events = self.remove_list(head);
+        let Run { owner, course, .. } = *self.runs.get(run);
+        let events = if course == NIL { 0 } else { self.remove_course(course) };
         let holding = self.holdings.get_mut(self.bounds.holder_of_rule(owner - 1));
         holding.runs -= 1;
         holding.events -= events;
         leave(&mut holding.run_line, &mut self.run_ages, run);
         self.runs.remove(run);
+    }
+
+    /// Frees how far a run has come, and its further evidence; how many events that were.
+    fn remove_course(&mut self, course: u32) -> u32 {
+        let events = self.remove_list(self.courses.get(course).head);
+        self.courses.remove(course);
+        events
     }
 
     /// Keeps a list of entries; its first, or `NIL` where there is none.
@@ -489,7 +530,8 @@ impl State {
 
     /// Bytes of all pages, and of the index.
     pub fn bytes(&self) -> usize {
-        let cells = self.keys.bytes() + self.entries.bytes() + self.runs.bytes();
+        let runs = self.runs.bytes() + self.subjects.bytes() + self.courses.bytes();
+        let cells = self.keys.bytes() + self.entries.bytes() + runs;
         let ages = self.key_ages.bytes() + self.run_ages.bytes();
         cells + ages + self.holdings.bytes() + self.index.bytes()
     }
@@ -499,6 +541,8 @@ impl State {
         self.keys.save(out, full);
         self.entries.save(out, full);
         self.runs.save(out, full);
+        self.subjects.save(out, full);
+        self.courses.save(out, full);
         self.key_ages.save(out, full);
         self.run_ages.save(out, full);
         self.holdings.save(out, full);
@@ -509,6 +553,8 @@ impl State {
         self.keys.load(input)?;
         self.entries.load(input)?;
         self.runs.load(input)?;
+        self.subjects.load(input)?;
+        self.courses.load(input)?;
         self.key_ages.load(input)?;
         self.run_ages.load(input)?;
         self.holdings.load(input)

@@ -45,6 +45,16 @@ impl Timers {
     pub fn push(&mut self, at: EventTime, owner: u32, tie: u128, serial: u64, due: Due) {
         let timer = (at, owner, tie, serial, due);
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        // Those of one owner mostly wait for the same time, and come in order.
+        let lane = &mut self.lanes[owner as usize % LANES];
+        if lane.back().is_none_or(|last| last.0 < at || *last <= timer) {
+            lane.push_back(timer);
+        } else {
+            self.push_elsewhere(timer);
+        }
+    }
+
+    fn push_elsewhere(&mut self, timer: Timer) {
         // The fullest-ended lane that it can stand in: the others stay open for earlier ones.
         let fits = self.lanes.iter_mut().filter(|lane| lane.back().is_none_or(|b| *b <= timer));
         match fits.max_by(|a, b| a.back().cmp(&b.back())) {
@@ -55,12 +65,10 @@ impl Timers {
 
     /// Takes the earliest deadline at or before `to`.
     pub fn pop(&mut self, to: EventTime) -> Option<(EventTime, u64, Due)> {
-        if !self.is_due(to) {
-            return None;
-        }
+        let next = self.next.filter(|next| *next <= to)?;
         let fronts = self.lanes.iter().enumerate().filter_map(|(n, lane)| Some((lane.front()?, n)));
-        let lane = fronts.min();
-        let heap = self.rest.peek().map(|timer| &timer.0);
+        let lane = fronts.filter(|(timer, _)| timer.0 == next).min();
+        let heap = self.rest.peek().map(|timer| &timer.0).filter(|timer| timer.0 == next);
         let (at, _, _, serial, due) = match (lane, heap) {
             (Some((timer, _)), Some(heap)) if heap < timer => self.rest.pop()?.0,
             (Some((_, lane)), _) => self.lanes[lane].pop_front()?,

@@ -2,20 +2,26 @@
 
 use event::{EventRef, EventTime, TimeSpan};
 
-use super::cells::{Entry, Run};
+use super::cells::{Course, Entry};
 use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
+use super::state::Kept;
 use super::timers::Due;
 use crate::plan::{Guard, Pattern, Rule, RuleId, Trigger};
 use crate::value::Value;
 
-/// Bits of one guard's count in [`Run::counts`].
+/// Bits of one guard's count in [`Course::counts`].
 const COUNT_BITS: usize = 8;
 
-fn count_of(run: &Run, guard: usize) -> u64 {
-    run.counts >> (COUNT_BITS * guard) & ((1 << COUNT_BITS) - 1)
+fn count_of(course: &Course, guard: usize) -> u64 {
+    course.counts >> (COUNT_BITS * guard) & ((1 << COUNT_BITS) - 1)
+}
+
+/// How long an opening event waits for guards; not above zero where they all come before it.
+pub(super) fn wait_of(guards: &[Guard]) -> TimeSpan {
+    guards.iter().map(|guard| guard.to).max().unwrap_or_default()
 }
 
 impl Site {
@@ -95,18 +101,22 @@ impl Site {
         guard: &Guard,
         event: EventRef<'_>,
     ) -> bool {
-        let run = self.state.runs.get(index);
-        if let Some(condition) = &guard.forward
-            && !Sight::of(cx, self, event, &self.changed).with(run.kept()).holds(condition)
-        {
-            return false;
+        let course = self.state.course(self.state.runs.get(index));
+        if let Some(condition) = &guard.forward {
+            let captured = course.map_or(Kept::NOTHING, Course::kept);
+            let sight = Sight::of(cx, self, event, &self.changed).with(captured);
+            if !sight.holds(condition) {
+                return false;
+            }
         }
-        let count = count_of(run, number) + 1;
+        let count = course.map_or(0, |course| count_of(course, number)) + 1;
         if count >= u64::from(guard.at_least) {
             self.unlink_run(index);
             return true;
         }
-        self.state.runs.get_mut(index).counts += 1 << (COUNT_BITS * number);
+        let mut course = course.copied().unwrap_or_else(|| Course::at(0, 0));
+        course.counts += 1 << (COUNT_BITS * number);
+        self.state.keep_course(index, course);
         false
     }
 
@@ -125,15 +135,15 @@ impl Site {
         if !self.fits(cx, on, event) {
             return;
         }
-        let mut run = self.new_run(cx, id, event);
+        let mut counts = 0;
         for (number, guard) in guards.iter().enumerate() {
             let count = self.look_back(cx, id, number, guard, event);
             if count >= u64::from(guard.at_least) {
                 return;
             }
-            run.counts |= count << (COUNT_BITS * number);
+            counts |= count << (COUNT_BITS * number);
         }
-        let end = guards.iter().map(|g| g.to).max().unwrap_or_default();
+        let end = wait_of(guards);
         if end <= TimeSpan::ZERO {
             let mark = out.evidence_mark();
             out.push_evidence(Entry::of(event, 0).evidence());
@@ -141,20 +151,21 @@ impl Site {
             self.conclude(cx, conclusion, mark, out);
             return;
         }
-        if !rule.captures.is_empty() {
-            Sight::of(cx, self, event, &self.changed).capture(rule, 0, 0, &mut run);
-        }
-        let deadline = event.occurred().plus(end);
-        run.deadline = deadline.0;
-        let (serial, owner) = (run.serial, run.owner);
         let cell = self.state.find_or_insert(cx.layout.rule(id), &key, Value::Missing);
-        let index = self.link_run(cell, &mut run, event);
+        let index = self.start(cx, id, cell, event);
+        if counts != 0 || !rule.captures.is_empty() {
+            let mut course = Course { counts, ..Course::at(0, event.occurred().0) };
+            Sight::of(cx, self, event, &self.changed).capture(rule, 0, 0, &mut course);
+            self.state.keep_course(index, course);
+        }
+        let serial = self.serial;
         for (number, guard) in guards.iter().enumerate() {
             if guard.to > TimeSpan::ZERO {
                 self.wait_for(cx, id, number, guard, event, (index, serial));
             }
         }
-        self.timers.push(deadline, owner, event.identity().0, serial, Due::Run(index));
+        let (due, owner) = (event.occurred().plus(end), u32::from(id.0) + 1);
+        self.timers.push(due, owner, event.identity().0, serial, Due::Run(index));
     }
 
     /// Enters a run in a guard's list.
@@ -243,28 +254,29 @@ impl Site {
         at: EventTime,
         out: &mut Findings,
     ) {
-        let run = *self.state.runs.get(index);
+        let run = self.state.runs.get(index);
         if run.owner == 0 || run.serial != serial {
             return;
         }
         let id = RuleId((run.owner - 1) as u16);
-        let seen = self.look_due(cx, id, &run, at, out);
-        self.run_decided(cx, id, run, index, at, out);
-        self.saw(seen, out);
+        let seen = self.look_due(cx, id, run, at, out);
+        self.run_decided(cx, id, index, at, out);
+        self.saw(cx, seen, out);
     }
 
     fn run_decided(
         &mut self,
         cx: Context<'_>,
         id: RuleId,
-        run: Run,
         index: u32,
         at: EventTime,
         out: &mut Findings,
     ) {
+        let run = self.state.runs.get(index);
+        let course = self.state.course(run).copied();
         match &cx.plan.rules[id.0 as usize].pattern {
-            Pattern::Watch { .. } => return self.level_lasted(cx, id, run, at, out),
-            Pattern::Session(session) if run.deadline == at.0 => {
+            Pattern::Watch { .. } => return self.level_lasted(cx, id, index, at, out),
+            Pattern::Session(session) if course.is_some_and(|c| c.deadline == at.0) => {
                 return self.judge_session(cx, id, session, index, at, None, out);
             }
             Pattern::Session(_) => return,
@@ -275,7 +287,8 @@ impl Site {
         }
         let cell = run.key_cell;
         let key = self.state.keys.get(cell).key;
-        self.conclude_run(cx, id, key, &run, None, at, Value::Missing, out);
+        let course = course.unwrap_or_else(|| Course::at(0, 0));
+        self.conclude_run(cx, id, key, index, &course, None, at, Value::Missing, out);
         self.unlink_run(index);
         self.drop_if_idle(cell);
     }

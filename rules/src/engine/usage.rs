@@ -1,7 +1,8 @@
 //! What facts and rules cost and hold: figures for people, no part of the meaning.
 
 use super::holdings::Holding;
-use super::{ENTRY_BYTES, Engine, KEY_BYTES, RUN_BYTES, Site};
+use super::runs::run_bytes;
+use super::{ENTRY_BYTES, Engine, KEY_BYTES, Site};
 
 /// What one fact or rule costs and holds, over all sites.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,14 +107,14 @@ impl Usage {
         ]
     }
 
-    fn add(&mut self, [looked, evaluated]: &[u64; 2], holding: &Holding) {
+    fn add(&mut self, [looked, evaluated]: &[u64; 2], holding: &Holding, run: usize) {
         self.looked += looked;
         self.evaluated += evaluated;
         let [keys, runs, events] = holding.held().map(u64::from);
         self.keys += keys;
         self.runs += runs;
         self.events += events;
-        self.bytes += keys * KEY_BYTES as u64 + runs * RUN_BYTES as u64;
+        self.bytes += keys * KEY_BYTES as u64 + runs * run as u64;
         self.bytes += events * ENTRY_BYTES as u64;
         self.given_up.add(holding);
     }
@@ -160,7 +161,9 @@ impl Engine {
         let mut all = vec![Usage::default(); facts + self.plan.rules.len()];
         for site in self.every_site() {
             for (number, usage) in all.iter_mut().enumerate() {
-                usage.add(&site.work[number], site.state.holdings.get(number as u32));
+                let rule = number.checked_sub(facts).map(|rule| &self.plan.rules[rule]);
+                let run = rule.map_or(0, run_bytes);
+                usage.add(&site.work[number], site.state.holdings.get(number as u32), run);
             }
             for (usage, count) in all[facts..].iter_mut().zip(&site.counts) {
                 usage.detections += count.detections;

@@ -5,7 +5,7 @@ use event::identity::TimedId;
 use event::vocabulary::field;
 use event::{EventRef, EventTime, Identity, Symbol, TimeSpan};
 
-use super::cells::{Entry, Key, Run, halves, whole};
+use super::cells::{Course, Entry, Key, Run, halves, whole};
 use super::facts::key_from;
 use super::findings::Findings;
 use super::layout::{AREA, CREDENTIAL, DEVICE, DOOR, PERSON, Subject};
@@ -141,7 +141,8 @@ impl Site {
 
     /// The last deadline of all that waits.
     pub(super) fn last_deadline(&self, cx: Context<'_>) -> EventTime {
-        let runs = self.state.runs.indexes().map(|run| self.state.runs.get(run).deadline);
+        let runs = self.state.runs.indexes();
+        let runs = runs.map(|run| self.deadline_of(cx, self.state.runs.get(run)));
         let keys = self.state.keys.indexes().filter_map(|index| self.expiry(cx, index));
         let held = self.held.indexes().map(|held| self.held.get(held).deadline);
         let all = runs.chain(held).filter(|at| *at != i64::MAX).chain(keys.map(|(at, _)| at.0));
@@ -220,7 +221,7 @@ impl Site {
             _ => {}
         }
         if seen.is_some() {
-            self.saw(seen, out);
+            self.saw(cx, seen, out);
         }
     }
 
@@ -323,35 +324,14 @@ impl Site {
     }
 
     fn hold(&mut self, cx: Context<'_>, id: RuleId, cell: u32, span: TimeSpan, cause: &Cause<'_>) {
-        self.serial += 1;
         let key = self.state.keys.get(cell).key;
         let deadline = cause.at.plus(span);
-        let mut run = Run {
-            owner: u32::from(id.0) + 1,
-            next: NIL,
-            key_cell: cell,
-            step: 0,
-            head: NIL,
-            tail: NIL,
-            omitted: 0,
-            kept: 0,
-            started: cause.at.0,
-            entered: cause.at.0,
-            deadline: deadline.0,
-            serial: self.serial,
-            counts: 0,
-            identity: cause.entry.identity,
-            captures: [0; 8],
-            tags: 0,
-            subject: self.subject(cx, id, &key, cause.row),
-            previous: NIL,
-            rest: 0,
-        };
-        let index = self.state.keep_run(&mut run, cause.entry);
-        let cell = self.state.keys.get_mut(cell);
-        (cell.head, cell.tail) = (index, index);
-        let tie = whole(cause.entry.identity);
-        self.timers.push(deadline, run.owner, tie, run.serial, Due::Run(index));
+        let Entry { identity, place, time, .. } = cause.entry;
+        let run = Run { place, ..self.new_run(id, cell, EventTime(time), identity) };
+        let index = self.link_run(run, self.subject(cx, id, &key, cause.row));
+        let course = Course { deadline: deadline.0, ..Course::at(0, cause.at.0) };
+        self.state.keep_course(index, course);
+        self.timers.push(deadline, run.owner, whole(identity), run.serial, Due::Run(index));
     }
 
     /// A level has lasted as long as it must.
@@ -359,19 +339,23 @@ impl Site {
         &mut self,
         cx: Context<'_>,
         id: RuleId,
-        run: Run,
+        index: u32,
         at: EventTime,
         out: &mut Findings,
     ) {
-        let cell = run.key_cell;
+        let cell = self.state.runs.get(index).key_cell;
         let key = self.state.keys.get(cell).key;
         let Pattern::Watch { fact, condition, .. } = &cx.plan.rules[id.0 as usize].pattern else {
             return;
         };
         let value = fact_value(cx, &self.state, *fact, &key, at);
         let lasted = self.sight_of_key(cx, id, key, value, at).holds(condition);
-        let incident =
-            if lasted { self.conclude_run(cx, id, key, &run, None, at, value, out) } else { None };
+        let course = Course::at(0, at.0);
+        let incident = if lasted {
+            self.conclude_run(cx, id, key, index, &course, None, at, value, out)
+        } else {
+            None
+        };
         let index = self.state.keys.get(cell).head;
         self.unlink_run(index);
         if lasted {
@@ -457,8 +441,9 @@ impl Site {
         self.timers.clear();
         for index in self.state.runs.indexes() {
             let run = self.state.runs.get(index);
-            if run.deadline != i64::MAX {
-                let (at, tie) = (EventTime(run.deadline), whole(run.identity));
+            let deadline = self.deadline_of(cx, run);
+            if deadline != i64::MAX {
+                let (at, tie) = (EventTime(deadline), whole(run.identity));
                 self.timers.push(at, run.owner, tie, run.serial, Due::Run(index));
             }
         }
