@@ -18,7 +18,7 @@ use super::{Engine, Options};
 use crate::plan::Plan;
 
 /// Version of the format; a reader takes its own and the one before, where there is one.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Why a snapshot could not be restored.
