@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use event::{EventRef, EventTime, Position, RecordBlock, RecordRef, SourceId, StreamId};
+use event::{
+    EventBlock, EventRef, EventTime, Position, RecordBlock, RecordRef, SourceId, StreamId,
+};
 use ingest::log::LogReader;
 use ingest::source::file::{FileInput, FileReader};
 use ingest::source::settings::SourceSettings;
@@ -157,9 +159,11 @@ impl History {
             findings.clear();
             let more = self.read_some(&mut block)?;
             if more {
-                let mut seen = |event: EventRef<'_>| {
-                    self.progress(event.stream(), event.occurred());
-                    saw(event);
+                let mut seen = |events: &EventBlock| {
+                    for event in events.iter() {
+                        self.progress(event.stream(), event.occurred());
+                        saw(event);
+                    }
                 };
                 let mut from = 0;
                 // Whatever took over then, here it is all judged by one.

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use event::books::SourceBooks;
 use event::control::{Change, Control};
-use event::{
-    EventBlock, EventRef, Position, RecordBlock, RecordKind, RecordRef, RejectReason, SourceId,
-};
+use event::{EventBlock, Position, RecordBlock, RecordKind, RecordRef, RejectReason, SourceId};
 use ingest::decode::{Decoder, Outcome, Roads};
 use rules::engine::{Engine, Findings, Input, Next};
 
@@ -78,7 +76,7 @@ impl Pipeline {
     }
 
     /// Takes records in the order of the log, from `from` on. Findings are added; refused deliveries
-    /// go to `refused`; `saw` is shown every decoded event. Ends at a record by which another
+    /// go to `refused`; `saw` is shown what was decoded, in the same order. Ends at a record by which another
     /// configuration takes over, and gives its place: all before it was judged by this one.
     pub fn step(
         &mut self,
@@ -86,7 +84,7 @@ impl Pipeline {
         from: usize,
         findings: &mut Findings,
         mut refused: impl FnMut(Refused<'_>),
-        mut saw: impl FnMut(EventRef<'_>),
+        mut saw: impl FnMut(&EventBlock),
     ) -> anyhow::Result<Option<(usize, Control)>> {
         self.decoder.know(self.engine.tables());
         for place in from..records.len() {
@@ -225,9 +223,9 @@ impl Pipeline {
     fn flush(
         &mut self,
         findings: &mut Findings,
-        saw: &mut impl FnMut(EventRef<'_>),
+        saw: &mut impl FnMut(&EventBlock),
     ) -> anyhow::Result<()> {
-        self.events.iter().for_each(saw);
+        saw(&self.events);
         let mut next = 0;
         while next < self.events.len() {
             next = self.engine.feed_some(&self.events, next, findings);

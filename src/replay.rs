@@ -117,6 +117,7 @@ fn alone(
     let mut sum = Sum::new(setup.plan.clone());
     let (mut block, mut findings) = (RecordBlock::new(), Findings::default());
     let bar = progress_bar(files.bytes_total());
+    let several = files.inputs() > 1;
     loop {
         block.clear();
         findings.clear();
@@ -127,7 +128,11 @@ fn alone(
                 0,
                 &mut findings,
                 |_| {},
-                |event| files.progress(event.stream(), event.occurred()),
+                |events| {
+                    // Which of several files is read next hangs on how far each has come.
+                    let all = several.then(|| events.iter()).into_iter().flatten();
+                    all.for_each(|event| files.progress(event.stream(), event.occurred()));
+                },
             )?;
         } else {
             pipeline.finish(&mut findings)?;

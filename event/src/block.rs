@@ -323,7 +323,15 @@ impl<'a> EventRef<'a> {
 #[derive(Debug)]
 pub struct EventMut<'a>(&'a mut [u64]);
 
-impl EventMut<'_> {
+impl<'a> EventMut<'a> {
+    /// A row kept elsewhere.
+    #[must_use]
+    #[inline]
+    pub fn from_words(words: &'a mut [u64]) -> Self {
+        debug_assert!(words.len() >= HEADER_WORDS);
+        Self(words)
+    }
+
     /// Sets both times.
     #[inline]
     pub fn times(&mut self, occurred: EventTime, recorded: EventTime) {

@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use event::control::{Change, Control};
-use event::{EventFlags, Position, RecordBlock, RecordKind, RecordRef};
+use event::{EventFlags, EventRef, Position, RecordBlock, RecordKind, RecordRef};
 use ingest::log::{LogReader, Progress};
 use rules::engine::Findings;
 use sinks::DeadLetter;
@@ -144,8 +144,9 @@ impl Follower {
                     at: refused.record.recorded,
                 });
             },
-            |event| {
-                if event.flags().has(EventFlags::UNKNOWN_DEVICE) {
+            |events| {
+                let strange = |event: &EventRef| event.flags().has(EventFlags::UNKNOWN_DEVICE);
+                for event in events.iter().filter(strange) {
                     let device = setup.interner.text(event.device());
                     let source = &sources[event.source().0 as usize].id;
                     live.strangers().note(source, device, event.occurred());

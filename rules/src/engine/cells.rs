@@ -335,6 +335,7 @@ cell!(IncidentCell, live, severity);
 cell!(Held, owner, head);
 
 /// Two words of a 128-bit number, low half first.
+#[inline]
 pub const fn halves(number: u128) -> [u64; 2] {
     [number as u64, (number >> 64) as u64]
 }

@@ -153,7 +153,7 @@ impl Late {
 
     /// Notes where an event stands. What lies further back than twice what may still come late is
     /// forgotten.
-    #[inline]
+    #[inline(always)]
     pub fn note(
         &mut self,
         event: EventRef<'_>,
@@ -163,30 +163,32 @@ impl Late {
     ) {
         let position = event.position().0;
         let number = position / REACH_BYTES;
-        let stretch = match &mut self.growing {
-            Some((growing, stretch)) if *growing == number => stretch,
-            growing => {
-                if let Some((number, stretch)) = growing.take() {
-                    self.stretches.insert(number, stretch);
-                }
-                let forget = watermark.minus(recorded).minus(recorded);
-                self.stretches.retain(|_, stretch| stretch.greatest >= forget);
-                let new = Stretch {
-                    first: position,
-                    last: position,
-                    least: occurred,
-                    greatest: occurred,
-                    events: 0,
-                };
-                let stretch = self.stretches.remove(&number).unwrap_or(new);
-                &mut growing.insert((number, stretch)).1
-            }
-        };
+        if self.growing.is_none_or(|(growing, _)| growing != number) {
+            self.go_on(number, watermark.minus(recorded).minus(recorded));
+        }
+        let Some((_, stretch)) = &mut self.growing else { return };
         stretch.first = stretch.first.min(position);
         stretch.last = stretch.last.max(position);
         stretch.least = stretch.least.min(occurred);
         stretch.greatest = stretch.greatest.max(occurred);
         stretch.events += 1;
+    }
+
+    /// Another stretch grows from now on; those that end before a time are forgotten.
+    #[inline(never)]
+    fn go_on(&mut self, number: u64, forget: EventTime) {
+        if let Some((number, stretch)) = self.growing.take() {
+            self.stretches.insert(number, stretch);
+        }
+        self.stretches.retain(|_, stretch| stretch.greatest >= forget);
+        let new = Stretch {
+            first: u64::MAX,
+            last: 0,
+            least: EventTime::MAX,
+            greatest: EventTime::MIN,
+            events: 0,
+        };
+        self.growing = Some((number, self.stretches.remove(&number).unwrap_or(new)));
     }
 
     /// Keeps a late event until it is repaired; refused, and counted, when too many wait, or the
@@ -203,6 +205,7 @@ impl Late {
     }
 
     /// One event more that is no redelivery: when a repair is due does not hang on those.
+    #[inline]
     pub fn pass(&mut self) {
         self.since += 1;
     }
@@ -210,13 +213,15 @@ impl Late {
     /// Whether time has come so far that a repair is due. Where less has come than the last one
     /// read, a millisecond must have passed for each of those events, since somebody waits for it;
     /// in history, where nobody does, a second.
+    #[inline]
     pub fn is_due(&self, watermark: EventTime, live: bool) -> bool {
-        let rested = || {
-            let each = if live { 1 } else { 1_000 };
-            let rest = TimeSpan::from_millis(self.read as i64 * each);
-            self.since >= self.read || watermark.since(self.at) >= rest
-        };
-        self.due.is_some_and(|due| due <= watermark) && rested()
+        self.due.is_some_and(|due| due <= watermark) && self.has_rested(watermark, live)
+    }
+
+    fn has_rested(&self, watermark: EventTime, live: bool) -> bool {
+        let each = if live { 1 } else { 1_000 };
+        let rest = TimeSpan::from_millis(self.read as i64 * each);
+        self.since >= self.read || watermark.since(self.at) >= rest
     }
 
     /// A repair has read so many events.

@@ -16,6 +16,7 @@ mod late;
 mod layout;
 mod lens;
 mod look;
+mod merge;
 mod pages;
 mod parts;
 mod presence;
@@ -84,9 +85,10 @@ use crate::limits::{ENTRIES_MAX, HELD_MAX, INCIDENTS_MAX, KEYS_MAX, RUNS_MAX, WA
 use crate::plan::{Plan, Scope};
 use late::Late;
 use layout::Layout;
+use merge::{AT_SITES, Merge};
 use parts::ELSEWHERE;
 use reach::Reach;
-use reorder::{Merge, Reorder};
+use reorder::{Reorder, Rows, Waiting};
 use scope::Context;
 use seen::Seen;
 use site::Site;
@@ -168,8 +170,6 @@ struct Admitted {
     waiting: Reorder,
     /// What was let go early, because too much waited: anything before it is late.
     floor: EventTime,
-    /// Its queue in the enterprise's merge.
-    queue: usize,
 }
 
 /// Sites of one shard.
@@ -197,6 +197,9 @@ pub struct Engine {
     /// Those that were asked for last, by the low bits of the symbol.
     near: [(Symbol, (usize, usize)); NEAR],
     enterprise: Site,
+    /// What waits at sites; behind it, in an engine that does a part of the work, what is handed
+    /// over.
+    rows: Vec<Rows>,
     merge: Merge,
     /// What the enterprise was given early, because too much waited for it.
     floor: EventTime,
@@ -223,7 +226,8 @@ impl Engine {
             streams: Streams::new(options.sources.iter().map(|s| s.slack).collect()),
             enterprise: Site::new(Symbol::NONE, &plan, &enterprise_layout, &options),
             floor: EventTime::MIN,
-            merge: Merge::new(stride),
+            rows: vec![Rows::new(stride, interner.clone())],
+            merge: Merge::new(AT_SITES),
             books: vec![SourceBooks::default(); options.sources.len().max(1)],
             ranks: plan.vocabulary.kinds().iter().map(|k| k.rank).collect(),
             places: HashMap::default(),
@@ -267,14 +271,16 @@ impl Engine {
     /// Takes the events of a block from `from` on, up to the one that makes a repair due
     /// ([`Engine::due`]); where to go on. What is found does not depend on where blocks end.
     pub fn feed_some(&mut self, events: &EventBlock, from: usize, out: &mut Findings) -> usize {
+        let probed = out.probe().is_some();
         let mut next = from;
         while next < events.len() {
             let until = events.len().min(next + TOGETHER);
             self.expect(events, next, until);
             while next < until {
-                match out.probe() {
-                    Some(_) => self.admit_probed(events.get(next), out),
-                    None => self.admit(events.get(next), out),
+                if probed {
+                    self.admit_probed(events.get(next), out);
+                } else {
+                    self.admit(events.get(next), out);
                 }
                 next += 1;
                 if self.repair_is_due() {
@@ -320,9 +326,9 @@ impl Engine {
     #[must_use]
     pub fn oldest_waiting(&self) -> Option<Position> {
         let sites = self.shards.iter().flat_map(|s| &s.sites).map(|a| &a.waiting);
-        let waiting = sites.flat_map(Reorder::rows).map(|(_, event)| event);
-        let forwarded = self.merge.rows().map(|(_, _, event)| event);
-        waiting.chain(forwarded).map(|event| event.position()).min()
+        let row = |waiting: Waiting| self.rows[AT_SITES].get(waiting.row);
+        let forwarded = self.merge.iter(&self.rows).map(|(_, event)| event);
+        sites.flat_map(Reorder::iter).map(row).chain(forwarded).map(|event| event.position()).min()
     }
 
     /// Detections and incidents of each rule, over all sites.
@@ -356,13 +362,9 @@ impl Engine {
 
     /// Judges one event: duplicate, late, or to wait for the watermark.
     fn admit(&mut self, event: EventRef<'_>, out: &mut Findings) {
-        let (stream, source) = (event.stream(), event.source());
+        let source = event.source();
         if event.kind() == KIND_ADVANCE {
-            self.streams.advance(stream, source, event.occurred());
-            let one = u64::from(self.part.counts());
-            let books = &mut self.books[source.0 as usize];
-            (books.events, books.accepted) = (books.events + one, books.accepted + one);
-            return;
+            return self.advance(event);
         }
         let (occurred, quarantined) = self.judged_time(event);
         let place = self.place(event.site());
@@ -388,16 +390,14 @@ impl Engine {
         } else {
             books.waiting += 1;
             self.late.pass();
+            let rows = &mut self.rows[AT_SITES];
+            let row = rows.keep(event);
             if quarantined {
-                self.scratch.clear();
-                self.scratch.push_row(event);
-                let mut row = self.scratch.get_mut(0);
+                let mut row = rows.get_mut(row);
                 row.times(occurred, event.recorded());
                 row.flag(EventFlags::QUARANTINED);
-                admitted.waiting.push(rank, self.scratch.get(0));
-            } else {
-                admitted.waiting.push(rank, event);
             }
+            admitted.waiting.push(rows, Waiting { at: occurred, rank, row });
             full = admitted.waiting.len() > self.options.waiting_max;
         }
         self.streams.hear(event, (!quarantined).then_some(occurred));
@@ -407,7 +407,17 @@ impl Engine {
         }
     }
 
+    /// A stream has come so far: no event to judge.
+    #[cold]
+    fn advance(&mut self, event: EventRef<'_>) {
+        self.streams.advance(event.stream(), event.source(), event.occurred());
+        let one = u64::from(self.part.counts());
+        let books = &mut self.books[event.source().0 as usize];
+        (books.events, books.accepted) = (books.events + one, books.accepted + one);
+    }
+
     /// The time an event is judged by, and whether its device's clock is off beyond its bound.
+    #[inline(always)]
     fn judged_time(&self, event: EventRef<'_>) -> (EventTime, bool) {
         match self.options.clock_skew_max {
             Some(max) if self.options.live => {
@@ -419,18 +429,22 @@ impl Engine {
     }
 
     /// Where a site's state is; made at its first event.
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, site: Symbol) -> (usize, usize) {
         let near = self.near[site.0 as usize % NEAR];
         if near.0 == site && site != Symbol::NONE {
             return near.1;
         }
+        self.place_far(site)
+    }
+
+    #[inline(never)]
+    fn place_far(&mut self, site: Symbol) -> (usize, usize) {
         let place = self.places.get(&site).copied().unwrap_or_else(|| self.begin(site));
         self.near[site.0 as usize % NEAR] = (site, place);
         place
     }
 
-    #[cold]
     fn begin(&mut self, site: Symbol) -> (usize, usize) {
         if self.part.leaves(self.places.len()) {
             self.places.insert(site, ELSEWHERE);
@@ -438,14 +452,12 @@ impl Engine {
         }
         let digest = self.interner.digest(site);
         let shard = (digest % self.shards.len() as u128) as usize;
-        let queue = self.merge.queue(digest);
         let sites = &mut self.shards[shard].sites;
         sites.push(Admitted {
             site: Site::new(site, &self.plan, &self.layout, &self.options),
             seen: Seen::new(self.options.duplicates_within, self.options.duplicates_max),
-            waiting: Reorder::new(self.stride),
+            waiting: Reorder::default(),
             floor: EventTime::MIN,
-            queue,
         });
         self.places.insert(site, (shard, sites.len() - 1));
         (shard, sites.len() - 1)
@@ -455,23 +467,24 @@ impl Engine {
     fn release(&mut self, out: &mut Findings) {
         let watermark = self.streams.watermark();
         let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
-        let Self { books, ranks, floor, options, enterprise, part, .. } = self;
+        let Self { books, rows, floor, options, enterprise, part, .. } = self;
         let cx = Context { plan, layout, tables, interner };
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
-            let Admitted { site, waiting, floor: let_go, queue, .. } = admitted;
+            let Admitted { site, waiting, floor: let_go, .. } = admitted;
             loop {
-                site.expect(cx, |places| waiting.behind(places));
-                let mut next = waiting.pop(watermark);
+                let at_sites = &rows[AT_SITES];
+                site.expect(cx, |places| waiting.behind(at_sites, places));
+                let mut next = waiting.pop(at_sites, watermark);
                 // Past the limit the oldest goes early: order may suffer, nothing is lost.
                 let early = next.is_none() && waiting.len() > options.waiting_max;
                 if early {
-                    next = waiting.pop(EventTime::MAX);
+                    next = waiting.pop(at_sites, EventTime::MAX);
                 }
-                let Some(row) = next else { break };
-                let event = waiting.row(row);
+                let Some(next) = next else { break };
+                let event = at_sites.get(next.row);
                 if early {
                     site.early += 1;
-                    *let_go = event.occurred();
+                    *let_go = next.at;
                 }
                 // An event of a source that is no more counts in no books.
                 if let Some(counts) = books.get_mut(event.source().0 as usize) {
@@ -483,50 +496,47 @@ impl Engine {
                     }
                 }
                 site.event(cx, event, out);
-                if enterprise_layout.needs(event.kind()) {
-                    let rank = ranks[event.kind().0 as usize];
-                    forward(merge, enterprise, *floor, (*queue, rank), event);
+                if !enterprise_layout.needs(event.kind()) {
+                    rows[AT_SITES].give_up(next.row);
+                } else if next.at >= *floor {
+                    merge.take(rows, next);
+                } else {
+                    // The enterprise has let go a later one early.
+                    enterprise.early += 1;
+                    rows[AT_SITES].give_up(next.row);
                 }
             }
             site.advance(cx, watermark, out);
             for detection in site.told.iter() {
-                forward(merge, enterprise, *floor, (*queue, RANK_DETECTION), detection);
+                if detection.occurred() < *floor {
+                    enterprise.early += 1;
+                } else {
+                    merge.keep(rows, RANK_DETECTION, detection);
+                }
             }
             site.told.clear();
         }
+        merge.settle(rows);
         if let Part::Sites { .. } = part {
             return;
         }
         let cx = Context { plan, layout: enterprise_layout, tables, interner };
-        merge.begin();
         loop {
-            enterprise.expect(cx, |places| merge.behind(places));
-            let over = merge.len() > options.waiting_max;
-            if let Some(event) = merge.pop(watermark) {
-                enterprise.event(cx, event, out);
-            } else if let Some(event) = over.then(|| merge.pop(EventTime::MAX)).flatten() {
+            enterprise.expect(cx, |places| merge.behind(rows, places));
+            let mut next = merge.pop(rows, watermark);
+            let early = next.is_none() && merge.len() > options.waiting_max;
+            if early {
+                next = merge.pop(rows, EventTime::MAX);
+            }
+            let Some((of, row)) = next else { break };
+            let event = rows[of].get(row);
+            if early {
                 enterprise.early += 1;
                 *floor = event.occurred();
-                enterprise.event(cx, event, out);
-            } else {
-                break;
             }
+            enterprise.event(cx, event, out);
+            rows[of].give_up(row);
         }
         enterprise.advance(cx, watermark, out);
-    }
-}
-
-/// Gives an event to the enterprise, unless it has let go a later one early.
-fn forward(
-    merge: &mut Merge,
-    enterprise: &mut Site,
-    floor: EventTime,
-    (queue, rank): (usize, u8),
-    event: EventRef<'_>,
-) {
-    if event.occurred() < floor {
-        enterprise.early += 1;
-    } else {
-        merge.push(queue, rank, event);
     }
 }

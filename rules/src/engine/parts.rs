@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use event::Interner;
 
+use super::merge::{AT_SITES, Merge};
+use super::reorder::Rows;
 use super::{Engine, Evicted, Findings, GivenUp, LateCounts, Options, Usage};
 use crate::plan::Plan;
 
@@ -50,12 +52,21 @@ impl Engine {
     pub fn part(plan: Arc<Plan>, interner: Arc<Interner>, options: Options, part: Part) -> Self {
         let mut engine = Self::new(plan, interner, options);
         engine.part = part;
+        if part != Part::Whole {
+            engine.rows.push(Rows::new(engine.stride, engine.interner.clone()));
+            engine.merge = Merge::new(AT_SITES + 1);
+        }
         engine
     }
 
     /// Hands what this one's sites forward to the enterprise's engine, with the time they reached.
     pub fn hand_over(&mut self, to: &mut Self) {
-        self.merge.hand_over(&mut to.merge);
+        if let Part::Sites { number, of } = self.part {
+            let new = || Rows::new(self.stride, self.interner.clone());
+            to.rows.resize_with(AT_SITES + 1 + of, new);
+            to.merge.lines(of);
+            self.merge.hand_over(&mut self.rows, &mut to.merge, &mut to.rows, number);
+        }
         to.streams.pass(self.streams.watermark());
     }
 

@@ -13,8 +13,9 @@ use event::{
 
 use super::findings::Findings;
 use super::layout::{Held, Layout};
+use super::merge::{AT_SITES, Merge};
 use super::reach::Reach;
-use super::reorder::Reorder;
+use super::reorder::{Rows, Waiting};
 use super::scope::Context;
 use super::{Admitted, Engine, Options, Shard};
 use crate::meaning::Meanings;
@@ -408,7 +409,7 @@ impl Engine {
         let Self {
             part: _,
             plan: _,
-            interner: _,
+            interner,
             options: _,
             layout: _,
             enterprise_layout: _,
@@ -419,6 +420,7 @@ impl Engine {
             places: _,
             near: _,
             enterprise: _,
+            rows,
             merge,
             books,
             ranks,
@@ -444,10 +446,11 @@ impl Engine {
         *ranks = plan.vocabulary.kinds().iter().map(|kind| kind.rank).collect();
         *scratch = EventBlock::new(&plan.vocabulary);
         *stride = scratch.stride();
+        let old = std::mem::replace(rows, vec![Rows::new(*stride, interner.clone())]);
         let rank =
             |event: EventRef<'_>, old| ranks.get(event.kind().0 as usize).copied().unwrap_or(old);
         for Shard { sites } in shards {
-            for Admitted { site: _, seen, waiting, floor: _, queue: _ } in sites {
+            for Admitted { site: _, seen, waiting, floor: _ } in sites {
                 seen.bound(options.duplicates_within, options.duplicates_max);
                 // No rule knows its kind any more: it is as good as released.
                 let mut gone = |event: EventRef<'_>| {
@@ -461,27 +464,27 @@ impl Engine {
                         }
                     }
                 };
-                let old = std::mem::replace(waiting, Reorder::new(*stride));
-                for (was, event) in old.rows() {
+                for waits in std::mem::take(waiting).iter() {
+                    let event = old[AT_SITES].get(waits.row);
                     scratch.clear();
                     if moves.row(event, scratch) {
                         let event = scratch.get(0);
-                        waiting.push(rank(event, was), event);
+                        let (rank, row) = (rank(event, waits.rank), rows[AT_SITES].keep(event));
+                        waiting.push(&rows[AT_SITES], Waiting { rank, row, ..waits });
                     } else {
                         gone(event);
                     }
                 }
             }
         }
-        let old = std::mem::replace(merge, merge.emptied(*stride));
-        for (site, was, event) in old.rows() {
+        for (was, event) in std::mem::replace(merge, Merge::new(AT_SITES)).iter(&old) {
             scratch.clear();
             if moves.row(event, scratch) {
                 let event = scratch.get(0);
-                let queue = merge.queue(site);
-                merge.push(queue, rank(event, was), event);
+                merge.keep(rows, rank(event, was), event);
             }
         }
+        merge.settle(rows);
         *books = counts;
     }
 

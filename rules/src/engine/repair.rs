@@ -13,7 +13,9 @@ use super::cells::Entry;
 use super::correlation::{PolicyIndex, Spoken};
 use super::findings::{Effect, Finding, Findings};
 use super::late::Due;
+use super::merge::AT_SITES;
 use super::pages::NIL;
+use super::reorder::Waiting;
 use super::scope::Context;
 use super::site::Site;
 use super::state::Owner;
@@ -35,6 +37,7 @@ impl Engine {
         Some(self.late.needs(starts.min()?, watermark))
     }
 
+    #[inline]
     pub(super) fn repair_is_due(&self) -> bool {
         self.late.is_due(self.streams.watermark(), self.options.live)
     }
@@ -193,15 +196,15 @@ impl Engine {
         if !admitted.seen.is_new(event.identity(), occurred, EventTime::MIN) {
             return;
         }
-        self.scratch.clear();
-        self.scratch.push_row(event);
-        let mut row = self.scratch.get_mut(0);
-        row.times(occurred, event.recorded());
-        if quarantined {
-            row.flag(EventFlags::QUARANTINED);
-        }
         self.books[event.source().0 as usize].waiting += 1;
-        admitted.waiting.push(rank, self.scratch.get(0));
+        let rows = &mut self.rows[AT_SITES];
+        let row = rows.keep(event);
+        let mut kept = rows.get_mut(row);
+        kept.times(occurred, event.recorded());
+        if quarantined {
+            kept.flag(EventFlags::QUARANTINED);
+        }
+        admitted.waiting.push(rows, Waiting { at: occurred, rank, row });
     }
 
     /// What the late events set last is so from now on: where somebody was, what was switched.

@@ -10,8 +10,14 @@ use super::cells::halves;
 use super::pages::Bytes;
 use crate::limits::PAGE_CELLS;
 
-/// So many places ahead the oldest one's slot of the index is asked for.
-const AHEAD: u64 = 8;
+/// Identities of one bucket of the index.
+const WAYS: usize = 7;
+
+/// Identities for each bucket at most, on average: of those at random 5 % are full then.
+const FILL: usize = 4;
+
+/// Buckets of the smallest index. A power of two.
+const BUCKETS_MIN: usize = 16;
 
 /// One identity seen.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -23,25 +29,93 @@ struct SeenCell {
     identity: [u64; 2],
 }
 
+/// One line of memory of the index: what has its home here, as far as there is room.
+///
+/// Whoever comes takes the place of the oldest. One that is forgotten already is never looked for,
+/// so that to forget touches nothing here.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Bucket {
+    /// 32 bits of each identity, 0 where none ever stood; the last is none, but which is the next to
+    /// be replaced, and [`SPILLED`].
+    bits: [u32; WAYS + 1],
+    /// The low half of each one's place in the line: there are never so many at once that it is not
+    /// plain. And of the last that found no room, and stands further on.
+    places: [u32; WAYS + 1],
+}
+
+const EMPTY: Bucket = Bucket { bits: [0; WAYS + 1], places: [0; WAYS + 1] };
+
+/// One found no room once. Below the bits of an identity's that are always set.
+const SPILLED: u32 = 1 << 30;
+
+/// The places that are remembered.
+#[derive(Clone, Copy)]
+struct Living {
+    head: u32,
+    len: u32,
+}
+
+impl Living {
+    #[inline]
+    fn has(self, place: u32) -> bool {
+        place.wrapping_sub(self.head) < self.len
+    }
+}
+
+impl Bucket {
+    /// Whether one of these bits stands here, or stood.
+    #[inline]
+    fn may_hold(&self, bits: u32) -> bool {
+        self.bits.iter().fold(false, |any, own| any | (*own == bits))
+    }
+
+    /// Whether one that has its home here, or before, may stand further on.
+    #[inline]
+    fn spills(&self, living: Living) -> bool {
+        self.bits[WAYS] & SPILLED != 0 && living.has(self.places[WAYS])
+    }
+
+    /// Enters the newest of all, if there is room: those of a bucket stand in the order of their
+    /// places, so that what is next lives where all do.
+    #[inline]
+    fn enter(&mut self, bits: u32, place: u32, living: Living) -> bool {
+        let way = (self.bits[WAYS] & 7) as usize % WAYS;
+        if self.bits[way] != 0 && living.has(self.places[way]) {
+            return false;
+        }
+        (self.bits[way], self.places[way]) = (bits, place);
+        self.bits[WAYS] = self.bits[WAYS] & SPILLED | (way as u32 + 1) % WAYS as u32;
+        true
+    }
+
+    /// The newest of all stands further on.
+    fn spill(&mut self, place: u32) {
+        self.bits[WAYS] |= SPILLED;
+        self.places[WAYS] = place;
+    }
+}
+
 /// Identities of one site, the oldest forgotten first: by age in event time, and by number.
 ///
 /// They stand in a line in the order of arrival, so that the oldest and the newest are touched one
-/// after the other; an index of single words finds one by its identity. The only access that
-/// memory cannot foresee is the index's, and [`Seen::expect`] asks for it ahead.
+/// after the other; an index finds one by its identity. The only access that memory cannot foresee
+/// is the index's one line, and [`Seen::expect`] asks for it ahead.
 #[derive(Debug)]
 pub struct Seen {
     /// Pages of the line; the first holds place `first * PAGE_CELLS`.
-    pages: VecDeque<Box<[SeenCell]>>,
+    pages: VecDeque<Box<[SeenCell; PAGE_CELLS]>>,
     first: u64,
     /// Places of the oldest, and behind the newest. They count on for ever.
     head: u64,
     tail: u64,
-    /// When the oldest occurred; `MAX` where there is none.
-    oldest: EventTime,
-    /// Open addressing: 0 is empty, else 32 bits of the identity, then as many of the place.
-    index: Box<[u64]>,
+    /// Before this time the oldest is not forgotten for its age.
+    lasts: EventTime,
+    index: Box<[Bucket]>,
     within: TimeSpan,
     max: usize,
+    /// So many that it is neither too many, nor too many for the index.
+    room: usize,
     /// Identities forgotten because there were too many: a redelivery of one would be an event.
     pub evicted: u64,
     /// From this place on the last snapshot holds nothing, or something else.
@@ -62,10 +136,11 @@ impl Seen {
             first: 0,
             head: 0,
             tail: 0,
-            oldest: EventTime::MAX,
+            lasts: EventTime::MAX,
             index: Box::default(),
             within,
             max: max.max(1),
+            room: 0,
             evicted: 0,
             unsaved: 0,
         }
@@ -74,6 +149,8 @@ impl Seen {
     /// Remembers so long, and so many, from now on.
     pub fn bound(&mut self, within: TimeSpan, max: usize) {
         (self.within, self.max) = (within, max.max(1));
+        self.room = self.max.min(self.index.len() * FILL);
+        self.look_at_oldest();
     }
 
     /// An identity will be asked for soon.
@@ -91,30 +168,43 @@ impl Seen {
         occurred: EventTime,
         watermark: EventTime,
     ) -> bool {
-        self.forget_one(watermark);
-        self.forget_one(watermark);
-        let identity = halves(identity.0);
-        let found = self.find(identity);
-        if let Ok(place) = found {
+        if watermark >= self.lasts {
+            self.forget(watermark);
+        }
+        let cell = SeenCell { occurred: occurred.0, identity: halves(identity.0) };
+        let (bits, place, living) = (bits_of(cell.identity), self.tail, self.living());
+        let home = bits as usize & self.index.len().wrapping_sub(1);
+        if self.len() < self.room
+            && let Some(bucket) = self.index.get_mut(home)
+            && !bucket.may_hold(bits)
+            && !bucket.spills(living)
+            && bucket.enter(bits, place as u32, living)
+        {
+            self.append(cell);
+            return true;
+        }
+        self.judge(cell, watermark)
+    }
+
+    /// Where it is not plain at first sight.
+    #[inline(never)]
+    fn judge(&mut self, cell: SeenCell, watermark: EventTime) -> bool {
+        if let Some(place) = self.find(cell.identity) {
             // Past the horizon it is forgotten whether its cell was freed already or not: what is
             // freed when depends on traffic, what is a duplicate may not.
             if !self.expired(place, watermark) {
                 return false;
             }
-            self.cell_mut(place).occurred = occurred.0;
+            self.cell_mut(place).occurred = cell.occurred;
             self.unsaved = self.unsaved.min(place);
             self.look_at_oldest();
             return true;
         }
-        let cell = SeenCell { occurred: occurred.0, identity };
-        match found {
-            Err(Some(slot))
-                if self.len() < self.max && (self.len() + 1) * 2 <= self.index.len() =>
-            {
-                self.append(cell, slot);
-            }
-            _ => self.make_way(cell),
+        if self.len() >= self.room {
+            self.make_way();
         }
+        self.enter(self.tail, cell.identity);
+        self.append(cell);
         true
     }
 
@@ -125,7 +215,7 @@ impl Seen {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.pages.len() * PAGE_CELLS * size_of::<SeenCell>() + self.index.len() * 8
+        self.pages.len() * PAGE_CELLS * size_of::<SeenCell>() + size_of_val(&*self.index)
     }
 
     #[inline]
@@ -145,80 +235,89 @@ impl Seen {
         watermark.since(EventTime(self.cell(place).occurred)) >= self.within
     }
 
-    #[inline]
-    fn forget_one(&mut self, watermark: EventTime) {
-        if watermark.since(self.oldest) >= self.within && self.head != self.tail {
-            self.free_head();
+    /// Forgets two at most for each that comes, so that nobody waits for many.
+    #[inline(never)]
+    fn forget(&mut self, watermark: EventTime) {
+        for _ in 0..2 {
+            if self.head != self.tail && self.expired(self.head, watermark) {
+                self.forget_oldest();
+            }
         }
     }
 
-    /// Where it stands in the line, or the slot of the index that it would take.
     #[inline]
-    fn find(&self, identity: [u64; 2]) -> Result<u64, Option<usize>> {
-        let bits = bits_of(identity);
+    fn forget_oldest(&mut self) {
+        self.head += 1;
+        self.look_at_oldest();
+    }
+
+    #[inline]
+    fn living(&self) -> Living {
+        Living { head: self.head as u32, len: self.len() as u32 }
+    }
+
+    /// Where it stands in the line.
+    fn find(&self, identity: [u64; 2]) -> Option<u64> {
+        let (bits, living) = (bits_of(identity), self.living());
         let mask = self.index.len().wrapping_sub(1);
-        let mut at = bits as usize & mask;
-        loop {
-            let Some(slot) = self.index.get(at).copied() else { return Err(None) };
-            if slot == 0 {
-                return Err(Some(at));
-            }
-            if slot as u32 == bits {
-                let place = self.place_of(slot);
+        for step in 0..self.index.len() {
+            let bucket = &self.index[bits as usize + step & mask];
+            let both = bucket.bits.iter().zip(bucket.places);
+            for (_, low) in both.filter(|(own, low)| **own == bits && living.has(*low)) {
+                let place = self.head + u64::from(low.wrapping_sub(living.head));
                 if self.cell(place).identity == identity {
-                    return Ok(place);
+                    return Some(place);
                 }
             }
-            at = (at + 1) & mask;
+            if !bucket.spills(living) {
+                break;
+            }
         }
+        None
     }
 
-    /// A slot keeps the low half of a place: there are never so many at once that it is not plain.
-    #[inline]
-    fn place_of(&self, slot: u64) -> u64 {
-        self.head + u64::from(((slot >> 32) as u32).wrapping_sub(self.head as u32))
-    }
-
-    /// Adds one where the line is at its longest, or the index at its fullest.
+    /// Where the line is at its longest the oldest goes, where the index is at its fullest it grows.
     #[cold]
-    fn make_way(&mut self, cell: SeenCell) {
+    fn make_way(&mut self) {
         if self.len() >= self.max {
             self.evicted += 1;
-            self.free_head();
+            self.forget_oldest();
         }
-        if (self.len() + 1) * 2 > self.index.len() {
-            self.widen((self.index.len() * 2).max(64));
-        }
-        if let Err(Some(slot)) = self.find(cell.identity) {
-            self.append(cell, slot);
+        if self.len() >= self.index.len() * FILL {
+            self.widen((self.index.len() * 2).max(BUCKETS_MIN));
         }
     }
 
-    #[inline]
-    fn append(&mut self, cell: SeenCell, slot: usize) {
+    #[inline(always)]
+    fn append(&mut self, cell: SeenCell) {
         let place = self.tail;
         self.make_room(place);
         *self.cell_mut(place) = cell;
-        self.index[slot] = place << 32 | u64::from(bits_of(cell.identity));
         self.tail += 1;
         if self.head == place {
-            self.oldest = EventTime(cell.occurred);
+            self.look_at_oldest();
         }
     }
 
     #[inline]
     fn look_at_oldest(&mut self) {
         let any = self.head != self.tail;
-        self.oldest = if any { EventTime(self.cell(self.head).occurred) } else { EventTime::MAX };
+        let oldest = if any { EventTime(self.cell(self.head).occurred) } else { EventTime::MAX };
+        self.lasts = oldest.plus(self.within);
     }
 
-    /// Pages up to the one of a place. Pages whose cells are all forgotten serve again.
+    /// Pages up to the one of a place.
     #[inline]
     fn make_room(&mut self, place: u64) {
         let page = place / PAGE_CELLS as u64;
-        if page - self.first < self.pages.len() as u64 {
-            return;
+        if page - self.first >= self.pages.len() as u64 {
+            self.make_pages(page);
         }
+    }
+
+    /// Pages whose cells are all forgotten serve again.
+    #[inline(never)]
+    fn make_pages(&mut self, page: u64) {
         let forgotten = (self.head / PAGE_CELLS as u64 - self.first) as usize;
         self.pages.rotate_left(forgotten.min(self.pages.len()));
         self.first += forgotten as u64;
@@ -226,58 +325,31 @@ impl Seen {
         if wanted > self.pages.len() {
             // Half as many again: a line that moves about its length allocates no further (INV-HOT).
             let pages = wanted.max(self.pages.len() + self.pages.len() / 2);
-            let empty = || vec![SeenCell::zeroed(); PAGE_CELLS].into_boxed_slice();
+            let empty = || Box::new([SeenCell::zeroed(); PAGE_CELLS]);
             self.pages.resize_with(pages, empty);
         }
     }
 
+    /// Enters the newest in its home, or in the next bucket that has room.
     fn enter(&mut self, place: u64, identity: [u64; 2]) {
-        let bits = bits_of(identity);
-        let mask = self.index.len() - 1;
-        let mut at = bits as usize & mask;
-        while self.index[at] != 0 {
-            at = (at + 1) & mask;
+        let (bits, living) = (bits_of(identity), self.living());
+        let mask = self.index.len().wrapping_sub(1);
+        for step in 0..self.index.len() {
+            let bucket = &mut self.index[bits as usize + step & mask];
+            if bucket.enter(bits, place as u32, living) {
+                return;
+            }
+            bucket.spill(place as u32);
         }
-        self.index[at] = place << 32 | u64::from(bits);
     }
 
-    /// An index of so many slots, a power of two.
-    fn widen(&mut self, slots: usize) {
-        self.index = vec![0; slots].into_boxed_slice();
+    /// An index of so many buckets, a power of two.
+    fn widen(&mut self, buckets: usize) {
+        self.index = vec![EMPTY; buckets].into_boxed_slice();
+        self.room = self.max.min(buckets * FILL);
         for place in self.head..self.tail {
             self.enter(place, self.cell(place).identity);
         }
-    }
-
-    #[inline]
-    fn free_head(&mut self) {
-        let head = self.head;
-        if head + AHEAD < self.tail {
-            self.expect(Identity(self.cell(head + AHEAD).identity[0].into()));
-        }
-        let slot = head << 32 | u64::from(bits_of(self.cell(head).identity));
-        let mask = self.index.len() - 1;
-        let mut hole = slot as u32 as usize & mask;
-        while self.index[hole] != slot {
-            hole = (hole + 1) & mask;
-        }
-        // Whatever stood behind it and may stand nearer to its home moves up.
-        let mut at = hole;
-        loop {
-            at = (at + 1) & mask;
-            let next = self.index[at];
-            if next == 0 {
-                break;
-            }
-            let home = next as u32 as usize & mask;
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
-                self.index[hole] = next;
-                hole = at;
-            }
-        }
-        self.index[hole] = 0;
-        self.head += 1;
-        self.look_at_oldest();
     }
 
     /// Writes all that is remembered, or what is new since the last time.
@@ -318,7 +390,7 @@ impl Seen {
 
     /// Builds the index from the line.
     pub fn reindex(&mut self) {
-        self.widen(((self.len() + 1) * 2).next_power_of_two().max(64));
+        self.widen((self.len() / FILL + 1).next_power_of_two().max(BUCKETS_MIN));
     }
 }
 

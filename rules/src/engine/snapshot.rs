@@ -9,8 +9,9 @@ use event::books::SourceBooks;
 use event::{EventRef, EventTime, Interner, SourceId, StreamId, Symbol};
 
 use super::eviction::Turn;
+use super::merge::{AT_SITES, Merge};
 use super::pages::Bytes;
-use super::reorder::Reorder;
+use super::reorder::{Reorder, Rows, Waiting};
 use super::scope::Context;
 use super::site::{RuleCount, Site};
 use super::streams::Stream;
@@ -120,7 +121,7 @@ fn load_books(input: &mut Bytes<'_>) -> Option<SourceBooks> {
     })
 }
 
-/// A waiting row with its rank; the merge's, too, with its site's digest.
+/// A waiting row with its rank.
 fn save_row(rank: u8, event: EventRef<'_>, out: &mut Vec<u8>) {
     put(out, u64::from(rank));
     out.extend_from_slice(bytemuck::cast_slice(event.words()));
@@ -225,13 +226,14 @@ impl Engine {
             put(out, admitted.floor.0 as u64);
             admitted.seen.save(out, full);
             put(out, admitted.waiting.len() as u64);
-            admitted.waiting.rows().for_each(|(rank, event)| save_row(rank, event, out));
+            for waiting in admitted.waiting.iter() {
+                save_row(waiting.rank, self.rows[AT_SITES].get(waiting.row), out);
+            }
             admitted.site.save(out, full);
         }
         put(out, self.floor.0 as u64);
         put(out, self.merge.len() as u64);
-        for (site, rank, event) in self.merge.rows() {
-            out.extend_from_slice(&site.to_le_bytes());
+        for (rank, event) in self.merge.iter(&self.rows) {
             save_row(rank, event, out);
         }
         self.late.save(out);
@@ -327,6 +329,7 @@ impl Engine {
             self.books[place] = load_books(input)?;
         }
         let mut words = vec![0_u64; self.stride];
+        self.rows = vec![Rows::new(self.stride, self.interner.clone())];
         for _ in 0..input.u64()? {
             let name = Symbol(input.u64()? as u32);
             if name.0 as usize >= self.interner.len() {
@@ -336,21 +339,23 @@ impl Engine {
             let admitted = &mut self.shards[shard].sites[place];
             admitted.floor = EventTime(input.i64()?);
             admitted.seen.load(input)?;
-            admitted.waiting = Reorder::new(words.len());
+            admitted.waiting = Reorder::default();
             for _ in 0..input.u64()? {
                 let rank = load_row(input, &mut words)?;
-                admitted.waiting.push(rank, EventRef::from_words(&words));
+                let event = EventRef::from_words(&words);
+                let (rows, at) = (&mut self.rows[AT_SITES], event.occurred());
+                let row = rows.keep(event);
+                admitted.waiting.push(rows, Waiting { at, rank, row });
             }
             admitted.site.load(input)?;
         }
         self.floor = EventTime(input.i64()?);
-        self.merge = self.merge.emptied(self.stride);
+        self.merge = Merge::new(AT_SITES);
         for _ in 0..input.u64()? {
-            let site = u128::from_le_bytes(input.take(16)?.try_into().ok()?);
             let rank = load_row(input, &mut words)?;
-            let queue = self.merge.queue(site);
-            self.merge.push(queue, rank, EventRef::from_words(&words));
+            self.merge.keep(&mut self.rows, rank, EventRef::from_words(&words));
         }
+        self.merge.settle(&self.rows);
         self.late.load(input, self.stride)?;
         self.enterprise.load(input)?;
         input.is_empty().then_some(())

@@ -18,6 +18,7 @@ pub struct Stream {
 }
 
 /// Where an event stands in the log, in the order of the log.
+#[inline]
 fn place_of(event: EventRef<'_>) -> u64 {
     event.position().0 << 16 | u64::from(event.part())
 }
@@ -30,9 +31,17 @@ pub struct Streams {
     watermark: EventTime,
     /// Where ticks count from: the watermark when the last stream fell silent.
     silent_since: Option<EventTime>,
-    /// The stream that holds the watermark, and where the next of the others stands: so far it goes
-    /// with its holder alone. Found anew where another stream begins, moves past it, rests or ends.
-    holder: Option<(usize, EventTime)>,
+    /// Found anew where another stream begins, moves past it, rests or ends.
+    holder: Option<Holder>,
+}
+
+/// The stream that holds the watermark: it goes with this one alone, as far as where the next of
+/// the others stands.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    stream: StreamId,
+    slack: TimeSpan,
+    others: EventTime,
 }
 
 impl Streams {
@@ -42,6 +51,7 @@ impl Streams {
     }
 
     /// Every event before this time is released; one at it is not.
+    #[inline]
     pub fn watermark(&self) -> EventTime {
         self.watermark
     }
@@ -64,24 +74,40 @@ impl Streams {
     /// A stream begins, or begins again after an end: the watermark waits for it.
     pub fn open(&mut self, id: StreamId, source: SourceId) {
         let stream = self.stream(id, source);
-        (stream.idle, stream.ended) = (false, false);
+        (stream.source, stream.idle, stream.ended) = (source, false, false);
         self.silent_since = None;
         self.holder = None;
     }
 
     /// An event of a stream has come, whatever becomes of it; one whose time is known moves its
     /// stream on.
-    #[inline]
+    #[inline(always)]
     pub fn hear(&mut self, event: EventRef<'_>, occurred: Option<EventTime>) {
+        // Nearly always: of a stream that holds the watermark and goes on holding it.
+        if let Some(holder) = self.holder
+            && holder.stream == event.stream()
+            && let Some(occurred) = occurred
+            && let Some(Some(stream)) = self.streams.get_mut(usize::from(holder.stream.0))
+        {
+            let own = occurred.minus(holder.slack);
+            if own <= holder.others {
+                self.silent_since = None;
+                stream.heard = Some(place_of(event));
+                stream.reached = stream.reached.max(occurred);
+                self.watermark = self.watermark.max(own);
+                return;
+            }
+        }
+        self.hear_any(event, occurred);
+    }
+
+    #[inline(never)]
+    fn hear_any(&mut self, event: EventRef<'_>, occurred: Option<EventTime>) {
         let (id, source) = (event.stream(), event.source());
         let stream = self.stream(id, source);
         stream.heard = Some(place_of(event));
-        let Some(occurred) = occurred else { return };
-        let rests = stream.idle || stream.ended || stream.reached == EventTime::MIN;
-        if rests || occurred > stream.reached {
+        if let Some(occurred) = occurred {
             self.reach(id, source, occurred);
-        } else {
-            self.silent_since = None;
         }
     }
 
@@ -104,29 +130,29 @@ impl Streams {
     }
 
     /// An event of a stream: moves the watermark when the stream was the one that held it.
-    #[inline]
     fn reach(&mut self, id: StreamId, source: SourceId, occurred: EventTime) {
-        let stream = self.stream(id, source);
-        let wakes = stream.idle || stream.ended || stream.reached == EventTime::MIN;
-        (stream.idle, stream.ended) = (false, false);
-        let moves = occurred > stream.reached;
-        stream.reached = stream.reached.max(occurred);
         self.silent_since = None;
-        if wakes {
-            self.settle();
-        } else if moves {
-            match self.holder {
-                Some((holder, others)) if holder == usize::from(id.0) => {
-                    let own = occurred.minus(self.slack(source));
-                    if own > others {
-                        self.settle();
-                    } else {
-                        self.watermark = self.watermark.max(own);
-                    }
+        let stream = self.stream(id, source);
+        if stream.idle || stream.ended || stream.reached == EventTime::MIN {
+            (stream.source, stream.idle, stream.ended) = (source, false, false);
+            stream.reached = stream.reached.max(occurred);
+            return self.settle();
+        }
+        if occurred <= stream.reached {
+            return;
+        }
+        stream.reached = occurred;
+        match self.holder {
+            Some(holder) if holder.stream != id => {}
+            Some(Holder { slack, others, .. }) => {
+                let own = occurred.minus(slack);
+                if own > others {
+                    self.settle();
+                } else {
+                    self.watermark = self.watermark.max(own);
                 }
-                Some(_) => {}
-                None => self.settle(),
             }
+            None => self.settle(),
         }
     }
 
@@ -157,18 +183,21 @@ impl Streams {
     fn settle(&mut self) {
         let waiting = self.streams.iter().enumerate();
         let waiting = waiting.filter_map(|(id, stream)| Some((id, stream.as_ref()?)));
-        let (mut holder, mut others) = (None, EventTime::MAX);
+        let (mut holder, mut others) = (None::<(usize, &Stream, EventTime)>, EventTime::MAX);
         for (id, stream) in waiting.filter(|(_, stream)| !stream.idle && !stream.ended) {
             let at = stream.reached.minus(self.slack(stream.source));
             match holder {
-                Some((_, least)) if at >= least => others = others.min(at),
+                Some((.., least)) if at >= least => others = others.min(at),
                 _ => {
-                    others = holder.map_or(others, |(_, least)| least);
-                    holder = Some((id, at));
+                    others = holder.map_or(others, |(.., least)| least);
+                    holder = Some((id, stream, at));
                 }
             }
         }
-        self.holder = holder.map(|(id, _)| (id, others));
+        self.holder = holder.map(|(id, stream, _)| {
+            let slack = self.slack(stream.source);
+            Holder { stream: StreamId(id as u16), slack, others }
+        });
         // With nobody to wait for, time stands where the furthest stream left it: ticks, or the
         // end of input, move it on.
         let all = || {
@@ -176,7 +205,7 @@ impl Streams {
             let reached = reached.filter(|s| s.reached != EventTime::MIN);
             reached.map(|s| s.reached.minus(self.slack(s.source))).max()
         };
-        if let Some(least) = holder.map(|(_, least)| least).or_else(all) {
+        if let Some(least) = holder.map(|(.., least)| least).or_else(all) {
             // It never goes back: a stream that wakes behind it is late.
             self.watermark = self.watermark.max(least);
         }
