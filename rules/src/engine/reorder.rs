@@ -146,13 +146,15 @@ impl Ring {
     }
 }
 
+/// Time, rank, site, identity; and the row.
+type Disordered = (EventTime, u8, u128, u128, u32);
+
 /// A queue of rows. What arrives in order costs a push at its end; the rest goes through a heap.
 /// The smaller of both heads is next.
 #[derive(Debug, Default)]
 pub struct Reorder {
     ordered: Ring,
-    /// Time, rank, site, identity, row.
-    disordered: BinaryHeap<Reverse<(EventTime, u8, u128, u128, u32)>>,
+    disordered: BinaryHeap<Reverse<Disordered>>,
 }
 
 impl Reorder {

@@ -85,7 +85,7 @@ impl Bucket {
             return false;
         }
         (self.bits[way], self.places[way]) = (bits, place);
-        self.bits[WAYS] = self.bits[WAYS] & SPILLED | (way as u32 + 1) % WAYS as u32;
+        self.bits[WAYS] = (self.bits[WAYS] & SPILLED) | ((way as u32 + 1) % WAYS as u32);
         true
     }
 
@@ -261,7 +261,7 @@ impl Seen {
         let (bits, living) = (bits_of(identity), self.living());
         let mask = self.index.len().wrapping_sub(1);
         for step in 0..self.index.len() {
-            let bucket = &self.index[bits as usize + step & mask];
+            let bucket = &self.index[(bits as usize + step) & mask];
             let both = bucket.bits.iter().zip(bucket.places);
             for (_, low) in both.filter(|(own, low)| **own == bits && living.has(*low)) {
                 let place = self.head + u64::from(low.wrapping_sub(living.head));
@@ -335,7 +335,7 @@ impl Seen {
         let (bits, living) = (bits_of(identity), self.living());
         let mask = self.index.len().wrapping_sub(1);
         for step in 0..self.index.len() {
-            let bucket = &mut self.index[bits as usize + step & mask];
+            let bucket = &mut self.index[(bits as usize + step) & mask];
             if bucket.enter(bits, place as u32, living) {
                 return;
             }
