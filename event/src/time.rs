@@ -33,18 +33,21 @@ impl EventTime {
 
     /// Later by `span`, saturating at [`Self::MIN`] and [`Self::MAX`].
     #[must_use]
+    #[inline]
     pub const fn plus(self, span: TimeSpan) -> Self {
         Self(self.0.saturating_add(span.0))
     }
 
     /// Earlier by `span`, saturating.
     #[must_use]
+    #[inline]
     pub const fn minus(self, span: TimeSpan) -> Self {
         Self(self.0.saturating_sub(span.0))
     }
 
     /// The span from `earlier` to here, saturating.
     #[must_use]
+    #[inline]
     pub const fn since(self, earlier: Self) -> TimeSpan {
         TimeSpan(self.0.saturating_sub(earlier.0))
     }
