@@ -12,6 +12,7 @@ use event::{EventRef, FieldId, FieldType, KindId, Symbol};
 
 use super::layout::Layout;
 use super::scope::Context;
+use super::sequence::Shape;
 use super::site::Site;
 use super::state::{Owner, half_of};
 use crate::plan::{FieldRef, Pattern, Plan};
@@ -55,6 +56,8 @@ const PLACES: [(usize, Stage); 3] = [(9, Stage::Slot), (6, Stage::Cell), (3, Sta
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum List {
     Nothing,
+    /// None: the cell is a run.
+    Run,
     Entries,
     Runs,
 }
@@ -111,6 +114,9 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
             }
             Pattern::Passage { .. } | Pattern::Travel { .. } => {
                 want(layout.rule(*id), &rule.by, List::Nothing);
+            }
+            Pattern::Sequence(_) if layout.shape(*id) == Shape::Single => {
+                want(layout.rule(*id), &rule.by, List::Run);
             }
             Pattern::Sequence(_) | Pattern::Session(_) => {
                 want(layout.rule(*id), &rule.by, List::Runs);
@@ -178,6 +184,7 @@ impl Site {
             Stage::Slot | Stage::Cell => fetch(cell),
             Stage::List => match want.list {
                 List::Nothing => {}
+                List::Run => self.state.noted.peek(cell.value as u32).into_iter().for_each(fetch),
                 List::Entries => self.state.entries.peek(cell.head).into_iter().for_each(fetch),
                 List::Runs => self.state.runs.peek(cell.head).into_iter().for_each(fetch),
             },

@@ -181,6 +181,7 @@ impl Site {
             }
             match list_of(old.plan, held) {
                 List::None => {}
+                List::Runs if cell.is_run() => self.state.forget_run(index),
                 List::Runs => self.drop_runs(index),
                 List::Entries => while self.state.pop_front(index).is_some() {},
             }

@@ -8,6 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use event::{EventRef, EventTime, Identity, Position, Symbol};
 
 use super::findings::EvidenceRef;
+use super::layout::Subject;
 use super::pages::{Cell, NIL};
 use super::state::{Kept, Owner};
 use crate::value::Value;
@@ -30,7 +31,8 @@ pub struct KeyCell {
     pub form: u32,
     /// The key.
     pub key: Key,
-    /// Count, balance, set value, level.
+    /// Count, balance, set value, level; of a run its [`Noted`], and the lower half of its serial
+    /// over that.
     pub value: u64,
     /// When it was last set, or last spoke.
     pub time: i64,
@@ -43,7 +45,8 @@ pub struct KeyCell {
 impl KeyCell {
     const TAG: u32 = 15;
     const USED: u32 = 1 << 4;
-    const EVENT: u32 = 1 << 5;
+    const RUN: u32 = 1 << 5;
+    const EVENT: u32 = 1 << 6;
 
     /// Whose it is, while it is live.
     #[inline]
@@ -82,6 +85,18 @@ impl KeyCell {
     #[inline]
     pub fn use_it(&mut self, used: bool) {
         self.form = self.form & !Self::USED | if used { Self::USED } else { 0 };
+    }
+
+    /// Whether it is itself the only run of its key: see [`super::state::State::note_run`].
+    #[inline]
+    pub fn is_run(&self) -> bool {
+        self.form & Self::RUN != 0
+    }
+
+    /// Begins to be a run, or ends.
+    #[inline]
+    pub fn be_run(&mut self, run: bool) {
+        self.form = self.form & !Self::RUN | if run { Self::RUN } else { 0 };
     }
 
     /// Keeps an event in the cell itself: of a key that has no list, and has not spoken.
@@ -175,6 +190,28 @@ impl Run {
     /// The first event, as evidence.
     pub fn opening(&self) -> EvidenceRef {
         evidence(self.place, self.identity, self.started)
+    }
+}
+
+/// Who and where the first event was of a run that is its key's cell.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Noted {
+    /// 1 when live.
+    pub live: u32,
+    /// Who and where.
+    pub subject: Subject,
+}
+
+impl Cell for Noted {
+    fn live(&self) -> u32 {
+        self.live
+    }
+    fn next_free(&self) -> u32 {
+        self.subject[0].0
+    }
+    fn set_free(&mut self, next: u32) {
+        (self.live, self.subject[0]) = (0, Symbol(next));
     }
 }
 

@@ -55,9 +55,9 @@ impl Site {
     /// Gives up what has grown over a limit, and says so to those that hear it.
     #[inline]
     pub(super) fn settle(&mut self, cx: Context<'_>, out: &mut Findings) {
-        let State { keys, runs, entries, over, .. } = &self.state;
+        let State { keys, entries, over, .. } = &self.state;
         let fits = keys.live() <= self.most[0]
-            && runs.live() <= self.most[1]
+            && self.state.waiting() <= self.most[1]
             && entries.live() <= self.most[2];
         if !(fits && over.is_empty() && self.is_heard_out()) {
             self.settle_all(cx, out);
@@ -69,7 +69,7 @@ impl Site {
             while let Some(over) = self.state.over.pop() {
                 self.relieve(cx, over, out);
             }
-            let live = [self.state.keys.live(), self.state.runs.live(), self.state.entries.live()];
+            let live = [self.state.keys.live(), self.state.waiting(), self.state.entries.live()];
             if let Some(what) = (0..3).find(|what| live[*what] > self.most[*what])
                 && self.relieve_site(cx, what, out)
             {
@@ -170,6 +170,7 @@ impl Site {
                         self.drop_runs(cell);
                         self.let_incident_go(cx, rule, cell);
                     }
+                    Pattern::Sequence(_) if held.is_run() => self.state.forget_run(cell),
                     Pattern::Sequence(_) | Pattern::Unless { .. } | Pattern::Session(_) => {
                         self.drop_runs(cell);
                     }
@@ -189,7 +190,14 @@ impl Site {
 
     /// Gives up the run of a rule that started first: the first of its key.
     fn give_up_run(&mut self, holder: u32) {
-        let run = self.state.holdings.get(holder).run_line.oldest;
+        let holding = self.state.holdings.get(holder);
+        let run = holding.run_line.oldest;
+        if run == NIL {
+            // The rule's keys are its runs.
+            let oldest = holding.key_line.oldest;
+            self.state.forget_run(oldest);
+            return self.state.remove(oldest);
+        }
         let cell = self.state.runs.get(run).key_cell;
         self.unlink_run(run);
         self.drop_if_idle(cell);

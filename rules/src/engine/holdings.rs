@@ -165,6 +165,11 @@ impl Bounds {
         self.first_rule + rule
     }
 
+    /// Which rule's own an owner's cells are.
+    pub fn rule_of(&self, owner: Owner) -> u32 {
+        owner.0 - self.first_rule
+    }
+
     /// How much a holder may hold.
     #[inline]
     pub fn limits(&self, holder: u32) -> &Limits {

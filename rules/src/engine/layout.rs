@@ -15,7 +15,7 @@ use super::asked::{Ask, Claim, Index, asks_of_fact, asks_of_rule, claims_of_watc
 use super::correlation::{PolicyIndex, Spoken};
 use super::findings::EvidenceRef;
 use super::holdings::Bounds;
-use super::sequence::is_short;
+use super::sequence::{Shape, shape_of};
 use super::state::Owner;
 use crate::calendar::ScheduleId;
 use crate::plan::{
@@ -135,8 +135,8 @@ pub struct Layout {
     credential_person: Option<(usize, usize)>,
     /// Whether the enterprise hears a rule's detections, by rule.
     forwards: Vec<bool>,
-    /// Whether it is a sequence of two events that keeps nothing of the first, by rule.
-    short: Vec<bool>,
+    /// How the runs of each rule are kept, of those that are sequences.
+    shapes: Vec<Shape>,
     schedule_watchers: Vec<Vec<RuleId>>,
     table_watchers: Vec<Vec<RuleId>>,
     hears_schedules: bool,
@@ -301,7 +301,7 @@ impl Layout {
             schedule_watchers,
             table_watchers,
             forwards: forwards(plan, scope),
-            short: plan.rules.iter().map(is_short).collect(),
+            shapes: plan.rules.iter().map(shape_of).collect(),
             hears_schedules,
             policies,
             first_detection: plan.vocabulary.kinds().len() as u16,
@@ -334,9 +334,9 @@ impl Layout {
         self.forwards[rule.0 as usize]
     }
 
-    /// Whether a rule is a sequence of two events that keeps nothing of the first.
-    pub fn is_short(&self, rule: RuleId) -> bool {
-        self.short[rule.0 as usize]
+    /// How the runs of a rule are kept, where it is a sequence.
+    pub fn shape(&self, rule: RuleId) -> Shape {
+        self.shapes[rule.0 as usize]
     }
 
     /// Watches whose condition reads a schedule.

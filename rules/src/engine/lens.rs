@@ -155,11 +155,9 @@ impl Lens<'_> {
     fn sequence(&mut self, of: &Sequence, key: Key, event: EventRef<'_>, sight: &Sight<'_>) {
         let state = &self.site.state;
         let cell = state.find(self.cx.layout.rule(self.id), &key);
-        let mut at = cell.map_or(NIL, |cell| state.keys.get(cell).head);
-        let waiting = (at != NIL).then(|| *state.runs.get(at));
-        while at != NIL {
-            let run = *self.site.state.runs.get(at);
-            at = run.next;
+        let runs = cell.map_or(Vec::new(), |cell| state.runs_at(cell));
+        let waiting = runs.first().copied();
+        for run in runs {
             if outside(self.now, run.started, of.within) {
                 self.window(of, &run);
                 continue;

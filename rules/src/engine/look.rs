@@ -8,6 +8,7 @@ use super::cells::{Course, Entry, Key, Run};
 use super::findings::{EvidenceRef, Findings, HeldBy};
 use super::lens::Lens;
 use super::scope::{Context, Sight, key_of};
+use super::sequence::Shape;
 use super::site::{Conclusion, Site};
 use crate::condition::Condition;
 use crate::explain::Words;
@@ -116,9 +117,15 @@ impl Site {
         let pattern = &cx.plan.rules[rule.0 as usize].pattern;
         let all = self.state.runs.indexes().map(|index| self.state.runs.get(index));
         let own = all.filter(|run| run.owner == u32::from(rule.0) + 1);
-        let view =
-            |run| RunView::of(run, self.state.course(run), pattern, self.deadline_of(cx, run));
+        let view = |run: &Run| {
+            RunView::of(run, self.state.course(run), pattern, self.deadline_of(cx, run))
+        };
         let mut runs: Vec<RunView> = own.map(view).collect();
+        if cx.layout.shape(rule) == Shape::Single {
+            let keys = self.state.keys.indexes().filter_map(|cell| self.state.noted_run(cell));
+            let own = keys.filter(|run| run.owner == u32::from(rule.0) + 1);
+            runs.extend(own.map(|run| view(&run)));
+        }
         runs.sort_unstable_by_key(|run| run.serial);
         runs
     }

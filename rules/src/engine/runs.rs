@@ -4,12 +4,12 @@ use event::identity::TimedId;
 use event::{EventRef, EventTime, Identity, Position};
 
 use super::RUN_BYTES;
-use super::cells::{Course, Key, Run, whole};
+use super::cells::{Course, Key, Noted, Run, whole};
 use super::findings::Findings;
 use super::layout::Subject;
 use super::pages::NIL;
 use super::scope::Context;
-use super::sequence::is_short;
+use super::sequence::{Shape, shape_of};
 use super::site::{Conclusion, Site};
 use super::unless::wait_of;
 use crate::plan::{Pattern, Rule, RuleId};
@@ -19,7 +19,11 @@ use crate::value::Value;
 /// evidence.
 pub fn run_bytes(rule: &Rule) -> usize {
     let course = match rule.pattern {
-        Pattern::Sequence(_) => !is_short(rule),
+        Pattern::Sequence(_) => match shape_of(rule) {
+            Shape::Single => return size_of::<Noted>(),
+            Shape::Short => false,
+            Shape::Long => true,
+        },
         Pattern::Unless { .. } => !rule.captures.is_empty(),
         _ => true,
     };

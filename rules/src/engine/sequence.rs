@@ -4,11 +4,12 @@ use event::{EventRef, EventTime, Identity};
 
 use super::cells::{Course, Entry, Key, Run, whole};
 use super::findings::Findings;
+use super::layout::Subject;
 use super::pages::NIL;
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
 use super::timers::Due;
-use crate::plan::{Join, Part, Pattern, Rule, RuleId, Runs, Sequence, Skip, Step};
+use crate::plan::{Emit, Join, Part, Pattern, Rule, RuleId, Runs, Sequence, Skip, Step, Trigger};
 use crate::value::Value;
 
 /// What an event, or a lasting absence, does to a run.
@@ -33,17 +34,42 @@ struct Line<'a> {
     id: RuleId,
     rule: &'a Rule,
     sequence: &'a Sequence,
-    /// See [`is_short`].
-    short: bool,
+    shape: Shape,
 }
 
-/// Whether a rule is about two events and keeps nothing of the first but who it was. Such a run
-/// waits for its second event and has no [`Course`].
-pub(super) fn is_short(rule: &Rule) -> bool {
-    let Pattern::Sequence(Sequence { steps, .. }) = &rule.pattern else { return false };
-    let [first, second] = steps.as_slice() else { return false };
+/// How the runs of a sequence are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Steps of any form: how far a run has come is kept in its [`Course`].
+    Long,
+    /// Two events, and nothing is kept of the first but who it was: a run waits for its second event
+    /// and has no course.
+    Short,
+    /// As `Short`, and a key never has two runs: its cell is the run.
+    Single,
+}
+
+/// How the runs of a rule are kept, where it is a sequence.
+pub(super) fn shape_of(rule: &Rule) -> Shape {
+    let Pattern::Sequence(Sequence { lead, steps, strict, runs, .. }) = &rule.pattern else {
+        return Shape::Long;
+    };
+    let [first, second] = steps.as_slice() else { return Shape::Long };
     let plain = first.is_plain() && second.is_plain();
-    plain && first.most == 1 && second.least <= 1 && rule.captures.is_empty()
+    if !plain || first.most != 1 || second.least > 1 || !rule.captures.is_empty() {
+        return Shape::Long;
+    }
+    let single = match (runs, strict) {
+        (Runs::First | Runs::Last, _) => true,
+        // Whatever starts a run is of the stream that ends or completes the one before it.
+        (Runs::Each, Some(Trigger { kinds, condition: None })) => {
+            first.parts[0].on.kinds.iter().all(|kind| kinds.contains(kind))
+        }
+        _ => false,
+    };
+    // What a rule by `emit: once` has said stands in the key's cell; a lead is another kind of key.
+    let full = matches!(rule.emit, Emit::Once(_)) || lead.is_some();
+    if single && !full { Shape::Single } else { Shape::Short }
 }
 
 /// Bit of a part that can be met no more.
@@ -72,7 +98,10 @@ impl Site {
         out: &mut Findings,
     ) {
         let Some(key) = key_of(cx, event, &rule.by) else { return };
-        let line = Line { cx, id, rule, sequence, short: cx.layout.is_short(id) };
+        let line = Line { cx, id, rule, sequence, shape: cx.layout.shape(id) };
+        if line.shape == Shape::Single {
+            return self.step_single(line, key, event, out);
+        }
         let mut cell = self.state.find(cx.layout.rule(id), &key);
         let used = cell.is_some_and(|cell| self.step_runs(line, key, cell, event, out));
         if !used && self.starts(line, event) {
@@ -84,6 +113,55 @@ impl Site {
         if let Some(cell) = cell {
             self.drop_if_idle(cell);
         }
+    }
+
+    /// A rule of which a key has one run at most, and its cell is that.
+    fn step_single(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>, out: &mut Findings) {
+        let Line { cx, id, sequence, .. } = line;
+        let owner = cx.layout.rule(id);
+        let cell = self.state.find(owner, &key);
+        let mut starts = true;
+        if let Some(cell) = cell {
+            let turn = self.single_turn(line, cell, event);
+            if turn == Turn::Matches {
+                self.complete(line, key, self.begun(cell), None, event, out);
+            }
+            starts = match turn {
+                Turn::Matches => sequence.skip != Skip::PastLast,
+                Turn::Waits if sequence.runs == Runs::Last => self.starts(line, event),
+                Turn::Waits => false,
+                _ => true,
+            };
+            if turn == Turn::Waits && !starts {
+                return;
+            }
+        }
+        if starts && self.starts(line, event) {
+            self.serial += 1;
+            let subject = cx.layout.subject(cx.tables, event);
+            let cell = match cell {
+                Some(cell) => cell,
+                None => self.state.find_or_insert(owner, &key, Value::Missing),
+            };
+            self.state.note_run(cell, event, self.serial, subject);
+        } else if let Some(cell) = cell {
+            self.state.forget_run(cell);
+            self.state.remove(cell);
+        }
+    }
+
+    fn single_turn(&self, line: Line<'_>, cell: u32, event: EventRef<'_>) -> Turn {
+        let started = self.state.keys.get(cell).time;
+        if outside(event.occurred(), started, line.sequence.within) {
+            return Turn::Ends;
+        }
+        self.short_turn(line, event)
+    }
+
+    /// The run that a key's cell is.
+    fn begun(&self, cell: u32) -> Option<(Run, Subject)> {
+        let run = self.state.noted_run(cell)?;
+        Some((run, self.state.noted.get(self.state.keys.get(cell).value as u32).subject))
     }
 
     /// Gives an event to every run of the key, in the order of their starts; whether a match has
@@ -106,7 +184,7 @@ impl Site {
                 continue;
             }
             let mut course = None;
-            let turn = if line.short {
+            let turn = if line.shape == Shape::Short {
                 self.short_turn(line, event)
             } else {
                 self.turn(line, course.insert(self.course_of(run)), event)
@@ -121,7 +199,8 @@ impl Site {
                     }
                 }
                 Turn::Matches => {
-                    self.complete(line, key, Some(at), course.as_ref(), event, out);
+                    let begun = (*self.state.runs.get(at), *self.state.subjects.get(at));
+                    self.complete(line, key, Some(begun), course.as_ref(), event, out);
                     if line.sequence.skip == Skip::PastLast {
                         self.drop_runs(cell);
                         return true;
@@ -198,7 +277,7 @@ impl Site {
         &mut self,
         line: Line<'_>,
         key: Key,
-        run: Option<u32>,
+        begun: Option<(Run, Subject)>,
         course: Option<&Course>,
         event: EventRef<'_>,
         out: &mut Findings,
@@ -206,12 +285,11 @@ impl Site {
         let mark = out.evidence_mark();
         let mut conclusion = self.conclusion_of(line.cx, line.id, key, event);
         let mut first = event.identity();
-        if let Some(at) = run {
-            let run = self.state.runs.get(at);
-            self.state.evidence_of(run).for_each(|evidence| out.push_evidence(evidence));
+        if let Some((run, subject)) = begun {
+            self.state.evidence_of(&run).for_each(|evidence| out.push_evidence(evidence));
             (first, conclusion.run) = (Identity(whole(run.identity)), run.serial);
-            for (own, first) in conclusion.subject.iter_mut().zip(self.state.subjects.get(at)) {
-                *own = own.some().unwrap_or(*first);
+            for (own, first) in conclusion.subject.iter_mut().zip(subject) {
+                *own = own.some().unwrap_or(first);
             }
         }
         out.push_evidence(Entry::of(event, 0).evidence());
@@ -259,7 +337,7 @@ impl Site {
             return cell;
         }
         let mut course = None;
-        if !line.short {
+        if line.shape == Shape::Long {
             let course = course.insert(Course::at(0, event.occurred().0));
             let sight = Sight::of(cx, self, event, &self.changed);
             let turn = if sequence.steps[0].is_plain() {
@@ -326,7 +404,7 @@ impl Site {
             return;
         }
         let rule = &cx.plan.rules[id.0 as usize];
-        let line = Line { cx, id, rule, sequence, short: false };
+        let line = Line { cx, id, rule, sequence, shape: Shape::Long };
         let cell = run.key_cell;
         let key = self.state.keys.get(cell).key;
         let turn = if outside(at, run.started, sequence.within) {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use event::{EventTime, Symbol, TimeSpan};
+use event::{EventRef, EventTime, Symbol, TimeSpan};
 
-use super::cells::{Course, Entry, Key, KeyCell, Run};
+use super::cells::{Course, Entry, Key, KeyCell, Noted, Run};
 use super::findings::EvidenceRef;
 use super::holdings::{Age, Bounds, Holding, Over, join, leave};
 use super::index::{Index, Slot};
@@ -89,6 +89,8 @@ pub struct State {
     run_ages: Pages<Age>,
     /// Who and where the first event of each run was.
     pub subjects: Pages<Subject>,
+    /// The same of runs that are their keys' cells.
+    pub noted: Pages<Noted>,
     /// How far runs have come.
     pub courses: Pages<Course>,
     /// What each fact and rule holds of them.
@@ -145,6 +147,7 @@ impl State {
             runs: Pages::default(),
             run_ages: Pages::default(),
             subjects: Pages::default(),
+            noted: Pages::default(),
             courses: Pages::default(),
             holdings,
             bounds,
@@ -273,6 +276,10 @@ impl State {
                 let limits = self.bounds.limits(holder);
                 if holding.keys > limits.keys {
                     self.over.push(Over::Keys(holder));
+                }
+                holding.runs += u32::from(cell.is_run());
+                if holding.runs > limits.runs {
+                    self.over.push(Over::Runs(holder));
                 }
                 let excess = cell.events().saturating_sub(limits.events);
                 self.over.extend((0..excess).map(|_| Over::Events(holder, at)));
@@ -485,6 +492,81 @@ impl State {
         self.runs.remove(run);
     }
 
+    /// Lets a key's cell be the key's only run, in place of the one that it was.
+    #[inline]
+    pub fn note_run(&mut self, cell: u32, event: EventRef<'_>, serial: u64, subject: Subject) {
+        let key = self.keys.get_mut(cell);
+        key.note(event);
+        let holder = self.bounds.holder(key.owner());
+        let holding = self.holdings.get_mut(holder);
+        let noted = Noted { live: 1, subject };
+        let at = if key.is_run() {
+            let at = key.value as u32;
+            *self.noted.get_mut(at) = noted;
+            // The key is as old as its run, and as little used.
+            key.use_it(false);
+            leave(&mut holding.key_line, &mut self.key_ages, cell);
+            join(&mut holding.key_line, &mut self.key_ages, cell);
+            at
+        } else {
+            key.be_run(true);
+            holding.runs += 1;
+            if holding.runs > self.bounds.limits(holder).runs {
+                self.over.push(Over::Runs(holder));
+            }
+            self.noted.insert(noted)
+        };
+        key.value = serial << 32 | u64::from(at);
+    }
+
+    /// The run that a key's cell is, as the others are kept.
+    pub fn noted_run(&self, cell: u32) -> Option<Run> {
+        let key = self.keys.get(cell);
+        key.is_run().then(|| Run {
+            owner: self.bounds.rule_of(key.owner()) + 1,
+            next: NIL,
+            previous: NIL,
+            key_cell: cell,
+            started: key.time,
+            identity: [key.aux, key.spare],
+            place: u64::from(key.tail) << 32 | u64::from(key.head),
+            serial: key.value >> 32,
+            course: NIL,
+            rest: 0,
+        })
+    }
+
+    /// The runs of a key, in the order of their beginnings.
+    pub fn runs_at(&self, cell: u32) -> Vec<Run> {
+        if let Some(run) = self.noted_run(cell) {
+            return vec![run];
+        }
+        let mut at = self.keys.get(cell).head;
+        let next = || {
+            let run = (at != NIL).then(|| *self.runs.get(at))?;
+            at = run.next;
+            Some(run)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    /// A key's cell is no run any more. It is freed next.
+    #[inline]
+    pub fn forget_run(&mut self, cell: u32) {
+        let key = self.keys.get_mut(cell);
+        assert!(key.is_run(), "a run ends once");
+        key.be_run(false);
+        key.forget_noted();
+        self.noted.remove(key.value as u32);
+        self.holdings.get_mut(self.bounds.holder(key.owner())).runs -= 1;
+    }
+
+    /// Runs that wait, in cells of their own and as keys.
+    #[inline]
+    pub fn waiting(&self) -> usize {
+        self.runs.live() + self.noted.live()
+    }
+
     /// Frees how far a run has come, and its further evidence; how many events that were.
     fn remove_course(&mut self, course: u32) -> u32 {
         let events = self.remove_list(self.courses.get(course).head);
@@ -531,6 +613,7 @@ impl State {
     /// Bytes of all pages, and of the index.
     pub fn bytes(&self) -> usize {
         let runs = self.runs.bytes() + self.subjects.bytes() + self.courses.bytes();
+        let runs = runs + self.noted.bytes();
         let cells = self.keys.bytes() + self.entries.bytes() + runs;
         let ages = self.key_ages.bytes() + self.run_ages.bytes();
         cells + ages + self.holdings.bytes() + self.index.bytes()
@@ -542,6 +625,7 @@ impl State {
         self.entries.save(out, full);
         self.runs.save(out, full);
         self.subjects.save(out, full);
+        self.noted.save(out, full);
         self.courses.save(out, full);
         self.key_ages.save(out, full);
         self.run_ages.save(out, full);
@@ -554,6 +638,7 @@ impl State {
         self.entries.load(input)?;
         self.runs.load(input)?;
         self.subjects.load(input)?;
+        self.noted.load(input)?;
         self.courses.load(input)?;
         self.key_ages.load(input)?;
         self.run_ages.load(input)?;

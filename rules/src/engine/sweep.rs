@@ -63,6 +63,13 @@ impl Site {
             }
         } else if !cx.layout.is_rule(owner) {
             self.sweep_other(cx, owner, hand);
+        } else if cell.is_run()
+            && let Pattern::Sequence(sequence) =
+                &cx.plan.rules[owner.0 as usize - cx.plan.facts.len()].pattern
+            && outside(self.now, cell.time, sequence.within)
+        {
+            self.state.forget_run(hand);
+            self.state.remove(hand);
         }
     }
 
