@@ -230,6 +230,30 @@ rules:
     assert_eq!((held.given_up.runs, held.runs), (1, 0));
 }
 
+/// Of a rule by which a key has one run at most the key is the run: it is as old as that.
+#[test]
+fn a_run_that_is_its_key_is_as_old_as_its_last_beginning() {
+    let rulebook = "
+rules:
+- {id: next, by: door, within: 1h, limits: {runs: 2}, strict: AccessDenied, sequence: [{a: AccessDenied}, {b: DoorForcedOpen}]}
+- {id: blind, on: LimitReached, why: {what: e.limit}, by: rule}
+";
+    let bench = run(
+        rulebook,
+        "1 AccessDenied door=D1
+         2 AccessDenied door=D2
+         3 AccessDenied door=D1
+         4 AccessDenied door=D3
+         5 DoorForcedOpen door=D1
+         6 DoorForcedOpen door=D2
+         7 AccessDenied door=D2",
+    );
+    assert_eq!(bench.found, ["4 blind next", "5 next D1"], "D2's run began first");
+    let next = bench.usage("next");
+    assert_eq!((next.given_up.runs, next.given_up.keys), (1, 1));
+    assert_eq!((next.runs, next.keys), (2, 2));
+}
+
 #[test]
 fn a_window_that_is_full_gives_up_its_own_oldest_event() {
     let rulebook = "
@@ -381,6 +405,8 @@ rules:
 - {id: left, on: DoorOpened, unless: [{on: DoorClosed, same: door, from: -3s, to: 20s}], limits: {runs: 3, keys: 7, events: 2}}
 - {id: lead, by: door, within: 1m, sequence: [{not: DoorForcedOpen, for: 5s}, {a: AccessDenied}, {b: DoorOpened}], limits: {keys: 5}}
 - {id: fast, travel: {by: credential, on: AccessGranted, place: door, min_time: 20s}, limits: {keys: 4}}
+- {id: next, by: door, within: 40s, strict: AccessDenied, sequence: [{a: AccessDenied}, {b: DoorClosed}], limits: {runs: 3}}
+- {id: last, by: credential, within: 40s, runs: last, sequence: [{a: AccessGranted}, {b: AccessDenied}], limits: {keys: 4}}
 - {id: wide, scope: enterprise, by: credential, within: 30s, sequence: [{a: AccessGranted}, {b: AccessGranted}], limits: {runs: 3}}
 ";
 
