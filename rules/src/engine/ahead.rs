@@ -179,12 +179,17 @@ impl Site {
         }
         // It need not be the key's own cell: then the wrong line is asked for, and nothing else is
         // wrong.
-        let Some(cell) = slot.cell().and_then(|cell| self.state.keys.peek(cell)) else { return };
+        let Some(index) = slot.cell() else { return };
+        let Some(cell) = self.state.keys.peek(index) else { return };
         match stage {
             Stage::Slot | Stage::Cell => fetch(cell),
             Stage::List => match want.list {
                 List::Nothing => {}
-                List::Run => self.state.noted.peek(cell.value as u32).into_iter().for_each(fetch),
+                List::Run => {
+                    // A run that ends leaves the line by age, too.
+                    self.state.age_of(index).into_iter().for_each(fetch);
+                    self.state.noted.peek(cell.value as u32).into_iter().for_each(fetch);
+                }
                 List::Entries => self.state.entries.peek(cell.head).into_iter().for_each(fetch),
                 List::Runs => self.state.runs.peek(cell.head).into_iter().for_each(fetch),
             },

@@ -215,7 +215,12 @@ impl Findings {
     /// event once, at most `max` with the first and the last kept; returns how many went.
     pub(super) fn trim_evidence(&mut self, mark: u32, max: usize) -> u32 {
         let mark = mark as usize;
-        let Some(trigger) = self.evidence[mark..].last().copied() else { return 0 };
+        let trigger = match &self.evidence[mark..] {
+            [] | [_] => return 0,
+            // Nearly all: two events, in order.
+            [first, second] if first.identity != second.identity => return 0,
+            [.., trigger] => *trigger,
+        };
         let end = self.evidence.len() - 1;
         self.evidence[mark..end].sort_unstable_by_key(|e| (e.occurred, e.identity));
         let mut kept = mark;

@@ -6,7 +6,7 @@ use super::cells::{Entry, Key};
 use super::findings::Findings;
 use super::scope::{Context, Sight, field_of, key_of, outside};
 use super::site::Site;
-use super::state::{Kept, Owner, pack};
+use super::state::{Kept, Owner, Vacant, pack};
 use crate::plan::{Pattern, Rule, RuleId};
 use crate::value::Value;
 
@@ -40,7 +40,8 @@ impl Site {
         let sight = Sight::of(cx, self, event, &self.changed);
         let (from, to) = (sight.text(from), sight.text(to));
         let Some(to) = to else { return };
-        let cell = self.state.find(owner, &key);
+        let found = self.state.look(owner, &key);
+        let cell = found.ok();
         let last = cell.and_then(|cell| self.last_place(cell));
         let known = last.filter(|(_, time)| !outside(event.occurred(), *time, *forget));
         if let Some((area, _)) = known {
@@ -50,7 +51,7 @@ impl Site {
                 self.conclude_with_last(cx, id, key, cell, event, out);
             }
         }
-        self.note_place(owner, &key, cell, to, event);
+        self.note_place(owner, &key, found, to, event);
     }
 
     /// What forgives and names nobody forgives everybody. Looks at every cell of the site: it is
@@ -78,8 +79,8 @@ impl Site {
         }
         let Value::Text(here) = field_of(cx, event, *place) else { return };
         let owner = cx.layout.rule(id);
-        let cell = self.state.find(owner, &key);
-        let last = cell.and_then(|cell| self.last_place(cell).zip(Some(cell)));
+        let found = self.state.look(owner, &key);
+        let last = found.ok().and_then(|cell| self.last_place(cell).zip(Some(cell)));
         if let Some(((there, time), cell)) = last.filter(|((there, _), _)| *there != here) {
             let (word, tag) = pack(Value::Text(there));
             let there = Kept { words: &[word], tags: u64::from(tag) };
@@ -88,7 +89,7 @@ impl Site {
                 self.conclude_with_last(cx, id, key, cell, event, out);
             }
         }
-        self.note_place(owner, &key, cell, here, event);
+        self.note_place(owner, &key, found, here, event);
     }
 
     /// Where a late event says that somebody was, where nothing newer says otherwise.
@@ -96,7 +97,8 @@ impl Site {
         for id in cx.rules_asked(event) {
             let rule = &cx.plan.rules[id.0 as usize];
             let Some(key) = key_of(cx, event, &rule.by) else { continue };
-            let cell = self.state.find(cx.layout.rule(id), &key);
+            let found = self.state.look(cx.layout.rule(id), &key);
+            let cell = found.ok();
             let newer = cell.is_some_and(|c| self.state.keys.get(c).time >= event.occurred().0);
             if newer {
                 continue;
@@ -110,12 +112,12 @@ impl Site {
                 }
                 Pattern::Passage { on, to, .. } if sight.fits(on) => {
                     if let Some(to) = sight.text(to) {
-                        self.note_place(cx.layout.rule(id), &key, cell, to, event);
+                        self.note_place(cx.layout.rule(id), &key, found, to, event);
                     }
                 }
                 Pattern::Travel { on, place, .. } if sight.fits(on) => {
                     if let Value::Text(here) = field_of(cx, event, *place) {
-                        self.note_place(cx.layout.rule(id), &key, cell, here, event);
+                        self.note_place(cx.layout.rule(id), &key, found, here, event);
                     }
                 }
                 _ => {}
@@ -135,11 +137,11 @@ impl Site {
         &mut self,
         owner: Owner,
         key: &Key,
-        known: Option<u32>,
+        known: Result<u32, Vacant>,
         place: Symbol,
         event: EventRef<'_>,
     ) {
-        let cell = self.state.use_or_insert(known, owner, key, Value::Text(place));
+        let cell = self.state.use_or_enter(known, owner, key, Value::Text(place));
         let held = self.state.keys.get_mut(cell);
         held.set(pack(Value::Text(place)));
         held.note(event);

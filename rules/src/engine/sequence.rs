@@ -8,6 +8,7 @@ use super::layout::Subject;
 use super::pages::NIL;
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
+use super::state::Vacant;
 use super::timers::Due;
 use crate::plan::{Emit, Join, Part, Pattern, Rule, RuleId, Runs, Sequence, Skip, Step, Trigger};
 use crate::value::Value;
@@ -102,10 +103,11 @@ impl Site {
         if line.shape == Shape::Single {
             return self.step_single(line, key, event, out);
         }
-        let mut cell = self.state.find(cx.layout.rule(id), &key);
+        let found = self.state.look(cx.layout.rule(id), &key);
+        let mut cell = found.ok();
         let used = cell.is_some_and(|cell| self.step_runs(line, key, cell, event, out));
         if !used && self.starts(line, event) {
-            cell = self.start_run(line, key, cell, event, out);
+            cell = self.start_run(line, key, found, event, out);
         }
         if sequence.lead.is_some() {
             self.note_lead(line, key, event);
@@ -119,9 +121,9 @@ impl Site {
     fn step_single(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>, out: &mut Findings) {
         let Line { cx, id, sequence, .. } = line;
         let owner = cx.layout.rule(id);
-        let cell = self.state.find(owner, &key);
+        let found = self.state.look(owner, &key);
         let mut starts = true;
-        if let Some(cell) = cell {
+        if let Ok(cell) = found {
             let turn = self.single_turn(line, cell, event);
             if turn == Turn::Matches {
                 self.complete(line, key, self.begun(cell), None, event, out);
@@ -139,12 +141,9 @@ impl Site {
         if starts && self.starts(line, event) {
             self.serial += 1;
             let subject = cx.layout.subject(cx.tables, event);
-            let cell = match cell {
-                Some(cell) => cell,
-                None => self.state.find_or_insert(owner, &key, Value::Missing),
-            };
+            let cell = self.state.use_or_enter(found, owner, &key, Value::Missing);
             self.state.note_run(cell, event, self.serial, subject);
-        } else if let Some(cell) = cell {
+        } else if let Ok(cell) = found {
             self.state.forget_run(cell);
             self.state.remove(cell);
         }
@@ -311,8 +310,12 @@ impl Site {
     }
 
     /// Whether an event may start a run.
+    #[inline]
     fn starts(&self, line: Line<'_>, event: EventRef<'_>) -> bool {
-        line.sequence.steps[0].parts.iter().any(|part| self.fits(line.cx, &part.on, event))
+        match line.sequence.steps[0].parts.as_slice() {
+            [part] => self.fits(line.cx, &part.on, event),
+            parts => parts.iter().any(|part| self.fits(line.cx, &part.on, event)),
+        }
     }
 
     /// Starts a run, unless the key's own stand against it. Returns the key's cell.
@@ -320,11 +323,12 @@ impl Site {
         &mut self,
         line: Line<'_>,
         key: Key,
-        cell: Option<u32>,
+        found: Result<u32, Vacant>,
         event: EventRef<'_>,
         out: &mut Findings,
     ) -> Option<u32> {
         let Line { cx, id, sequence, .. } = line;
+        let cell = found.ok();
         let owner = cx.layout.rule(id);
         let waits = cell.is_some_and(|cell| self.state.keys.get(cell).head != NIL);
         let matched = cell.is_some_and(|cell| self.state.value(cell) == Value::Bool(true));
@@ -355,7 +359,7 @@ impl Site {
             }
         }
         self.drop_for(line, cell);
-        let cell = self.state.use_or_insert(cell, owner, &key, Value::Missing);
+        let cell = self.state.use_or_enter(found, owner, &key, Value::Missing);
         let at = self.start(cx, id, cell, event);
         if let Some(course) = course.filter(|course| !(course.step == 1 && course.is_plain())) {
             self.keep(at, course);

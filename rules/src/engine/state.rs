@@ -75,6 +75,13 @@ pub fn pack_into(words: &mut [u64], tags: &mut u64, place: usize, value: Value) 
     *tags = *tags & !(15 << (4 * place)) | u64::from(tag) << (4 * place);
 }
 
+/// Where the index enters a key that it does not have: until anything is entered or freed.
+#[derive(Clone, Copy, Debug)]
+pub struct Vacant {
+    slot: usize,
+    tag: u32,
+}
+
 /// Keyed cells, entries and runs of one site.
 #[derive(Debug)]
 pub struct State {
@@ -184,6 +191,28 @@ impl State {
         match self.look_up(owner, tag, key) {
             Ok(cell) => self.used(cell),
             Err(slot) => self.insert(owner, key, value, slot, tag),
+        }
+    }
+
+    /// The cell of an owner and key, or where it would be entered.
+    #[inline]
+    pub fn look(&self, owner: Owner, key: &Key) -> Result<u32, Vacant> {
+        let tag = tag_of(owner, key);
+        self.look_up(owner, tag, key).map_err(|slot| Vacant { slot, tag })
+    }
+
+    /// As [`Self::find_or_insert`], where the key has just been looked up by [`Self::look`].
+    #[inline]
+    pub fn use_or_enter(
+        &mut self,
+        known: Result<u32, Vacant>,
+        owner: Owner,
+        key: &Key,
+        value: Value,
+    ) -> u32 {
+        match known {
+            Ok(cell) => self.used(cell),
+            Err(Vacant { slot, tag }) => self.insert(owner, key, value, slot, tag),
         }
     }
 
@@ -302,6 +331,12 @@ impl State {
                 at = next;
             }
         }
+    }
+
+    /// Where a key's cell stands in line by age.
+    #[inline]
+    pub fn age_of(&self, cell: u32) -> Option<&Age> {
+        self.key_ages.peek(cell)
     }
 
     /// The value of a cell.
