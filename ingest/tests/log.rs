@@ -119,6 +119,32 @@ fn a_reader_finds_a_record_in_segments_made_after_it() {
 }
 
 #[test]
+fn what_is_wanted_is_due_at_once_and_all_else_soon() {
+    let mut writer = ok(open(&ForgetfulFiles::default(), 300));
+    let (progress, syncer) = (writer.progress(), writer.syncer());
+    let long = Duration::from_secs(3_600);
+    let end = ok(writer.append(&mut block(0, 3)));
+    assert!(progress.wait_wanted(Duration::ZERO), "nobody wants it, and it was waited for enough");
+    progress.want(end);
+    assert!(progress.wait_wanted(long));
+    assert_eq!(ok(syncer.sync()), end);
+    let waiting = {
+        let progress = progress.clone();
+        std::thread::spawn(move || progress.wait_wanted(long))
+    };
+    let end = ok(writer.append(&mut block(3, 3)));
+    // Whoever waits for it wants it.
+    assert!(!progress.wait_durable(end, Instant::now()));
+    assert!(waiting.join().unwrap_or_default());
+    assert_eq!(ok(syncer.sync()), end);
+    ok(writer.append(&mut block(6, 3)));
+    progress.end();
+    assert!(progress.wait_wanted(long), "the rest, before it is over");
+    ok(syncer.sync());
+    assert!(!progress.wait_wanted(long));
+}
+
+#[test]
 fn a_reader_follows_over_segments_and_wakes() {
     let files = ForgetfulFiles::default();
     let mut writer = ok(open(&files, 300));

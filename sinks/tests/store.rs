@@ -137,6 +137,30 @@ fn a_commit_that_fails_leaves_nothing() {
     assert!(!error.may_pass());
     assert_eq!(reader.counts().expect("counts").incidents, 0);
     assert!(store.emitted_seq().expect("a read").is_empty());
+    // Its events are not taken for known either.
+    store.commit(&[opened(1, "fence-climb", 100)], &[]).expect("a commit");
+    let detail = reader.incident(id(100, "fence-climb")).expect("a read").expect("an incident");
+    assert_eq!((detail.events.len(), reader.counts().expect("counts").events), (2, 2));
+}
+
+#[test]
+fn an_event_that_two_detections_cite_is_one_of_their_incident() {
+    let (dir, mut store, reader) = fresh();
+    let incident = id(100, "fence-climb");
+    let mut commit = |output| {
+        store.commit(&[output], &[]).expect("a commit");
+        let detail = reader.incident(incident).expect("a read").expect("an incident");
+        (detail.incident.events, detail.events.len())
+    };
+    assert_eq!(commit(opened(1, "fence-climb", 100)), (2, 2));
+    assert_eq!(commit(joined(2, "person-on-camera", 100, incident)), (2, 2));
+    assert_eq!(commit(joined(3, "person-on-camera", 101, incident)), (4, 4));
+    drop(store);
+    // Of a store that is opened anew nothing is known without a look.
+    let mut store = Store::open(dir.path().join("incidents.db")).expect("a store");
+    store.commit(&[joined(4, "motion", 101, incident)], &[]).expect("a commit");
+    let detail = reader.incident(incident).expect("a read").expect("an incident");
+    assert_eq!((detail.incident.events, detail.incident.detections), (4, 4));
 }
 
 #[test]

@@ -22,6 +22,7 @@ const TICKS: f64 = 100.0;
 const STOLEN_MAX: f64 = 0.01;
 const OTHERS_MAX: f64 = 0.10;
 const JITTER_MAX: f64 = 1.5;
+const WAITED_MAX: f64 = 0.25;
 
 /// What the machine is.
 #[derive(Clone, Debug, Serialize)]
@@ -96,6 +97,16 @@ pub fn cpu_of(pid: u32) -> f64 {
     fields.iter().take(2).sum::<f64>() / TICKS
 }
 
+/// Seconds that the threads of a process could have run and had to wait for a core.
+pub fn waited_of(pid: u32) -> f64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let waited = tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<f64>().ok()
+    });
+    waited.sum::<f64>() / 1e9
+}
+
 /// Memory of a process in bytes: now, and at most so far.
 pub fn memory_of(pid: u32) -> (u64, u64) {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -115,6 +126,8 @@ pub struct Noise {
     pub others: f64,
     /// Laps of a loop that does nothing else: the slowest of a hundred by the middle one.
     pub jitter: f64,
+    /// How long the program's threads waited for a core, by how long they ran.
+    pub waited: f64,
 }
 
 /// Listens from its making on.
@@ -128,13 +141,13 @@ impl Listening {
         Self { jitter: jitter(), before: Cpu::look() }
     }
 
-    /// `ours`: CPU seconds of this program and those that it started, meanwhile.
-    pub fn end(self, ours: f64) -> Noise {
+    /// `ours`: CPU seconds of this program and those that it started, meanwhile; `waited`: as told.
+    pub fn end(self, ours: f64, waited: f64) -> Noise {
         let after = Cpu::look();
         let all = (after.all - self.before.all).max(0.01);
         let others = (after.busy - self.before.busy - ours).max(0.0) / all;
         let stolen = (after.stolen - self.before.stolen).max(0.0) / all;
-        Noise { stolen, others, jitter: self.jitter.max(jitter()) }
+        Noise { stolen, others, jitter: self.jitter.max(jitter()), waited }
     }
 }
 
@@ -148,6 +161,13 @@ impl Noise {
         }
         if self.stolen > STOLEN_MAX {
             said.push(format!("the host took away {} of the CPU time", percent(self.stolen)));
+        }
+        if self.waited > WAITED_MAX {
+            said.push(format!(
+                "the program's threads waited for a core {} of the time that they ran: that is in \
+                 the latencies",
+                percent(self.waited)
+            ));
         }
         if self.jitter > JITTER_MAX {
             said.push(format!(

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::child::{PATIENCE, Program, expected};
 use super::figures::{Books, Figures, Latency, Moment, OfRule, micros};
 use super::lanes::{Lane, Sender, Way};
-use super::machine::{Listening, cpu_of, memory_of};
+use super::machine::{Listening, cpu_of, memory_of, waited_of};
 use super::traffic::Traffic;
 use crate::setup::Setup;
 
@@ -114,6 +114,7 @@ impl Bench {
         let listening = Listening::begin();
         let ours = || cpu_of(std::process::id()) + cpu_of(program.pid()) + way.cpu();
         let (ours_before, cpu_before) = (ours(), cpu_of(program.pid()));
+        let waited_before = waited_of(program.pid());
         let schedule = Schedule::begin(rate);
         let (moments, sent_late, drained) = std::thread::scope(|scope| {
             let sending = scope.spawn(|| self.send(&mut sender, schedule, count));
@@ -123,9 +124,10 @@ impl Bench {
             anyhow::Ok((moments, sent?, drained))
         })?;
         let cpu = cpu_of(program.pid()) - cpu_before;
+        let waited = (waited_of(program.pid()) - waited_before) / cpu.max(0.01);
         sender.finish()?;
         let drift = schedule.drift();
-        let noise = listening.end(ours() - ours_before);
+        let noise = listening.end(ours() - ours_before, waited);
         program.post(&self.end(count))?;
         let seen = collect(watch, &stop, wanted.len())?;
 

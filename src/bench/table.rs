@@ -82,6 +82,14 @@ pub fn of(told: &Told) -> String {
         run.cores_used,
         run.memory_max as f64 / 1_048_576.0
     );
+    let noise = &run.noise;
+    let [others, stolen, waited] =
+        [noise.others, noise.stolen, noise.waited].map(|share| share * 100.0);
+    let _ = writeln!(
+        out,
+        "machine     {others:.0} % for other programs, {stolen:.1} % for the host; the program waited for a \
+         core {waited:.0} % as long as it ran"
+    );
     let books = &run.books;
     let _ = writeln!(
         out,

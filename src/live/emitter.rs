@@ -14,7 +14,7 @@ use super::snapshots::Snapshot;
 use super::status::Live;
 
 /// Outputs of one transaction: group commit makes full durability affordable.
-const OUTPUTS_PER_COMMIT: usize = 1_000;
+pub const OUTPUTS_PER_COMMIT: usize = 1_000;
 /// Between two commits at least: pages that both would write are written once.
 const GATHER: Duration = Duration::from_millis(2);
 /// How often a store that refuses is tried again.
@@ -22,17 +22,32 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// What the engine's thread hands over, in order.
 pub enum Emit {
-    /// Outputs and refused deliveries of the log before `until`.
-    Outputs {
-        /// What they stand on ends here.
-        until: Position,
-        /// When the newest delivery of the step was taken, where there is one.
-        recorded: Option<EventTime>,
-        outputs: Vec<Output>,
-        dead: Vec<DeadLetter>,
-    },
+    /// Outputs and refused deliveries.
+    Outputs(Batch),
     /// The state with all outputs so far.
     Snapshot(Box<Snapshot>),
+}
+
+/// What becomes visible together.
+pub struct Batch {
+    /// What it stands on ends here in the log.
+    pub until: Position,
+    /// When the newest delivery of the step was taken, where there is one.
+    pub recorded: Option<EventTime>,
+    pub outputs: Vec<Output>,
+    pub dead: Vec<DeadLetter>,
+}
+
+impl Batch {
+    /// With what came behind it.
+    pub fn and(mut self, next: Self) -> Self {
+        self.until = next.until;
+        // The one that has waited longest tells the latency.
+        self.recorded = self.recorded.into_iter().chain(next.recorded).min();
+        self.outputs.extend(next.outputs);
+        self.dead.extend(next.dead);
+        self
+    }
 }
 
 /// Emits.
@@ -53,20 +68,13 @@ impl Emitter {
         while let Some(message) = next.take().or_else(|| messages.recv().ok()) {
             match message {
                 Emit::Snapshot(snapshot) => self.hand_on(snapshot)?,
-                Emit::Outputs { mut until, mut recorded, mut outputs, mut dead } => {
+                Emit::Outputs(mut batch) => {
                     // What has come meanwhile goes into the same transaction.
-                    while outputs.len() < OUTPUTS_PER_COMMIT {
+                    while batch.outputs.len() < OUTPUTS_PER_COMMIT {
                         // Soon after a commit the next one waits a little for company.
-                        match messages
-                            .recv_timeout(gathered.saturating_duration_since(Instant::now()))
-                        {
-                            Ok(Emit::Outputs { until: u, recorded: r, outputs: o, dead: d }) => {
-                                until = u;
-                                // The one that has waited longest tells the latency.
-                                recorded = recorded.into_iter().chain(r).min();
-                                outputs.extend(o);
-                                dead.extend(d);
-                            }
+                        let left = gathered.saturating_duration_since(Instant::now());
+                        match messages.recv_timeout(left) {
+                            Ok(Emit::Outputs(further)) => batch = batch.and(further),
                             Ok(other) => {
                                 next = Some(other);
                                 break;
@@ -74,9 +82,9 @@ impl Emitter {
                             Err(_) => break,
                         }
                     }
-                    self.commit(until, &outputs, &dead)?;
+                    self.commit(&batch)?;
                     gathered = Instant::now() + GATHER;
-                    if let Some(recorded) = recorded.filter(|_| !outputs.is_empty()) {
+                    if let Some(recorded) = batch.recorded.filter(|_| !batch.outputs.is_empty()) {
                         self.live.visible(crate::now().since(recorded));
                     }
                 }
@@ -85,12 +93,9 @@ impl Emitter {
         Ok(())
     }
 
-    fn commit(
-        &mut self,
-        until: Position,
-        outputs: &[Output],
-        dead: &[DeadLetter],
-    ) -> anyhow::Result<()> {
+    fn commit(&mut self, batch: &Batch) -> anyhow::Result<()> {
+        let Batch { until, outputs, dead, .. } = batch;
+        let until = *until;
         self.wait_durable(until)?;
         debug_assert!(self.progress.durable() >= until, "INV-ONCE: left before it was durable");
         crate::crash::point("store-committing");

@@ -28,6 +28,8 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 const SNAPSHOT_SMALL_BYTES: u64 = 16 << 20;
 /// How long one wait lasts before the figures are looked at again.
 const WAIT: Duration = Duration::from_millis(200);
+/// Between two times that the figures are copied to where others see them: a step may be one event.
+const FIGURES_EVERY: Duration = Duration::from_millis(2);
 
 /// Follows the log.
 pub struct Follower {
@@ -45,6 +47,8 @@ pub struct Follower {
     pub findings: Findings,
     pub full_needed: Arc<AtomicBool>,
     pub snapshot_bytes: u64,
+    /// Up to where the figures that others see are the engine's, and since when.
+    pub looked: Option<(Position, Instant)>,
 }
 
 impl Follower {
@@ -53,13 +57,15 @@ impl Follower {
         let (mut snapshot_at, mut snapshot_time) = (self.reader.position(), Instant::now());
         let mut snapshot_len = 0;
         let mut block = RecordBlock::new();
-        self.live.stepped(&self.pipeline, self.reader.position());
+        self.look(self.reader.position());
         loop {
             let here = self.reader.position();
             self.live.look_at_usage(&self.pipeline);
-            if !self.progress.wait_written(here, Instant::now() + WAIT) {
+            let patience = if self.looked_at() == Some(here) { WAIT } else { FIGURES_EVERY };
+            if !self.progress.wait_written(here, Instant::now() + patience) {
                 let done = self.progress.closed() && here == self.progress.written();
                 let due = here > snapshot_at && snapshot_time.elapsed() >= SNAPSHOT_EVERY;
+                self.look(here);
                 if done || due {
                     snapshot_len = self.snapshot(here)?;
                     (snapshot_at, snapshot_time) = (here, Instant::now());
@@ -69,7 +75,8 @@ impl Follower {
                 }
                 continue;
             }
-            let step = match self.live.recovered_behind(here) {
+            let recovering = self.live.recovered_behind(here);
+            let step = match recovering {
                 0 => STEP_BYTES,
                 left => STEP_BYTES.min(usize::try_from(left).unwrap_or(STEP_BYTES)),
             };
@@ -77,7 +84,9 @@ impl Follower {
             self.reader.read(&mut block, step)?;
             let until = self.reader.position();
             self.judge_all(&block, until)?;
-            self.live.stepped(&self.pipeline, until);
+            if recovering > 0 || self.looked.is_none_or(|l| l.1.elapsed() >= FIGURES_EVERY) {
+                self.look(until);
+            }
             let apart =
                 self.snapshot_bytes.max(snapshot_len.saturating_sub(SNAPSHOT_SMALL_BYTES) / 2);
             let due = until.0 - snapshot_at.0 >= apart || snapshot_time.elapsed() >= SNAPSHOT_EVERY;
@@ -86,6 +95,18 @@ impl Follower {
                 (snapshot_at, snapshot_time) = (until, Instant::now());
             }
         }
+    }
+
+    /// Lets the figures be seen that stand at a position.
+    fn look(&mut self, here: Position) {
+        if self.looked_at() != Some(here) {
+            self.live.stepped(&self.pipeline, here);
+        }
+        self.looked = Some((here, Instant::now()));
+    }
+
+    fn looked_at(&self) -> Option<Position> {
+        self.looked.map(|(position, _)| position)
     }
 
     /// Judges a block, each part of it under the configuration in force there, and hands on what is
@@ -112,8 +133,6 @@ impl Follower {
         if judged.parts.is_empty() && judged.dead.is_empty() {
             return Ok(());
         }
-        // So that it is durable when the store asks for it.
-        self.progress.want(until);
         // What a tick brings out has been held: that is no latency.
         let newest = (0..block.len()).rev().map(|place| block.get(place));
         judged.recorded =

@@ -53,10 +53,10 @@ pub use status::{Holder, Live, holders};
 
 /// Batches between the sources and the log: a full intake is what stops a source.
 const INTAKE_BATCHES_MAX: usize = 64;
-/// Messages between teller and store.
-const EMIT_MAX: usize = 64;
-/// Judged blocks between engine and teller.
-const TELL_MAX: usize = 16;
+/// Messages between teller and store: when it is full they get longer, up to a transaction each.
+const EMIT_MAX: usize = 16;
+/// What was found, block by block, between engine and teller.
+const TELL_MAX: usize = 64;
 
 /// How the program is started.
 #[derive(Clone, Debug)]
@@ -158,6 +158,7 @@ impl Program {
             findings: Findings::default(),
             full_needed,
             snapshot_bytes: start.snapshot_bytes,
+            looked: None,
         };
         threads.push(spawn("engine", live.clone(), move || follower.run())?);
         let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
@@ -298,7 +299,7 @@ fn spawn_teller(
 ) -> anyhow::Result<teller::Told> {
     let (tell, judged) = sync_channel(TELL_MAX);
     let (spare, findings) = channel();
-    let teller = teller::Teller { evidence, bases, judged, spare, emit };
+    let teller = teller::Teller { evidence, bases, judged, spare, emit, held: None };
     threads.push(spawn("teller", live.clone(), move || teller.run(setup))?);
     Ok(teller::Told { tell, findings })
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError};
 
 use event::tables::Tables;
 use event::{EventTime, Position, RecordBlock};
@@ -12,7 +12,7 @@ use ingest::log::LogReader;
 use rules::engine::Findings;
 use sinks::DeadLetter;
 
-use super::emitter::Emit;
+use super::emitter::{Batch, Emit, OUTPUTS_PER_COMMIT};
 use super::rulebooks::Rulebooks;
 use super::snapshots::Snapshot;
 use crate::render::{Evidences, Renderer};
@@ -85,6 +85,8 @@ pub struct Teller {
     /// The way back to the engine's thread, of memory to be used again.
     pub spare: Sender<Findings>,
     pub emit: SyncSender<Emit>,
+    /// What the store had no room for.
+    pub held: Option<Batch>,
 }
 
 impl Teller {
@@ -92,9 +94,10 @@ impl Teller {
     pub fn run(mut self, setup: Arc<Setup>) -> anyhow::Result<()> {
         let mut renderer = Renderer::new(setup.clone())?;
         let mut current = setup;
-        while let Ok(message) = self.judged.recv() {
+        while let Some(message) = self.next()? {
             let mut judged = match message {
                 Tell::Snapshot(snapshot) => {
+                    self.flush()?;
                     self.send(Emit::Snapshot(snapshot))?;
                     continue;
                 }
@@ -120,12 +123,48 @@ impl Teller {
                 let _ = self.spare.send(part.findings);
             }
             let Judged { until, recorded, dead, .. } = judged;
-            self.send(Emit::Outputs { until, recorded, outputs, dead })?;
+            self.hand_on(Batch { until, recorded, outputs, dead })?;
+        }
+        self.flush()
+    }
+
+    /// What is to be told next; before it waits for that, what was held is handed on.
+    fn next(&mut self) -> anyhow::Result<Option<Tell>> {
+        if self.held.is_some() {
+            match self.judged.try_recv() {
+                Ok(message) => return Ok(Some(message)),
+                Err(_) => self.flush()?,
+            }
+        }
+        Ok(self.judged.recv().ok())
+    }
+
+    /// Where the store is behind, what comes is added to what waits for it already: the engine must
+    /// not wait for a commit.
+    fn hand_on(&mut self, mut new: Batch) -> anyhow::Result<()> {
+        if let Some(held) = self.held.take() {
+            new = held.and(new);
+        }
+        if new.outputs.len() >= OUTPUTS_PER_COMMIT {
+            return self.send(Emit::Outputs(new));
+        }
+        match self.emit.try_send(Emit::Outputs(new)) {
+            Err(TrySendError::Full(Emit::Outputs(new))) => self.held = Some(new),
+            Ok(()) | Err(TrySendError::Full(_)) => {}
+            Err(TrySendError::Disconnected(_)) => return self.ended(),
         }
         Ok(())
     }
 
+    fn flush(&mut self) -> anyhow::Result<()> {
+        self.held.take().map_or(Ok(()), |held| self.send(Emit::Outputs(held)))
+    }
+
+    fn ended<T>(&self) -> anyhow::Result<T> {
+        anyhow::bail!("the store's thread has ended")
+    }
+
     fn send(&self, message: Emit) -> anyhow::Result<()> {
-        self.emit.send(message).map_err(|_| anyhow::anyhow!("the store's thread has ended"))
+        self.emit.send(message).or_else(|_| self.ended())
     }
 }

@@ -20,6 +20,12 @@ use super::settings::{Kind, SourceSettings};
 /// Bytes of one read, at most: what a pipe of the system holds.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Between two reads at least, where the pipe brings less than a read takes: each read makes a
+/// chain of threads wake, which costs more than judging a dozen events.
+const GATHER: Duration = Duration::from_micros(300);
+/// That is done where they follow each other as closely as this.
+const BUSY: Duration = Duration::from_micros(400);
+
 /// How late a stop or a silence is noticed.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
@@ -88,7 +94,12 @@ impl Lines {
         self.wiring.mark(&mut opening, RecordKind::StreamOpened, &self.stream);
         let mut taken = self.hand_over(opening, 0);
         let (mut last, mut speaking) = (Instant::now(), true);
+        // Whether to gather: a little comes, again and again.
+        let mut busy = false;
         while taken && !self.board.stopping() {
+            if busy {
+                std::thread::sleep(GATHER.saturating_sub(last.elapsed()));
+            }
             let mut records = RecordBlock::new();
             let (all, came) = records.append_with(|bytes| {
                 bytes.extend_from_slice(&self.begun);
@@ -108,9 +119,11 @@ impl Lines {
                     self.hand_over(records, lines);
                     return;
                 }
-                Some(_) => {
+                Some(count) => {
                     let lines = self.cut(&mut records, all);
-                    (last, speaking) = (Instant::now(), true);
+                    let now = Instant::now();
+                    busy = count < READ_BYTES && now - last < BUSY;
+                    (last, speaking) = (now, true);
                     taken = self.hand_over(records, lines);
                 }
                 None if speaking && last.elapsed() >= self.idle_after => {

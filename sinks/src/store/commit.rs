@@ -9,6 +9,7 @@ use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Outp
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::{Doing, StoreError};
+use super::writing::{Cited, Writing};
 use super::{acts, column, counter};
 
 /// Incidents that one commit changed, in the order of their first change.
@@ -59,7 +60,12 @@ impl<'o> Changes<'o> {
 }
 
 /// Applies all outputs that are not in the store yet.
-pub(super) fn apply<'o>(db: &Connection, outputs: &'o [Output]) -> Result<Changes<'o>, StoreError> {
+pub(super) fn apply<'o>(
+    db: &Connection,
+    cited: &mut Cited,
+    outputs: &'o [Output],
+) -> Result<Changes<'o>, StoreError> {
+    let mut writing = Writing::begin(db, cited)?;
     let mut emitted: BTreeMap<&str, u64> = BTreeMap::new();
     let revision = counter::get(db, counter::REVISION)?;
     let (incidents, places, counts) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
@@ -71,7 +77,7 @@ pub(super) fn apply<'o>(db: &Connection, outputs: &'o [Output]) -> Result<Change
         };
         if output.seq > *last {
             *last = output.seq;
-            change(db, output, &mut changes)?;
+            change(&mut writing, output, &mut changes)?;
         }
     }
     for (site, last) in emitted {
@@ -114,13 +120,14 @@ pub(super) fn emitted_seq(db: &Connection) -> Result<BTreeMap<String, u64>, Stor
 }
 
 fn change<'o>(
-    db: &Connection,
+    writing: &mut Writing<'_>,
     output: &'o Output,
     changes: &mut Changes<'o>,
 ) -> Result<(), StoreError> {
+    let db = writing.db;
     match &output.change {
         Change::Opened(incident, detection) => {
-            open(db, incident, detection, output, changes)?;
+            open(writing, incident, detection, output, changes)?;
             for to in &incident.links {
                 link(db, output, (incident.id, *to), incident.opened_at, changes)?;
             }
@@ -129,7 +136,7 @@ fn change<'o>(
             let id = detection.incident.unwrap_or_default();
             let n = known(db, output, id)?;
             let before = standing(db, n)?;
-            if join(db, n, detection, changes)? {
+            if join(writing, n, detection, changes)? {
                 let text = format!("joined by {}: {}", detection.rule, detection.title);
                 timeline(db, n, detection.at, "joined", Some(detection.id), &text)?;
                 changes.of(n, output, "joined").detections.push(detection);
@@ -137,12 +144,12 @@ fn change<'o>(
             }
         }
         Change::Shadowed(detection) => {
-            let events = store_events(db, detection, changes)?;
-            if store_detection(db, None, detection, &events)?.is_some() {
+            let events = store_events(writing, detection, changes)?;
+            if store_detection(writing, None, detection, &events)?.is_some() {
                 changes.count(counter::SHADOWED, 1);
             }
         }
-        Change::Suppressed { detection, by } => suppress(db, detection, by, output, changes)?,
+        Change::Suppressed { detection, by } => suppress(writing, detection, by, output, changes)?,
         Change::Escalated { incident, at, severity, verification, by } => {
             let n = known(db, output, *incident)?;
             db.prepare_cached(
@@ -182,51 +189,41 @@ fn change<'o>(
 /// Opens an incident with its first detection: one row that is right at once, where neither is
 /// known. An engine that began anew tells what stands here already: then it is joined, if at all.
 fn open<'o>(
-    db: &Connection,
+    writing: &mut Writing<'_>,
     incident: &Incident,
     detection: &'o Detection,
     output: &'o Output,
     changes: &mut Changes<'o>,
 ) -> Result<i64, StoreError> {
-    let events = store_events(db, detection, changes)?;
-    let cited = distinct(&events);
+    let db = writing.db;
+    let events = store_events(writing, detection, changes)?;
     let revision = changes.next_revision();
-    let new = db
-        .prepare_cached(
-            "INSERT INTO incident (id, rule, title, severity, site, area, person, state, opened_at,
-                                   updated_at, config_hash, late, detections, events,
-                                   evidence_omitted, verification, feeds, revision,
-                                   concluded_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14, ?15, ?16, ?17,
-                     ?18)
-             ON CONFLICT (id) DO NOTHING",
-        )
-        .and_then(|mut s| {
-            s.execute(params![
-                incident.id.to_string(),
-                incident.rule,
-                incident.title,
-                column::of_severity(incident.severity.max(detection.severity)),
-                incident.site,
-                incident.area,
-                incident.person,
-                incident.state.as_str(),
-                incident.opened_at.0,
-                incident.updated_at.0.max(detection.at.0),
-                incident.config_hash,
-                output.late.map(Tier::as_str),
-                cited.len(),
-                detection.evidence_omitted,
-                detection.verification,
-                column::of_feeds(&feeds_of(detection)),
-                revision,
-                output.concluded.map(|at| at.0),
-            ])
-        })
+    let new = writing
+        .incident
+        .execute(params![
+            incident.id.to_string(),
+            incident.rule,
+            incident.title,
+            column::of_severity(incident.severity.max(detection.severity)),
+            incident.site,
+            incident.area,
+            incident.person,
+            incident.state.as_str(),
+            incident.opened_at.0,
+            incident.updated_at.0.max(detection.at.0),
+            incident.config_hash,
+            output.late.map(Tier::as_str),
+            distinct(&events).len(),
+            detection.evidence_omitted,
+            detection.verification,
+            column::of_feeds(&feeds_of(detection)),
+            revision,
+            output.concluded.map(|at| at.0),
+        ])
         .doing("storing an incident")?;
     if new == 0 {
         let n = known(db, output, incident.id)?;
-        if join(db, n, detection, changes)? {
+        if join(writing, n, detection, changes)? {
             changes.of(n, output, "opened").detections.push(detection);
         }
         return Ok(n);
@@ -234,7 +231,7 @@ fn open<'o>(
     let n = db.last_insert_rowid();
     let changed = changes.of(n, output, "opened");
     changed.fresh = true;
-    if store_detection(db, Some(n), detection, &events)?.is_none() {
+    if store_detection(writing, Some(n), detection, &events)?.is_none() {
         // It stands here as one that was held back, or made in the shadow.
         return db
             .prepare_cached(
@@ -247,9 +244,6 @@ fn open<'o>(
     }
     changed.detections.push(detection);
     changes.count(counter::DETECTIONS, 1);
-    for event in cited {
-        cite(db, n, event)?;
-    }
     Ok(n)
 }
 
@@ -274,25 +268,36 @@ fn cite(db: &Connection, incident: i64, event: i64) -> Result<usize, StoreError>
 
 /// Adds a detection to an incident; `false` where it is there already.
 fn join(
-    db: &Connection,
+    writing: &mut Writing<'_>,
     incident: i64,
     detection: &Detection,
     changes: &mut Changes<'_>,
 ) -> Result<bool, StoreError> {
     let doing = "adding a detection to its incident";
-    let events = store_events(db, detection, changes)?;
-    if store_detection(db, Some(incident), detection, &events)?.is_none() {
+    let db = writing.db;
+    let events = store_events(writing, detection, changes)?;
+    let Some(row) = store_detection(writing, Some(incident), detection, &events)? else {
         return Ok(false);
-    }
+    };
     changes.count(counter::DETECTIONS, 1);
+    let (feeds, detections): (String, u64) = db
+        .prepare_cached("SELECT feeds, detections FROM incident WHERE n = ?1")
+        .and_then(|mut s| s.query_row([incident], |row| Ok((row.get(0)?, row.get(1)?))))
+        .doing(doing)?;
+    if detections == 1 {
+        // What one detection cites stands with it: rows of an incident's events begin with its second.
+        db.prepare_cached(
+            "INSERT OR IGNORE INTO incident_event (incident, event)
+             SELECT ?1, cited.value FROM detection d JOIN json_each(d.events) cited
+             WHERE d.incident = ?1 AND d.n <> ?2",
+        )
+        .and_then(|mut s| s.execute([incident, row]))
+        .doing(doing)?;
+    }
     let mut new = 0;
     for event in distinct(&events) {
         new += cite(db, incident, event)?;
     }
-    let feeds: String = db
-        .prepare_cached("SELECT feeds FROM incident WHERE n = ?1")
-        .and_then(|mut s| s.query_row([incident], |row| row.get(0)))
-        .doing(doing)?;
     let mut all = feeds_of(detection);
     all.extend(column::feeds(&feeds));
     db.prepare_cached(
@@ -341,19 +346,19 @@ fn rise<'o>(
 
 /// A detection that a policy holds back: kept as it is, told nobody, counted on the incident.
 fn suppress<'o>(
-    db: &Connection,
+    writing: &mut Writing<'_>,
     detection: &Detection,
     by: &str,
     output: &'o Output,
     changes: &mut Changes<'o>,
 ) -> Result<(), StoreError> {
-    let doing = "storing what is held back";
+    let (db, doing) = (writing.db, "storing what is held back");
     let incident = match detection.incident {
         Some(incident) => row_of(db, incident)?,
         None => None,
     };
-    let events = store_events(db, detection, changes)?;
-    let Some(n) = store_detection(db, None, detection, &events)? else { return Ok(()) };
+    let events = store_events(writing, detection, changes)?;
+    let Some(n) = store_detection(writing, None, detection, &events)? else { return Ok(()) };
     db.prepare_cached(
         "INSERT INTO suppressed (detection, incident, policy, at) VALUES (?1, ?2, ?3, ?4)",
     )
@@ -371,7 +376,7 @@ fn suppress<'o>(
 
 /// The row of a detection; `None` where it is there already.
 fn store_detection(
-    db: &Connection,
+    writing: &mut Writing<'_>,
     incident: Option<i64>,
     detection: &Detection,
     events: &[i64],
@@ -380,77 +385,72 @@ fn store_detection(
     let json = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
     let why = serde_json::to_string(&detection.why).map_err(json).doing(doing)?;
     let events = serde_json::to_string(events).map_err(json).doing(doing)?;
-    let new = db
-        .prepare_cached(
-            "INSERT INTO detection (id, incident, rule, title, severity, site, area, person, key,
-                                    at, evidence_omitted, why, late, events)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-             ON CONFLICT (id) DO NOTHING",
-        )
-        .and_then(|mut s| {
-            s.execute(params![
-                detection.id.to_string(),
-                incident,
-                detection.rule,
-                detection.title,
-                column::of_severity(detection.severity),
-                detection.site,
-                detection.area,
-                detection.person,
-                detection.key,
-                detection.at.0,
-                detection.evidence_omitted,
-                why,
-                detection.late.map(Tier::as_str),
-                events,
-            ])
-        })
+    let new = writing
+        .detection
+        .execute(params![
+            detection.id.to_string(),
+            incident,
+            detection.rule,
+            detection.title,
+            column::of_severity(detection.severity),
+            detection.site,
+            detection.area,
+            detection.person,
+            detection.key,
+            detection.at.0,
+            detection.evidence_omitted,
+            why,
+            detection.late.map(Tier::as_str),
+            events,
+        ])
         .doing(doing)?;
-    Ok((new > 0).then(|| db.last_insert_rowid()))
+    Ok((new > 0).then(|| writing.db.last_insert_rowid()))
 }
 
 /// The rows of a detection's events, in their order.
 fn store_events(
-    db: &Connection,
+    writing: &mut Writing<'_>,
     detection: &Detection,
     changes: &mut Changes<'_>,
 ) -> Result<Vec<i64>, StoreError> {
-    detection.events.iter().map(|event| store_event(db, event, changes)).collect()
+    detection.events.iter().map(|event| store_event(writing, event, changes)).collect()
 }
 
 /// The row of an event, written the first time it is cited.
 fn store_event(
-    db: &Connection,
+    writing: &mut Writing<'_>,
     event: &Evidence,
     changes: &mut Changes<'_>,
 ) -> Result<i64, StoreError> {
     let doing = "storing an event";
-    let new = db
-        .prepare_cached(
-            "INSERT INTO event (id, feed, kind, device, occurred, recorded, raw)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-        )
-        .and_then(|mut s| {
-            s.execute(params![
-                event.id,
-                event.feed,
-                event.kind,
-                event.device,
-                event.occurred.0,
-                event.recorded.0,
-                event.raw
-            ])
-        })
-        .doing(doing)?;
-    if new > 0 {
-        changes.count(counter::EVENTS, 1);
-        return Ok(db.last_insert_rowid());
+    let (db, key) = (writing.db, Cited::key(event));
+    if let Some(row) = writing.cited.row(key) {
+        return Ok(row);
     }
-    db.prepare_cached("SELECT n FROM event WHERE occurred = ?2 AND id = ?1 AND kind = ?3")
-        .and_then(|mut s| {
-            s.query_row(params![event.id, event.occurred.0, event.kind], |row| row.get(0))
-        })
-        .doing(doing)
+    let new = writing
+        .event
+        .execute(params![
+            event.id,
+            event.feed,
+            event.kind,
+            event.device,
+            event.occurred.0,
+            event.recorded.0,
+            event.raw
+        ])
+        .doing(doing)?;
+    let row = if new > 0 {
+        changes.count(counter::EVENTS, 1);
+        db.last_insert_rowid()
+    } else {
+        db.prepare_cached("SELECT n FROM event WHERE occurred = ?2 AND id = ?1 AND kind = ?3")
+            .and_then(|mut s| {
+                s.query_row(params![event.id, event.occurred.0, event.kind], |row| row.get(0))
+            })
+            .doing(doing)?
+    };
+    writing.cited.keep(key, row);
+    Ok(row)
 }
 
 /// Links two incidents, once. An incident of another site may not be stored yet: the link waits

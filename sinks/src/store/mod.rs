@@ -12,6 +12,7 @@ mod notify;
 pub(crate) mod queue;
 mod read;
 mod view;
+mod writing;
 
 pub(crate) use read::sinks;
 
@@ -62,6 +63,7 @@ pub struct Store {
     path: PathBuf,
     limits: StoreLimits,
     wake: Option<Wake>,
+    cited: writing::Cited,
 }
 
 /// Moves what was committed from the journal into the file: a commit would wait for it otherwise.
@@ -103,7 +105,7 @@ impl Store {
     pub fn open_with(path: impl AsRef<Path>, limits: StoreLimits) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         let db = file::open(&path, file::Durability::Full)?;
-        Ok(Self { db, path, limits, wake: None })
+        Ok(Self { db, path, limits, wake: None, cited: writing::Cited::default() })
     }
 
     /// The file.
@@ -138,11 +140,15 @@ impl Store {
         if outputs.is_empty() && dead.is_empty() {
             return Ok(());
         }
+        self.try_commit(outputs, dead).inspect_err(|_| self.cited.forget())
+    }
+
+    fn try_commit(&mut self, outputs: &[Output], dead: &[DeadLetter]) -> Result<(), StoreError> {
         let tx = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .doing("beginning a commit")?;
-        let changed = commit::apply(&tx, outputs)?;
+        let changed = commit::apply(&tx, &mut self.cited, outputs)?;
         let notified = notify::enqueue(&tx, &changed, &self.limits)?;
         for letter in dead {
             dead::keep(&tx, dead::Class::Delivery, letter)?;

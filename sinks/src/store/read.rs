@@ -413,8 +413,11 @@ fn events(db: &Connection, incident: i64) -> Result<Vec<Evidence>, StoreError> {
     rows(
         db,
         "SELECT e.id, e.feed, e.kind, e.device, e.occurred, e.recorded, e.raw
-         FROM incident_event i JOIN event e ON e.n = i.event
-         WHERE i.incident = ?1 ORDER BY e.occurred, e.id, e.kind LIMIT ?2",
+         FROM event e WHERE e.n IN (
+             SELECT event FROM incident_event WHERE incident = ?1
+             UNION SELECT cited.value FROM detection d JOIN json_each(d.events) cited
+                 WHERE d.incident = ?1)
+         ORDER BY e.occurred, e.id, e.kind LIMIT ?2",
         params![incident, limits::DETAIL_ROWS_MAX],
         |row| {
             Ok(Evidence {
