@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use event::incident::Output;
 use event::{EventTime, Position};
-use ingest::log::Progress;
 use sinks::{DeadLetter, Store};
 
 use super::snapshots::Snapshot;
@@ -53,7 +52,6 @@ impl Batch {
 /// Emits.
 pub struct Emitter {
     pub store: Store,
-    pub progress: Arc<Progress>,
     pub changed: tokio::sync::watch::Sender<u64>,
     pub live: Arc<Live>,
     /// Where snapshots go on to.
@@ -97,7 +95,7 @@ impl Emitter {
         let Batch { until, outputs, dead, .. } = batch;
         let until = *until;
         self.wait_durable(until)?;
-        debug_assert!(self.progress.durable() >= until, "INV-ONCE: left before it was durable");
+        debug_assert!(self.live.log().durable() >= until, "INV-ONCE: left before it was durable");
         crate::crash::point("store-committing");
         while let Err(error) = self.store.commit(outputs, dead) {
             if !error.may_pass() || self.live.stopping() {
@@ -120,7 +118,7 @@ impl Emitter {
     }
 
     fn wait_durable(&self, until: Position) -> anyhow::Result<()> {
-        while !self.progress.wait_durable(until, Instant::now() + RETRY_EVERY) {
+        while !self.live.log().wait_durable(until, Instant::now() + RETRY_EVERY) {
             if self.live.failure().is_some() {
                 bail!("the log is not durable up to {}", until.0);
             }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use event::control::{Change, Control};
@@ -12,6 +11,7 @@ use rules::engine::Findings;
 use sinks::DeadLetter;
 
 use super::epoch::Reign;
+use super::keeper::Spare;
 use super::rulebooks::Rulebooks;
 use super::snapshot_of;
 use super::status::Live;
@@ -41,8 +41,7 @@ pub struct Follower {
     pub progress: Arc<Progress>,
     pub live: Arc<Live>,
     pub told: Told,
-    /// The memory of snapshots that are written.
-    pub spare: Receiver<Vec<u8>>,
+    pub spare: Spare,
     /// What was found and not handed on yet.
     pub findings: Findings,
     pub full_needed: Arc<AtomicBool>,
@@ -199,7 +198,7 @@ impl Follower {
     fn snapshot(&mut self, position: Position) -> anyhow::Result<u64> {
         let full = self.full_needed.swap(false, Ordering::AcqRel);
         let resume = self.pipeline.engine.oldest_waiting().unwrap_or(position);
-        let spare = self.spare.try_recv().unwrap_or_default();
+        let spare = self.spare.take();
         let at = (position, resume);
         let snapshot = snapshot_of(&mut self.pipeline, &self.setup.hash, at, full, spare);
         let len = snapshot.engine.len() as u64;

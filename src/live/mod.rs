@@ -135,15 +135,10 @@ impl Program {
 
         let (syncer, full_needed) = (writer.syncer(), snapshots.full_needed());
         let mut threads = Vec::new();
-        let (spare, spares) = channel();
-        let keeper = keeper::Keeper {
-            spare,
-            snapshots,
-            checkpoint: store.checkpoint()?,
-            progress: progress.clone(),
-            log_bytes_max: setup.config.log_bytes_max,
-            log_dir,
-        };
+        let log = keeper::Log { dir: log_dir, bytes_max: setup.config.log_bytes_max };
+        let spare = keeper::Spare::default();
+        let checkpoint = store.checkpoint()?;
+        let keeper = keeper::Keeper::new(snapshots, checkpoint, log, live.clone(), spare.clone());
         let emit = spawn_store(&mut threads, &live, keeper, (store, changed))?;
         let told = spawn_teller(&mut threads, &live, engine.clone(), (evidence, bases, emit))?;
         let follower = follower::Follower {
@@ -154,7 +149,7 @@ impl Program {
             progress: progress.clone(),
             live: live.clone(),
             told,
-            spare: spares,
+            spare,
             findings: Findings::default(),
             full_needed,
             snapshot_bytes: start.snapshot_bytes,
@@ -283,8 +278,7 @@ fn spawn_store(
     (store, changed): (Store, tokio::sync::watch::Sender<u64>),
 ) -> anyhow::Result<SyncSender<Emit>> {
     let ((keep, kept), (emit, emitted)) = (sync_channel(1), sync_channel(EMIT_MAX));
-    let (progress, live_too) = (keeper.progress.clone(), live.clone());
-    let emitter = emitter::Emitter { store, progress, changed, live: live_too, keep };
+    let emitter = emitter::Emitter { store, changed, live: live.clone(), keep };
     threads.push(spawn("keeper", live.clone(), move || keeper.run(&kept))?);
     threads.push(spawn("store", live.clone(), move || emitter.run(&emitted))?);
     Ok(emit)

@@ -360,6 +360,16 @@ impl Live {
         lock(&self.figures).watermark != i64::MIN
     }
 
+    /// How far the log has come.
+    pub fn log(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Bytes of the engine's state.
+    pub fn state_bytes(&self) -> usize {
+        lock(&self.figures).state_bytes
+    }
+
     /// Gauges by name, with what they mean.
     pub fn gauges(&self) -> Vec<(&'static str, &'static str, f64)> {
         let figures = lock(&self.figures).clone();
