@@ -4,7 +4,6 @@
 //! bit is clear holds garbage and is never read.
 
 use crate::identity::Identity;
-use crate::limits::FIELDS_MAX;
 use crate::record::{Position, SourceId, StreamId};
 use crate::symbol::Symbol;
 use crate::time::EventTime;
@@ -55,24 +54,56 @@ impl EventFlags {
     }
 }
 
+/// The header of an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// When it happened, by the device.
+    pub occurred: EventTime,
+    /// When we recorded it.
+    pub recorded: EventTime,
+    /// Who it is.
+    pub identity: Identity,
+    /// Its kind.
+    pub kind: KindId,
+    /// What is true of it beside its content.
+    pub flags: EventFlags,
+    /// The input stream it came by.
+    pub stream: StreamId,
+    /// The source it is counted under.
+    pub source: SourceId,
+    /// The site.
+    pub site: Symbol,
+    /// The device that said it.
+    pub device: Symbol,
+    /// Where its delivery stands in the log.
+    pub position: Position,
+    /// Which of its delivery's events it is.
+    pub part: u16,
+}
+
 /// Decoded events of one block.
 #[derive(Clone, Debug)]
 pub struct EventBlock {
     stride: usize,
-    /// `words.len() / stride`: asked for several times an event, and a division each time.
+    /// `used / stride`: asked for several times an event, and a division each time.
     rows: usize,
+    /// Words of the rows.
+    used: usize,
+    /// As long as it ever was. Behind the rows all fields are zero but those that are present.
     words: Vec<u64>,
 }
-
-/// A new row: to copy is a third of the work of filling.
-static EMPTY: [u64; HEADER_WORDS + FIELDS_MAX] = [0; HEADER_WORDS + FIELDS_MAX];
 
 impl EventBlock {
     /// An empty block for rows of this vocabulary.
     #[must_use]
     #[inline]
     pub fn new(vocabulary: &Vocabulary) -> Self {
-        Self { stride: HEADER_WORDS + vocabulary.fields().len(), rows: 0, words: Vec::new() }
+        Self {
+            stride: HEADER_WORDS + vocabulary.fields().len(),
+            rows: 0,
+            used: 0,
+            words: Vec::new(),
+        }
     }
 
     /// Words of one row.
@@ -93,65 +124,86 @@ impl EventBlock {
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.words.is_empty()
+        self.rows == 0
     }
 
     /// Forgets all rows, keeps the memory.
     #[inline]
     pub fn clear(&mut self) {
-        self.rows = 0;
-        self.words.clear();
+        self.truncate(0);
     }
 
     /// Takes the rows out, and leaves an empty block without memory of its own.
     #[must_use]
     #[inline]
     pub fn take(&mut self) -> Self {
-        let rows = std::mem::take(&mut self.rows);
-        Self { stride: self.stride, rows, words: std::mem::take(&mut self.words) }
+        let stride = self.stride;
+        std::mem::replace(self, Self { stride, rows: 0, used: 0, words: Vec::new() })
     }
 
     /// Forgets the rows from `len` on: how a delivery is refused as a whole.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.rows = self.rows.min(len);
-        self.words.truncate(len * self.stride);
+        self.used = self.rows * self.stride;
     }
 
     /// Adds a row with an all-zero header and no field present.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self) -> EventMut<'_> {
-        let start = self.words.len();
+        let row = self.room();
+        if let Some((header, slots)) = row.split_first_chunk_mut::<HEADER_WORDS>() {
+            // The fields that a row before it had; to clear all of them takes longer.
+            let mut stale = std::mem::replace(header, [0; HEADER_WORDS])[PRESENT];
+            while stale != 0 {
+                slots[stale.trailing_zeros() as usize] = 0;
+                stale &= stale - 1;
+            }
+        }
+        EventMut(row)
+    }
+
+    /// The words of another row, as they were left.
+    #[inline(always)]
+    fn room(&mut self) -> &mut [u64] {
+        let start = self.used;
         self.rows += 1;
-        self.words.extend_from_slice(&EMPTY[..self.stride]);
-        EventMut(&mut self.words[start..])
+        self.used += self.stride;
+        if self.words.len() < self.used {
+            self.grow();
+        }
+        &mut self.words[start..self.used]
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.words.resize(self.used.max(2 * self.words.len()), 0);
     }
 
     /// Adds a copy of a row of the same vocabulary.
     #[inline]
     pub fn push_row(&mut self, event: EventRef<'_>) {
         assert_eq!(event.0.len(), self.stride, "rows of two vocabularies in one block");
-        self.rows += 1;
-        self.words.extend_from_slice(event.0);
+        self.room().copy_from_slice(event.0);
     }
 
     /// Row `index`. Panics when there is no such row.
     #[must_use]
     #[inline]
     pub fn get(&self, index: usize) -> EventRef<'_> {
-        EventRef(&self.words[index * self.stride..(index + 1) * self.stride])
+        EventRef(&self.words[..self.used][index * self.stride..(index + 1) * self.stride])
     }
 
     /// Row `index`, to change it.
     #[inline]
     pub fn get_mut(&mut self, index: usize) -> EventMut<'_> {
-        EventMut(&mut self.words[index * self.stride..(index + 1) * self.stride])
+        EventMut(&mut self.words[..self.used][index * self.stride..(index + 1) * self.stride])
     }
 
     /// All rows in order.
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
-        self.words.chunks_exact(self.stride).map(EventRef)
+        self.words[..self.used].chunks_exact(self.stride).map(EventRef)
     }
 }
 
@@ -332,22 +384,46 @@ impl<'a> EventMut<'a> {
         Self(words)
     }
 
+    /// Sets all of the header.
+    #[inline(always)]
+    pub fn header(&mut self, header: &Header) {
+        let Some(row) = self.0.first_chunk_mut::<HEADER_WORDS>() else { return };
+        let mut row = EventMut(row);
+        row.times(header.occurred, header.recorded);
+        row.identity(header.identity);
+        row.class(header.kind, header.flags, header.stream, header.source);
+        row.place(header.site, header.device);
+        row.position(header.position, header.part);
+    }
+
+    /// Sets several fields, each by its slot as [`EventRef::slot`] gave it.
+    #[inline(always)]
+    pub fn fields(&mut self, fields: impl Iterator<Item = (FieldId, u64)>) {
+        let Some((header, slots)) = self.0.split_first_chunk_mut::<HEADER_WORDS>() else { return };
+        let mut present = header[PRESENT];
+        for (field, bits) in fields {
+            present |= 1 << field.0;
+            slots[field.0 as usize] = bits;
+        }
+        header[PRESENT] = present;
+    }
+
     /// Sets both times.
-    #[inline]
+    #[inline(always)]
     pub fn times(&mut self, occurred: EventTime, recorded: EventTime) {
         self.0[OCCURRED] = occurred.0 as u64;
         self.0[RECORDED] = recorded.0 as u64;
     }
 
     /// Sets the identity.
-    #[inline]
+    #[inline(always)]
     pub fn identity(&mut self, identity: Identity) {
         self.0[IDENTITY_LOW] = identity.0 as u64;
         self.0[IDENTITY_HIGH] = (identity.0 >> 64) as u64;
     }
 
     /// Sets the kind, and where the event came from.
-    #[inline]
+    #[inline(always)]
     pub fn class(&mut self, kind: KindId, flags: EventFlags, stream: StreamId, source: SourceId) {
         self.0[CLASS] = u64::from(kind.0)
             | u64::from(flags.0) << 16
@@ -362,13 +438,13 @@ impl<'a> EventMut<'a> {
     }
 
     /// Sets site and device.
-    #[inline]
+    #[inline(always)]
     pub fn place(&mut self, site: Symbol, device: Symbol) {
         self.0[PLACE] = u64::from(site.0) | u64::from(device.0) << 32;
     }
 
     /// Sets where the delivery stands in the log, and which of its events this is.
-    #[inline]
+    #[inline(always)]
     pub fn position(&mut self, position: Position, part: u16) {
         assert!(position.0 < 1 << 48, "log position past 256 TiB");
         self.0[POSITION] = position.0 | u64::from(part) << 48;

@@ -143,6 +143,139 @@ fn ends<const N: usize>(out: &mut [u8], part: &[u8]) {
     }
 }
 
+/// The parts of an [`Identity`] as they are hashed, one written behind the other in a buffer that is
+/// used again: what decoding uses for parts that are short, and have readable bytes behind them.
+#[derive(Clone, Debug)]
+pub struct ShortParts {
+    bytes: [u8; SHORT_PARTS_BYTES],
+}
+
+const SHORT_PARTS_BYTES: usize = 256;
+
+impl Default for ShortParts {
+    fn default() -> Self {
+        Self { bytes: [0; SHORT_PARTS_BYTES] }
+    }
+}
+
+impl ShortParts {
+    /// Bytes of the longest part that it takes.
+    pub const PART_MAX: usize = 32;
+
+    /// Writes a part behind the first `end` bytes, the first `len` of these bytes, at most all of
+    /// them, and says where it ends. There is room for feed, device, id and time.
+    #[inline(always)]
+    pub fn part(&mut self, end: usize, bytes: &[u8; Self::PART_MAX], len: usize) -> usize {
+        debug_assert!(len <= bytes.len() && end <= 3 * (4 + Self::PART_MAX));
+        let at = end & 127;
+        self.put(at, (len as u32).to_le_bytes());
+        // What is behind the part is written over by the next one.
+        self.put(at + 4, *bytes);
+        at + 4 + (len & 63)
+    }
+
+    /// Writes the time of an id that repeats.
+    #[inline(always)]
+    pub fn time(&mut self, end: usize, at: EventTime) -> usize {
+        let end = end & 127;
+        self.put(end, at.0.to_le_bytes());
+        end + 8
+    }
+
+    /// Not by `copy_from_slice`, which may become a call.
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
+        if let Some(room) = self.bytes[at..at + N].first_chunk_mut() {
+            *room = bytes;
+        }
+    }
+
+    /// As [`Identity::new`] of the parts, which are the first `end` bytes.
+    #[must_use]
+    #[inline(always)]
+    pub fn identity(&self, end: usize) -> Identity {
+        Identity(match end {
+            17..=64 => short_hash(&self.bytes, end),
+            end => Digest::of(&self.bytes[..end & 127]),
+        })
+    }
+}
+
+/// The first eight words of XXH3's secret, as [`SEED`] changes them.
+const SECRET: [u64; 8] = {
+    // Bytes 0 to 63 of `kSecret`, little endian.
+    let plain: [u64; 8] = [
+        0xbe4b_a423_396c_feb8,
+        0x1cad_21f7_2c81_017c,
+        0xdb97_9083_e96d_d4de,
+        0x1f67_b3b7_a4a4_4072,
+        0x78e5_c0cc_4ee6_79cb,
+        0x2172_ffcc_7dd0_5a82,
+        0x8e24_43f7_7446_08b8,
+        0x4c26_3a81_e690_35e0,
+    ];
+    let mut secret = plain;
+    let mut at = 0;
+    while at < secret.len() {
+        secret[at] = plain[at].wrapping_add(SEED);
+        secret[at + 1] = plain[at + 1].wrapping_sub(SEED);
+        at += 2;
+    }
+    secret
+};
+
+/// Two words from a place on that is below 64.
+#[inline(always)]
+fn two(bytes: &[u8; SHORT_PARTS_BYTES], at: usize) -> (u64, u64) {
+    let at = at & 63;
+    let both = bytes[at..at + 16].first_chunk().copied().map_or(0, u128::from_le_bytes);
+    (both as u64, (both >> 64) as u64)
+}
+
+/// XXH3's `mix32B`.
+#[inline(always)]
+fn mix_two(
+    low: u64,
+    high: u64,
+    head: (u64, u64),
+    tail: (u64, u64),
+    [a, b, c, d]: [usize; 4],
+) -> (u64, u64) {
+    let folded = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let of_head = folded(head.0 ^ SECRET[a], head.1 ^ SECRET[b]);
+    let of_tail = folded(tail.0 ^ SECRET[c], tail.1 ^ SECRET[d]);
+    (
+        low.wrapping_add(of_head) ^ tail.0.wrapping_add(tail.1),
+        high.wrapping_add(of_tail) ^ head.0.wrapping_add(head.1),
+    )
+}
+
+/// XXH3's 128 bits of 17 to 64 bytes with [`SEED`], in line: a call of the general function costs
+/// as much again.
+#[inline(always)]
+fn short_hash(bytes: &[u8; SHORT_PARTS_BYTES], len: usize) -> u128 {
+    const PRIME_1: u64 = 0x9e37_79b1_85eb_ca87;
+    const PRIME_2: u64 = 0xc2b2_ae3d_27d4_eb4f;
+    const PRIME_4: u64 = 0x85eb_ca77_c2b2_ae63;
+    let (mut low, mut high) = ((len as u64).wrapping_mul(PRIME_1), 0);
+    if len > 32 {
+        (low, high) = mix_two(low, high, two(bytes, 16), two(bytes, len - 32), [4, 5, 6, 7]);
+    }
+    (low, high) = mix_two(low, high, two(bytes, 0), two(bytes, len - 16), [0, 1, 2, 3]);
+    let avalanche = |hash: u64| {
+        let hash = (hash ^ hash >> 37).wrapping_mul(0x1656_6791_9e37_79f9);
+        hash ^ hash >> 32
+    };
+    let sum = low.wrapping_add(high);
+    let other = (low.wrapping_mul(PRIME_1))
+        .wrapping_add(high.wrapping_mul(PRIME_4))
+        .wrapping_add((len as u64).wrapping_sub(SEED).wrapping_mul(PRIME_2));
+    u128::from(avalanche(sum)) | u128::from(avalanche(other).wrapping_neg()) << 64
+}
+
 /// An id that begins with time: 48 bits of milliseconds, 80 bits of hash, printed as 26 characters
 /// of Crockford's base 32 (the ULID form), so that text order is time order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -205,6 +338,7 @@ mod tests {
         let a = Identity::new(b"ab", b"c", b"1", None);
         assert_ne!(a, Identity::new(b"a", b"bc", b"1", None));
         assert_ne!(a, Identity::new(b"ab", b"c", b"1", Some(EventTime(0))));
+        let mut short = ShortParts::default();
         // Whatever way a part of a certain length is written, it is the same hash.
         for (f, d, i) in (0..40).flat_map(|f| (0..40).map(move |d| (f, d, (f * 7 + d) % 50))) {
             let text = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -217,7 +351,18 @@ mod tests {
                 }
                 whole.extend(time.iter().flat_map(|t| t.0.to_le_bytes()));
                 let [feed, device, id] = parts;
-                assert_eq!(Identity::new(feed, device, id, time).0, Digest::of(&whole));
+                let identity = Identity::new(feed, device, id, time);
+                assert_eq!(identity.0, Digest::of(&whole));
+                if parts.iter().all(|part| part.len() <= ShortParts::PART_MAX) {
+                    let mut end = 0;
+                    for part in parts {
+                        let mut bytes = [b'#'; ShortParts::PART_MAX];
+                        bytes[..part.len()].copy_from_slice(part);
+                        end = short.part(end, &bytes, part.len());
+                    }
+                    time.iter().for_each(|t| end = short.time(end, *t));
+                    assert_eq!(short.identity(end), identity, "{f} {d} {i}");
+                }
             }
         }
         let long = [b'x'; 400];

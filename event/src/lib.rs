@@ -21,7 +21,7 @@ pub mod tables;
 pub mod time;
 pub mod vocabulary;
 
-pub use block::{EventBlock, EventFlags, EventMut, EventRef};
+pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header};
 pub use identity::{Digest, Identity};
 pub use record::{Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId};
 pub use reject::RejectReason;

@@ -129,6 +129,9 @@ pub struct RecordRef<'a> {
     pub topic: &'a [u8],
     /// The bytes as they came.
     pub payload: &'a [u8],
+    /// The payload, and whatever stands behind it in the same buffer: who reads many bytes at once
+    /// need not stop short of the payload's end. It may be no longer than the payload.
+    pub room: &'a [u8],
 }
 
 impl<'a> RecordRef<'a> {
@@ -138,7 +141,7 @@ impl<'a> RecordRef<'a> {
     pub fn plain(kind: RecordKind, position: Position, payload: &'a [u8]) -> Self {
         let (flags, recorded) = (RecordFlags::default(), EventTime(0));
         let (stream, source, topic) = (StreamId(0), SourceId(0), b"");
-        Self { kind, flags, stream, source, recorded, position, topic, payload }
+        Self { kind, flags, stream, source, recorded, position, topic, payload, room: payload }
     }
 
     /// The span of a [`RecordKind::Tick`].
@@ -251,6 +254,7 @@ impl RecordBlock {
     #[inline]
     pub fn get(&self, index: usize) -> RecordRef<'_> {
         let span = &self.spans[index];
+        let payload = self.bytes_of(&span.payload);
         RecordRef {
             kind: span.kind,
             flags: span.flags,
@@ -259,7 +263,8 @@ impl RecordBlock {
             recorded: span.recorded,
             position: span.position,
             topic: self.bytes_of(&span.topic),
-            payload: self.bytes_of(&span.payload),
+            payload,
+            room: &self.buffer[span.payload.start as usize..],
         }
     }
 

@@ -160,6 +160,8 @@ pub struct SymbolCache {
     shared: Arc<Interner>,
     /// A power of two of cells, searched from the hash on; never full.
     cells: Vec<Cell>,
+    /// One less than their number.
+    mask: usize,
     taken: usize,
     /// Drawn for each cache, or a sender could choose names that all fall into one place. Where a
     /// symbol stands in the cache is in no output.
@@ -175,7 +177,7 @@ impl SymbolCache {
         let random = std::hash::RandomState::new();
         let secret = [random.hash_one(0), random.hash_one(1)];
         let cells = vec![Cell::default(); CELLS_MIN];
-        Self { shared, cells, taken: 0, secret, long: HashTable::new() }
+        Self { shared, mask: cells.len() - 1, cells, taken: 0, secret, long: HashTable::new() }
     }
 
     /// As [`Interner::intern`].
@@ -208,24 +210,25 @@ impl SymbolCache {
     /// The empty text ends at an empty cell, whose symbol is its own.
     #[inline(always)]
     fn find(&self, key: [u64; 2]) -> Symbol {
+        let mask = self.mask;
         let mut at = self.home(key);
-        loop {
-            let cell = &self.cells[at];
+        while let Some(cell) = self.cells.get(at) {
             if (cell.key[0] ^ key[0]) | (cell.key[1] ^ key[1]) == 0 {
                 return cell.symbol;
             }
             if cell.key == [0, 0] {
-                return Symbol::UNKNOWN;
+                break;
             }
-            at = (at + 1) & (self.cells.len() - 1);
+            at = (at + 1) & mask;
         }
+        Symbol::UNKNOWN
     }
 
     /// Where the search for a key begins: the middle of a product is moved by every bit of it.
     #[inline(always)]
     fn home(&self, [low, high]: [u64; 2]) -> usize {
         let product = u128::from(low ^ self.secret[0]) * u128::from(high ^ self.secret[1]);
-        (product as u64 ^ (product >> 64) as u64) as usize & (self.cells.len() - 1)
+        (product as u64 ^ (product >> 64) as u64) as usize & self.mask
     }
 
     #[cold]
@@ -239,6 +242,7 @@ impl SymbolCache {
         if 4 * (self.taken + 1) > 3 * self.cells.len() {
             let larger = vec![Cell::default(); 2 * self.cells.len()];
             let old = std::mem::replace(&mut self.cells, larger);
+            self.mask = self.cells.len() - 1;
             for cell in old.into_iter().filter(|c| c.key != [0, 0]) {
                 self.put(cell);
             }
@@ -251,7 +255,7 @@ impl SymbolCache {
     fn put(&mut self, cell: Cell) {
         let mut at = self.home(cell.key);
         while self.cells[at].key != [0, 0] {
-            at = (at + 1) & (self.cells.len() - 1);
+            at = (at + 1) & self.mask;
         }
         self.cells[at] = cell;
     }

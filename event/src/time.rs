@@ -90,28 +90,51 @@ impl Default for TimeReader {
 impl TimeReader {
     /// As [`EventTime::parse_rfc3339`].
     #[must_use]
+    #[inline]
     pub fn parse_rfc3339(&mut self, text: &[u8]) -> Option<EventTime> {
         self.of_the_same_day(text).or_else(|| self.learn(text))
     }
 
     /// `None` sends the text to [`Self::learn`], which decides.
+    #[inline]
     fn of_the_same_day(&self, text: &[u8]) -> Option<EventTime> {
+        if let Some(text) = text.first_chunk::<24>().filter(|_| text.len() == 24)
+            && let Some(time) = self.with_millis(text)
+        {
+            return Some(time);
+        }
         let (date, rest) = text.split_first_chunk::<10>()?;
-        let (clock, mut rest) = rest.strip_prefix(b"T")?.split_first_chunk::<8>()?;
-        // `hh:mm:ss`, all at once: what is left of a digit is its value, of a colon nothing.
-        let clock = u64::from_le_bytes(*clock) ^ 0x3030_3A30_303A_3030;
-        let wrong = (clock.wrapping_add(0x7676_7F76_767F_7676) | clock) & 0x8080_8080_8080_8080;
-        if *date != self.date || wrong != 0 {
+        let (clock, rest) = rest.strip_prefix(b"T")?.split_first_chunk::<8>()?;
+        if *date != self.date {
             return None;
         }
-        let two = |at: u32| {
-            (clock >> (8 * at) & 0xFF) as i64 * 10 + (clock >> (8 * at + 8) & 0xFF) as i64
-        };
-        let (h, m, s) = (two(0), two(3), two(6));
-        if h > 23 || m > 59 || s > 59 {
+        let micros = self.midnight + clock_micros(u64::from_le_bytes(*clock))?;
+        self.fraction(micros, rest)
+    }
+
+    /// `2023-11-14T22:13:20.123Z`, as most say it.
+    #[inline(always)]
+    fn with_millis(&self, text: &[u8; 24]) -> Option<EventTime> {
+        let word =
+            |at: usize| text[at..at + 8].first_chunk().copied().map_or(0, u64::from_le_bytes);
+        let date =
+            |date: &[u8; 10]| (date.first_chunk::<8>().copied(), date.last_chunk::<8>().copied());
+        let (head, end) = date(&self.date);
+        let same = Some(word(0).to_le_bytes()) == head && Some(word(2).to_le_bytes()) == end;
+        // `.123Z`, and the last digits of the seconds in front of it.
+        let rest = word(16) >> 24 ^ 0x5A_3030_302E;
+        let wrong = rest & 0xFF_0000_00FF | (rest + 0x7676_7600) & 0x8080_8000 | rest & 0xF0F0_F000;
+        if !same || text[10] != b'T' || wrong != 0 {
             return None;
         }
-        let mut micros = (h * 3_600 + m * 60 + s) * MICROS_PER_SECOND;
+        let digit = |at: u32| (rest >> (8 * at) & 0xF) as i64;
+        let millis = digit(1) * 100 + digit(2) * 10 + digit(3);
+        Some(EventTime(self.midnight + clock_micros(word(11))? + millis * 1_000))
+    }
+
+    /// Behind the seconds.
+    #[inline(never)]
+    fn fraction(&self, mut micros: i64, mut rest: &[u8]) -> Option<EventTime> {
         if let [b'.', fraction @ ..] = rest {
             let mut unit = MICROS_PER_SECOND;
             let mut len = 0;
@@ -126,14 +149,13 @@ impl TimeReader {
             rest = &fraction[len..];
         }
         match rest {
-            [b'Z'] => Some(EventTime(self.midnight + micros)),
-            _ if *rest == self.offset => {
-                Some(EventTime(self.midnight + micros - self.offset_micros))
-            }
+            [b'Z'] => Some(EventTime(micros)),
+            _ if *rest == self.offset => Some(EventTime(micros - self.offset_micros)),
             _ => None,
         }
     }
 
+    #[inline(never)]
     fn learn(&mut self, text: &[u8]) -> Option<EventTime> {
         let (local, rest) = parse_local(text)?;
         let offset_micros = offset(rest)?;
@@ -146,6 +168,18 @@ impl TimeReader {
         self.date = *date;
         Some(EventTime(local - offset_micros))
     }
+}
+
+/// Microseconds of `hh:mm:ss`, all at once: what is left of a digit is its value, of a colon nothing.
+#[inline(always)]
+fn clock_micros(text: u64) -> Option<i64> {
+    let clock = text ^ 0x3030_3A30_303A_3030;
+    let wrong = (clock.wrapping_add(0x7676_7F76_767F_7676) | clock) & 0x8080_8080_8080_8080;
+    let two =
+        |at: u32| (clock >> (8 * at) & 0xFF) as i64 * 10 + (clock >> (8 * at + 8) & 0xFF) as i64;
+    let (h, m, s) = (two(0), two(3), two(6));
+    let right = wrong == 0 && h <= 23 && m <= 59 && s <= 59;
+    right.then_some((h * 3_600 + m * 60 + s) * MICROS_PER_SECOND)
 }
 
 /// Microseconds that an offset (`Z`, `+02:00`) is ahead of UTC.

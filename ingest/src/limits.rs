@@ -22,6 +22,26 @@ pub const SHAPE_KEYS_MAX: usize = 2_048;
 /// Keys that are compared one after another in one place of a shape.
 pub const SHAPE_KEYS_BESIDE_MAX: usize = 16;
 
+/// Bytes of the longest payload that has a layout.
+pub const LAYOUT_BYTES_MAX: usize = 384;
+
+/// Values of one sort in a layout: with this many it takes 1.8 KiB.
+pub const LAYOUT_VALUES_MAX: usize = 12;
+
+/// Layouts of one mapping are so many sets, by the payload's length, of so many each: 460 KiB for
+/// each decoder, once the first is made.
+pub const LAYOUT_SETS: usize = 32;
+
+/// See [`LAYOUT_SETS`].
+pub const LAYOUTS_ALIKE_MAX: usize = 8;
+
+/// Forms of payloads of one mapping that have a program of their own: those that one site sends
+/// are tens, and a program is 300 bytes.
+pub const PROGRAMS_MAX: usize = 256;
+
+/// Texts that a mapping may ask for to have programs: what its conditions and kinds are read from.
+pub const PROGRAM_ASKED_MAX: usize = 4;
+
 /// Bytes that a reader of files hands over at once: some hundreds of deliveries.
 pub const BLOCK_BYTES: usize = 256 * 1024;
 

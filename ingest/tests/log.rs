@@ -24,6 +24,7 @@ fn block(from: u32, count: u32) -> RecordBlock {
             position: Position(0),
             topic: b"site/gate",
             payload: payload.as_bytes(),
+            room: b"",
         });
     }
     block

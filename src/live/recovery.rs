@@ -195,6 +195,7 @@ pub fn control_record(control: &Control, recorded: EventTime) -> RecordBlock {
         position: Position(0),
         topic: b"",
         payload: &control.payload(),
+        room: b"",
     });
     records
 }

@@ -62,6 +62,7 @@ impl Both {
             position: Position(0),
             topic: b"",
             payload,
+            room: payload,
         };
         let mut wanted = EventBlock::new(&self.vocabulary);
         let outcome = self.slow.decode(&record, &mut wanted);

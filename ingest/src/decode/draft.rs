@@ -4,7 +4,7 @@ use event::control::RowChange;
 use event::identity::Digest;
 use event::tables::Tables;
 use event::{
-    EventBlock, EventFlags, EventRef, EventTime, FieldType, Identity, Interner, KindId,
+    EventBlock, EventFlags, EventRef, EventTime, FieldType, Header, Identity, Interner, KindId,
     RecordFlags, RecordRef, RejectReason, Symbol,
 };
 
@@ -165,23 +165,11 @@ impl Station<'_, '_> {
     pub fn finish(&mut self, row: usize, part: u16, draft: &Draft<'_>) -> Result<(), RejectReason> {
         let missing = RejectReason::MissingField;
         let kind = draft.kind.ok_or(missing)?;
-        let mut flags = EventFlags::default();
-        if self.record.flags.has(RecordFlags::RETAINED) {
-            flags = flags.with(EventFlags::RETAINED);
-        }
-        if self.context.life_safety[kind.0 as usize] {
-            flags = flags.with(EventFlags::LIFE_SAFETY);
-        }
         if draft.device == Symbol::NONE && !draft.control {
             return Err(missing);
         }
-        let site = self.site(draft)?;
-        if let Some((devices, _)) = self.context.devices
-            && !draft.control
-            && !self.tables.has(devices, draft.device)
-        {
-            flags = flags.with(EventFlags::UNKNOWN_DEVICE);
-        }
+        let site = self.site(draft.site, draft.device, draft.control)?;
+        let mut flags = self.flags(kind, draft.device, draft.control);
         if draft.occurred.is_none() && draft.id.is_none() {
             flags = flags.with(EventFlags::NO_IDENTITY);
         }
@@ -190,19 +178,50 @@ impl Station<'_, '_> {
         let recorded =
             if self.reading.history { draft.recorded.unwrap_or(occurred) } else { recorded };
         let feed = if draft.feed == Symbol::NONE { self.reading.feed } else { draft.feed };
-        let identity = self.identity(feed, draft, occurred);
-        let mut event = self.out.get_mut(row);
-        event.times(occurred, recorded);
-        event.class(kind, flags, self.record.stream, self.record.source);
-        event.place(site, draft.device);
-        event.position(self.record.position, part);
-        let identity = match identity {
+        let own = self.identity(feed, draft, occurred);
+        let identity = own.unwrap_or_default();
+        self.out.get_mut(row).header(&Header {
+            occurred,
+            recorded,
+            identity,
+            kind,
+            flags,
+            stream: self.record.stream,
+            source: self.record.source,
+            site,
+            device: draft.device,
+            position: self.record.position,
+            part,
+        });
+        let identity = match own {
             Some(identity) => identity,
-            None => self.content_identity(feed, draft.device, self.out.get(row)),
+            None => {
+                let identity = self.content_identity(feed, draft.device, self.out.get(row));
+                self.out.get_mut(row).identity(identity);
+                identity
+            }
         };
-        self.out.get_mut(row).identity(identity);
         self.note_citation(feed, draft, identity);
         Ok(())
+    }
+
+    /// What is true of an event beside its content, but that it has no identity.
+    #[inline(always)]
+    pub fn flags(&self, kind: KindId, device: Symbol, control: bool) -> EventFlags {
+        let mut flags = EventFlags::default();
+        if self.record.flags.has(RecordFlags::RETAINED) {
+            flags = flags.with(EventFlags::RETAINED);
+        }
+        if self.context.life_safety[kind.0 as usize] {
+            flags = flags.with(EventFlags::LIFE_SAFETY);
+        }
+        if let Some((devices, _)) = self.context.devices
+            && !control
+            && !self.tables.has(devices, device)
+        {
+            flags = flags.with(EventFlags::UNKNOWN_DEVICE);
+        }
+        flags
     }
 
     /// The site whose clock local times are of, of an event that says `site`.
@@ -210,31 +229,39 @@ impl Station<'_, '_> {
         site.some().or_else(|| self.reading.site.some()).unwrap_or(self.context.only_site)
     }
 
+    /// The site of an event that says `said`.
     #[inline(always)]
-    fn site(&self, draft: &Draft<'_>) -> Result<Symbol, RejectReason> {
-        let context = &*self.context;
+    pub fn site(
+        &self,
+        said: Symbol,
+        device: Symbol,
+        control: bool,
+    ) -> Result<Symbol, RejectReason> {
+        let site = match said.some() {
+            Some(site) => site,
+            None => match self.site_unsaid(device) {
+                Some(site) => site,
+                None if control => return Ok(Symbol::NONE),
+                None => return Err(RejectReason::MissingField),
+            },
+        };
+        let sites = &self.context.sites;
+        let known = sites.is_empty() || sites.get(site.0 as usize).is_some_and(|known| *known);
+        if known { Ok(site) } else { Err(RejectReason::UnknownSite) }
+    }
+
+    /// The site of an event that says none.
+    #[inline(never)]
+    fn site_unsaid(&self, device: Symbol) -> Option<Symbol> {
         let of_device = || {
-            let (table, column) = context.devices?;
-            let cell = self.tables.cell(table, draft.device, column?)?;
-            match cell {
+            let (table, column) = self.context.devices?;
+            match self.tables.cell(table, device, column?)? {
                 event::model::Cell::String(site) => Some(*site),
                 _ => None,
             }
         };
-        let site = draft
-            .site
-            .some()
-            .or_else(of_device)
-            .or_else(|| self.reading.site.some())
-            .or_else(|| context.only_site.some());
-        match site {
-            None if draft.control => Ok(Symbol::NONE),
-            None => Err(RejectReason::MissingField),
-            Some(site) if !context.sites.is_empty() && !context.sites.contains(&site) => {
-                Err(RejectReason::UnknownSite)
-            }
-            Some(site) => Ok(site),
-        }
+        let context = &*self.context;
+        of_device().or_else(|| self.reading.site.some()).or_else(|| context.only_site.some())
     }
 
     /// From the payload's own id, where it has one.

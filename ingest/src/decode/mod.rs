@@ -3,13 +3,18 @@
 //! JSON goes on two roads. The fast one ([`scan`]) follows the keys that payloads of a mapping are
 //! known to have ([`shapes`]); whatever is unusual, and every refusal, is left to the other one,
 //! simd-json's tape, which alone decides what is wrong. A plan ([`plan`]) says the same of a scanned
-//! payload as the general evaluation of the tape: the roads differ in nothing but time. Nothing is allocated on either in steady state.
+//! payload as the general evaluation of the tape: the roads differ in nothing but time. What a plan
+//! makes of payloads that look alike is kept as a program ([`program`]), and where the values of
+//! such payloads stand, as a layout ([`layout`]). Nothing is allocated on either road in steady
+//! state.
 
 mod canonical;
 mod document;
 mod draft;
+mod layout;
 mod mapped;
 mod plan;
+mod program;
 mod rows;
 mod scan;
 mod shapes;
@@ -18,6 +23,7 @@ mod sixteen;
 use std::sync::Arc;
 
 use event::control::RowChange;
+use event::identity::ShortParts;
 use event::incident::Evidence;
 use event::limits::{DEPTH_MAX, EVENTS_PER_DELIVERY_MAX};
 use event::tables::Tables;
@@ -25,7 +31,7 @@ use event::{
     EventBlock, EventRef, EventTime, Interner, RecordFlags, RecordRef, RejectReason, SourceId,
     Symbol, SymbolCache, TimeReader, Vocabulary,
 };
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use jiff::tz::TimeZone;
 use simd_json::Buffers;
 
@@ -60,6 +66,8 @@ pub enum Outcome {
 pub struct Roads {
     /// Along the known keys.
     pub scanned: u64,
+    /// Of these, laid out like one before.
+    pub laid_out: u64,
     /// Through simd-json.
     pub parsed: u64,
 }
@@ -68,6 +76,8 @@ pub struct Roads {
 struct Reading {
     /// Indexes into [`Mappings::list`].
     mappings: Vec<usize>,
+    /// The first of them, where it takes all topics.
+    only: Option<usize>,
     feed: Symbol,
     site: Symbol,
     history: bool,
@@ -83,6 +93,8 @@ struct Cited {
 struct Fast {
     shapes: shapes::Shapes,
     plan: plan::Plan,
+    programs: program::Programs,
+    layouts: layout::Layouts,
 }
 
 impl Fast {
@@ -100,15 +112,17 @@ impl Fast {
             }
             _ => return None,
         };
-        Some(Self { shapes: shapes::Shapes::of(tree, plan.named)?, plan })
+        let programs = program::Programs::of(&plan);
+        let layouts = layout::Layouts::none();
+        Some(Self { shapes: shapes::Shapes::of(tree, plan.named)?, plan, programs, layouts })
     }
 }
 
 /// What every delivery shares.
 struct Context {
     symbols: SymbolCache,
-    /// Sites that are known; empty when any is.
-    sites: HashSet<Symbol, foldhash::fast::FixedState>,
+    /// By symbol, whether it is a site; empty when any is. Their names are among the first symbols.
+    sites: Vec<bool>,
     zones: HashMap<Symbol, TimeZone, foldhash::fast::FixedState>,
     only_site: Symbol,
     /// Index of the table `devices`, and of its column `site`.
@@ -118,6 +132,7 @@ struct Context {
     cited: Option<Vec<Cited>>,
     text: String,
     times: TimeReader,
+    parts: ShortParts,
 }
 
 impl Context {
@@ -169,8 +184,11 @@ impl Decoder {
             let symbol = |text: &Option<String>| {
                 crate::mapping::symbol(&interner, text.as_deref().unwrap_or_default())
             };
+            let found = found.collect::<Result<Vec<_>, _>>()?;
+            let only = found.first().copied().filter(|first| mappings.list[*first].takes_all());
             readings.push(Reading {
-                mappings: found.collect::<Result<_, _>>()?,
+                mappings: found,
+                only,
                 feed: symbol(&source.feed),
                 site: symbol(&source.site),
                 history: source.history,
@@ -186,6 +204,12 @@ impl Decoder {
             .iter()
             .map(|k| matches!(k.name.as_str(), "Duress" | "Panic" | "Fire" | "Tamper"))
             .collect();
+        let mut sites = Vec::new();
+        for site in &model.sites {
+            let at = site.name.0 as usize;
+            sites.resize(sites.len().max(at + 1), false);
+            sites[at] = true;
+        }
         let names = canonical::Names::new(&mappings.vocabulary);
         let mut symbols = SymbolCache::new(interner.clone());
         let vocabulary = &mappings.vocabulary;
@@ -199,7 +223,7 @@ impl Decoder {
             readings,
             names,
             context: Context {
-                sites: model.sites.iter().map(|s| s.name).collect(),
+                sites,
                 zones: zones.collect(),
                 only_site: match model.sites.as_slice() {
                     [only] => only.name,
@@ -210,6 +234,7 @@ impl Decoder {
                 cited: None,
                 text: String::new(),
                 times: TimeReader::default(),
+                parts: ShortParts::default(),
                 symbols,
             },
             tables: Arc::new(Tables::new(mappings.model.clone(), &interner)),
@@ -258,12 +283,23 @@ impl Decoder {
 
     /// Decodes one delivery. On [`Outcome::Rejected`] nothing stays in `out`.
     pub fn decode(&mut self, record: &RecordRef<'_>, out: &mut EventBlock) -> Outcome {
-        let before = out.len();
         self.changes.clear();
-        let result = self.first_mapping(record).and_then(|first| {
-            let scanned = self.scan(first, record, out);
-            scanned.map_or_else(|| self.read(first, record, out), Ok)
-        });
+        let before = out.len();
+        let reading = self.readings.get(record.source.0 as usize);
+        let result = match reading.and_then(|reading| reading.only) {
+            Some(first) if !record.flags.has(RecordFlags::OVERSIZE) => Ok(first),
+            _ => self.first_mapping(record),
+        };
+        let result = match result {
+            Ok(first) => match self.laid_out(first, record, out) {
+                Some(()) => Ok(true),
+                None => match self.scan(first, record, out) {
+                    Some(made) => Ok(made),
+                    None => self.read(first, record, out),
+                },
+            },
+            Err(reason) => Err(reason),
+        };
         match result {
             Err(reason) => {
                 out.truncate(before);
@@ -311,7 +347,7 @@ impl Decoder {
     }
 
     /// The first of the source's mappings that takes the topic.
-    #[inline(always)]
+    #[inline(never)]
     fn first_mapping(&self, record: &RecordRef<'_>) -> Result<usize, RejectReason> {
         if record.flags.has(RecordFlags::OVERSIZE) {
             return Err(RejectReason::Oversize);
@@ -326,12 +362,43 @@ impl Decoder {
         Err(RejectReason::NoMapping)
     }
 
-    /// The fast road; `None` leaves the delivery, as if nothing had been, to the other one.
+    /// The event of a payload whose layout is known; `None` where it is not, and nothing was done.
     #[inline(always)]
+    fn laid_out(
+        &mut self,
+        index: usize,
+        record: &RecordRef<'_>,
+        out: &mut EventBlock,
+    ) -> Option<()> {
+        let Fast { programs, layouts, .. } = self.fast[index].as_mut()?;
+        if self.context.cited.is_some() {
+            return None;
+        }
+        let place = layouts.find(record, &self.context.symbols, &mut self.room.places)?;
+        let scanned = scan::Scanned::placed(record, &self.room)?;
+        let mut station = draft::Station {
+            record,
+            reading: &self.readings[record.source.0 as usize],
+            mappings: &self.mappings,
+            interner: &self.interner,
+            tables: &self.tables,
+            context: &mut self.context,
+            out,
+            changes: &mut self.changes,
+        };
+        programs.made(place)?.run(&scanned, &mut station)?;
+        let roads = &mut self.roads[record.source.0 as usize];
+        roads.scanned += 1;
+        roads.laid_out += 1;
+        Some(())
+    }
+
+    /// The fast road; `None` leaves the delivery, as if nothing had been, to the other one.
+    #[inline(never)]
     fn scan(&mut self, index: usize, record: &RecordRef<'_>, out: &mut EventBlock) -> Option<bool> {
-        let Fast { shapes, plan } = self.fast[index].as_ref()?;
+        let Fast { shapes, plan, programs, layouts } = self.fast[index].as_mut()?;
         let symbols = &self.context.symbols;
-        let scanned = scan::Scanned::read(record.payload, shapes, symbols, &mut self.room)?;
+        let scanned = scan::Scanned::read(record, shapes, symbols, &mut self.room)?;
         let before = out.len();
         let mut station = draft::Station {
             record,
@@ -343,6 +410,12 @@ impl Decoder {
             out,
             changes: &mut self.changes,
         };
+        if let Some(ran) = programs.run(plan, &scanned, &mut station) {
+            self.roads[record.source.0 as usize].scanned += 1;
+            let program::Ran::Made(place) = ran else { return Some(false) };
+            layouts.learn(record.payload, &scanned, programs, place);
+            return Some(true);
+        }
         let mapping = &self.mappings.list[index];
         let made = plan.decode(mapping, &scanned, &mut station);
         if made.is_err() {

@@ -21,68 +21,41 @@ use crate::mapping::{
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     /// Of canonical events, nothing is read as what it is not.
-    strict: bool,
+    pub strict: bool,
+    /// A payload without an event is refused.
+    pub refuses: bool,
     /// Registers that must be there.
-    required: u64,
-    parts: Vec<PartPlan>,
+    pub required: u64,
+    pub parts: Vec<PartPlan>,
     /// Registers whose symbols are wanted.
     pub named: u64,
 }
 
-/// The one text that a part's first condition asks for; [`Symbol::UNKNOWN`] where it asks for
-/// something else.
-#[derive(Clone, Copy, Debug)]
-struct Choice {
-    at: u8,
-    symbol: Symbol,
-}
-
-impl Choice {
-    const NONE: Self = Self { at: 0, symbol: Symbol::UNKNOWN };
-
-    fn of(questions: &[Question]) -> Self {
-        match questions.first() {
-            Some(Question::Among(at, symbols, true)) if symbols.len() == 1 => {
-                Self { at: *at, symbol: symbols[0] }
-            }
-            _ => Self::NONE,
-        }
-    }
-
-    /// Whether it is this text; `None` where that takes a closer look.
-    #[inline(always)]
-    fn look(self, scanned: &Scanned<'_>) -> Option<bool> {
-        let place = scanned.place(self.at).filter(|place| place.kind == Kind::Text)?;
-        (self.symbol != Symbol::UNKNOWN).then_some(place.symbol == self.symbol)
-    }
-}
-
 #[derive(Clone, Debug)]
-struct PartPlan {
-    choice: Choice,
-    when: Vec<Question>,
-    kind: KindPlan,
+pub(super) struct PartPlan {
+    pub when: Vec<Question>,
+    pub kind: KindPlan,
     /// By kind, whether an event of it needs no device.
-    controls: Vec<bool>,
-    feed: Name,
-    device: Name,
-    site: Name,
+    pub controls: Vec<bool>,
+    pub feed: Name,
+    pub device: Name,
+    pub site: Name,
     /// What a constant feed is called.
-    feed_text: Box<str>,
-    occurred: TimePlan,
-    recorded: TimePlan,
-    id: IdPlan,
-    id_with_time: bool,
+    pub feed_text: Box<str>,
+    pub occurred: TimePlan,
+    pub recorded: TimePlan,
+    pub id: IdPlan,
+    pub id_with_time: bool,
     /// Registers that go into a field each, and those fields by register.
-    reads: u64,
-    fields: Box<[(FieldId, FieldType); REGISTERS_MAX + 1]>,
-    constants: Vec<(FieldId, Symbol)>,
+    pub reads: u64,
+    pub fields: Box<[(FieldId, FieldType); REGISTERS_MAX + 1]>,
+    pub constants: Vec<(FieldId, Symbol)>,
     /// Fields of the mapping's part that are left to the general evaluation.
-    others: Vec<usize>,
+    pub others: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
-enum Question {
+pub(super) enum Question {
     /// The text is one of these, or none of them.
     Among(u8, Vec<Symbol>, bool),
     There(u8, bool),
@@ -90,7 +63,7 @@ enum Question {
 }
 
 #[derive(Clone, Debug)]
-enum KindPlan {
+pub(super) enum KindPlan {
     Fixed(KindId),
     /// Kinds in the order of symbols.
     Of(u8, Vec<(Symbol, Option<KindId>)>, Option<Option<KindId>>),
@@ -98,7 +71,7 @@ enum KindPlan {
 }
 
 #[derive(Clone, Debug)]
-enum Name {
+pub(super) enum Name {
     Nothing,
     At(u8),
     Always(Symbol),
@@ -106,7 +79,7 @@ enum Name {
 }
 
 #[derive(Clone, Debug)]
-enum TimePlan {
+pub(super) enum TimePlan {
     Nothing,
     Rfc3339(u8),
     /// An integer in units of so many microseconds.
@@ -115,7 +88,7 @@ enum TimePlan {
 }
 
 #[derive(Clone, Debug)]
-enum IdPlan {
+pub(super) enum IdPlan {
     Nothing,
     At(u8),
     Other,
@@ -211,7 +184,6 @@ impl PartPlan {
     fn of(part: &Part, symbols: &mut SymbolCache) -> Self {
         let when: Vec<_> = part.when.iter().map(|c| Question::of(c, symbols)).collect();
         let mut plan = Self {
-            choice: Choice::of(&when),
             when,
             kind: KindPlan::of(&part.kind, symbols),
             controls: Vec::new(),
@@ -273,7 +245,7 @@ impl Plan {
         let parts: Vec<_> = mapping.parts.iter().map(|p| PartPlan::of(p, symbols)).collect();
         let named = parts.iter().fold(0, |all, part| all | part.named());
         let required = required.into_iter().fold(0, |all, one| all | one);
-        Some(Self { strict: false, required, parts, named })
+        Some(Self { strict: false, refuses: mapping.strict, required, parts, named })
     }
 
     /// Of canonical events.
@@ -283,7 +255,6 @@ impl Plan {
         symbols: &mut SymbolCache,
     ) -> Option<Self> {
         let mut plan = PartPlan {
-            choice: Choice::NONE,
             when: Vec::new(),
             kind: KindPlan::Other,
             controls: vocabulary.kinds().iter().map(|k| k.family == Family::Control).collect(),
@@ -317,31 +288,26 @@ impl Plan {
             }
         }
         let named = plan.named();
-        Some(Self { strict: true, required: 0, parts: vec![plan], named })
+        Some(Self { strict: true, refuses: true, required: 0, parts: vec![plan], named })
     }
 
     /// Makes the events of one payload; `false` when the mapping has none for it. An error says no
     /// more than that the other road decides.
-    #[inline]
+    #[inline(never)]
     pub fn decode<'a>(
         &'a self,
         mapping: &'a Mapping,
         scanned: &'a Scanned<'a>,
         station: &mut Station<'a, '_>,
     ) -> Result<bool, RejectReason> {
-        if scanned.present & self.required != self.required {
+        if scanned.present.all() & self.required != self.required {
             return Err(RejectReason::MissingField);
         }
         let mut made = 0;
         for (place, plan) in self.parts.iter().enumerate() {
-            // What a part asks for first mostly says all.
-            let sight = plan.choice.look(scanned);
-            if sight == Some(false) {
-                continue;
-            }
             let part = mapping.parts.get(place);
             let one = One { strict: self.strict, plan, part, scanned };
-            if one.holds(usize::from(sight.is_some()), station)? {
+            if one.holds(station)? {
                 made += usize::from(one.make(made, station)?);
             }
         }
@@ -364,10 +330,10 @@ impl<'a> One<'a> {
         self.part.filter(|_| !self.strict).ok_or(RejectReason::WrongType)
     }
 
-    /// Whether the conditions hold, the first `known` of which are known to.
+    /// Whether the conditions hold.
     #[inline(always)]
-    fn holds(&self, known: usize, station: &Station<'a, '_>) -> Result<bool, RejectReason> {
-        for (place, question) in self.plan.when.iter().enumerate().skip(known) {
+    fn holds(&self, station: &Station<'a, '_>) -> Result<bool, RejectReason> {
+        for (place, question) in self.plan.when.iter().enumerate() {
             let holds = match question {
                 Question::There(at, wanted) => self.scanned.place(*at).is_some() == *wanted,
                 Question::Among(at, symbols, wanted) => match self.scanned.place(*at) {

@@ -6,29 +6,34 @@
 //! simd-json decides about the delivery. Keys are unique because the shapes are: each came from a
 //! payload in which simd-json's road found no key twice.
 //!
+//! A key is compared together with what is between it and the values on both of its sides, a text's
+//! quotes among it: so a text's closing quote is looked at by who compares what comes next. Keys
+//! and values written otherwise go to [`Scan::turn`].
+//!
 //! Names are looked up as they are met: the memory that they stand in is waited for while the scan
 //! goes on. A look-up keeps nothing, so what is never asked for is never interned.
 
-use event::{Symbol, SymbolCache};
+use event::{RecordRef, Symbol, SymbolCache};
 
 use super::document::{Document, Raw};
-use super::shapes::{Shapes, Step};
-use super::sixteen::Sixteen;
-use crate::limits::{REGISTERS_MAX, SCAN_DEPTH_MAX};
+use super::shapes::{Awaited, Shapes, Step, tight};
+use super::sixteen::{Sixteen, WINDOW, Window};
+use crate::limits::SCAN_DEPTH_MAX;
 use crate::mapping::{PathId, PathTree};
 
 /// A value where a path of the mapping led to one.
 /// Plain words instead of an enum with contents: it passes in registers.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 pub(super) struct Place {
-    pub kind: Kind,
+    /// An integer, a double's bits or a boolean.
+    bits: u64,
     /// Of a text whose name is wanted, when it is known.
     pub symbol: Symbol,
     /// Where it stands: a text without its quotes, or a number.
     from: u32,
     to: u32,
-    /// An integer, a double's bits or a boolean.
-    bits: u64,
+    pub kind: Kind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,90 +55,155 @@ impl Place {
     pub fn int(&self) -> i64 {
         self.bits as i64
     }
+
+    /// Where it begins.
+    #[inline(always)]
+    pub fn from(&self) -> u32 {
+        self.from
+    }
+
+    /// Makes it that of a text.
+    #[inline(always)]
+    pub fn put_text(&mut self, symbol: Symbol, from: u32, to: u32) {
+        (self.symbol, self.from, self.to) = (symbol, from, to);
+        self.kind = Kind::Text;
+    }
+
+    /// Makes it that of a whole number.
+    #[inline(always)]
+    pub fn put_int(&mut self, bits: u64, from: u32, to: u32) {
+        (self.bits, self.from, self.to) = (bits, from, to);
+        self.kind = Kind::Int;
+    }
+
+    /// Bytes of a text or a number.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
 }
 
-/// The places of a payload by register, and one for all that is not wanted.
-type Places = [Place; REGISTERS_MAX + 1];
+/// The places of a payload by register; that of `REGISTERS_MAX` is for all that is not wanted,
+/// and those behind it spare a look at whether a register is one.
+pub(super) type Places = [Place; 256];
 
 /// Room for one payload after another.
 pub(super) struct Room {
-    /// The payload with zeros behind it, so that whole words can be read anywhere in it.
+    /// A payload with zeros behind it, where nothing else can be read there.
     padded: Vec<u8>,
-    places: Box<Places>,
+    pub places: Box<Places>,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        let places = Box::new([Place::of(Kind::Bool, 0); REGISTERS_MAX + 1]);
+        let places = Box::new([Place::of(Kind::Bool, 0); 256]);
         Self { padded: Vec::new(), places }
+    }
+}
+
+/// Registers that have a value, by what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Present {
+    pub texts: u64,
+    pub ints: u64,
+    pub others: u64,
+}
+
+impl Present {
+    /// Of any kind.
+    #[inline(always)]
+    pub fn all(self) -> u64 {
+        self.texts | self.ints | self.others
     }
 }
 
 /// A payload that was scanned.
 #[derive(Clone, Copy)]
 pub(super) struct Scanned<'a> {
-    /// UTF-8.
-    payload: &'a [u8],
+    /// UTF-8, as far as the payload goes, and bytes behind it.
+    bytes: &'a [u8],
     /// By register; stale where `present` has no bit.
     places: &'a Places,
-    pub present: u64,
+    pub present: Present,
 }
 
 impl<'a> Scanned<'a> {
     /// Scans a payload; `None` leaves it to simd-json.
     #[inline(always)]
     pub fn read(
-        payload: &'a [u8],
+        record: &RecordRef<'a>,
         shapes: &Shapes,
         symbols: &SymbolCache,
         room: &'a mut Room,
     ) -> Option<Self> {
+        let Room { padded, places } = room;
+        let len = record.payload.len();
         // Places are 32 bits wide, and reading on behind the end is still counted in them.
-        if payload.len() > u32::MAX as usize / 2 {
+        if len > u32::MAX as usize / 2 {
             return None;
         }
-        let Room { padded, places } = room;
-        let len = payload.len();
-        if padded.len() < len + 16 {
-            padded.resize(len + 16, 0);
-        }
-        padded[..len].copy_from_slice(payload);
-        if let Some(behind) = padded[len..].first_chunk_mut::<16>() {
-            *behind = [0; 16];
-        }
+        let bytes = match Self::beyond(record) {
+            Some(bytes) => bytes,
+            None => pad(record.payload, padded),
+        };
         let mut scan =
-            Scan { bytes: &padded[..len + 16], shapes, symbols, places, present: 0, not_ascii: 0 };
+            Scan { bytes, shapes, symbols, places, present: Present::default(), high: 0 };
         scan.whole(len)?;
         let present = scan.present;
         // Keys are known to be UTF-8, and whatever else is no text is ASCII.
-        if scan.not_ascii != 0 {
-            std::str::from_utf8(payload).ok()?;
+        if scan.high != 0 {
+            std::str::from_utf8(record.payload).ok()?;
         }
-        Some(Self { payload, places, present })
+        Some(Self { bytes, places, present })
+    }
+
+    /// The payload with a window of bytes behind it, where that can be read.
+    #[inline(always)]
+    pub fn beyond(record: &RecordRef<'a>) -> Option<&'a [u8]> {
+        record.room.get(..record.payload.len() + WINDOW)
+    }
+
+    /// A payload whose values somebody else has put in their places.
+    #[inline(always)]
+    pub fn placed(record: &RecordRef<'a>, room: &'a Room) -> Option<Self> {
+        let bytes = Self::beyond(record)?;
+        Some(Self { bytes, places: &room.places, present: Present::default() })
     }
 
     /// The place of a register, if the payload has one.
     #[inline(always)]
     pub fn place(&self, register: u8) -> Option<&'a Place> {
-        let register = register as usize % (REGISTERS_MAX + 1);
-        (self.present >> register & 1 == 1).then(|| &self.places[register])
+        (self.present.all() >> (register & 63) & 1 == 1).then(|| self.at(register))
+    }
+
+    /// The place of a register that the payload has.
+    #[inline(always)]
+    pub fn at(&self, register: u8) -> &'a Place {
+        &self.places[register as usize]
     }
 
     /// Those of `registers` that the payload has.
     #[inline(always)]
     pub fn each(&self, registers: u64) -> impl Iterator<Item = (usize, &'a Place)> {
-        let (places, mut left) = (self.places, self.present & registers);
+        let (places, mut left) = (self.places, self.present.all() & registers);
         std::iter::from_fn(move || {
             let register = left.trailing_zeros() as usize;
             left &= left.checked_sub(1)?;
-            Some((register, &places[register % (REGISTERS_MAX + 1)]))
+            Some((register, &places[register % places.len()]))
         })
     }
 
     /// A text or a number as it stands in the payload.
     #[inline(always)]
     pub fn bytes(&self, place: &Place) -> &'a [u8] {
-        &self.payload[place.from as usize..place.to as usize]
+        &self.bytes[place.from as usize..place.to as usize]
+    }
+
+    /// The same, and what follows it.
+    #[inline(always)]
+    pub fn chunk<const N: usize>(&self, place: &Place) -> Option<&'a [u8; N]> {
+        let from = place.from as usize;
+        self.bytes.get(from..from + N)?.first_chunk()
     }
 
     /// A text; all of the payload is UTF-8, and quotes cut no character.
@@ -151,6 +221,15 @@ impl<'a> Scanned<'a> {
             Kind::Compound => Raw::Compound,
         }
     }
+}
+
+/// The payload with zeros behind it.
+#[inline(never)]
+fn pad<'a>(payload: &[u8], padded: &'a mut Vec<u8>) -> &'a [u8] {
+    padded.clear();
+    padded.extend_from_slice(payload);
+    padded.extend_from_slice(&[0; WINDOW]);
+    padded
 }
 
 impl Document for Scanned<'_> {
@@ -177,7 +256,7 @@ impl Document for Scanned<'_> {
 const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// Of so many bytes the bits of each: what a text of that length leaves of sixteen.
-const FIRST: [[u64; 2]; 16] = {
+pub(super) const FIRST: [[u64; 2]; 16] = {
     let mut first = [[0; 2]; 16];
     let mut len = 1;
     while len < 16 {
@@ -201,7 +280,7 @@ fn value_of(word: u64, count: u32) -> u64 {
 
 /// The digits of a number, at most sixteen: how many, and their value.
 #[inline(always)]
-fn digits(bytes: Sixteen) -> (u32, u64) {
+pub(super) fn digits(bytes: Sixteen) -> (u32, u64) {
     let [low, high] = bytes.words();
     let count = (bytes.others() | 1 << 16).trailing_zeros();
     let value = match count {
@@ -233,46 +312,60 @@ fn byte(bytes: &[u8], at: u32) -> u8 {
     bytes.get(at as usize).copied().unwrap_or(0)
 }
 
-/// The key that stands here without a blank around it, and the place behind its colon.
-#[inline(always)]
-fn tight_key<'s>(bytes: &[u8], shapes: &'s Shapes, at: u32, keys: u32) -> Option<(&'s Step, u32)> {
-    let head = Sixteen::at(bytes, at)?;
-    let mut place = keys;
-    loop {
-        let step = shapes.step(place)?;
-        if step.begins(head) && (step.len <= 16 || goes_on(bytes, shapes, place, at)) {
-            return Some((step, at + u32::from(step.len)));
-        }
-        place = step.beside;
+/// Where a scan goes on.
+#[derive(Clone, Copy)]
+struct On {
+    /// The closing quote of a text, which nobody has looked at yet, or the place behind another
+    /// value, or behind the brace that opens an object.
+    at: u32,
+    quote: bool,
+    /// Whether the value was of the kind that was awaited, as what follows it takes for granted.
+    usual: bool,
+}
+
+impl On {
+    /// Behind a value that is no text.
+    fn behind(at: u32, step: &Step) -> Self {
+        Self { at, quote: false, usual: step.awaited != Awaited::Text }
+    }
+
+    /// At the closing quote of a text.
+    fn quote(at: u32, step: &Step) -> Self {
+        Self { at, quote: true, usual: step.awaited == Awaited::Text }
     }
 }
 
-/// Whether a key longer than sixteen bytes stands here.
-#[inline(never)]
-fn goes_on(bytes: &[u8], shapes: &Shapes, place: u32, at: u32) -> bool {
-    bytes.get(at as usize..).is_some_and(|rest| rest.starts_with(shapes.tight(place)))
+/// What comes behind something unusual.
+enum Next {
+    /// The object has ended at a place.
+    End(u32),
+    /// One of the keys from this one on.
+    Key(On, u32),
 }
 
 struct Scan<'a> {
-    /// Padded.
+    /// A window longer than the payload.
     bytes: &'a [u8],
     shapes: &'a Shapes,
     symbols: &'a SymbolCache,
     places: &'a mut Places,
-    present: u64,
+    present: Present,
     /// Not zero where some text is not ASCII, or what stands near it.
-    not_ascii: u32,
+    high: u32,
 }
 
 impl<'a> Scan<'a> {
     /// One object, and nothing behind it.
+    #[inline(always)]
     fn whole(&mut self, len: usize) -> Option<()> {
         let at = self.solid(0);
         if byte(self.bytes, at) != b'{' {
             return None;
         }
         let at = self.object(at + 1, self.shapes.first(), 1)?;
-        (at as usize == len || self.skip_blanks(at) as usize == len).then_some(())
+        // Blanks may go on behind the payload, and so may what seemed to be in it.
+        let at = at as usize;
+        (at == len || at < len && self.skip_blanks(at as u32) as usize >= len).then_some(())
     }
 
     /// The next place from `at` on that is no blank.
@@ -295,40 +388,97 @@ impl<'a> Scan<'a> {
             return None;
         }
         // Kept here, they need not be read again after every value.
-        let (bytes, shapes) = (self.bytes, self.shapes);
-        let (mut at, mut keys) = (at, keys);
+        let (bytes, steps) = (self.bytes, self.shapes.steps());
+        let (mut at, mut quote, mut keys) = (at, false, keys);
         loop {
-            let (step, value) = match tight_key(bytes, shapes, at, keys) {
-                Some(found) => found,
-                None => {
-                    let end = self.solid(at);
-                    if byte(self.bytes, end) == b'}' {
-                        return Some(end + 1);
+            let window = Window::at(bytes, at)?;
+            let on = match tight(steps, window, keys) {
+                None => On { at, quote, usual: false },
+                Some(step) => {
+                    keys = step.after;
+                    let behind = u32::from(step.len);
+                    let from = at + behind;
+                    let value = window.sixteen(behind);
+                    let stops = value.stops();
+                    if step.awaited == Awaited::Text && stops != 0 {
+                        let len = stops.trailing_zeros();
+                        self.high |= value.high();
+                        let symbol = self.named(step, value, len);
+                        self.put(step).put_text(symbol, from, from + len);
+                        self.present.texts |= step.bit;
+                        (at, quote) = (from + len, true);
+                        continue;
                     }
-                    // No value ends with a brace that opens.
-                    let opened = byte(self.bytes, at - 1) == b'{';
-                    self.loose_key(shapes, end, keys, opened)?
+                    self.value(from, step, depth)?
                 }
             };
-            keys = step.after;
-            at = match byte(bytes, value) {
-                b'"' => self.text(bytes, value + 1, step)?,
-                b'0'..=b'9' => self.number(bytes, value, value, step)?,
-                _ => self.rare_value(value, step, depth)?,
-            };
+            if on.usual {
+                (at, quote) = (on.at, on.quote);
+                continue;
+            }
+            match self.unusual(on, keys, depth)? {
+                Next::End(at) => return Some(at),
+                Next::Key(on, after) => (at, quote, keys) = (on.at, on.quote, after),
+            }
         }
     }
 
-    /// The key that stands here with blanks around comma, key and colon.
+    /// A value that is no short text, behind a key as it mostly stands.
     #[inline(never)]
-    fn loose_key<'s>(
-        &self,
-        shapes: &'s Shapes,
-        at: u32,
-        keys: u32,
-        opened: bool,
-    ) -> Option<(&'s Step, u32)> {
-        let mut at = at;
+    fn value(&mut self, at: u32, step: &Step, depth: usize) -> Option<On> {
+        match step.awaited {
+            Awaited::Text => self.long_text(at, step),
+            Awaited::Number if byte(self.bytes, at).is_ascii_digit() => {
+                let at = self.number(at, at, step)?;
+                Some(On { at, quote: false, usual: true })
+            }
+            _ => self.rare_value(at, step, depth),
+        }
+    }
+
+    /// Goes on until all is as usual, or the object ends.
+    #[inline(never)]
+    fn unusual(&mut self, on: On, keys: u32, depth: usize) -> Option<Next> {
+        let (mut on, mut keys) = (on, keys);
+        loop {
+            let (step, at) = self.turn(on, keys)?;
+            let Some(step) = step else { return Some(Next::End(at)) };
+            keys = step.after;
+            on = self.rare_value(at, step, depth)?;
+            if on.usual {
+                return Some(Next::Key(on, keys));
+            }
+        }
+    }
+
+    /// The symbol of a text of fewer than sixteen bytes, where it is wanted.
+    #[inline(always)]
+    fn named(&self, step: &Step, value: Sixteen, len: u32) -> Symbol {
+        if !step.named {
+            return Symbol::UNKNOWN;
+        }
+        let ([low, high], first) = (value.words(), FIRST[len as usize & 15]);
+        self.symbols.look_words([low & first[0], high & first[1]], len)
+    }
+
+    /// Where no key follows as it mostly stands: the object's end, or a key with blanks around
+    /// comma, key and colon, or around a value that was not awaited. The key's step, or none at
+    /// the end, and the place behind it.
+    #[inline(always)]
+    fn turn(&self, on: On, keys: u32) -> Option<(Option<&'a Step>, u32)> {
+        let mut at = on.at;
+        if on.quote {
+            if byte(self.bytes, at) != b'"' {
+                return None;
+            }
+            at += 1;
+        }
+        // No value ends with a brace that opens.
+        let opened = byte(self.bytes, at - 1) == b'{';
+        at = self.solid(at);
+        if byte(self.bytes, at) == b'}' {
+            return Some((None, at + 1));
+        }
         if !opened {
             if byte(self.bytes, at) != b',' {
                 return None;
@@ -338,10 +488,10 @@ impl<'a> Scan<'a> {
         let rest = self.bytes.get(at as usize..)?;
         let mut place = keys;
         loop {
-            let (step, key) = (shapes.step(place)?, shapes.key(place));
+            let (step, key) = (self.shapes.steps().get(place as usize)?, self.shapes.key(place));
             if rest.starts_with(key) {
                 let colon = self.solid(at + key.len() as u32);
-                return (byte(self.bytes, colon) == b':').then_some((step, colon + 1));
+                return (byte(self.bytes, colon) == b':').then_some((Some(step), colon + 1));
             }
             place = step.beside;
         }
@@ -350,32 +500,32 @@ impl<'a> Scan<'a> {
     /// Writes a value down.
     #[inline(always)]
     fn put(&mut self, step: &Step) -> &mut Place {
-        self.present |= step.bit;
-        &mut self.places[step.register as usize % (REGISTERS_MAX + 1)]
+        &mut self.places[step.register as usize]
     }
 
-    /// Any value, with blanks in front or without; the place behind it.
+    /// Any value, with blanks in front or without.
     #[inline(never)]
-    fn rare_value(&mut self, at: u32, step: &Step, depth: usize) -> Option<u32> {
+    fn rare_value(&mut self, at: u32, step: &Step, depth: usize) -> Option<On> {
         let at = self.solid(at);
         let word = |word: &str| {
             let rest = self.bytes.get(at as usize..)?;
             rest.starts_with(word.as_bytes()).then_some(at + word.len() as u32)
         };
         let (place, after) = match byte(self.bytes, at) {
-            b'"' => return self.text(self.bytes, at + 1, step),
-            b'0'..=b'9' => return self.number(self.bytes, at, at, step),
-            b'-' => return self.number(self.bytes, at, at + 1, step),
+            b'"' => return self.long_text(at + 1, step),
+            b'0'..=b'9' => return Some(On::behind(self.number(at, at, step)?, step)),
+            b'-' => return Some(On::behind(self.number(at, at + 1, step)?, step)),
             b't' => (Place::of(Kind::Bool, 1), word("true")?),
             b'f' => (Place::of(Kind::Bool, 0), word("false")?),
             // As if it were not there.
-            b'n' => return word("null"),
+            b'n' => return Some(On::behind(word("null")?, step)),
             b'{' => (Place::of(Kind::Compound, 0), self.object(at + 1, step.inside, depth + 1)?),
             b'[' => (Place::of(Kind::Compound, 0), self.array(at + 1, step, depth + 1)?),
             _ => return None,
         };
         *self.put(step) = place;
-        Some(after)
+        self.present.others |= step.bit;
+        Some(On::behind(after, step))
     }
 
     /// An array behind its bracket: no path leads into it.
@@ -387,9 +537,10 @@ impl<'a> Scan<'a> {
         let mut at = self.solid(at);
         if byte(self.bytes, at) != b']' {
             loop {
-                at = self.rare_value(at, step, depth)?;
-                at = self.solid(at);
+                let on = self.rare_value(at, step, depth)?;
+                at = self.solid(on.at + u32::from(on.quote));
                 match byte(self.bytes, at) {
+                    _ if on.quote && byte(self.bytes, on.at) != b'"' => return None,
                     b',' => at += 1,
                     b']' => break,
                     _ => return None,
@@ -400,36 +551,13 @@ impl<'a> Scan<'a> {
         Some(at + 1)
     }
 
-    /// A text without escapes behind its opening quote.
-    #[inline(always)]
-    fn text(&mut self, bytes: &[u8], from: u32, step: &Step) -> Option<u32> {
-        let some = Sixteen::at(bytes, from)?;
-        let stops = some.stops();
-        if stops == 0 {
-            return self.long_text(from, step);
-        }
-        self.not_ascii |= some.high();
-        let len = stops.trailing_zeros();
-        let to = from + len;
-        if byte(bytes, to) != b'"' {
-            return None;
-        }
-        let mut symbol = Symbol::UNKNOWN;
-        if step.named {
-            let ([low, high], first) = (some.words(), FIRST[len as usize & 15]);
-            symbol = self.symbols.look_words([low & first[0], high & first[1]], len);
-        }
-        self.put_text(step, symbol, from, to);
-        Some(to + 1)
-    }
-
-    /// One of sixteen bytes and more.
+    /// A text of any length behind its opening quote.
     #[inline(never)]
-    fn long_text(&mut self, from: u32, step: &Step) -> Option<u32> {
+    fn long_text(&mut self, from: u32, step: &Step) -> Option<On> {
         let mut to = from;
         loop {
             let some = Sixteen::at(self.bytes, to)?;
-            self.not_ascii |= some.high();
+            self.high |= some.high();
             let stops = some.stops();
             if stops != 0 {
                 to += stops.trailing_zeros();
@@ -437,34 +565,25 @@ impl<'a> Scan<'a> {
             }
             to += 16;
         }
-        if byte(self.bytes, to) != b'"' {
-            return None;
-        }
         let text = self.bytes.get(from as usize..to as usize)?;
         let symbol = if step.named { self.symbols.look(text) } else { Symbol::UNKNOWN };
-        self.put_text(step, symbol, from, to);
-        Some(to + 1)
-    }
-
-    #[inline(always)]
-    fn put_text(&mut self, step: &Step, symbol: Symbol, from: u32, to: u32) {
-        // The bits of a text are never looked at.
-        let place = self.put(step);
-        (place.kind, place.symbol, place.from, place.to) = (Kind::Text, symbol, from, to);
+        self.put(step).put_text(symbol, from, to);
+        self.present.texts |= step.bit;
+        Some(On::quote(to, step))
     }
 
     /// A number whose digits begin at `first`, of at most 15 digits with a fraction and 18 without:
     /// the double and the integer are exact.
     #[inline(always)]
-    fn number(&mut self, bytes: &[u8], from: u32, first: u32, step: &Step) -> Option<u32> {
-        let (mut count, mut whole) = digits(Sixteen::at(bytes, first)?);
+    fn number(&mut self, from: u32, first: u32, step: &Step) -> Option<u32> {
+        let (mut count, mut whole) = digits(Sixteen::at(self.bytes, first)?);
         if count == 16 {
             (count, whole) = self.more_digits(first, whole)?;
         }
         let to = first + count;
         // A sign without a number, a zero in front; and simd-json's zero has no sign: let it say so.
-        let leads = count > 1 && byte(bytes, first) == b'0';
-        let point = byte(bytes, to) == b'.';
+        let leads = count > 1 && byte(self.bytes, first) == b'0';
+        let point = byte(self.bytes, to) == b'.';
         if count == 0 || leads || first > from && whole == 0 && !point {
             return None;
         }
@@ -473,7 +592,8 @@ impl<'a> Scan<'a> {
         }
         // What follows is looked at as what follows a value: an exponent does not.
         let bits = if first > from { -(whole as i64) as u64 } else { whole };
-        *self.put(step) = Place { kind: Kind::Int, symbol: Symbol::UNKNOWN, from, to, bits };
+        self.put(step).put_int(bits, from, to);
+        self.present.ints |= step.bit;
         Some(to)
     }
 
@@ -503,6 +623,7 @@ impl<'a> Scan<'a> {
         let value = if first > from { -magnitude } else { magnitude };
         let bits = value.to_bits();
         *self.put(step) = Place { kind: Kind::Float, symbol: Symbol::UNKNOWN, from, to, bits };
+        self.present.others |= step.bit;
         Some(to)
     }
 }

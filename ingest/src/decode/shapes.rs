@@ -5,66 +5,98 @@
 //! beginning of an object whose keys are all different: whoever follows the tree has nothing left
 //! to compare.
 
-use simd_json::Node;
+use simd_json::{Node, StaticNode};
 
 use super::canonical::entries;
-use super::sixteen::Sixteen;
+use super::sixteen::{Sixteen, Window};
 use crate::limits::{REGISTERS_MAX, SHAPE_KEYS_BESIDE_MAX, SHAPE_KEYS_MAX};
 use crate::mapping::{PathTree, after};
 
 /// No step, and no value.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
+/// What a key's value mostly is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// A text, or nothing.
+    Text,
+    Number,
+    Other,
+}
+
 /// One key behind a certain sequence of keys: a cache line.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(super) struct Step {
-    /// The first sixteen bytes of the key as it mostly stands, `"id":`, or `,"id":` behind another.
-    head: Sixteen,
-    /// Which of them count.
+    /// The first bytes of the key as it mostly stands, with the closing quote of the text before it
+    /// and the opening one of the text behind it: `"id":`, or `","door":"`.
+    head: [Sixteen; 2],
+    /// Which of them count. Of a longer key all do, and there is no such key.
     counts: u32,
+    /// The first of the keys that may come next in this object.
+    pub after: u32,
     /// The register that the value goes to, as a bit of what is present; no bit for a value that
     /// no path leads to.
     pub bit: u64,
-    /// The first of the keys that may come next in this object.
-    pub after: u32,
     /// The first of the keys that may begin the object which is the value.
     pub inside: u32,
     /// Another key that may stand in this one's place.
     pub beside: u32,
     /// Bytes of the key as it mostly stands.
-    pub len: u16,
+    pub len: u8,
     pub register: u8,
+    pub awaited: Awaited,
     /// Whether the value's symbol is wanted.
     pub named: bool,
 }
 
 impl Step {
-    /// `None` for a key that is longer than any key.
-    fn new(tight: &[u8], register: Option<u8>, named: u64) -> Option<Self> {
-        let len = u16::try_from(tight.len()).ok()?;
-        let mut head = [0; 16];
-        head.iter_mut().zip(tight).for_each(|(to, from)| *to = *from);
-        let counts = (1 << tight.len().min(16)) - 1;
+    fn new(tight: &[u8], register: Option<u8>, named: u64, awaited: Awaited) -> Self {
+        let mut head = [[0; 16]; 2];
+        let mut counts = u32::MAX;
+        if tight.len() <= 32 {
+            head.as_flattened_mut().iter_mut().zip(tight).for_each(|(to, from)| *to = *from);
+            counts = ((1_u64 << tight.len()) - 1) as u32;
+        }
         let bit = register.map_or(0, |register| 1 << register);
-        let (after, inside, beside) = (NOWHERE, NOWHERE, NOWHERE);
-        Some(Self {
-            head: Sixteen::of(head),
+        Self {
+            head: head.map(Sixteen::of),
             counts,
             bit,
-            after,
-            inside,
-            beside,
-            len,
+            after: NOWHERE,
+            inside: NOWHERE,
+            beside: NOWHERE,
+            len: tight.len().min(32) as u8,
             register: register.unwrap_or(REGISTERS_MAX as u8),
             named: named & bit != 0,
-        })
+            awaited,
+        }
     }
 
-    /// Whether the first sixteen bytes are this key's, as far as it goes.
+    /// Whether the bytes are this key's, as far as it goes.
     #[inline(always)]
-    pub fn begins(&self, bytes: Sixteen) -> bool {
-        bytes.same(self.head) & self.counts == self.counts
+    fn stands(&self, window: Window<'_>) -> bool {
+        let missing = !window.sixteen(0).same(self.head[0]) & self.counts;
+        missing == 0 || missing & 0xFFFF == 0 && self.goes_on(window)
+    }
+
+    /// The same of what is behind the first sixteen.
+    #[inline(never)]
+    fn goes_on(&self, window: Window<'_>) -> bool {
+        !window.sixteen(16).same(self.head[1]) & self.counts >> 16 == 0
+    }
+}
+
+/// The key that stands here as it mostly does, of those from `keys` on.
+#[inline(always)]
+pub(super) fn tight<'s>(steps: &'s [Step], window: Window<'_>, keys: u32) -> Option<&'s Step> {
+    let mut place = keys;
+    loop {
+        let step = steps.get(place as usize)?;
+        if step.stands(window) {
+            return Some(step);
+        }
+        place = step.beside;
     }
 }
 
@@ -84,8 +116,8 @@ pub(super) struct Shapes {
     named: u64,
     first: u32,
     steps: Vec<Step>,
-    /// Each key as it mostly stands.
-    tights: Vec<Box<[u8]>>,
+    /// Each key in its quotes.
+    keys: Vec<Box<[u8]>>,
     /// Keys that found no room since the shapes began.
     turned_away: usize,
 }
@@ -98,8 +130,8 @@ impl Shapes {
         if !tree.is_keys_only() || tree.len() > REGISTERS_MAX {
             return None;
         }
-        let (steps, tights) = (Vec::new(), Vec::new());
-        Some(Self { tree: tree.clone(), named, first: NOWHERE, steps, tights, turned_away: 0 })
+        let (steps, keys) = (Vec::new(), Vec::new());
+        Some(Self { tree: tree.clone(), named, first: NOWHERE, steps, keys, turned_away: 0 })
     }
 
     /// The first of the keys that a payload may begin with.
@@ -108,22 +140,15 @@ impl Shapes {
         self.first
     }
 
-    /// A step; `None` where there is none.
+    /// All steps.
     #[inline(always)]
-    pub fn step(&self, place: u32) -> Option<&Step> {
-        self.steps.get(place as usize)
-    }
-
-    /// A step's key as it mostly stands.
-    pub fn tight(&self, place: u32) -> &[u8] {
-        &self.tights[place as usize]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
     /// A step's key in its quotes.
     pub fn key(&self, place: u32) -> &[u8] {
-        let tight = self.tight(place);
-        let tight = &tight[..tight.len() - 1];
-        tight.strip_prefix(b",").unwrap_or(tight)
+        &self.keys[place as usize]
     }
 
     /// Learns the shape of a payload whose keys are known to be unique.
@@ -131,7 +156,7 @@ impl Shapes {
         if self.turned_away >= SHAPE_KEYS_MAX {
             // Somebody sends ever new keys, or did: begin again with what comes now.
             self.steps.clear();
-            self.tights.clear();
+            self.keys.clear();
             (self.first, self.turned_away) = (NOWHERE, 0);
         }
         self.object(tape, 0, Some(PathTree::ROOT), Spot::First);
@@ -141,7 +166,13 @@ impl Shapes {
         let mut spot = spot;
         for (key, at) in entries(tape, at).into_iter().flatten() {
             let branch = branch.and_then(|b| self.tree.child(b, key));
-            let Some(step) = self.grow(spot, key, branch) else { return };
+            let awaited = match tape[at] {
+                Node::String(_) | Node::Static(StaticNode::Null) => Awaited::Text,
+                Node::Static(StaticNode::Bool(_)) => Awaited::Other,
+                Node::Static(_) => Awaited::Number,
+                _ => Awaited::Other,
+            };
+            let Some(step) = self.grow(spot, key, branch, awaited) else { return };
             self.value(tape, at, branch, step);
             spot = Spot::After(step);
         }
@@ -163,7 +194,13 @@ impl Shapes {
 
     /// The step of a key at a spot, a new one where it must be; `None` where there is no room, or
     /// the key is not written as it reads.
-    fn grow(&mut self, spot: Spot, key: &str, branch: Option<usize>) -> Option<u32> {
+    fn grow(
+        &mut self,
+        spot: Spot,
+        key: &str,
+        branch: Option<usize>,
+        awaited: Awaited,
+    ) -> Option<u32> {
         let plain = key.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
         let mut last = None;
         let mut place = match spot {
@@ -191,10 +228,15 @@ impl Shapes {
         }
         let new = self.steps.len() as u32;
         let register = branch.and_then(|b| self.tree.register(b)).map(|path| path.0 as u8);
-        let comma = if matches!(spot, Spot::After(_)) { "," } else { "" };
-        let tight = format!("{comma}\"{key}\":").into_bytes();
-        self.steps.push(Step::new(&tight, register, self.named)?);
-        self.tights.push(tight.into());
+        let before = match spot {
+            Spot::After(step) if self.steps[step as usize].awaited == Awaited::Text => "\",",
+            Spot::After(_) => ",",
+            Spot::First | Spot::Inside(_) => "",
+        };
+        let behind = if awaited == Awaited::Text { "\"" } else { "" };
+        let tight = format!("{before}\"{key}\":{behind}");
+        self.steps.push(Step::new(tight.as_bytes(), register, self.named, awaited));
+        self.keys.push(format!("\"{key}\"").into_bytes().into());
         match (last, spot) {
             (Some(last), _) => self.steps[last as usize].beside = new,
             (None, Spot::First) => self.first = new,

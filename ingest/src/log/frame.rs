@@ -91,6 +91,7 @@ pub fn decode(bytes: &[u8], position: u64) -> Option<Frame> {
         position: Position(position),
         topic: b"",
         payload: b"",
+        room: b"",
     };
     let unsynced = u32::from_le_bytes(bytes[24..28].try_into().ok()?);
     Some(Frame { len, unsynced, head, topic })

@@ -70,6 +70,11 @@ impl Mapping {
         self.topics.is_empty() || self.topics.iter().any(|t| t.matches(topic))
     }
 
+    /// Whether it reads deliveries of every topic.
+    pub(crate) fn takes_all(&self) -> bool {
+        self.topics.is_empty()
+    }
+
     /// Whether some part goes over the elements of an array.
     pub(crate) fn has_elements(&self) -> bool {
         self.parts.iter().any(|part| part.each.is_some())

@@ -181,6 +181,7 @@ impl Input {
             position,
             topic: self.name.as_bytes(),
             payload,
+            room: payload,
         }
     }
 

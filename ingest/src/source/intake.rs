@@ -166,6 +166,7 @@ impl Wiring {
             position: Position(0),
             topic,
             payload,
+            room: payload,
         }
     }
 }

@@ -48,6 +48,7 @@ fn delivery<'a>(topic: &'a str, payload: &'a [u8]) -> RecordRef<'a> {
         position: Position(7),
         topic: topic.as_bytes(),
         payload,
+        room: payload,
     }
 }
 

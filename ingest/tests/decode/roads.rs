@@ -14,6 +14,8 @@ struct Both {
     fast: Decoder,
     slow: Decoder,
     vocabulary: Arc<Vocabulary>,
+    /// Payloads so far.
+    seen: usize,
 }
 
 impl Both {
@@ -26,16 +28,29 @@ impl Both {
         };
         let decoder =
             || Decoder::new(mappings.clone(), std::slice::from_ref(&source), interner.clone());
-        Self { fast: decoder().unwrap(), slow: decoder().unwrap().parsing_only(), vocabulary }
+        Self {
+            fast: decoder().unwrap(),
+            slow: decoder().unwrap().parsing_only(),
+            vocabulary,
+            seen: 0,
+        }
     }
 
-    /// What both say of a payload, the first time and when its shape is known.
+    /// What both say of a payload, from the first time on until all is known of it.
     fn agree(&mut self, topic: &str, payload: &[u8]) -> Outcome {
-        let record = delivery(topic, payload);
+        // What stands behind a payload in its buffer is none of it, whatever it would make of it.
+        const TAILS: [&str; 6] = ["", "\n{\"id\":7", "\"}", "}", "7,\"ts\":7}", " \n \""];
+        self.seen += 1;
+        let tail = [TAILS[self.seen % TAILS.len()], &" }".repeat(50)].concat();
+        let room = [payload, tail.as_bytes()].concat();
+        let (payload, rest) = room.split_at(payload.len());
+        let room = if rest.starts_with(b" }") { payload } else { &room };
+        let record = RecordRef { room, ..delivery(topic, payload) };
         let shown = || String::from_utf8_lossy(payload).into_owned();
         let mut wanted = EventBlock::new(&self.vocabulary);
         let outcome = self.slow.decode(&record, &mut wanted);
-        for time in ["new", "known"] {
+        // New, its shape known, its program, and its layout, which takes two that are alike.
+        for time in ["new", "shape", "program", "alike", "laid out"] {
             let mut block = EventBlock::new(&self.vocabulary);
             assert_eq!(self.fast.decode(&record, &mut block), outcome, "{time}: {}", shown());
             assert_eq!(block.len(), wanted.len(), "{time}: {}", shown());
@@ -157,6 +172,82 @@ fn the_fast_road_is_not_lax() {
     ] {
         assert_eq!(own.agree("t", payload.as_bytes()), Outcome::Rejected(reason), "{payload}");
     }
+}
+
+/// Payloads as long as one whose layout is known, with any byte of it changed, and with values of
+/// the same length.
+#[test]
+fn a_layout_takes_what_the_scan_takes() {
+    let mut ten = Both::new(&["workload"], TEN, "");
+    let mut own = Both::new(&["canonical"], "", "");
+    let own_payload = CANONICAL.replace(",\"score\":0.75,\"active\":true", "");
+    for (both, payload) in [(&mut ten, SWIPE), (&mut own, own_payload.as_str())] {
+        both.agree("t", payload.as_bytes());
+        assert!(both.roads().laid_out > 0, "{:?}", both.roads());
+        for at in 0..payload.len() {
+            for byte in *b"\"\\{}[]:,01 a\n\x1f\x7f\x80\xC3-.e" {
+                let mut bytes = payload.as_bytes().to_vec();
+                bytes[at] = byte;
+                both.agree("t", &bytes);
+            }
+            both.agree("t", payload.as_bytes());
+        }
+    }
+    let before = ten.roads().laid_out;
+    let swap = |from: &str, to: &str| SWIPE.replace(from, to);
+    for other in [
+        swap("D1234", "D9999"),
+        swap("D1234", "a\"b:c"),
+        swap("D1234", "     "),
+        swap("D1234", "T\u{fc}r1"),
+        swap("granted", "refused"),
+        swap("badge\"", "badgf\""),
+        swap("1700000000014", "0700000000014"),
+        swap("1700000000014", "170000000001."),
+        swap("1700000000014", "-700000000014"),
+        swap("1700000000014", "1.00000000014"),
+        swap("\"id\":7", "\"id\":0"),
+        swap("\"id\":7", "\"id\":\""),
+    ] {
+        for _ in 0..3 {
+            ten.agree("t", other.as_bytes());
+            ten.agree("t", SWIPE.as_bytes());
+        }
+    }
+    assert!(ten.roads().laid_out > before + 36, "{:?}", ten.roads());
+}
+
+/// More forms than there is room for programs, more layouts of one length than there is room for,
+/// and ever new lengths.
+#[test]
+fn programs_and_layouts_are_bounded() {
+    let kinds: String = (0..400).map(|n| format!("k{n}: AccessGranted, ")).collect();
+    let mapping = format!(
+        "
+mappings:
+- name: many
+  events:
+  - {{kind: {{path: $.k, map: {{{kinds}'k': Panic}}}}, device: $.d, id: $.id, feed: $.f}}
+"
+    );
+    let mut both = Both::new(&["many"], &mapping, "");
+    let mut see = |kind: usize, device: usize, feed: &str| {
+        let device = "d".repeat(device);
+        let text = format!(r#"{{"k":"k{kind}","d":"{device}","id":{kind},"f":"{feed}"}}"#);
+        both.agree("t", text.as_bytes())
+    };
+    for round in 0..3 {
+        for kind in 0..400 {
+            assert_eq!(see(kind, 5 + round, "f"), Outcome::Decoded(1));
+        }
+        // Texts past what a program takes in line, and none at all.
+        for len in 0..80 {
+            assert_eq!(see(7, len.max(1), &"f".repeat(len)), Outcome::Decoded(1), "{len}");
+        }
+    }
+    assert_eq!(see(401, 5, "f"), Outcome::Rejected(RejectReason::InvalidValue));
+    assert_eq!(see(7, 0, "f"), Outcome::Rejected(RejectReason::MissingField));
+    assert!(both.roads().laid_out > 100, "{:?}", both.roads());
 }
 
 /// Conditions on one text, on several and on none of them, of values of every kind in a shape that
