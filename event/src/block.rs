@@ -396,6 +396,20 @@ impl<'a> EventMut<'a> {
         row.position(header.position, header.part);
     }
 
+    /// Says which fields are there, as bits: each is to be [`Self::put`].
+    #[inline(always)]
+    pub fn present(&mut self, fields: u64) {
+        self.0[PRESENT] = fields;
+    }
+
+    /// Sets the raw slot of a field that is said to be there; nothing where a row has none such.
+    #[inline(always)]
+    pub fn put(&mut self, field: FieldId, bits: u64) {
+        if let Some(slot) = self.0.get_mut(HEADER_WORDS + field.0 as usize) {
+            *slot = bits;
+        }
+    }
+
     /// Sets several fields, each by its slot as [`EventRef::slot`] gave it.
     #[inline(always)]
     pub fn fields(&mut self, fields: impl Iterator<Item = (FieldId, u64)>) {

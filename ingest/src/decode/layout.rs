@@ -9,25 +9,14 @@
 //! Doors, badges and times are mostly as long as those before. Where they are not, so that
 //! layouts are looked at in vain, they are left alone for a while.
 
-use event::{RecordRef, Symbol, SymbolCache};
+use event::identity::ShortParts;
+use event::{EventMut, EventTime, FieldId, Header, RecordRef, SourceId, Symbol, SymbolCache};
 
-use super::program::Programs;
-use super::scan::{FIRST, Places, Scanned, digits};
+use super::draft::Station;
+use super::program::{From, Made, Programs, When, padded};
+use super::scan::{FIRST, Scanned, digits};
 use super::sixteen::Sixteen;
-use crate::limits::{
-    LAYOUT_BYTES_MAX, LAYOUT_SETS, LAYOUT_VALUES_MAX, LAYOUTS_ALIKE_MAX, REGISTERS_MAX,
-};
-
-/// Registers whose values a program takes, by what it takes of them, and those of texts that say
-/// which program it is.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
-    pub names: u64,
-    pub ints: u64,
-    /// No more than what the value looks like.
-    pub plain: u64,
-    pub asked: u64,
-}
+use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_SETS, LAYOUT_VALUES_MAX, LAYOUTS_ALIKE_MAX};
 
 /// Bytes that are compared at once.
 const BLOCK: usize = 32;
@@ -41,24 +30,42 @@ struct Block {
     texts: [Sixteen; 2],
 }
 
-/// A text of at most fifteen bytes whose symbol is wanted.
+/// Where a value stands.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    from: u32,
+    len: u32,
+}
+
+/// A text of 1 to 15 bytes whose symbol is wanted.
 #[derive(Clone, Copy, Debug)]
 struct Name {
     /// Which bits of sixteen bytes are the text's.
     mask: [u64; 2],
-    value: Value,
+    spot: Spot,
+    /// The field that it goes to; [`NO_FIELD`] where it goes to none.
+    field: FieldId,
 }
 
-/// A value.
+/// More than a row has.
+const NO_FIELD: FieldId = FieldId(u8::MAX);
+
+/// Where a time comes from.
 #[derive(Clone, Copy, Debug)]
-struct Value {
-    from: u32,
-    len: u32,
-    register: u8,
+enum Clock {
+    Rfc3339(Spot),
+    /// An integer in units of so many microseconds.
+    Epoch(Spot, i64),
+    /// When it was recorded.
+    Recorded,
 }
 
-impl Value {
-    const NONE: Self = Self { from: 0, len: 0, register: 0 };
+impl Spot {
+    const NONE: Self = Self { from: 0, len: 0 };
+}
+
+impl Name {
+    const NONE: Self = Self { mask: [0; 2], spot: Spot::NONE, field: NO_FIELD };
 }
 
 /// So many of these.
@@ -87,21 +94,32 @@ impl<T: Copy> Few<T> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Layout {
+pub(super) struct Layout {
     /// The last of them ends with the payload.
     blocks: [Block; LAYOUT_BYTES_MAX / BLOCK],
     count: usize,
+    /// Whole numbers that nobody wants.
+    digits: Few<Spot>,
+    device: Name,
+    /// `None` where it is `site_always`.
+    site: Option<Name>,
+    site_always: Symbol,
+    /// The other names that fields are made of.
     names: Few<Name>,
-    /// Longer texts whose symbols are wanted.
-    long: Few<Value>,
-    /// Numbers that are wanted.
-    ints: Few<Value>,
-    /// Those that need be numbers only.
-    digits: Few<Value>,
-    /// Values of which no more than the place is wanted.
-    plain: Few<Value>,
+    ints: Few<(Spot, FieldId)>,
+    /// The row's fields, as bits.
+    present: u64,
+    occurred: Clock,
+    /// `None` where it is the occurred time.
+    recorded: Option<Clock>,
+    /// What the feed is called, and how long that is.
+    feed: ([u8; ShortParts::PART_MAX], usize),
+    /// The payload's own id.
+    id: Spot,
     /// The place of its program.
     program: usize,
+    /// The source may say feed and site.
+    source: SourceId,
     /// When it was last of use, in payloads.
     used: u64,
 }
@@ -142,27 +160,21 @@ impl Layouts {
         Self { sets: Vec::new(), now: 0, worth: WORTH_MAX, rest: 0 }
     }
 
-    /// The program of a payload whose layout is known, its values put in their places.
+    /// The layout of a payload, where it is known.
     #[inline(never)]
-    pub fn find(
-        &mut self,
-        record: &RecordRef<'_>,
-        symbols: &SymbolCache,
-        places: &mut Places,
-    ) -> Option<usize> {
+    pub fn find(&mut self, record: &RecordRef<'_>) -> Option<&Layout> {
         self.now += 1;
         if self.now < self.rest {
             return None;
         }
-        let (len, bytes) = (record.payload.len(), Scanned::beyond(record)?);
+        let len = record.payload.len();
         let set = self.sets.get_mut(len % LAYOUT_SETS)?;
         for at in 0..LAYOUTS_ALIKE_MAX {
-            if set.lens[at] == len && set.layouts[at].fits(record.payload) {
+            if set.lens[at] == len && set.layouts[at].fits(record) {
+                self.worth = (self.worth + FOUND).min(WORTH_MAX);
                 let layout = &mut set.layouts[at];
                 layout.used = self.now;
-                layout.fill(bytes, symbols, places)?;
-                self.worth = (self.worth + FOUND).min(WORTH_MAX);
-                return Some(layout.program);
+                return Some(layout);
             }
         }
         None
@@ -172,11 +184,12 @@ impl Layouts {
     #[inline(never)]
     pub fn learn(
         &mut self,
-        payload: &[u8],
+        record: &RecordRef<'_>,
         scanned: &Scanned<'_>,
-        programs: &Programs,
-        program: usize,
+        (program, programs): (usize, &Programs),
+        feed: &str,
     ) {
+        let payload = record.payload;
         if self.now < self.rest || payload.len() > LAYOUT_BYTES_MAX {
             return;
         }
@@ -197,8 +210,15 @@ impl Layouts {
         }
         let oldest = (0..LAYOUTS_ALIKE_MAX).min_by_key(|at| set.layouts[*at].used).unwrap_or(0);
         let layout = &mut set.layouts[oldest];
-        *layout = Layout { program, used: self.now, ..Layout::NONE };
-        let made = layout.lay_out(payload, scanned, programs.wanted(program));
+        *layout = Layout { program, source: record.source, used: self.now, ..Layout::NONE };
+        let made = programs.made(program).and_then(|made| {
+            layout.lay_out(payload, scanned, made, programs.asked())?;
+            layout.feed = match &made.feed {
+                Some(feed) => feed.text(scanned)?,
+                None => padded(feed)?,
+            };
+            Some(())
+        });
         set.lens[oldest] = if made.is_some() { payload.len() } else { 0 };
         if made.is_none() {
             self.worth -= FAILED;
@@ -221,18 +241,26 @@ impl Layout {
         blocks: [Block { same: [Sixteen::ZERO; 2], texts: [Sixteen::ZERO; 2] };
             LAYOUT_BYTES_MAX / BLOCK],
         count: 0,
-        names: Few::none(Name { mask: [0; 2], value: Value::NONE }),
-        long: Few::none(Value::NONE),
-        ints: Few::none(Value::NONE),
-        digits: Few::none(Value::NONE),
-        plain: Few::none(Value::NONE),
+        digits: Few::none(Spot::NONE),
+        device: Name::NONE,
+        site: None,
+        site_always: Symbol::NONE,
+        names: Few::none(Name::NONE),
+        ints: Few::none((Spot::NONE, NO_FIELD)),
+        present: 0,
+        occurred: Clock::Recorded,
+        recorded: None,
+        feed: ([0; ShortParts::PART_MAX], 0),
+        id: Spot::NONE,
         program: 0,
+        source: SourceId(0),
         used: 0,
     };
 
     /// Whether a payload of the same length is laid out so.
     #[inline(always)]
-    fn fits(&self, payload: &[u8]) -> bool {
+    fn fits(&self, record: &RecordRef<'_>) -> bool {
+        let payload = record.payload;
         let Some([first @ .., last]) = self.blocks.get(..self.count) else { return false };
         let mut rest = payload;
         for block in first {
@@ -242,103 +270,229 @@ impl Layout {
             }
             rest = after;
         }
-        payload.last_chunk().is_some_and(|bytes| last.is(bytes))
+        payload.last_chunk().is_some_and(|bytes| last.is(bytes)) && self.source == record.source
     }
 
-    /// Puts the values in their places; `None` where a number is none.
+    /// The place of the program.
+    pub fn program(&self) -> usize {
+        self.program
+    }
+
+    /// Makes the event of a payload that is laid out so; `None` where the scan must see to it, and
+    /// nothing was done.
     #[inline(never)]
-    fn fill(&self, bytes: &[u8], symbols: &SymbolCache, places: &mut Places) -> Option<()> {
-        for Value { from, len, register } in self.digits.all() {
-            let some = Sixteen::at(bytes, *from)?;
-            let zero = some.words()[0] as u8 == b'0' && *len > 1;
-            if (some.others() | 1 << 16).trailing_zeros() != *len || zero {
+    pub fn run(&self, made: &Made, station: &mut Station<'_, '_>) -> Option<()> {
+        let record = station.record;
+        let bytes = Scanned::beyond(record)?;
+        for spot in self.digits.all() {
+            let some = Sixteen::at(bytes, spot.from)?;
+            let count = (some.others() | 1 << 16).trailing_zeros();
+            if count != spot.len || spot.leads(some) {
                 return None;
             }
-            places[*register as usize].put_int(0, *from, from + len);
         }
-        for Value { from, len, register } in self.ints.all() {
-            let some = Sixteen::at(bytes, *from)?;
-            let zero = some.words()[0] as u8 == b'0' && *len > 1;
-            let (count, value) = digits(some);
-            if count != *len || zero {
-                return None;
-            }
-            places[*register as usize].put_int(value, *from, from + len);
+        let occurred = self.occurred.read(bytes, station)?;
+        let recorded = match self.recorded {
+            None => occurred,
+            Some(clock) => clock.read(bytes, station)?,
+        };
+        let recorded = if station.reading.history { recorded } else { record.recorded };
+        let symbols = &station.context.symbols;
+        let device = self.device.look(bytes, symbols)?;
+        let site = match &self.site {
+            None => self.site_always,
+            Some(site) => site.look(bytes, symbols)?,
+        };
+        let site = station.site(site, device, made.control).ok()?;
+        let parts = &mut station.context.parts;
+        let end = parts.part(0, &self.feed.0, self.feed.1);
+        let end = parts.part(end, self.device.spot.bytes(bytes)?, self.device.spot.len as usize);
+        let mut end = parts.part(end, self.id.bytes(bytes)?, self.id.len as usize);
+        if made.id_with_time {
+            end = parts.time(end, occurred);
         }
-        for Name { mask, value: Value { from, len, register } } in self.names.all() {
-            let [low, high] = Sixteen::at(bytes, *from)?.words();
-            let symbol = symbols.look_words([low & mask[0], high & mask[1]], *len);
-            places[*register as usize].put_text(symbol, *from, from + len);
+        let header = Header {
+            occurred,
+            recorded,
+            identity: parts.identity(end),
+            kind: made.kind,
+            flags: station.flags(made.kind, device, made.control),
+            stream: record.stream,
+            source: record.source,
+            site,
+            device,
+            position: record.position,
+            part: 0,
+        };
+        let row = station.out.len();
+        let mut event = station.out.push();
+        event.header(&header);
+        event.present(self.present);
+        event.put(self.device.field, device.0.into());
+        let fields = self.fields(bytes, &station.context.symbols, &mut event);
+        if fields.is_none() {
+            station.out.truncate(row);
+        } else if !made.constants.is_empty() {
+            made.put_constants(&mut event);
         }
-        for Value { from, len, register } in self.plain.all() {
-            places[*register as usize].put_text(Symbol::UNKNOWN, *from, from + len);
+        fields
+    }
+
+    #[inline(always)]
+    fn fields(&self, bytes: &[u8], symbols: &SymbolCache, event: &mut EventMut<'_>) -> Option<()> {
+        for name in self.names.all() {
+            event.put(name.field, name.look(bytes, symbols)?.0.into());
         }
-        for Value { from, len, register } in self.long.all() {
-            let to = from + len;
-            let symbol = symbols.look(bytes.get(*from as usize..to as usize)?);
-            places[*register as usize].put_text(symbol, *from, to);
+        for (spot, field) in self.ints.all() {
+            event.put(*field, spot.int(bytes)?);
         }
         Some(())
     }
 
     /// Becomes the layout of a payload, from none; `None` where there is none.
-    fn lay_out(&mut self, payload: &[u8], scanned: &Scanned<'_>, wanted: Wanted) -> Option<()> {
-        let value = |register: u8| {
+    fn lay_out(
+        &mut self,
+        payload: &[u8],
+        scanned: &Scanned<'_>,
+        made: &Made,
+        asked: u64,
+    ) -> Option<()> {
+        let spot = |register: u8| {
             let place = scanned.at(register);
-            Value { from: place.from(), len: place.len() as u32, register }
+            Spot { from: place.from(), len: place.len() as u32 }
         };
-        let each = |registers: u64| {
-            (0..REGISTERS_MAX as u8).filter(move |at| registers >> at & 1 == 1).map(value)
+        let clock = |when: When| match when {
+            When::Rfc3339(at) => Clock::Rfc3339(spot(at)),
+            When::Epoch(at, unit) => Clock::Epoch(spot(at), unit),
+            When::Recorded => Clock::Recorded,
         };
+        self.occurred = clock(made.occurred);
+        self.recorded = made.recorded.map(clock);
+        self.id = spot(made.id);
+        let From::Register(device) = made.device else { return None };
+        self.device = Name::of(spot(device))?;
+        match made.site {
+            Some(From::Register(at)) => self.site = Some(Name::of(spot(at))?),
+            Some(From::Always(site, ..)) => self.site_always = site,
+            None => {}
+        }
+        for (at, field) in &made.texts {
+            self.present |= 1 << field.0;
+            if *at == device && self.device.field == NO_FIELD {
+                self.device.field = *field;
+            } else {
+                self.names.push(Name { field: *field, ..Name::of(spot(*at))? })?;
+            }
+        }
+        for (at, field) in &made.ints {
+            self.present |= 1 << field.0;
+            self.ints.push((spot(*at), *field))?;
+        }
+        made.constants.iter().for_each(|(field, _)| self.present |= 1 << field.0);
+        let fixed = match made.feed {
+            Some(From::Register(at)) => asked | 1 << at,
+            _ => asked,
+        };
+        let is_fixed = |from: u32| scanned.texts(fixed).any(|place| place.from() == from);
+        // Numbers that are read, each of which must be one.
+        let mut read = Few::none(u32::MAX);
+        for (spot, _) in self.ints.all() {
+            read.push(spot.from)?;
+        }
+        for clock in [Some(self.occurred), self.recorded].into_iter().flatten() {
+            if let Clock::Epoch(spot, _) = clock {
+                read.push(spot.from)?;
+            }
+        }
         let mut texts = [0; LAYOUT_BYTES_MAX];
-        let mut ints = 0_u64;
-        let mut plain = wanted.plain & !wanted.names & !wanted.ints;
+        let mut numbers = Few::none(u32::MAX);
         for (from, to, is_text) in values(payload) {
-            let (from, len) = (from as u32, (to - from) as u32);
-            if is_text {
-                if !each(wanted.asked).any(|asked| asked.from == from) {
-                    texts[from as usize..to].fill(0xFF);
-                }
+            let spot = Spot { from: from as u32, len: (to - from) as u32 };
+            if is_text && is_fixed(spot.from) {
                 continue;
             }
-            texts[from as usize..to].fill(0xFF);
-            match each(wanted.ints).find(|int| int.from == from) {
-                Some(int) => {
-                    ints |= 1 << int.register;
-                    self.ints.push(int)?;
-                }
-                None => {
-                    let register = each(wanted.plain).find(|plain| plain.from == from);
-                    let register = register.map_or(REGISTERS_MAX as u8, |plain| plain.register);
-                    plain &= !(1 << register);
-                    self.digits.push(Value { from, len, register })?;
+            texts[from..to].fill(0xFF);
+            if !is_text {
+                numbers.push(spot.from)?;
+                if !read.all().contains(&spot.from) {
+                    self.digits.push(spot)?;
                 }
             }
         }
-        if ints != wanted.ints {
+        if self.id.len == 0
+            || self.id.len as usize > ShortParts::PART_MAX
+            || !read.all().iter().all(|from| numbers.all().contains(from))
+        {
             return None;
         }
-        for value in each(wanted.names) {
-            if value.len < 16 {
-                self.names.push(Name { mask: FIRST[value.len as usize & 15], value })?;
-            } else {
-                self.long.push(value)?;
-            }
-        }
-        for value in each(plain) {
-            self.plain.push(value)?;
-        }
+        self.compare(payload, &texts)
+    }
+
+    /// Lays down which bytes must be the same.
+    fn compare(&mut self, payload: &[u8], texts: &[u8; LAYOUT_BYTES_MAX]) -> Option<()> {
         self.count = payload.len().div_ceil(BLOCK);
         for (at, block) in self.blocks.iter_mut().take(self.count).enumerate() {
             let from = (BLOCK * at).min(payload.len().checked_sub(BLOCK)?);
             for half in 0..2 {
                 let from = from + 16 * half;
-                let [same, texts] = [payload, &texts].map(|all| all[from..].first_chunk().copied());
-                block.same[half] = Sixteen::of(same?).flipped();
-                block.texts[half] = Sixteen::of(texts?);
+                block.same[half] = Sixteen::at(payload, from as u32)?.flipped();
+                block.texts[half] = Sixteen::at(texts, from as u32)?;
             }
         }
         Some(())
+    }
+}
+
+impl Name {
+    fn of(spot: Spot) -> Option<Self> {
+        let mask = FIRST.get(spot.len as usize).filter(|_| spot.len > 0)?;
+        Some(Self { mask: *mask, spot, field: NO_FIELD })
+    }
+
+    /// Its symbol, where that is known.
+    #[inline(always)]
+    fn look(&self, bytes: &[u8], symbols: &SymbolCache) -> Option<Symbol> {
+        let [low, high] = Sixteen::at(bytes, self.spot.from)?.words();
+        let words = [low & self.mask[0], high & self.mask[1]];
+        let symbol = symbols.look_words(words, self.spot.len);
+        (symbol != Symbol::UNKNOWN).then_some(symbol)
+    }
+}
+
+impl Spot {
+    /// Whether more than one digit begins with a zero.
+    #[inline(always)]
+    fn leads(self, some: Sixteen) -> bool {
+        some.words()[0] as u8 == b'0' && self.len > 1
+    }
+
+    /// A whole number of as many digits.
+    #[inline(always)]
+    fn int(self, bytes: &[u8]) -> Option<u64> {
+        let some = Sixteen::at(bytes, self.from)?;
+        let (count, value) = digits(some);
+        (count == self.len && !self.leads(some)).then_some(value)
+    }
+
+    /// A part of an identity.
+    #[inline(always)]
+    fn bytes(self, bytes: &[u8]) -> Option<&[u8; ShortParts::PART_MAX]> {
+        let from = self.from as usize;
+        bytes.get(from..from + ShortParts::PART_MAX)?.first_chunk()
+    }
+}
+
+impl Clock {
+    #[inline(always)]
+    fn read(self, bytes: &[u8], station: &mut Station<'_, '_>) -> Option<EventTime> {
+        match self {
+            Self::Epoch(spot, unit) => (spot.int(bytes)? as i64).checked_mul(unit).map(EventTime),
+            Self::Rfc3339(Spot { from, len }) => {
+                let text = bytes.get(from as usize..(from + len) as usize)?;
+                station.context.times.parse_rfc3339(text)
+            }
+            Self::Recorded => Some(station.record.recorded),
+        }
     }
 }
 

@@ -374,8 +374,7 @@ impl Decoder {
         if self.context.cited.is_some() {
             return None;
         }
-        let place = layouts.find(record, &self.context.symbols, &mut self.room.places)?;
-        let scanned = scan::Scanned::placed(record, &self.room)?;
+        let layout = layouts.find(record)?;
         let mut station = draft::Station {
             record,
             reading: &self.readings[record.source.0 as usize],
@@ -386,7 +385,7 @@ impl Decoder {
             out,
             changes: &mut self.changes,
         };
-        programs.made(place)?.run(&scanned, &mut station)?;
+        layout.run(programs.made(layout.program())?, &mut station)?;
         let roads = &mut self.roads[record.source.0 as usize];
         roads.scanned += 1;
         roads.laid_out += 1;
@@ -413,7 +412,8 @@ impl Decoder {
         if let Some(ran) = programs.run(plan, &scanned, &mut station) {
             self.roads[record.source.0 as usize].scanned += 1;
             let program::Ran::Made(place) = ran else { return Some(false) };
-            layouts.learn(record.payload, &scanned, programs, place);
+            let feed = self.interner.text(self.readings[record.source.0 as usize].feed);
+            layouts.learn(record, &scanned, (place, programs), feed);
             return Some(true);
         }
         let mapping = &self.mappings.list[index];

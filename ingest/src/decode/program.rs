@@ -7,10 +7,9 @@
 //! empty one, and whatever may be refused it leaves to the plan, before anything is done.
 
 use event::identity::ShortParts;
-use event::{EventTime, FieldId, FieldType, Header, Interner, KindId, Symbol};
+use event::{EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, Symbol};
 
 use super::draft::Station;
-use super::layout::Wanted;
 use super::plan::{IdPlan, KindPlan, Name, PartPlan, Plan, Question, TimePlan};
 use super::scan::{Place, Present, Scanned};
 use crate::limits::{PROGRAM_ASKED_MAX, PROGRAMS_MAX, REGISTERS_MAX};
@@ -26,14 +25,14 @@ struct Form {
 
 /// Where a name comes from.
 #[derive(Clone, Debug)]
-enum From {
+pub(super) enum From {
     Register(u8),
     /// The same for all, with its text.
     Always(Symbol, [u8; ShortParts::PART_MAX], usize),
 }
 
 #[derive(Clone, Copy, Debug)]
-enum When {
+pub(super) enum When {
     Rfc3339(u8),
     /// An integer in units of so many microseconds.
     Epoch(u8, i64),
@@ -44,25 +43,25 @@ enum When {
 /// One event, as far as it is known beforehand.
 #[derive(Clone, Debug)]
 pub(super) struct Made {
-    kind: KindId,
-    control: bool,
+    pub kind: KindId,
+    pub control: bool,
     /// An empty id is none.
-    strict: bool,
+    pub strict: bool,
     /// `None` where the source says it.
-    feed: Option<From>,
-    device: From,
+    pub feed: Option<From>,
+    pub device: From,
     /// `None` where the payload has no say in it.
-    site: Option<From>,
-    occurred: When,
+    pub site: Option<From>,
+    pub occurred: When,
     /// `None` where it is the occurred time.
-    recorded: Option<When>,
-    id: u8,
-    id_with_time: bool,
-    texts: Vec<(u8, FieldId)>,
+    pub recorded: Option<When>,
+    pub id: u8,
+    pub id_with_time: bool,
+    pub texts: Vec<(u8, FieldId)>,
     /// Whether there are fields beside texts.
-    others: bool,
-    ints: Vec<(u8, FieldId)>,
-    constants: Vec<(FieldId, Symbol)>,
+    pub others: bool,
+    pub ints: Vec<(u8, FieldId)>,
+    pub constants: Vec<(FieldId, Symbol)>,
 }
 
 #[derive(Clone, Debug)]
@@ -151,28 +150,9 @@ impl Programs {
         }
     }
 
-    /// What it takes of a payload.
-    pub fn wanted(&self, place: usize) -> Wanted {
-        let Some((form, Program::One(made))) = &self.places[place] else {
-            return Wanted::default();
-        };
-        let mut wanted = Wanted { asked: self.registers & form.present.texts, ..Wanted::default() };
-        for from in [made.feed.as_ref(), Some(&made.device), made.site.as_ref()] {
-            if let Some(From::Register(at)) = from {
-                wanted.names |= 1 << at;
-            }
-        }
-        made.texts.iter().for_each(|(at, _)| wanted.names |= 1 << at);
-        made.ints.iter().for_each(|(at, _)| wanted.ints |= 1 << at);
-        for when in [Some(made.occurred), made.recorded].into_iter().flatten() {
-            match when {
-                When::Rfc3339(at) => wanted.plain |= 1 << at,
-                When::Epoch(at, _) => wanted.ints |= 1 << at,
-                When::Recorded => {}
-            }
-        }
-        wanted.plain |= 1 << made.id;
-        wanted
+    /// Registers of the texts that are asked for.
+    pub fn asked(&self) -> u64 {
+        self.registers
     }
 
     #[inline(always)]
@@ -296,9 +276,14 @@ impl Made {
         }
         if self.others {
             event.fields(self.ints.iter().map(|(at, f)| (*f, scanned.at(*at).int() as u64)));
-            event.fields(self.constants.iter().map(|(f, symbol)| (*f, symbol.0.into())));
+            self.put_constants(&mut event);
         }
         Some(())
+    }
+
+    /// Fields that are the same for all.
+    pub fn put_constants(&self, event: &mut EventMut<'_>) {
+        event.fields(self.constants.iter().map(|(f, symbol)| (*f, symbol.0.into())));
     }
 }
 
@@ -328,13 +313,21 @@ fn source_feed(station: &mut Station<'_, '_>) -> Option<usize> {
 }
 
 /// A text with zeros behind it, and its length.
-fn padded(text: &str) -> Option<([u8; ShortParts::PART_MAX], usize)> {
+pub(super) fn padded(text: &str) -> Option<([u8; ShortParts::PART_MAX], usize)> {
     let mut bytes = [0; ShortParts::PART_MAX];
     bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
     Some((bytes, text.len()))
 }
 
 impl From {
+    /// Its text with zeros behind it, and its length.
+    pub fn text(&self, scanned: &Scanned<'_>) -> Option<([u8; ShortParts::PART_MAX], usize)> {
+        match self {
+            Self::Register(at) => padded(scanned.text(scanned.at(*at))),
+            Self::Always(_, bytes, len) => Some((*bytes, *len)),
+        }
+    }
+
     #[inline(always)]
     fn symbol(&self, scanned: &Scanned<'_>) -> Option<Symbol> {
         match self {

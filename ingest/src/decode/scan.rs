@@ -85,13 +85,13 @@ impl Place {
 
 /// The places of a payload by register; that of `REGISTERS_MAX` is for all that is not wanted,
 /// and those behind it spare a look at whether a register is one.
-pub(super) type Places = [Place; 256];
+type Places = [Place; 256];
 
 /// Room for one payload after another.
 pub(super) struct Room {
     /// A payload with zeros behind it, where nothing else can be read there.
     padded: Vec<u8>,
-    pub places: Box<Places>,
+    places: Box<Places>,
 }
 
 impl Default for Room {
@@ -163,11 +163,9 @@ impl<'a> Scanned<'a> {
         record.room.get(..record.payload.len() + WINDOW)
     }
 
-    /// A payload whose values somebody else has put in their places.
-    #[inline(always)]
-    pub fn placed(record: &RecordRef<'a>, room: &'a Room) -> Option<Self> {
-        let bytes = Self::beyond(record)?;
-        Some(Self { bytes, places: &room.places, present: Present::default() })
+    /// The texts of `registers`.
+    pub fn texts(&self, registers: u64) -> impl Iterator<Item = &'a Place> {
+        self.each(registers & self.present.texts).map(|(_, place)| place)
     }
 
     /// The place of a register, if the payload has one.
