@@ -151,10 +151,19 @@ impl EventBlock {
     /// Adds a row with an all-zero header and no field present.
     #[inline(always)]
     pub fn push(&mut self) -> EventMut<'_> {
+        self.push_with(0)
+    }
+
+    /// Adds a row with an all-zero header which says that it has these fields, as bits: each is to be
+    /// [`EventMut::put`].
+    #[inline(always)]
+    pub fn push_with(&mut self, fields: u64) -> EventMut<'_> {
         let row = self.room();
         if let Some((header, slots)) = row.split_first_chunk_mut::<HEADER_WORDS>() {
             // The fields that a row before it had; to clear all of them takes longer.
-            let mut stale = std::mem::replace(header, [0; HEADER_WORDS])[PRESENT];
+            let mut stale = header[PRESENT] & !fields;
+            *header = [0; HEADER_WORDS];
+            header[PRESENT] = fields;
             while stale != 0 {
                 slots[stale.trailing_zeros() as usize] = 0;
                 stale &= stale - 1;
@@ -394,12 +403,6 @@ impl<'a> EventMut<'a> {
         row.class(header.kind, header.flags, header.stream, header.source);
         row.place(header.site, header.device);
         row.position(header.position, header.part);
-    }
-
-    /// Says which fields are there, as bits: each is to be [`Self::put`].
-    #[inline(always)]
-    pub fn present(&mut self, fields: u64) {
-        self.0[PRESENT] = fields;
     }
 
     /// Sets the raw slot of a field that is said to be there; nothing where a row has none such.

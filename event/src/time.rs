@@ -90,19 +90,20 @@ impl Default for TimeReader {
 impl TimeReader {
     /// As [`EventTime::parse_rfc3339`].
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn parse_rfc3339(&mut self, text: &[u8]) -> Option<EventTime> {
+        let millis = text.first_chunk::<24>().filter(|_| text.len() == 24);
+        millis.and_then(|text| self.with_millis(text)).or_else(|| self.other(text))
+    }
+
+    #[inline(never)]
+    fn other(&mut self, text: &[u8]) -> Option<EventTime> {
         self.of_the_same_day(text).or_else(|| self.learn(text))
     }
 
     /// `None` sends the text to [`Self::learn`], which decides.
     #[inline]
     fn of_the_same_day(&self, text: &[u8]) -> Option<EventTime> {
-        if let Some(text) = text.first_chunk::<24>().filter(|_| text.len() == 24)
-            && let Some(time) = self.with_millis(text)
-        {
-            return Some(time);
-        }
         let (date, rest) = text.split_first_chunk::<10>()?;
         let (clock, rest) = rest.strip_prefix(b"T")?.split_first_chunk::<8>()?;
         if *date != self.date {

@@ -325,9 +325,8 @@ impl Layout {
             part: 0,
         };
         let row = station.out.len();
-        let mut event = station.out.push();
+        let mut event = station.out.push_with(self.present);
         event.header(&header);
-        event.present(self.present);
         event.put(self.device.field, device.0.into());
         let fields = self.fields(bytes, &station.context.symbols, &mut event);
         if fields.is_none() {
@@ -357,17 +356,9 @@ impl Layout {
         made: &Made,
         asked: u64,
     ) -> Option<()> {
-        let spot = |register: u8| {
-            let place = scanned.at(register);
-            Spot { from: place.from(), len: place.len() as u32 }
-        };
-        let clock = |when: When| match when {
-            When::Rfc3339(at) => Clock::Rfc3339(spot(at)),
-            When::Epoch(at, unit) => Clock::Epoch(spot(at), unit),
-            When::Recorded => Clock::Recorded,
-        };
-        self.occurred = clock(made.occurred);
-        self.recorded = made.recorded.map(clock);
+        let spot = |register: u8| Spot::of(register, scanned);
+        self.occurred = Clock::of(made.occurred, scanned);
+        self.recorded = made.recorded.map(|when| Clock::of(when, scanned));
         self.id = spot(made.id);
         let From::Register(device) = made.device else { return None };
         self.device = Name::of(spot(device))?;
@@ -460,6 +451,12 @@ impl Name {
 }
 
 impl Spot {
+    /// Where the value of a register stands.
+    fn of(register: u8, scanned: &Scanned<'_>) -> Self {
+        let place = scanned.at(register);
+        Self { from: place.from(), len: place.len() as u32 }
+    }
+
     /// Whether more than one digit begins with a zero.
     #[inline(always)]
     fn leads(self, some: Sixteen) -> bool {
@@ -483,6 +480,14 @@ impl Spot {
 }
 
 impl Clock {
+    fn of(when: When, scanned: &Scanned<'_>) -> Self {
+        match when {
+            When::Rfc3339(at) => Self::Rfc3339(Spot::of(at, scanned)),
+            When::Epoch(at, unit) => Self::Epoch(Spot::of(at, scanned), unit),
+            When::Recorded => Self::Recorded,
+        }
+    }
+
     #[inline(always)]
     fn read(self, bytes: &[u8], station: &mut Station<'_, '_>) -> Option<EventTime> {
         match self {

@@ -68,7 +68,7 @@ pub(super) struct Made {
 enum Program {
     /// There is no event in it.
     Nothing,
-    One(Made),
+    One(Box<Made>),
     /// It takes the plan.
     Plan,
 }
@@ -380,7 +380,7 @@ impl Compiling<'_> {
             made = Some(self.made(part, kind, plan.strict)?);
         }
         match made {
-            Some(made) => Some(Program::One(made)),
+            Some(made) => Some(Program::One(Box::new(made))),
             None if plan.refuses => None,
             None => Some(Program::Nothing),
         }
@@ -494,9 +494,6 @@ impl Compiling<'_> {
             TimePlan::Epoch(at, unit) => (at, When::Epoch(at, unit), self.is_int(at)),
             TimePlan::Other => return None,
         };
-        match self.has(at) {
-            false => Some(None),
-            true => fits.then_some(Some(when)),
-        }
+        if self.has(at) { fits.then_some(Some(when)) } else { Some(None) }
     }
 }
