@@ -81,15 +81,16 @@ impl Merge {
             let middle = ends[run];
             let end = ends.get(run + 1).copied().unwrap_or(middle);
             let (left, right) = (&fresh[begin..middle], &fresh[middle..end]);
+            let merged = &mut self.spare[begin..end];
             let (mut a, mut b) = (0, 0);
-            for place in &mut self.spare[begin..end] {
-                let second = match (left.get(a), right.get(b)) {
-                    (Some(first), Some(second)) => second.is_before(rows, *first, rows),
-                    (first, _) => first.is_none(),
-                };
-                *place = if second { right[b] } else { left[a] };
-                (a, b) = (a + usize::from(!second), b + usize::from(second));
+            while let (Some(first), Some(second)) = (left.get(a), right.get(b)) {
+                let second_first = second.is_before(rows, *first, rows);
+                merged[a + b] = if second_first { *second } else { *first };
+                (a, b) = (a + usize::from(!second_first), b + usize::from(second_first));
             }
+            // Of one of them nothing is left.
+            let rest = if a < left.len() { &left[a..] } else { &right[b..] };
+            merged[a + b..].copy_from_slice(rest);
             ends[kept] = end;
             (begin, kept) = (end, kept + 1);
         }

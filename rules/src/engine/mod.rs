@@ -361,6 +361,7 @@ impl Engine {
     }
 
     /// Judges one event: duplicate, late, or to wait for the watermark.
+    #[inline(always)]
     fn admit(&mut self, event: EventRef<'_>, out: &mut Findings) {
         let source = event.source();
         if event.kind() == KIND_ADVANCE {
@@ -379,8 +380,10 @@ impl Engine {
         let mut full = false;
         let books = &mut self.books[source.0 as usize];
         books.events += 1;
-        books.retained += u64::from(event.flags().has(EventFlags::RETAINED));
-        books.unknown_device += u64::from(event.flags().has(EventFlags::UNKNOWN_DEVICE));
+        if event.flags() != EventFlags::default() {
+            books.retained += u64::from(event.flags().has(EventFlags::RETAINED));
+            books.unknown_device += u64::from(event.flags().has(EventFlags::UNKNOWN_DEVICE));
+        }
         if !admitted.seen.is_new(event.identity(), occurred, watermark) {
             books.duplicate += 1;
         } else if occurred < watermark.max(admitted.floor) {

@@ -161,7 +161,7 @@ impl Seen {
     }
 
     /// Whether this identity is new; it is remembered from now on.
-    #[inline]
+    #[inline(always)]
     pub fn is_new(
         &mut self,
         identity: Identity,
