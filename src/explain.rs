@@ -202,7 +202,7 @@ impl<'a> Past<'a> {
             }
         }
         if let Some(begins) = self.epoch.as_ref().map(|epoch| epoch.from)
-            && !history.seek(begins)
+            && !history.seek(begins)?
         {
             let note = "the log no longer reaches back to where this configuration began: what \
                  was known from before is not known here";

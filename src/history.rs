@@ -82,7 +82,7 @@ pub fn log_from(
     from: Position,
     block: &mut RecordBlock,
 ) -> std::io::Result<Position> {
-    log.seek(from);
+    log.seek(from).map_err(std::io::Error::other)?;
     log.read(block, STEP_BYTES).map_err(std::io::Error::other)?;
     Ok(log.position())
 }
@@ -135,13 +135,13 @@ impl History {
 
     /// Goes to where a configuration's engine began, where the log still reaches so far back.
     /// Whether it does.
-    pub fn seek(&mut self, to: Position) -> bool {
-        let Self::Log(log) = self else { return true };
+    pub fn seek(&mut self, to: Position) -> anyhow::Result<bool> {
+        let Self::Log(log) = self else { return Ok(true) };
         let reaches = to >= log.oldest();
         if reaches {
-            log.seek(to);
+            log.seek(to)?;
         }
-        reaches
+        Ok(reaches)
     }
 
     /// Reads it from where it is to its end through a pipeline. `saw` is shown every event as it is

@@ -23,7 +23,9 @@ pub mod vocabulary;
 
 pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header};
 pub use identity::{Digest, Identity};
-pub use record::{Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId};
+pub use record::{
+    Origin, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
+};
 pub use reject::RejectReason;
 pub use symbol::{Interner, Symbol, SymbolCache};
 pub use time::{EventTime, TimeReader, TimeSpan};

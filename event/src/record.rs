@@ -41,14 +41,15 @@ pub enum RecordKind {
     StreamIdle = 4,
     /// A stream has ended: nothing will follow.
     StreamEnded = 5,
-    /// An operator's or the program's own change: canonical JSON in the payload.
+    /// An operator's or the program's own change: canonical JSON in the payload. 7 is taken: the log
+    /// keeps deliveries under it of which it has only the place.
     Control = 6,
 }
 
 impl RecordKind {
     /// The kind of a number read from a log.
     #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
+    pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::Delivery,
             2 => Self::Tick,
@@ -100,6 +101,22 @@ impl Span {
     }
 }
 
+/// Where a delivery's payload stands at its source, for a log that keeps no more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The source's partition.
+    pub partition: i32,
+    /// The place in it.
+    pub offset: i64,
+    /// CRC-32C of the payload: what is read there again must be what was judged.
+    pub checksum: u32,
+}
+
+impl Origin {
+    /// Of a record that stands in the log as a whole.
+    const NONE: Self = Self { partition: 0, offset: -1, checksum: 0 };
+}
+
 /// Records in one reused buffer.
 #[derive(Clone, Debug, Default)]
 pub struct RecordBlock {
@@ -108,6 +125,8 @@ pub struct RecordBlock {
     /// How much of it belongs to the records.
     used: usize,
     spans: Vec<Span>,
+    /// As many as records, up to the last one that has some.
+    origins: Vec<Origin>,
 }
 
 /// One record, read.
@@ -181,6 +200,14 @@ impl RecordBlock {
     pub fn clear(&mut self) {
         self.used = 0;
         self.spans.clear();
+        self.origins.clear();
+    }
+
+    /// Becomes a copy of the records of another block.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.clear();
+        self.append(&other.buffer[..other.used]);
+        self.spans.clone_from(&other.spans);
     }
 
     /// Adds a record by copying its bytes.
@@ -192,6 +219,26 @@ impl RecordBlock {
         };
         let payload = self.append(record.payload);
         self.spans.push(Span::of(record, topic, payload));
+    }
+
+    /// Adds a delivery by copying its bytes, of which the log keeps only where they came from.
+    pub fn push_from(&mut self, record: &RecordRef<'_>, origin: Origin) {
+        self.origins.resize(self.spans.len(), Origin::NONE);
+        self.origins.push(origin);
+        self.push(record);
+    }
+
+    /// Where record `index` came from, where the log keeps no more than that.
+    #[must_use]
+    #[inline]
+    pub fn origin(&self, index: usize) -> Option<Origin> {
+        self.origins.get(index).copied().filter(|origin| origin.offset >= 0)
+    }
+
+    /// Whether all records stand in the log as wholes.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.origins.is_empty()
     }
 
     /// Lets `fill` append bytes (a read from a socket) and returns their range, to be made records

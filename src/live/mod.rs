@@ -33,7 +33,7 @@ use event::books::SourceBooks;
 use event::{Interner, Position, SourceId};
 use ingest::log::{LogReader, LogWriter, Options, RealFiles};
 use ingest::registry::StreamRegistry;
-use ingest::source::intake::{Batch, Clock, Streams, Wiring};
+use ingest::source::intake::{Batch, Clock, Spares, Streams, Wiring};
 use ingest::source::settings::{Kind, SourceSettings};
 use ingest::source::{http, kafka, mqtt, stdin};
 use rules::engine::Findings;
@@ -157,6 +157,7 @@ impl Program {
         };
         threads.push(spawn("engine", live.clone(), move || follower.run())?);
         let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
+        let spares = writer.spares.clone();
         threads.push(spawn("log sync", live.clone(), move || acks.run(&syncer))?);
         threads.push(spawn("log", live.clone(), move || writer.run())?);
 
@@ -183,7 +184,7 @@ impl Program {
             outbox,
             _lock: lock,
         };
-        program.start_sources(&registry, &sources)?;
+        program.start_sources(&registry, &sources, &spares)?;
         Ok(program)
     }
 
@@ -191,6 +192,7 @@ impl Program {
         &mut self,
         registry: &Arc<StreamRegistry>,
         sources: &[SourceSettings],
+        spares: &Spares,
     ) -> anyhow::Result<()> {
         let clock: Clock = Arc::new(crate::now);
         let live = self.live.clone();
@@ -211,6 +213,7 @@ impl Program {
                 intake: intake.clone(),
                 clock: clock.clone(),
                 streams: streams.clone(),
+                spares: spares.clone(),
             };
             match settings.kind {
                 Kind::Mqtt { .. } => self.live.add_source(index, mqtt::start(settings, wiring)?),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use event::{Position, RecordBlock, RecordKind, RecordRef, StreamId};
 use ingest::log::{LogWriter, Progress, SyncHandle};
-use ingest::source::intake::{Ack, Batch};
+use ingest::source::intake::{Ack, Batch, Spares};
 
 use super::status::Live;
 
@@ -29,6 +29,8 @@ pub struct Writer {
     /// Whether each stream is waited for.
     awaited: BTreeMap<StreamId, bool>,
     last: Instant,
+    /// Where appended blocks go.
+    pub spares: Spares,
 }
 
 /// Makes durable, then acknowledges.
@@ -45,8 +47,8 @@ impl Writer {
         ticks: bool,
     ) -> (Self, Acks) {
         let (acks, waiting) = channel();
-        let (awaited, last) = (BTreeMap::new(), Instant::now());
-        (Self { log, batches, acks, live, ticks, awaited, last }, Acks { waiting })
+        let (awaited, last, spares) = (BTreeMap::new(), Instant::now(), Spares::default());
+        (Self { log, batches, acks, live, ticks, awaited, last, spares }, Acks { waiting })
     }
 
     /// Runs until every source is gone.
@@ -81,6 +83,7 @@ impl Writer {
         }
         self.last = Instant::now();
         let end = self.append(&mut records)?;
+        self.spares.give(records);
         if ack.is_awaited() {
             // When the syncer is gone the program is failing: the range stays unacknowledged.
             let _ = self.acks.send((end, ack));

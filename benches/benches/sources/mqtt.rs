@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use event::config::Reader;
 use event::{EventTime, Position, SourceId, StreamId};
 use ingest::log::{LogWriter, Options, RealFiles, SyncHandle};
-use ingest::source::intake::{Ack, Batch, Wiring};
+use ingest::source::intake::{Ack, Batch, Spares, Wiring};
 use ingest::source::settings::SourceSettings;
 use workload::badges::Badges;
 
@@ -32,6 +32,7 @@ pub fn run(messages: u64, window: u64) {
     let (intake, batches) = sync_channel(64);
     let log = log(dir.path(), batches);
     let wiring = Wiring {
+        spares: Spares::default(),
         source: SourceId(0),
         intake,
         clock: Arc::new(|| {

@@ -12,6 +12,8 @@ use event::{
     EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
 };
 
+use super::offsets;
+
 /// Bytes before the topic.
 pub const HEADER: usize = 28;
 /// Bytes before what the checksum covers.
@@ -28,6 +30,8 @@ pub struct Frame {
     pub head: RecordRef<'static>,
     /// Where its topic stands; the payload is what follows.
     pub topic: Range<usize>,
+    /// It holds deliveries of which only the place is kept: see [`offsets`].
+    pub offsets: bool,
 }
 
 impl Frame {
@@ -42,23 +46,46 @@ fn checksum(position: u64, covered: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&position.to_le_bytes()), covered)
 }
 
-/// Appends a record that will stand at `position`.
-pub fn encode(record: &RecordRef<'_>, position: u64, unsynced: u32, out: &mut Vec<u8>) {
+/// A record's topic, as long as a frame can have it.
+pub fn topic<'a>(record: &RecordRef<'a>) -> &'a [u8] {
+    &record.topic[..record.topic.len().min(u16::MAX as usize)]
+}
+
+/// Appends the header of a frame of `len` bytes; where it begins.
+pub fn begin(
+    record: &RecordRef<'_>,
+    kind: u8,
+    len: usize,
+    unsynced: u32,
+    out: &mut Vec<u8>,
+) -> usize {
     let start = out.len();
-    let topic = &record.topic[..record.topic.len().min(u16::MAX as usize)];
-    let len = HEADER + topic.len() + record.payload.len();
-    out.extend_from_slice(&(len as u32).to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&[record.kind as u8, record.flags.0]);
-    out.extend_from_slice(&record.stream.0.to_le_bytes());
-    out.extend_from_slice(&record.source.0.to_le_bytes());
-    out.extend_from_slice(&(topic.len() as u16).to_le_bytes());
-    out.extend_from_slice(&record.recorded.0.to_le_bytes());
-    out.extend_from_slice(&unsynced.to_le_bytes());
-    out.extend_from_slice(topic);
-    out.extend_from_slice(record.payload);
+    let mut header = [0; HEADER];
+    header[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    header[8..10].copy_from_slice(&[kind, record.flags.0]);
+    header[10..12].copy_from_slice(&record.stream.0.to_le_bytes());
+    header[12..14].copy_from_slice(&record.source.0.to_le_bytes());
+    header[14..16].copy_from_slice(&(topic(record).len() as u16).to_le_bytes());
+    header[16..24].copy_from_slice(&record.recorded.0.to_le_bytes());
+    header[24..].copy_from_slice(&unsynced.to_le_bytes());
+    out.extend_from_slice(&header);
+    start
+}
+
+/// Sets the checksum of the frame that begins at `start` and ends `out`.
+pub fn seal(start: usize, position: u64, out: &mut [u8]) {
     let crc = checksum(position, &out[start + COVERED_FROM..]);
     out[start + 4..start + COVERED_FROM].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Appends a record that will stand at `position`.
+pub fn encode(record: &RecordRef<'_>, position: u64, unsynced: u32, out: &mut Vec<u8>) {
+    let topic = topic(record);
+    let len = HEADER + topic.len() + record.payload.len();
+    let start = begin(record, record.kind as u8, len, unsynced, out);
+    out.extend_from_slice(topic);
+    out.extend_from_slice(record.payload);
+    seal(start, position, out);
 }
 
 /// The length that a record's first bytes claim, where it is one a record can have.
@@ -68,7 +95,8 @@ pub fn claimed_len(bytes: &[u8]) -> Option<usize> {
     (HEADER..=most).contains(&len).then_some(len)
 }
 
-/// Reads the record at the beginning of `bytes`; `None` when there is no whole one.
+/// Reads the record at the beginning of `bytes`; `None` when there is no whole one. Deliveries of
+/// which only the place is kept are left to [`offsets::resolve`].
 pub fn decode(bytes: &[u8], position: u64) -> Option<Frame> {
     let len = claimed_len(bytes)?;
     let bytes = bytes.get(..len)?;
@@ -76,9 +104,14 @@ pub fn decode(bytes: &[u8], position: u64) -> Option<Frame> {
     if checksum(position, &bytes[COVERED_FROM..]) != crc {
         return None;
     }
-    let kind = RecordKind::from_number(bytes[8])?;
+    let offsets = bytes[8] == offsets::KIND;
+    let kind = if offsets { RecordKind::Delivery } else { RecordKind::from_number(bytes[8])? };
     let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-    let topic = HEADER..HEADER + u16_at(14) as usize;
+    let topic_len = u16_at(14) as usize;
+    let topic = match offsets {
+        true => offsets::topic(len, topic_len)?,
+        false => HEADER..HEADER + topic_len,
+    };
     if topic.end > len {
         return None;
     }
@@ -94,5 +127,5 @@ pub fn decode(bytes: &[u8], position: u64) -> Option<Frame> {
         room: b"",
     };
     let unsynced = u32::from_le_bytes(bytes[24..28].try_into().ok()?);
-    Some(Frame { len, unsynced, head, topic })
+    Some(Frame { len, unsynced, head, topic, offsets })
 }

@@ -7,6 +7,8 @@
 pub mod files;
 pub mod forgetful;
 mod frame;
+mod held;
+mod offsets;
 mod reader;
 mod segment;
 mod writer;
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 use event::Position;
 
 pub use files::{Files, LogFile, ReadOnlyFiles, RealFiles};
+pub use held::Held;
+pub use offsets::{Lack, Payloads};
 pub use reader::LogReader;
 use segment::Segment;
 pub use writer::{LogWriter, Options, SyncHandle};
@@ -55,6 +59,27 @@ pub enum LogError {
     /// The position was pruned, or never written.
     #[error("position {0} is no longer in the log")]
     Pruned(u64),
+    /// The source has deleted what the log keeps only the place of.
+    #[error(
+        "position {position}: {place} is no longer retained by the broker. Lengthen the retention \
+         of the topic; to go on without what is lost, begin with empty state: --afresh"
+    )]
+    Unretained {
+        /// Position of the delivery.
+        position: u64,
+        /// Topic, partition and offset.
+        place: String,
+    },
+    /// The source cannot be asked for what the log keeps only the place of.
+    #[error("position {position}: {place} cannot be read again: {reason}")]
+    Away {
+        /// Position of the delivery.
+        position: u64,
+        /// Topic, partition and offset.
+        place: String,
+        /// What is in the way.
+        reason: String,
+    },
     /// An earlier fsync failed: what the file system kept of it is unknown.
     #[error("the log could not be made durable earlier; restart to go on from what it kept")]
     Poisoned,
@@ -82,6 +107,7 @@ pub struct Progress {
     written: Bell,
     durable: Bell,
     wanted: Bell,
+    held: Arc<Held>,
 }
 
 /// Tells whoever waits that something has come further. Without anybody it costs no system call.
@@ -135,7 +161,7 @@ impl State {
 impl Progress {
     fn new(state: State) -> Self {
         let [written, durable, wanted] = std::array::from_fn(|_| Bell::default());
-        Self { state: Mutex::new(state), written, durable, wanted }
+        Self { state: Mutex::new(state), written, durable, wanted, held: Arc::default() }
     }
 
     /// Of a log that somebody else writes: what stands in it now, and no more.
@@ -146,6 +172,11 @@ impl Progress {
     fn state(&self) -> MutexGuard<'_, State> {
         // Plain numbers: no panic leaves them half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Payloads that stand in memory, and not in the log.
+    pub fn held(&self) -> &Arc<Held> {
+        &self.held
     }
 
     /// Everything before this position stands in the file system's cache at least.

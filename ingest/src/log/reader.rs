@@ -1,11 +1,14 @@
 //! Reading: from a position on, following the writer; or one record again.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use event::{Position, RecordBlock};
 
 use super::files::{Files, ReadOnlyFiles};
+use super::frame::Frame;
+use super::offsets::{self, Payloads};
 use super::segment::Segment;
 use super::{LogError, Progress, frame};
 
@@ -20,7 +23,11 @@ pub struct LogReader {
     progress: Arc<Progress>,
     segments: Vec<Segment>,
     position: u64,
+    /// Records before it are passed over: a position may stand within a frame.
+    skip: u64,
     bytes: Vec<u8>,
+    /// What reads payloads again that the log does not keep.
+    payloads: Option<Arc<dyn Payloads>>,
 }
 
 impl LogReader {
@@ -35,19 +42,29 @@ impl LogReader {
         from: Position,
     ) -> Result<Self, LogError> {
         let segments = Segment::list(&*files, dir)?;
-        let reader = Self {
+        let mut reader = Self {
             dir: dir.to_owned(),
             files,
             progress,
             segments,
             position: from.0,
+            skip: 0,
             bytes: Vec::new(),
+            payloads: None,
         };
         let first = reader.segments.first().map_or(0, |s| s.first);
         if from.0 < first || from > reader.progress.written() {
             return Err(LogError::Pruned(from.0));
         }
+        reader.seek(from)?;
         Ok(reader)
+    }
+
+    /// Reads payloads that the log does not keep there.
+    #[must_use]
+    pub fn with_payloads(mut self, payloads: Arc<dyn Payloads>) -> Self {
+        self.payloads = Some(payloads);
+        self
     }
 
     /// A reader of all that stands now in a log which another program may be writing. It changes
@@ -67,14 +84,48 @@ impl LogReader {
     }
 
     /// Goes to a position, from which it reads on.
-    pub fn seek(&mut self, to: Position) {
-        self.position = to.0;
+    ///
+    /// # Errors
+    /// The file system refused, or the position is no longer in the log.
+    pub fn seek(&mut self, to: Position) -> Result<(), LogError> {
+        self.skip = to.0;
+        self.position = self.frame_of(to.0)?;
+        Ok(())
+    }
+
+    /// Where the frame begins in which a position stands.
+    fn frame_of(&mut self, position: u64) -> Result<u64, LogError> {
+        if position < self.oldest().0 || position >= self.progress.written().0 {
+            return Ok(position);
+        }
+        let place = self.segment(position)?;
+        if self.frame(place, position)?.is_some() {
+            return Ok(position);
+        }
+        let first = self.segments[place].first;
+        let start = offsets::frame_start(&self.bytes, position).filter(|start| *start >= first);
+        let Some(start) = start else { return Ok(position) };
+        let frame = self.frame(place, start)?;
+        let within = |frame: &Frame| frame.offsets && start + frame.len as u64 > position;
+        Ok(if frame.as_ref().is_some_and(within) { start } else { position })
+    }
+
+    /// Reads the frame at a position, where there is a whole one; its bytes come first.
+    fn frame(&mut self, place: usize, position: u64) -> Result<Option<Frame>, LogError> {
+        let mut read = self.read_at(place, position, RECORD_BYTES)?;
+        if let Some(len) = frame::claimed_len(&self.bytes[..read])
+            && len > read
+            && read == RECORD_BYTES
+        {
+            read = self.read_at(place, position, len)?;
+        }
+        Ok(frame::decode(&self.bytes[..read], position))
     }
 
     /// Where the next record will be read.
     #[must_use]
     pub fn position(&self) -> Position {
-        Position(self.position)
+        Position(self.position.max(self.skip))
     }
 
     /// The oldest position still in the log.
@@ -123,11 +174,23 @@ impl LogReader {
         let (there, read) = block.append_read(wanted, |room| segment.file.read_at(room, offset));
         let read = read.map_err(LogError::io(&segment.path))?;
         let all = there.start..there.start + read as u32;
-        let mut left = all.clone();
-        while let Some(frame) = frame::decode(block.bytes_of(&left), self.position) {
+        let (mut left, before, bytes) = (all.clone(), block.len(), block.bytes());
+        while let Some(frame) = frame::decode(block.bytes_of(&left), self.position)
+            && block.bytes() <= bytes + wanted
+        {
             let topic = left.start + frame.topic.start as u32..left.start + frame.topic.end as u32;
-            left.start += frame.len as u32;
-            block.push_span(&frame.head, topic.clone(), topic.end..left.start);
+            let whole = left.start..left.start + frame.len as u32;
+            if !frame.offsets {
+                block.push_span(&frame.head, topic.clone(), topic.end..whole.end);
+            } else if let Err(error) = self.resolve(&frame, &whole, block) {
+                if block.len() == before {
+                    return Err(error);
+                }
+                // Those before it are read; with it begins the next call.
+                self.skip = offsets::next(block.get(block.len() - 1).position.0);
+                break;
+            }
+            left.start = whole.end;
             self.position += frame.len as u64;
         }
         let taken = (left.start - all.start) as usize;
@@ -142,17 +205,33 @@ impl LogReader {
         if position < self.oldest() || position >= self.progress.written() {
             return Ok(false);
         }
-        let place = self.segment(position.0)?;
-        let mut read = self.read_at(place, position.0, RECORD_BYTES)?;
-        let claimed = frame::claimed_len(&self.bytes[..read]);
-        let len = claimed.ok_or_else(|| damaged(&self.segments[place], position.0))?;
-        if len > read {
-            read = self.read_at(place, position.0, len)?;
+        let start = self.frame_of(position.0)?;
+        let place = self.segment(start)?;
+        let Some(frame) = self.frame(place, start)? else {
+            return Err(damaged(&self.segments[place], position.0));
+        };
+        let bytes = &self.bytes[..frame.len];
+        if frame.offsets {
+            let (held, payloads) = (self.progress.held(), self.payloads.as_deref());
+            let only = position.0..position.0 + 1;
+            offsets::resolve((&frame, bytes), &only, held, payloads, block)?;
+        } else {
+            frame.push(bytes, block);
         }
-        let bytes = &self.bytes[..len.min(read)];
-        let frame = frame::decode(bytes, position.0);
-        frame.ok_or_else(|| damaged(&self.segments[place], position.0))?.push(bytes, block);
         Ok(true)
+    }
+
+    /// Adds the deliveries of a frame that stands in the block's bytes.
+    fn resolve(
+        &mut self,
+        frame: &Frame,
+        whole: &Range<u32>,
+        block: &mut RecordBlock,
+    ) -> Result<(), LogError> {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(block.bytes_of(whole));
+        let (held, payloads) = (self.progress.held(), self.payloads.as_deref());
+        offsets::resolve((frame, &self.bytes), &(self.skip..u64::MAX), held, payloads, block)
     }
 
     /// Reads up to `wanted` bytes from a position on; how many.

@@ -7,7 +7,7 @@ use event::{Position, RecordBlock};
 
 use super::files::Files;
 use super::segment::Segment;
-use super::{LogError, Progress, State, frame};
+use super::{LogError, Progress, State, frame, offsets};
 
 /// How the log is kept.
 #[derive(Clone, Copy, Debug)]
@@ -90,11 +90,20 @@ impl LogWriter {
         };
         self.buffer.clear();
         self.positions.clear();
-        for record in block.iter() {
+        while self.positions.len() < block.len() {
+            let index = self.positions.len();
             let position = start + self.buffer.len() as u64;
             let unsynced = u32::try_from(position - durable).unwrap_or(u32::MAX);
-            frame::encode(&record, position, unsynced, &mut self.buffer);
-            self.positions.push(position);
+            match offsets::run(block, index) {
+                0 => {
+                    frame::encode(&block.get(index), position, unsynced, &mut self.buffer);
+                    self.positions.push(position);
+                }
+                count => {
+                    let (run, place) = ((index, count), (position, unsynced));
+                    offsets::encode(block, run, place, &mut self.buffer, &mut self.positions);
+                }
+            }
         }
         let offset = self.segment.offset(start);
         self.segment
@@ -103,6 +112,9 @@ impl LogWriter {
             .map_err(LogError::io(&self.segment.path))?;
         for (index, position) in self.positions.iter().enumerate() {
             block.set_position(index, Position(*position));
+        }
+        if !block.is_whole() {
+            self.progress.held.keep(block);
         }
         self.segment.end = start + self.buffer.len() as u64;
         let first = {

@@ -25,6 +25,9 @@ pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// stalled log can pile up behind a source.
 pub const BATCHES_UNACKED_MAX: usize = 1_024;
 
+/// Blocks kept to be filled again: 32 × 256 KiB.
+pub const SPARES_MAX: usize = 32;
+
 /// Tells the time of our own clock: what a delivery is recorded at.
 pub type Clock = Arc<dyn Fn() -> EventTime + Send + Sync>;
 
@@ -98,6 +101,34 @@ pub struct Wiring {
     pub clock: Clock,
     /// Names its streams.
     pub streams: Streams,
+    /// Where blocks come back to.
+    pub spares: Spares,
+}
+
+/// Blocks whose records are done with, to be filled again: the kernel clears every page of new
+/// memory, and what has just been used is still in the cache.
+#[derive(Clone, Debug, Default)]
+pub struct Spares(Arc<Mutex<Vec<RecordBlock>>>);
+
+impl Spares {
+    /// An empty block.
+    #[must_use]
+    pub fn take(&self) -> RecordBlock {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    /// Gives a block back; beyond [`SPARES_MAX`] its memory is freed.
+    pub fn give(&self, mut block: RecordBlock) {
+        block.clear();
+        let mut spares = self.lock();
+        if spares.len() < SPARES_MAX {
+            spares.push(block);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<RecordBlock>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Wiring {
@@ -106,19 +137,27 @@ impl Wiring {
         records.push(&self.record(kind, stream.id, stream.name.as_bytes(), b""));
     }
 
-    /// Adds a delivery; one longer than `payload_bytes_max` keeps its head and says so.
+    /// Adds a delivery that came then; one longer than `payload_bytes_max` keeps its head and says
+    /// so.
     pub(crate) fn deliver(
         &self,
         records: &mut RecordBlock,
         stream: StreamId,
-        retained: bool,
+        recorded: EventTime,
         (topic, payload): (&[u8], &[u8]),
         payload_bytes_max: usize,
     ) {
         let head = &payload[..payload.len().min(payload_bytes_max)];
-        let mut record = self.record(RecordKind::Delivery, stream, topic, head);
-        record.flags = flags(retained, payload.len() > payload_bytes_max);
-        records.push(&record);
+        records.push(&RecordRef {
+            kind: RecordKind::Delivery,
+            flags: flags(false, payload.len() > payload_bytes_max),
+            stream,
+            source: self.source,
+            recorded,
+            position: Position(0),
+            topic,
+            payload: head,
+        });
     }
 
     /// Adds a delivery that was cut to `head`.

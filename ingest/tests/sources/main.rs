@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use event::config::Reader;
 use event::{EventTime, RecordFlags, RecordKind, SourceId, StreamId};
-use ingest::source::intake::{Ack, Batch, Wiring};
+use ingest::source::intake::{Ack, Batch, Spares, Wiring};
 use ingest::source::settings::SourceSettings;
 
 /// Nothing here takes as long; only a hang does.
@@ -34,6 +34,7 @@ fn wiring(capacity: usize) -> (Wiring, Receiver<Batch>) {
     let now = AtomicI64::new(1_000);
     let names = Mutex::new(Vec::<String>::new());
     let wiring = Wiring {
+        spares: Spares::default(),
         source: SourceId(3),
         intake,
         clock: Arc::new(move || EventTime(now.fetch_add(1, Ordering::Relaxed))),

@@ -1,0 +1,84 @@
+//! Payloads that the log does not keep, in memory until they are judged, and a while after.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use event::{Position, RecordBlock};
+
+/// Bytes that wait to be judged before their sources stop reading: they are read soon, so they are
+/// still in the cache then.
+const AHEAD_BYTES_MAX: usize = 2 << 20;
+
+/// Bytes of judged ones kept for evidence. What is older is asked for at the source.
+const JUDGED_BYTES_MAX: usize = 16 << 20;
+
+/// Shared by the log's writer, which puts them in, and its readers.
+#[derive(Debug, Default)]
+pub struct Held(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// In the order of the log.
+    blocks: VecDeque<RecordBlock>,
+    bytes: usize,
+    /// How many of the blocks are judged, and their bytes.
+    judged: usize,
+    judged_bytes: usize,
+    spare: Vec<RecordBlock>,
+}
+
+impl Held {
+    /// Whether a source may go on reading.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let state = self.state();
+        state.bytes - state.judged_bytes < AHEAD_BYTES_MAX
+    }
+
+    /// Keeps a copy of a block that stands in the log behind all others.
+    pub(super) fn keep(&self, block: &RecordBlock) {
+        let mut copy = self.state().spare.pop().unwrap_or_default();
+        copy.copy_from(block);
+        let mut state = self.state();
+        state.bytes += copy.bytes();
+        state.blocks.push_back(copy);
+    }
+
+    /// Everything before a position is judged.
+    pub fn judged(&self, until: Position) {
+        let mut state = self.state();
+        while let Some(block) = state.blocks.get(state.judged)
+            && block.get(block.len() - 1).position < until
+        {
+            state.judged_bytes += block.bytes();
+            state.judged += 1;
+        }
+        while state.judged_bytes > JUDGED_BYTES_MAX
+            && let Some(mut oldest) = state.blocks.pop_front()
+        {
+            state.judged -= 1;
+            state.judged_bytes -= oldest.bytes();
+            state.bytes -= oldest.bytes();
+            oldest.clear();
+            state.spare.push(oldest);
+        }
+    }
+
+    /// Adds `count` records from a position on; `false` where they are not held.
+    pub(super) fn copy(&self, from: Position, count: usize, out: &mut RecordBlock) -> bool {
+        let state = self.state();
+        let behind = state.blocks.partition_point(|block| block.get(0).position <= from);
+        let Some(block) = behind.checked_sub(1).map(|place| &state.blocks[place]) else {
+            return false;
+        };
+        let Some(first) = block.find(from) else { return false };
+        for index in first..first + count {
+            out.push(&block.get(index));
+        }
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
