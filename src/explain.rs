@@ -19,7 +19,7 @@ use crate::history::{self, History, HistoryArgs};
 use crate::live::epoch::Epoch;
 use crate::live::rulebooks::Kept;
 use crate::pipeline::Pipeline;
-use crate::render::Evidences as _;
+use crate::render::{self, Evidences as _};
 use crate::setup::Setup;
 
 /// What to explain.
@@ -482,7 +482,8 @@ impl<'a> Past<'a> {
                 continue;
             }
             block.clear();
-            let there = history.read(one.position, &mut block)? && !block.is_empty();
+            let found = history.read(one.position, &mut block)?;
+            let there = found == render::Found::There && !block.is_empty();
             let cited = there.then(|| self.decoder.cite(&block.get(0), one.part)).flatten();
             names.insert(key, cited.map_or_else(|| "an event".to_owned(), |cited| cited.id));
         }

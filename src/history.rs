@@ -1,6 +1,7 @@
 //! Recorded history, read again: files, or the log of a data folder whose program runs or not.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -9,12 +10,13 @@ use event::{
 };
 use ingest::log::LogReader;
 use ingest::source::file::{FileInput, FileReader};
+use ingest::source::kafka::Again;
 use ingest::source::settings::SourceSettings;
 use rules::engine::Findings;
 
 use crate::config::{Config, matches};
 use crate::pipeline::Pipeline;
-use crate::render::Evidences;
+use crate::render::{Evidences, Found};
 use crate::setup::Setup;
 
 /// Bytes of log read at once.
@@ -40,8 +42,8 @@ pub enum History {
 }
 
 impl Evidences for FileReader {
-    fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<bool> {
-        self.at(position, block)
+    fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<Found> {
+        Ok(if self.at(position, block)? { Found::There } else { Found::Pruned })
     }
 
     fn oldest(&self) -> Position {
@@ -54,10 +56,17 @@ impl Evidences for FileReader {
 }
 
 impl Evidences for History {
-    fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<bool> {
+    fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<Found> {
         match self {
-            Self::Files(files) => files.at(position, block),
-            Self::Log(log) => log.at(position, block).map_err(std::io::Error::other),
+            Self::Files(files) => Evidences::read(files, position, block),
+            Self::Log(log) => Found::of(log.at(position, block)),
+        }
+    }
+
+    fn lacked(&mut self) -> bool {
+        match self {
+            Self::Files(_) => false,
+            Self::Log(log) => log.lacked(),
         }
     }
 
@@ -97,7 +106,9 @@ impl History {
             (Some(data), true) => {
                 let log = LogReader::beside(&data.join("log"))
                     .with_context(|| format!("the log in {}", data.display()))?;
-                log.map(Self::Log).with_context(|| format!("no log in {}", data.display()))
+                let payloads = Arc::new(Again::new(&setup.config.sources));
+                log.map(|log| Self::Log(log.with_payloads(payloads)))
+                    .with_context(|| format!("no log in {}", data.display()))
             }
         }
     }

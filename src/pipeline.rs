@@ -249,6 +249,7 @@ impl Pipeline {
             while next <= last {
                 again.records.clear();
                 let after = again.from.read_on(next, &mut again.records)?;
+                complete &= !again.from.lacked();
                 let deliveries = again.records.iter().filter(|r| r.kind == RecordKind::Delivery);
                 for record in deliveries.filter(|record| record.position <= last) {
                     again.decoder.decode(&record, &mut again.events);

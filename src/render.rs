@@ -10,6 +10,7 @@ use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Outp
 use event::tables::Tables;
 use event::{RecordBlock, RecordRef, Symbol};
 use ingest::decode::{Decoder, raw_text};
+use ingest::log::LogError;
 use rules::engine::ROW_PART;
 use rules::engine::findings::{Effect, EvidenceRef, Finding, Findings};
 use rules::value::Value;
@@ -22,11 +23,48 @@ pub const ENTERPRISE: &str = "enterprise";
 /// What is said of a late detection that not all was at hand for: pruned, or too much to read.
 pub const HISTORY: &str = "history";
 
+/// What became of a delivery's bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// They were read.
+    There,
+    /// The log no longer has them.
+    Pruned,
+    /// The log has only their place, and their source did not give them again: why.
+    Unretained(String),
+}
+
+impl Found {
+    /// What reading a log at a position has come to.
+    pub fn of(read: Result<bool, LogError>) -> std::io::Result<Self> {
+        match read {
+            Ok(true) => Ok(Self::There),
+            Ok(false) => Ok(Self::Pruned),
+            Err(LogError::Unretained { place, .. }) => {
+                Ok(Self::Unretained(format!("{place} is no longer retained by the broker")))
+            }
+            Err(LogError::Away { place, reason, .. }) => {
+                Ok(Self::Unretained(format!("{place} could not be read again: {reason}")))
+            }
+            Err(error) => Err(std::io::Error::other(error)),
+        }
+    }
+}
+
 /// Where a delivery's bytes are read again.
 pub trait Evidences {
-    /// Adds the delivery at a position to `block`; `false` when it is no longer there.
-    fn read(&mut self, position: event::Position, block: &mut RecordBlock)
-    -> std::io::Result<bool>;
+    /// Adds the delivery at a position to `block`, where it can still be had.
+    fn read(
+        &mut self,
+        position: event::Position,
+        block: &mut RecordBlock,
+    ) -> std::io::Result<Found>;
+
+    /// Whether [`Self::read_on`] passed over deliveries that it could not have, since this was last
+    /// asked.
+    fn lacked(&mut self) -> bool {
+        false
+    }
 
     /// The configuration that decoded the delivery at a position, where it is not the one in force.
     fn decoded_by(&self, _position: event::Position) -> std::io::Result<Option<Arc<Setup>>> {
@@ -215,15 +253,15 @@ impl Renderer {
         })
     }
 
-    /// The event behind a reference; what is no longer there is said so by empty bytes.
+    /// The event behind a reference; what is no longer there says so instead of its bytes.
     fn evidence(
         &mut self,
         at: &EvidenceRef,
         evidences: &mut impl Evidences,
     ) -> std::io::Result<Evidence> {
         self.block.clear();
-        let there = evidences.read(at.position, &mut self.block)?;
-        let cited = if there && !self.block.is_empty() {
+        let found = evidences.read(at.position, &mut self.block)?;
+        let cited = if found == Found::There && !self.block.is_empty() {
             let record = self.block.get(0);
             let decoder = match evidences.decoded_by(at.position)? {
                 Some(setup) if setup.hash != self.setup.hash => older(&mut self.older, &setup)?,
@@ -233,14 +271,18 @@ impl Renderer {
         } else {
             None
         };
+        let (why, raw) = match found {
+            Found::Unretained(raw) => ("unretained", raw),
+            Found::There | Found::Pruned => ("pruned", String::new()),
+        };
         Ok(cited.unwrap_or_else(|| Evidence {
-            id: format!("pruned/{:032x}", at.identity.0),
+            id: format!("{why}/{:032x}", at.identity.0),
             feed: String::new(),
             kind: String::new(),
             device: String::new(),
             occurred: at.occurred,
             recorded: at.occurred,
-            raw: String::new(),
+            raw,
         }))
     }
 

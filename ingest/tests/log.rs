@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event::{
-    EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
+    EventTime, Origin, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId,
+    StreamId,
 };
 use ingest::log::forgetful::{ForgetfulFiles, Left};
-use ingest::log::{LogError, LogReader, LogWriter, Options, RealFiles};
+use ingest::log::{Lack, LogError, LogReader, LogWriter, Options, Payloads, RealFiles};
 use proptest::prelude::*;
 
 fn block(from: u32, count: u32) -> RecordBlock {
@@ -271,4 +272,149 @@ proptest! {
             }
         }
     }
+}
+
+/// A source that has payloads from an offset on.
+#[derive(Debug)]
+struct Topic(i64);
+
+impl Topic {
+    fn payload(partition: i32, offset: i64) -> String {
+        format!("{partition}/{offset} {}", "x".repeat(offset as usize % 40))
+    }
+}
+
+impl Payloads for Topic {
+    fn read(
+        &self,
+        _: SourceId,
+        (topic, partition): (&str, i32),
+        offsets: &[i64],
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Lack> {
+        assert_eq!(topic, "events");
+        for offset in offsets {
+            if *offset < self.0 {
+                return Err(Lack::Gone);
+            }
+            each(Self::payload(partition, *offset).as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// A stream's opening, and deliveries of two partitions, some of which a compacted topic lacks.
+fn places(from: i64, count: i64) -> RecordBlock {
+    let mut block = RecordBlock::new();
+    let record = RecordRef::plain(RecordKind::StreamOpened, Position(0), b"");
+    block.push(&RecordRef { topic: b"k/events/0", ..record });
+    for partition in 0..2 {
+        for offset in (from..from + count).filter(|offset| offset % 7 != 3) {
+            let payload = Topic::payload(partition, offset);
+            let record = RecordRef::plain(RecordKind::Delivery, Position(0), payload.as_bytes());
+            let checksum = crc32c::crc32c(payload.as_bytes());
+            let stream = StreamId(partition as u16);
+            let recorded = EventTime(from);
+            let record = RecordRef { topic: b"events", stream, recorded, ..record };
+            block.push_from(&record, Origin { partition, offset, checksum });
+        }
+    }
+    block
+}
+
+fn told(block: &RecordBlock) -> Vec<(u64, u16, i64, String)> {
+    let told = block.iter().map(|r| {
+        (r.position.0, r.stream.0, r.recorded.0, String::from_utf8_lossy(r.payload).into_owned())
+    });
+    told.collect()
+}
+
+#[test]
+fn places_alone_give_back_what_stands_there() {
+    let files = ForgetfulFiles::default();
+    let mut writer = ok(open(&files, 1 << 20));
+    let mut wanted = Vec::new();
+    for batch in 0..3 {
+        let mut block = places(batch * 100, 100);
+        ok(writer.append(&mut block));
+        wanted.extend(told(&block));
+    }
+    ok(writer.syncer().sync());
+    assert!(writer.progress().written().0 < wanted.len() as u64 * 10, "eight bytes a delivery");
+    // Out of memory.
+    let progress = writer.progress();
+    let reader = LogReader::open(&dir(), Arc::new(files.clone()), progress.clone(), Position(0));
+    let mut all = RecordBlock::new();
+    let mut live = ok(reader);
+    while ok(live.read(&mut all, 1 << 20)) > 0 {}
+    assert_eq!(told(&all), wanted);
+    // After a crash, from the source; and from every place in between.
+    let files = files.after_crash(Left::First(0));
+    let writer = ok(open(&files, 1 << 20));
+    let open = |topic: i64, from: u64| {
+        let files = Arc::new(files.clone());
+        let reader = LogReader::open(&dir(), files, writer.progress(), Position(from));
+        ok(reader).with_payloads(Arc::new(Topic(topic)))
+    };
+    for (index, (position, ..)) in wanted.iter().enumerate().step_by(5) {
+        let (mut reader, mut rest) = (open(0, *position), RecordBlock::new());
+        assert_eq!(reader.position(), Position(*position));
+        while ok(reader.read(&mut rest, 300)) > 0 {}
+        assert_eq!(told(&rest), wanted[index..]);
+        let mut one = RecordBlock::new();
+        assert!(ok(reader.at(Position(*position), &mut one)));
+        assert_eq!(told(&one), wanted[index..=index]);
+    }
+    // What the source has deleted is named; what stands behind is read on.
+    let (mut reader, mut rest) = (open(150, 0), RecordBlock::new());
+    let error = loop {
+        match reader.read(&mut rest, 1 << 20) {
+            Ok(read) => assert!(read > 0, "the end is reached without a word"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("events/0 offset 0 is no longer retained"), "{error}");
+    let (mut reader, mut rest) = (open(150, 0).lenient(), RecordBlock::new());
+    while ok(reader.read(&mut rest, 1 << 20)) > 0 {}
+    assert!(reader.lacked() && !reader.lacked());
+    let (kept, behind) = (told(&rest), wanted.len() * 2 / 3 + 1);
+    assert!(kept.ends_with(&wanted[behind..]), "{}", kept.len());
+    // Without a source those alone are read that stand there whole.
+    let files = Arc::new(files.clone());
+    let mut whole = ok(LogReader::open(&dir(), files, writer.progress(), Position(0))).whole_only();
+    let mut rest = RecordBlock::new();
+    while ok(whole.read(&mut rest, 1 << 20)) > 0 {}
+    assert_eq!(rest.len(), 3);
+}
+
+#[test]
+fn another_payload_at_the_place_is_none() {
+    let files = ForgetfulFiles::default();
+    let mut writer = ok(open(&files, 1 << 20));
+    let mut block = places(0, 10);
+    let mut other = RecordBlock::new();
+    for index in 0..block.len() {
+        match block.origin(index) {
+            Some(origin) if index == 4 => {
+                other.push_from(&block.get(index), Origin { checksum: 7, ..origin });
+            }
+            Some(origin) => other.push_from(&block.get(index), origin),
+            None => other.push(&block.get(index)),
+        }
+    }
+    ok(writer.append(&mut other));
+    block = other;
+    ok(writer.syncer().sync());
+    let files = files.after_crash(Left::First(0));
+    let writer = ok(open(&files, 1 << 20));
+    let reader = LogReader::open(&dir(), Arc::new(files), writer.progress(), Position(0));
+    let (mut reader, mut read) = (ok(reader).with_payloads(Arc::new(Topic(0))), RecordBlock::new());
+    let error = loop {
+        match reader.read(&mut read, 1 << 20) {
+            Ok(read) => assert!(read > 0, "the end is reached without a word"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("is no longer retained"), "{error}");
+    assert_eq!(told(&read), told(&block)[..4]);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use event::control::{Change, Control};
 use event::{EventFlags, EventRef, Position, RecordBlock, RecordKind, RecordRef};
-use ingest::log::{LogReader, Progress};
+use ingest::log::{LogError, LogReader, Progress};
 use rules::engine::Findings;
 use sinks::DeadLetter;
 
@@ -80,9 +80,12 @@ impl Follower {
                 left => STEP_BYTES.min(usize::try_from(left).unwrap_or(STEP_BYTES)),
             };
             block.clear();
-            self.reader.read(&mut block, step)?;
+            if !self.read(&mut block, step)? {
+                continue;
+            }
             let until = self.reader.position();
             self.judge_all(&block, until)?;
+            self.progress.held().judged(until);
             if recovering > 0 || self.looked.is_none_or(|l| l.1.elapsed() >= FIGURES_EVERY) {
                 self.look(until);
             }
@@ -106,6 +109,18 @@ impl Follower {
 
     fn looked_at(&self) -> Option<Position> {
         self.looked.map(|(position, _)| position)
+    }
+
+    /// Reads on; `false` while a source is away that holds what the log keeps only the place of.
+    fn read(&mut self, block: &mut RecordBlock, step: usize) -> anyhow::Result<bool> {
+        match self.reader.read(block, step) {
+            Err(error @ LogError::Away { .. }) if !self.live.stopping() => {
+                tracing::warn!(%error, "nothing is judged until it can be read");
+                std::thread::sleep(WAIT);
+                Ok(false)
+            }
+            other => Ok(other.map(|_| true)?),
+        }
     }
 
     /// Judges a block, each part of it under the configuration in force there, and hands on what is

@@ -31,14 +31,16 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, bail};
 use event::books::SourceBooks;
 use event::{Interner, Position, SourceId};
-use ingest::log::{LogReader, LogWriter, Options, RealFiles};
+use ingest::log::{LogReader, LogWriter, Options, Progress, RealFiles};
 use ingest::registry::StreamRegistry;
 use ingest::source::intake::{Batch, Clock, Spares, Streams, Wiring};
+use ingest::source::kafka::Again;
 use ingest::source::settings::{Kind, SourceSettings};
 use ingest::source::{http, kafka, mqtt, stdin};
 use rules::engine::Findings;
 use sinks::{Outbox, Store};
 
+use crate::history::History;
 use crate::pipeline::Pipeline;
 use crate::setup::Setup;
 pub use controls::Controls;
@@ -109,9 +111,8 @@ impl Program {
             .with_context(|| format!("the data folder {}", start.data.display()))?;
         let lock = lock(&start.data)?;
         let registry = Arc::new(StreamRegistry::open(&start.data.join("streams"))?);
-        let files = Arc::new(RealFiles);
         let log_dir = start.data.join("log");
-        let mut writer = LogWriter::open(&log_dir, files.clone(), Options::default())?;
+        let mut writer = LogWriter::open(&log_dir, Arc::new(RealFiles), Options::default())?;
         if writer.cut > 0 {
             tracing::warn!(bytes = writer.cut, "cut what a crash had torn off the log's end");
         }
@@ -128,9 +129,9 @@ impl Program {
         let live = Arc::new(Live::new(&setup, engine.clone(), progress.clone(), outbox.clone()));
         let (changed, receiver) = tokio::sync::watch::channel(0);
         let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
-        let reader = LogReader::open(&log_dir, files, progress.clone(), from)?;
-        pipeline.read_again(&engine, crate::history::History::Log(reader.clone()))?;
-        let evidence = teller::LogEvidence { reader: reader.clone(), rulebooks: rulebooks.clone() };
+        let [reader, again] = readers(&log_dir, (progress.clone(), from), &sources)?;
+        pipeline.read_again(&engine, History::Log(again.clone().lenient()))?;
+        let evidence = teller::LogEvidence { reader: again, rulebooks: rulebooks.clone() };
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 
         let (syncer, full_needed) = (writer.syncer(), snapshots.full_needed());
@@ -206,6 +207,7 @@ impl Program {
                 }
             })
         });
+        let held = self.live.held();
         let Some(intake) = &self.intake else { bail!("the intake is closed") };
         for (index, settings) in sources.iter().enumerate() {
             let wiring = Wiring {
@@ -214,6 +216,7 @@ impl Program {
                 clock: clock.clone(),
                 streams: streams.clone(),
                 spares: spares.clone(),
+                held: held.clone(),
             };
             match settings.kind {
                 Kind::Mqtt { .. } => self.live.add_source(index, mqtt::start(settings, wiring)?),
@@ -254,6 +257,16 @@ impl Program {
             None => Ok(()),
         }
     }
+}
+
+/// Two readers of a log that do not wait for each other where a source is asked again.
+fn readers(
+    dir: &Path,
+    (progress, from): (Arc<Progress>, Position),
+    sources: &[SourceSettings],
+) -> anyhow::Result<[LogReader; 2]> {
+    let log = LogReader::open(dir, Arc::new(RealFiles), progress, from)?;
+    Ok(std::array::from_fn(|_| log.clone().with_payloads(Arc::new(Again::new(sources)))))
 }
 
 /// Starts a thread whose panic or error stops the program.

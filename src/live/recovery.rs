@@ -158,7 +158,8 @@ fn first_epoch(
 /// The last configuration that took over in the log from a position on.
 fn last_reload(dir: &Path, writer: &LogWriter, from: Position) -> anyhow::Result<Option<String>> {
     let progress = writer.progress();
-    let mut reader = LogReader::open(dir, Arc::new(RealFiles), progress.clone(), from)?;
+    let mut reader =
+        LogReader::open(dir, Arc::new(RealFiles), progress.clone(), from)?.whole_only();
     let (mut block, mut last) = (RecordBlock::new(), None);
     while reader.position() < progress.written() {
         block.clear();

@@ -9,7 +9,7 @@ use event::tables::Tables;
 use event::{EventTime, Interner, Position, SourceId, TimeSpan};
 use hdrhistogram::Histogram;
 use ingest::decode::Roads;
-use ingest::log::Progress;
+use ingest::log::{Held, Progress};
 use ingest::source::intake::{Running, SourceState};
 use rules::engine::{Evicted, GivenUp, LateCounts, Usage};
 use rules::plan::{Plan, RuleId};
@@ -152,6 +152,11 @@ impl Live {
     /// A delivery is about to stand in the log.
     pub fn logged(&self, source: SourceId) {
         self.logged[source.0 as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What holds payloads that the log does not keep.
+    pub fn held(&self) -> &Arc<Held> {
+        self.progress.held()
     }
 
     /// The engine has read the log up to a position.

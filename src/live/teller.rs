@@ -15,7 +15,7 @@ use sinks::DeadLetter;
 use super::emitter::{Batch, Emit, OUTPUTS_PER_COMMIT};
 use super::rulebooks::Rulebooks;
 use super::snapshots::Snapshot;
-use crate::render::{Evidences, Renderer};
+use crate::render::{Evidences, Found, Renderer};
 use crate::setup::Setup;
 
 /// What the engine's thread hands over, in order.
@@ -58,8 +58,8 @@ pub struct LogEvidence {
 }
 
 impl Evidences for LogEvidence {
-    fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<bool> {
-        self.reader.at(position, block).map_err(std::io::Error::other)
+    fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<Found> {
+        Found::of(self.reader.at(position, block))
     }
 
     fn decoded_by(&self, position: Position) -> std::io::Result<Option<Arc<Setup>>> {

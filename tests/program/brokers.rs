@@ -85,7 +85,7 @@ fn publish(port: u16, lines: &[String]) {
     services::publish(port, lines.iter().map(message).collect(), false);
 }
 
-fn produce(brokers: &str, lines: &[String]) {
+fn produce((brokers, topic): (&str, &str), lines: &[String]) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("queue.buffering.max.messages", "1000000")
@@ -96,7 +96,7 @@ fn produce(brokers: &str, lines: &[String]) {
         let advance = line.contains("\"Advance\"");
         let ways = if advance { 0..WAYS } else { way(line)..way(line) + 1 };
         for partition in ways {
-            let record = BaseRecord::<(), str>::to("events").partition(partition as i32);
+            let record = BaseRecord::<(), str>::to(topic).partition(partition as i32);
             producer.send(record.payload(line)).unwrap_or_else(|(e, _)| panic!("{e}"));
         }
         producer.poll(Duration::ZERO);
@@ -133,8 +133,83 @@ fn mosquitto_and_kafka_give_the_incidents_of_the_file() {
     let config = configuration(dir.path(), "kafka", &source);
     // One time mark for each partition.
     let count = count + WAYS as u64 - 1;
-    let (books, found) = through(dir.path(), &config, count, || produce(&kafka.brokers, &sent));
+    let (books, found) =
+        through(dir.path(), &config, count, || produce((&kafka.brokers, "events"), &sent));
     assert_eq!(books["late"], 0, "{books}");
     assert!(books["duplicate"].as_u64() >= Some(repeats), "{books}");
     assert_eq!(found, wanted, "through Kafka");
+}
+
+/// Kills the program twice on its way, and lets time go on behind so many events; its incidents, and
+/// how much log it has written.
+fn killed_on_the_way(config: &Path, events: u64, advance: impl FnOnce()) -> (Incidents, u64) {
+    let data = config.join("data");
+    let further = ["--snapshot-bytes", "20000"];
+    let books = |v: &serde_json::Value| {
+        let n = |name: &str| v["books"]["in"][name].as_u64().unwrap_or_default();
+        (n("accepted"), n("waiting"), n("in_flight"))
+    };
+    let mut server = Server::start(config, &data, &further, Some("engine-stepped:6"));
+    assert!(server.wait_for("/api/v1/books", |_| false).is_none(), "it is killed");
+    server.join();
+    let mut server = Server::start(config, &data, &further, None);
+    assert!(server.wait_for("/api/v1/books", |v| books(v).0 > events / 2).is_some());
+    server.kill();
+    let server = Server::start(config, &data, &further, None);
+    let come = |v: &serde_json::Value| books(v).0 + books(v).1 == events;
+    assert!(server.wait_for("/api/v1/books", come).is_some());
+    advance();
+    // One time mark for each partition.
+    let all = (events + WAYS as u64, 0, 0);
+    assert!(server.wait_for("/api/v1/books", |v| books(v) == all).is_some());
+    assert!(server.terminate());
+    let store = sinks::Reader::open(data.join("incidents.db")).unwrap_or_else(|e| panic!("{e}"));
+    let log = std::fs::read_dir(data.join("log")).unwrap_or_else(|e| panic!("{e}"));
+    let len = |entry: std::io::Result<std::fs::DirEntry>| entry.and_then(|e| e.metadata());
+    let bytes = log.map(|entry| len(entry).map_or(0, |meta| meta.len())).sum();
+    (incidents(&store), bytes)
+}
+
+/// The night of a data folder under its own rules again: the code, and what was said of errors.
+fn again(config: &Path) -> (Option<i32>, String) {
+    let mut command = portcullis();
+    command.args(["backtest", "--exit-code", "--config"]).arg(config).arg("--rules").arg(config);
+    let output = command.arg("--data").arg(config.join("data")).output();
+    let output = output.unwrap_or_else(|e| panic!("{e}"));
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn offsets_alone_in_the_log_give_the_same_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let seed = 20_261_126;
+    println!("seed {seed}");
+    let mut lines = traffic::events(seed, EVENTS);
+    lines.push(traffic::ADVANCE.to_owned());
+    let wanted = from_file(dir.path(), &lines);
+    let kafka = Kafka::start();
+    let (advance, mut written) = (lines.split_off(lines.len() - 1), BTreeMap::new());
+    for log in ["payloads", "offsets"] {
+        kafka.create_topic(log, WAYS as i32);
+        produce((&kafka.brokers, log), &lines);
+        let source = format!(
+            "type: kafka, brokers: '{}', topics: [{log}], group: {log}, log: {log}",
+            kafka.brokers
+        );
+        let config = configuration(dir.path(), log, &source);
+        let advance = || produce((&kafka.brokers, log), &advance);
+        let (found, bytes) = killed_on_the_way(&config, EVENTS, advance);
+        assert_eq!(found, wanted, "with {log} in the log");
+        written.insert(log, bytes);
+    }
+    assert!(written["offsets"] * 5 < written["payloads"], "{written:?}");
+
+    // The night is read again from the topic, as long as the broker has it.
+    let config = dir.path().join("offsets");
+    assert_eq!(again(&config), (Some(0), String::new()));
+    if kafka.delete_before("offsets", WAYS as i32, 100) {
+        let (code, said) = again(&config);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("is no longer retained by the broker"), "{said}");
+    }
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use tempfile::TempDir;
 
@@ -163,21 +163,42 @@ impl Kafka {
         Self { brokers: format!("127.0.0.1:{port}"), standing: Cluster::Real(daemon) }
     }
 
+    /// Deletes what stands before an offset in each partition; `false` where only the real one can.
+    pub fn delete_before(&self, topic: &str, partitions: i32, offset: i64) -> bool {
+        if let Cluster::Mock(_) = &self.standing {
+            return false;
+        }
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            let added = list.add_partition_offset(topic, partition, Offset::Offset(offset));
+            added.unwrap_or_else(|e| panic!("{e}"));
+        }
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let deleted = runtime().block_on(self.admin().delete_records(&list, &options));
+        assert!(deleted.is_ok(), "nothing was deleted: {deleted:?}");
+        true
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        let admin = ClientConfig::new().set("bootstrap.servers", &self.brokers).create();
+        admin.unwrap_or_else(|e| panic!("{e}"))
+    }
+
     /// Makes a topic.
     pub fn create_topic(&self, name: &str, partitions: i32) {
         if let Cluster::Mock(mock) = &self.standing {
             return mock.create_topic(name, partitions, 1).unwrap_or_else(|e| panic!("{e}"));
         }
-        let admin: Result<AdminClient<DefaultClientContext>, _> =
-            ClientConfig::new().set("bootstrap.servers", &self.brokers).create();
-        let admin = admin.unwrap_or_else(|e| panic!("{e}"));
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.unwrap_or_else(|e| panic!("{e}"));
-        let made = runtime.block_on(admin.create_topics([&topic], &options));
+        let made = runtime().block_on(self.admin().create_topics([&topic], &options));
         assert!(made.is_ok_and(|all| all.iter().all(Result::is_ok)), "the topic was not made");
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn properties(dir: &Path, port: u16, controller: u16) -> String {

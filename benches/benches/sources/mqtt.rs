@@ -33,6 +33,7 @@ pub fn run(messages: u64, window: u64) {
     let log = log(dir.path(), batches);
     let wiring = Wiring {
         spares: Spares::default(),
+        held: Arc::default(),
         source: SourceId(0),
         intake,
         clock: Arc::new(|| {

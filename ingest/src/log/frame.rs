@@ -108,10 +108,7 @@ pub fn decode(bytes: &[u8], position: u64) -> Option<Frame> {
     let kind = if offsets { RecordKind::Delivery } else { RecordKind::from_number(bytes[8])? };
     let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
     let topic_len = u16_at(14) as usize;
-    let topic = match offsets {
-        true => offsets::topic(len, topic_len)?,
-        false => HEADER..HEADER + topic_len,
-    };
+    let topic = if offsets { offsets::topic(len, topic_len)? } else { HEADER..HEADER + topic_len };
     if topic.end > len {
         return None;
     }

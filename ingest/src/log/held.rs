@@ -10,7 +10,7 @@ use event::{Position, RecordBlock};
 const AHEAD_BYTES_MAX: usize = 2 << 20;
 
 /// Bytes of judged ones kept for evidence. What is older is asked for at the source.
-const JUDGED_BYTES_MAX: usize = 16 << 20;
+const JUDGED_BYTES_MAX: usize = 64 << 20;
 
 /// Shared by the log's writer, which puts them in, and its readers.
 #[derive(Debug, Default)]

@@ -28,6 +28,12 @@ pub struct LogReader {
     bytes: Vec<u8>,
     /// What reads payloads again that the log does not keep.
     payloads: Option<Arc<dyn Payloads>>,
+    /// Deliveries that the log keeps only the place of are passed over.
+    whole_only: bool,
+    /// Those that cannot be had are passed over.
+    lenient: bool,
+    /// One of them was.
+    lacked: bool,
 }
 
 impl LogReader {
@@ -51,6 +57,9 @@ impl LogReader {
             skip: 0,
             bytes: Vec::new(),
             payloads: None,
+            whole_only: false,
+            lenient: false,
+            lacked: false,
         };
         let first = reader.segments.first().map_or(0, |s| s.first);
         if from.0 < first || from > reader.progress.written() {
@@ -65,6 +74,26 @@ impl LogReader {
     pub fn with_payloads(mut self, payloads: Arc<dyn Payloads>) -> Self {
         self.payloads = Some(payloads);
         self
+    }
+
+    /// Passes over deliveries that the log keeps only the place of.
+    #[must_use]
+    pub fn whole_only(mut self) -> Self {
+        self.whole_only = true;
+        self
+    }
+
+    /// Passes over deliveries that their source has deleted or cannot give now; [`Self::lacked`] tells
+    /// of it.
+    #[must_use]
+    pub fn lenient(mut self) -> Self {
+        self.lenient = true;
+        self
+    }
+
+    /// Whether a delivery was passed over since this was last asked.
+    pub fn lacked(&mut self) -> bool {
+        std::mem::take(&mut self.lacked)
     }
 
     /// A reader of all that stands now in a log which another program may be writing. It changes
@@ -193,7 +222,9 @@ impl LogReader {
             left.start = whole.end;
             self.position += frame.len as u64;
         }
-        let taken = (left.start - all.start) as usize;
+        // A part of a frame is something, too.
+        let part = usize::from(block.len() > before);
+        let taken = ((left.start - all.start) as usize).max(part);
         Ok((taken, frame::claimed_len(block.bytes_of(&left))))
     }
 
@@ -228,10 +259,20 @@ impl LogReader {
         whole: &Range<u32>,
         block: &mut RecordBlock,
     ) -> Result<(), LogError> {
+        if self.whole_only {
+            return Ok(());
+        }
         self.bytes.clear();
         self.bytes.extend_from_slice(block.bytes_of(whole));
         let (held, payloads) = (self.progress.held(), self.payloads.as_deref());
-        offsets::resolve((frame, &self.bytes), &(self.skip..u64::MAX), held, payloads, block)
+        let within = self.skip..u64::MAX;
+        match offsets::resolve((frame, &self.bytes), &within, held, payloads, block) {
+            Err(_) if self.lenient => {
+                self.lacked = true;
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Reads up to `wanted` bytes from a position on; how many.

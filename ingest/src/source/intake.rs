@@ -12,8 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use event::{
-    EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
+    EventTime, Origin, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId,
+    StreamId,
 };
+
+use crate::log::Held;
 
 /// Deliveries of one batch: with the bytes below, a few milliseconds of the log's time.
 pub const BATCH_DELIVERIES_MAX: usize = 1_000;
@@ -103,6 +106,8 @@ pub struct Wiring {
     pub streams: Streams,
     /// Where blocks come back to.
     pub spares: Spares,
+    /// What holds payloads that the log does not keep.
+    pub held: Arc<Held>,
 }
 
 /// Blocks whose records are done with, to be filled again: the kernel clears every page of new
@@ -138,17 +143,17 @@ impl Wiring {
     }
 
     /// Adds a delivery that came then; one longer than `payload_bytes_max` keeps its head and says
-    /// so.
+    /// so. With its partition and offset, the log keeps no more than those.
     pub(crate) fn deliver(
         &self,
         records: &mut RecordBlock,
-        stream: StreamId,
-        recorded: EventTime,
+        (stream, recorded): (StreamId, EventTime),
+        place: Option<(i32, i64)>,
         (topic, payload): (&[u8], &[u8]),
         payload_bytes_max: usize,
     ) {
         let head = &payload[..payload.len().min(payload_bytes_max)];
-        records.push(&RecordRef {
+        let record = RecordRef {
             kind: RecordKind::Delivery,
             flags: flags(false, payload.len() > payload_bytes_max),
             stream,
@@ -157,7 +162,15 @@ impl Wiring {
             position: Position(0),
             topic,
             payload: head,
-        });
+            room: head,
+        };
+        match place {
+            None => records.push(&record),
+            Some((partition, offset)) => {
+                let checksum = crc32c::crc32c(head);
+                records.push_from(&record, Origin { partition, offset, checksum });
+            }
+        }
     }
 
     /// Adds a delivery that was cut to `head`.

@@ -67,6 +67,8 @@ pub enum Kind {
         topics: Vec<String>,
         /// The group whose offsets are ours.
         group: String,
+        /// The log keeps where payloads stand in the topic, and not the payloads.
+        offsets: bool,
     },
     /// `POST /api/v1/events` of our own server.
     Http {
@@ -96,7 +98,7 @@ const COMMON: [&str; 8] =
 
 const MQTT: [&str; 7] =
     ["url", "topics", "client_id", "username", "password_env", "keep_alive", "inflight"];
-const KAFKA: [&str; 3] = ["brokers", "topics", "group"];
+const KAFKA: [&str; 4] = ["brokers", "topics", "group", "log"];
 const HTTP: [&str; 1] = ["token_env"];
 const FILE: [&str; 1] = ["files"];
 
@@ -119,7 +121,15 @@ impl SourceSettings {
             Some(Type::File) => &[&FILE],
             None => &[&MQTT, &KAFKA, &HTTP, &FILE],
         };
-        reader.expect_keys(node, &[&COMMON[..], &own.concat()].concat());
+        let mut keys = [&COMMON[..], &own.concat()].concat();
+        if let (Some(kind), Some(log)) = (kind, node.get("log"))
+            && !matches!(kind, Type::Kafka)
+        {
+            let help = "leave it out: only what comes by `type: kafka` can be read there again";
+            reader.error_with(log, "this source's payloads stand in the log", Some(help.into()));
+            keys.push("log");
+        }
+        reader.expect_keys(node, &keys);
         let id = id(reader, node);
         let mappings = texts(reader, node, "mappings");
         let feed = reader.optional_text(node, "feed");
@@ -246,7 +256,11 @@ fn kafka(reader: &mut Reader, node: &Node) -> Option<Kind> {
     let brokers = filled(reader, node, "brokers");
     let topics = texts(reader, node, "topics");
     let group = filled(reader, node, "group");
-    Some(Kind::Kafka { brokers: brokers?, topics: topics?, group: group? })
+    let offsets = match node.get("log") {
+        Some(log) => reader.one_of(log, &[("payloads", false), ("offsets", true)]),
+        None => Some(false),
+    };
+    Some(Kind::Kafka { brokers: brokers?, topics: topics?, group: group?, offsets: offsets? })
 }
 
 fn id(reader: &mut Reader, node: &Node) -> Option<String> {
@@ -365,6 +379,26 @@ mod tests {
         assert_eq!(settings[1].payload_bytes_max, 1_000);
         assert_eq!(settings[2].kind, Kind::Http { token_env: Some("T".to_owned()) });
         assert_eq!(settings[2].feed.as_deref(), Some("f"));
+    }
+
+    #[test]
+    fn offsets_alone_are_kept_of_kafka_only() {
+        let kafka = "brokers: 'b:1', topics: t, group: g, mappings: [m]";
+        let (settings, said) = read(&format!(
+            "- {{id: a, type: kafka, {kafka}, log: offsets}}\n\
+             - {{id: b, type: kafka, {kafka}, log: payloads}}\n- {{id: c, type: kafka, {kafka}}}\n"
+        ));
+        assert_eq!(said, "");
+        let kept = |s: &SourceSettings| matches!(s.kind, Kind::Kafka { offsets: true, .. });
+        assert_eq!(settings.iter().map(kept).collect::<Vec<_>>(), [true, false, false]);
+        let (settings, said) = read(&format!(
+            "- {{id: a, type: http, mappings: [m], log: offsets}}\n\
+             - {{id: b, type: kafka, {kafka}, log: ofsets}}\n"
+        ));
+        assert_eq!(settings.len(), 1, "{said}");
+        assert!(said.contains("only what comes by `type: kafka`"), "{said}");
+        assert!(said.contains("did you mean `offsets`?"), "{said}");
+        assert!(!said.contains("unknown"), "{said}");
     }
 
     #[test]

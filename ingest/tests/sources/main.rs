@@ -35,6 +35,7 @@ fn wiring(capacity: usize) -> (Wiring, Receiver<Batch>) {
     let names = Mutex::new(Vec::<String>::new());
     let wiring = Wiring {
         spares: Spares::default(),
+        held: Arc::default(),
         source: SourceId(3),
         intake,
         clock: Arc::new(move || EventTime(now.fetch_add(1, Ordering::Relaxed))),

@@ -9,8 +9,9 @@
 
 #![allow(unsafe_code, reason = "messages in batches are offered by the C interface only")]
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -238,6 +239,23 @@ impl Consumer {
     pub(super) fn unassign(&self) -> Result<(), RDKafkaErrorCode> {
         // SAFETY: the client is whole, and no list means none.
         checked(unsafe { c::rd_kafka_assign(self.client.as_ptr(), ptr::null()) })
+    }
+
+    /// The offsets that the broker has of a partition: from its oldest message on, below the next.
+    pub(super) fn retained(
+        &self,
+        (topic, partition): (&str, i32),
+        wait: Duration,
+    ) -> Option<Range<i64>> {
+        let topic = CString::new(topic).ok()?;
+        let wait = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: client and text are whole, and the two numbers are written before it returns.
+        let code = unsafe {
+            let (client, topic) = (self.client.as_ptr(), topic.as_ptr());
+            c::rd_kafka_query_watermark_offsets(client, topic, partition, &mut low, &mut high, wait)
+        };
+        checked(code).is_ok().then_some(low..high)
     }
 
     /// Stops fetching partitions, and throws away what was fetched ahead; or goes on with them.

@@ -37,6 +37,8 @@ pub(super) struct Desk {
     wiring: Wiring,
     pub(super) board: Arc<Board>,
     payload_bytes_max: usize,
+    /// The log keeps no more of a message than where it stands.
+    offsets: bool,
     idle_after: Duration,
     partitions: Vec<Partition>,
     /// Index into `partitions`, by topic and number.
@@ -54,12 +56,18 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(settings: &SourceSettings, wiring: Wiring, board: Arc<Board>) -> Self {
+    pub(super) fn new(
+        settings: &SourceSettings,
+        offsets: bool,
+        wiring: Wiring,
+        board: Arc<Board>,
+    ) -> Self {
         Self {
             id: settings.id.clone(),
             wiring,
             board,
             payload_bytes_max: settings.payload_bytes_max,
+            offsets,
             idle_after: settings.idle_after(),
             partitions: Vec::new(),
             by_topic: HashMap::new(),
@@ -98,7 +106,8 @@ impl Desk {
             let partition = &mut self.partitions[index];
             let delivery = (partition.topic.as_bytes(), message.payload());
             let (stream, most) = (partition.stream.id, self.payload_bytes_max);
-            self.wiring.deliver(&mut self.open, stream, recorded, delivery, most);
+            let place = self.offsets.then(|| (message.partition(), message.offset()));
+            self.wiring.deliver(&mut self.open, (stream, recorded), place, delivery, most);
             if partition.reached.replace(message.offset()).is_none() {
                 self.touched.push(index);
             }
@@ -130,9 +139,10 @@ impl Desk {
         self.complaining = true;
     }
 
-    /// Whether a batch waits for room.
-    pub(super) fn is_holding(&self) -> bool {
-        self.held.is_some()
+    /// Whether nothing more is taken now: a batch waits for room, or too much waits to be judged
+    /// that stands in memory only.
+    pub(super) fn is_full(&self) -> bool {
+        self.held.is_some() || self.offsets && !self.wiring.held.has_room()
     }
 
     /// The partitions that are ours.

@@ -5,6 +5,7 @@
 //! Offsets are stored in the order of the batches: one that is never acknowledged holds back all
 //! that come after it, and they come again.
 
+mod again;
 mod consumer;
 mod desk;
 mod ledger;
@@ -22,6 +23,7 @@ use super::intake::{
     BATCH_DELIVERIES_MAX, BATCHES_UNACKED_MAX, Board, Running, SourceError, Wiring,
 };
 use super::settings::{Kind, SourceSettings};
+pub use again::Again;
 use consumer::{Consumer, Word};
 use desk::Desk;
 use ledger::Ledger;
@@ -45,7 +47,7 @@ const FULL_POLL: Duration = Duration::from_millis(10);
 /// # Errors
 /// The settings are of another type, librdkafka refuses them, or there is no thread to be had.
 pub fn start(settings: &SourceSettings, wiring: Wiring) -> Result<Running, SourceError> {
-    let Kind::Kafka { brokers, topics, group } = &settings.kind else {
+    let Kind::Kafka { brokers, topics, group, offsets } = &settings.kind else {
         return Err(SourceError::Kind { source_id: settings.id.clone(), wanted: "kafka" });
     };
     let board = Arc::new(Board::default());
@@ -58,7 +60,7 @@ pub fn start(settings: &SourceSettings, wiring: Wiring) -> Result<Running, Sourc
     let link = way
         .connect()
         .map_err(|error| SourceError::Kafka { source_id: settings.id.clone(), error })?;
-    let desk = Desk::new(settings, wiring, board.clone());
+    let desk = Desk::new(settings, *offsets, wiring, board.clone());
     let thread = std::thread::Builder::new()
         .name(format!("kafka-{}", settings.id))
         .spawn(move || run(&way, link, desk))
@@ -156,7 +158,7 @@ fn read(link: &mut Link, desk: &mut Desk) -> End {
     let mut stalled: Option<Instant> = None;
     let mut paused = false;
     while !desk.board.stopping() {
-        let full = desk.is_holding() || link.ledger.len() >= BATCHES_UNACKED_MAX;
+        let full = desk.is_full() || link.ledger.len() >= BATCHES_UNACKED_MAX;
         if !full {
             stalled = None;
         }
