@@ -8,7 +8,7 @@ use event::{EventRef, FieldId, FieldType, Symbol};
 
 use crate::lang::expr::Expr;
 use crate::lang::syntax::Operator;
-use crate::plan::FieldRef;
+use crate::plan::{FactId, FieldRef};
 use crate::value::Value;
 
 /// A condition of a rulebook. It is what it compiles to: two that mean the same are equal, wherever
@@ -20,42 +20,146 @@ pub struct Condition {
     written: Arc<[Written]>,
 }
 
-/// What most conditions are no more than: they are decided without anything of [`crate::value::Env`].
-#[derive(Clone, Copy)]
+/// What of a condition is decided without anything of [`crate::value::Env`].
+#[derive(Clone)]
 enum Form {
-    /// An event's field is this text.
+    /// All of it: an event's field is this text.
     Text(FieldId, Symbol),
-    /// The watched value is at least this number, or less.
-    AtLeast(i64, bool),
-    /// Something else.
+    /// What must hold of an event's fields; and the rest.
+    Fields(Arc<[Test]>, Rest),
+    /// All of it: a level.
+    Level(Bound),
+    /// Nothing.
     Other,
+}
+
+/// What is asked of one field.
+enum Test {
+    /// It is this text.
+    Text(FieldId, Symbol),
+    /// It is one of these.
+    OneOf(FieldId, Box<[Symbol]>),
+    /// It is a number within a bound.
+    Within(FieldId, Bound),
+}
+
+/// What must hold beside the fields.
+#[derive(Clone)]
+enum Rest {
+    Nothing,
+    /// A fact is a number within a bound.
+    Fact(FactId, Bound),
+    /// Something else.
+    Expr(Arc<Expr>),
+}
+
+/// At least a number, or less.
+#[derive(Clone, Copy)]
+pub struct Bound {
+    least: i64,
+    is: bool,
+}
+
+impl Bound {
+    /// What a comparison bounds, and how.
+    fn of(expr: &Expr) -> Option<(&Expr, Self)> {
+        let Expr::Compare(operator, value, than) = expr else { return None };
+        let Expr::Constant(Value::Int(n)) = **than else { return None };
+        let (least, is) = match operator {
+            Operator::GreaterEqual => (n, true),
+            Operator::Less => (n, false),
+            Operator::Greater => (n.checked_add(1)?, true),
+            Operator::LessEqual => (n.checked_add(1)?, false),
+            _ => return None,
+        };
+        Some((value, Self { least, is }))
+    }
+
+    /// Whether a number is within it; `None` where the value is no integer.
+    #[inline]
+    pub fn holds(self, value: Value) -> Option<bool> {
+        match value {
+            Value::Int(n) => Some((n >= self.least) == self.is),
+            _ => None,
+        }
+    }
+}
+
+impl Test {
+    fn of(expr: &Expr) -> Option<Self> {
+        if let Some((Expr::Field(FieldRef::Slot(field, FieldType::Int)), bound)) = Bound::of(expr) {
+            return Some(Self::Within(*field, bound));
+        }
+        let (field, texts) = match expr {
+            Expr::Compare(Operator::Equal, field, text) => match &**text {
+                Expr::Constant(text) => (field, std::slice::from_ref(text)),
+                _ => return None,
+            },
+            Expr::OneOf(field, texts) => (field, &texts[..]),
+            _ => return None,
+        };
+        let Expr::Field(FieldRef::Slot(field, FieldType::String)) = **field else { return None };
+        let text = |text: &Value| match text {
+            Value::Text(text) => Some(*text),
+            _ => None,
+        };
+        let texts: Box<[Symbol]> = texts.iter().map(text).collect::<Option<_>>()?;
+        Some(if let [text] = *texts { Self::Text(field, text) } else { Self::OneOf(field, texts) })
+    }
+
+    #[inline]
+    fn holds(&self, event: EventRef<'_>) -> bool {
+        match self {
+            Self::Text(field, text) => event.text(*field) == Some(*text),
+            Self::OneOf(field, texts) => {
+                event.text(*field).is_some_and(|text| texts.contains(&text))
+            }
+            Self::Within(field, bound) => {
+                event.int(*field).is_some_and(|n| (n >= bound.least) == bound.is)
+            }
+        }
+    }
+}
+
+/// The parts that must all hold.
+fn conjuncts<'a>(expr: &'a Expr, out: &mut Vec<&'a Expr>) {
+    if let Expr::And(a, b) = expr {
+        conjuncts(a, out);
+        conjuncts(b, out);
+    } else {
+        out.push(expr);
+    }
 }
 
 impl Form {
     fn of(expr: &Expr) -> Self {
-        let Expr::Compare(operator, a, b) = expr else { return Self::Other };
-        match (operator, &**a, &**b) {
-            (
-                Operator::Equal,
-                Expr::Field(FieldRef::Slot(field, FieldType::String)),
-                Expr::Constant(Value::Text(text)),
-            ) => Self::Text(*field, *text),
-            (Operator::GreaterEqual, Expr::Watched, Expr::Constant(Value::Int(n))) => {
-                Self::AtLeast(*n, true)
-            }
-            (Operator::Less, Expr::Watched, Expr::Constant(Value::Int(n))) => {
-                Self::AtLeast(*n, false)
-            }
-            (Operator::Greater, Expr::Watched, Expr::Constant(Value::Int(n))) if *n < i64::MAX => {
-                Self::AtLeast(n + 1, true)
-            }
-            (Operator::LessEqual, Expr::Watched, Expr::Constant(Value::Int(n)))
-                if *n < i64::MAX =>
-            {
-                Self::AtLeast(n + 1, false)
-            }
-            _ => Self::Other,
+        if let Some((Expr::Watched, bound)) = Bound::of(expr) {
+            return Self::Level(bound);
         }
+        let mut parts = Vec::new();
+        conjuncts(expr, &mut parts);
+        let (mut tests, mut rest) = (Vec::new(), Vec::new());
+        for part in parts {
+            match Test::of(part) {
+                Some(test) => tests.push(test),
+                None => rest.push(part.clone()),
+            }
+        }
+        if let ([Test::Text(field, text)], []) = (&tests[..], &rest[..]) {
+            return Self::Text(*field, *text);
+        }
+        // What is quickly decided first.
+        tests.sort_by_key(|test| matches!(test, Test::OneOf(..)));
+        let rest = match (rest.first().and_then(Bound::of), rest.len()) {
+            (_, 0) => Rest::Nothing,
+            (Some((Expr::Fact(fact), bound)), 1) => Rest::Fact(*fact, bound),
+            _ if tests.is_empty() => return Self::Other,
+            _ => {
+                let both = |a, b| Expr::And(Box::new(a), Box::new(b));
+                rest.into_iter().reduce(both).map_or(Rest::Nothing, |rest| Rest::Expr(rest.into()))
+            }
+        };
+        Self::Fields(tests.into(), rest)
     }
 }
 
@@ -84,20 +188,43 @@ impl Condition {
         Self { form: Form::of(&expr), expr, written }
     }
 
-    /// Whether an event meets it, where that needs no more than a look at one field.
-    #[inline]
+    /// Whether an event meets it, where that needs no more than looks at its fields.
+    #[inline(always)]
     pub fn holds_of(&self, event: EventRef<'_>) -> Option<bool> {
-        match self.form {
-            Form::Text(field, text) => Some(event.text(field) == Some(text)),
-            Form::AtLeast(..) | Form::Other => None,
+        match &self.form {
+            Form::Text(field, text) => Some(event.text(*field) == Some(*text)),
+            Form::Fields(tests, rest) if tests.iter().all(|test| test.holds(event)) => {
+                matches!(rest, Rest::Nothing).then_some(true)
+            }
+            Form::Fields(..) => Some(false),
+            Form::Level(_) | Form::Other => None,
+        }
+    }
+
+    /// The fact and the bound that are left to be asked, where [`Self::holds_of`] has not decided and
+    /// that is all.
+    #[inline]
+    pub(crate) fn fact(&self) -> Option<(FactId, Bound)> {
+        match &self.form {
+            Form::Fields(_, Rest::Fact(fact, bound)) => Some((*fact, *bound)),
+            _ => None,
+        }
+    }
+
+    /// What is left to be asked of an event, where [`Self::holds_of`] has not decided.
+    #[inline]
+    pub(crate) fn rest(&self) -> &Expr {
+        match &self.form {
+            Form::Fields(_, Rest::Expr(rest)) => rest,
+            _ => &self.expr,
         }
     }
 
     /// Whether a watched value meets it, where that needs no more than a look at the value.
     #[inline]
     pub(crate) fn holds_at(&self, value: Value) -> Option<bool> {
-        match (self.form, value) {
-            (Form::AtLeast(least, is), Value::Int(n)) => Some((n >= least) == is),
+        match &self.form {
+            Form::Level(bound) => bound.holds(value),
             _ => None,
         }
     }

@@ -50,7 +50,7 @@ enum Stage {
 
 /// How far behind the next event each is asked for: a few steps, which take about as long as memory
 /// does.
-const PLACES: [(usize, Stage); 3] = [(9, Stage::Slot), (6, Stage::Cell), (3, Stage::List)];
+static PLACES: [(usize, Stage); 3] = [(9, Stage::Slot), (6, Stage::Cell), (3, Stage::List)];
 
 /// What a list is one of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,11 +145,11 @@ impl Site {
         if self.ahead.wants.is_empty() {
             return;
         }
-        for (places, stage) in PLACES {
-            let Some(event) = behind(places) else { continue };
+        for (places, stage) in &PLACES {
+            let Some(event) = behind(*places) else { continue };
             let Some(range) = self.ahead.by_kind.get(event.kind().0 as usize) else { continue };
             for want in &self.ahead.wants[range.start as usize..range.end as usize] {
-                self.ask_for(*want, event, stage);
+                self.ask_for(*want, event, *stage);
             }
         }
     }

@@ -4,21 +4,17 @@ use event::{EventRef, EventTime, Symbol, TimeSpan};
 
 use super::cells::{Entry, Key, KeyCell};
 use super::pages::NIL;
-use super::scope::{Changed, Context, Sight, fact_value, field_of, key_of, outside, value_in};
+use super::scope::{
+    Changed, Context, Sight, cell_of, fact_value, field_of, key_of, outside, value_in,
+};
 use super::site::Site;
 use super::state::{Owner, State};
 use crate::condition::Condition;
 use crate::plan::{FactId, FactKind, FieldRef, TallyPart, Trigger};
 use crate::value::{Env, Value};
 
-/// Drops what has left a fact's window for a key, so that its value is exact and cheap to read.
-pub fn freshen(cx: Context<'_>, state: &mut State, fact: FactId, key: &Key, now: EventTime) {
-    if let Some(cell) = state.find(cx.layout.fact(fact), key) {
-        freshen_cell(cx, state, fact, cell, now);
-    }
-}
-
-/// As [`freshen`], where the cell of the key is known.
+/// Drops what has left a fact's window for the key of a cell, so that its value is exact and cheap to
+/// read.
 #[inline]
 pub fn freshen_cell(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32, now: EventTime) {
     let within = match &cx.plan.facts[fact.0 as usize].kind {
@@ -190,12 +186,17 @@ impl Site {
 
     fn update_fact(&mut self, cx: Context<'_>, event: EventRef<'_>, fact: FactId, key: Key) {
         let kind = &cx.plan.facts[fact.0 as usize].kind;
-        match kind {
-            // What does not fit at first sight takes no look at the key.
-            FactKind::Count { on, .. } if self.fits_at_once(event, on) == Some(false) => return,
+        let at_once = match kind {
+            FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => {
+                if on.is_of(event.kind()) { self.meets_at_once(on, event) } else { Some(false) }
+            }
             // It changes with the fact it counts.
-            FactKind::Tally { .. } => return,
-            _ => {}
+            FactKind::Tally { .. } => Some(false),
+            FactKind::Balance { .. } | FactKind::Set { .. } => None,
+        };
+        // What is decided takes no look at the key.
+        if at_once == Some(false) {
+            return;
         }
         let (owner, now) = (cx.layout.fact(fact), event.occurred());
         let known = self.state.find(owner, &key);
@@ -205,7 +206,7 @@ impl Site {
         let before = value_in(&self.state, kind, known, now);
         let cell = match kind {
             FactKind::Count { on, .. } => {
-                if !self.fits_fact(cx, event, before, on) {
+                if at_once.is_none() && !self.fits_fact(cx, event, before, on) {
                     return;
                 }
                 let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
@@ -213,7 +214,7 @@ impl Site {
                 cell
             }
             FactKind::Distinct { on, of, .. } => {
-                if !self.fits_fact(cx, event, before, on) {
+                if at_once.is_none() && !self.fits_fact(cx, event, before, on) {
                     return;
                 }
                 let Value::Text(value) = field_of(cx, event, *of) else { return };
@@ -286,17 +287,6 @@ impl Site {
         trigger.is_of(event.kind()) && trigger.condition.as_ref().is_none_or(holds)
     }
 
-    /// Whether a trigger fits, where that needs no more than a look at the event; no unit of work
-    /// where it does, or where that is not known.
-    #[inline]
-    fn fits_at_once(&self, event: EventRef<'_>, trigger: &Trigger) -> Option<bool> {
-        if !trigger.is_of(event.kind()) {
-            return Some(false);
-        }
-        let holds = trigger.condition.as_ref().map_or(Some(true), |c| c.holds_of(event))?;
-        Some(holds || self.evaluates(false))
-    }
-
     /// What a fact's own expression sees: its value so far, too.
     fn sight_of_fact<'a>(
         &'a self,
@@ -341,10 +331,13 @@ impl Site {
     }
 
     /// Makes the facts exact that a rule reads bare, for the event's key.
+    #[inline]
     pub fn freshen_for(&mut self, cx: Context<'_>, event: EventRef<'_>, facts: &[FactId]) {
         for fact in facts {
-            if let Some(key) = key_of(cx, event, &cx.plan.facts[fact.0 as usize].by) {
-                freshen(cx, &mut self.state, *fact, &key, event.occurred());
+            let key = key_of(cx, event, &cx.plan.facts[fact.0 as usize].by);
+            let cell = key.and_then(|key| cell_of(cx, &self.state, &self.changed, *fact, &key));
+            if let Some(cell) = cell {
+                freshen_cell(cx, &mut self.state, *fact, cell, event.occurred());
             }
         }
     }

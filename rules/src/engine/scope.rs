@@ -140,11 +140,14 @@ pub fn key_part(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option
 /// The key of an event; `None` where it lacks a part.
 #[inline(always)]
 pub fn key_of(cx: Context<'_>, event: EventRef<'_>, by: &[FieldRef]) -> Option<Key> {
-    // Nearly all: a door, a zone, a badge.
-    if let [FieldRef::Slot(id, FieldType::String)] = by {
-        return Some([event.text(*id)?.some()?, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
+    // Nearly all: the site, a door, a zone, a badge.
+    match by {
+        [] => Some([Symbol::NONE; 4]),
+        [FieldRef::Slot(id, FieldType::String)] => {
+            Some([event.text(*id)?.some()?, Symbol::NONE, Symbol::NONE, Symbol::NONE])
+        }
+        _ => key_of_parts(cx, event, by),
     }
-    key_of_parts(cx, event, by)
 }
 
 fn key_of_parts(cx: Context<'_>, event: EventRef<'_>, by: &[FieldRef]) -> Option<Key> {
@@ -162,6 +165,12 @@ pub fn outside(now: EventTime, time: i64, within: TimeSpan) -> bool {
 }
 
 impl Sight<'_> {
+    /// The cell of a fact's key.
+    #[inline]
+    fn cell(&self, fact: FactId, key: &Key) -> Option<u32> {
+        cell_of(self.cx, self.state, self.changed, fact, key)
+    }
+
     /// The key of a fact as this sight gives it.
     fn fact_key(&self, fact: FactId) -> Option<Key> {
         if let Some(event) = self.event {
@@ -194,6 +203,34 @@ impl Sight<'_> {
             },
         }
     }
+}
+
+/// The cell of a fact's key: what the event has changed is at hand.
+#[inline]
+pub fn cell_of(
+    cx: Context<'_>,
+    state: &State,
+    changed: &[Changed],
+    fact: FactId,
+    key: &Key,
+) -> Option<u32> {
+    let owner = cx.layout.fact(fact);
+    let known = changed.iter().find(|changed| changed.fact == fact).map(|changed| changed.cell);
+    known.filter(|cell| state.is_of(*cell, owner, key)).or_else(|| state.find(owner, key))
+}
+
+/// A fact's value for the key of an event, then.
+#[inline]
+pub fn fact_of(
+    cx: Context<'_>,
+    state: &State,
+    changed: &[Changed],
+    event: EventRef<'_>,
+    fact: FactId,
+) -> Value {
+    let plan = &cx.plan.facts[fact.0 as usize];
+    let Some(key) = key_of(cx, event, &plan.by) else { return Value::Missing };
+    value_in(state, &plan.kind, cell_of(cx, state, changed, fact, &key), event.occurred())
 }
 
 /// A fact's value for a key at a time. Reads only: what has left the window is counted out.
@@ -279,7 +316,9 @@ impl Env for Sight<'_> {
             Some(symbol) => Some([symbol, Symbol::NONE, Symbol::NONE, Symbol::NONE]),
             None => self.fact_key(fact),
         };
-        key.map_or(Value::Missing, |key| fact_value(self.cx, self.state, fact, &key, self.now))
+        let Some(key) = key else { return Value::Missing };
+        let kind = &self.cx.plan.facts[fact.0 as usize].kind;
+        value_in(self.state, kind, self.cell(fact, &key), self.now)
     }
 
     fn previous(&self, fact: FactId) -> Value {
@@ -393,7 +432,7 @@ impl<'a> Sight<'a> {
     #[inline]
     pub fn holds(&self, condition: &Condition) -> bool {
         self.evaluated.set(self.evaluated.get() + 1);
-        let met = self.event.and_then(|event| condition.holds_of(event));
-        met.unwrap_or_else(|| condition.expr().holds(self))
+        let Some(event) = self.event else { return condition.expr().holds(self) };
+        condition.holds_of(event).unwrap_or_else(|| condition.rest().holds(self))
     }
 }

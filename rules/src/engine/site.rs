@@ -14,7 +14,7 @@ use super::eviction::Turn;
 use super::findings::{Effect, EvidenceRef, Finding, Findings};
 use super::layout::{AREA, Layout, PERSON, Subject};
 use super::pages::{NIL, Pages};
-use super::scope::{Changed, Context, SessionView, Sight, key_of};
+use super::scope::{Changed, Context, SessionView, Sight, fact_of, key_of};
 use super::seen::Seen;
 use super::state::{Kept, State};
 use super::timers::{Due, Timers};
@@ -318,6 +318,8 @@ impl Site {
             return;
         }
         self.late = Some((tier, true));
+        // What the last event in order changed is no matter here.
+        self.changed.clear();
         let asked = match out.probe() {
             Some(_) => cx.layout.interest(event.kind()).rules.whole(),
             None => cx.rules_asked(event),
@@ -342,8 +344,36 @@ impl Site {
         let Some(condition) = condition else { return true };
         match condition.holds_of(event) {
             Some(holds) => self.evaluates(holds),
-            None => Sight::of(cx, self, event, &self.changed).holds(condition),
+            None => self.meets_rest(cx, condition, event),
         }
+    }
+
+    /// Whether an event of a trigger's kind meets its condition, where the fields alone decide.
+    #[inline]
+    pub(super) fn meets_at_once(&self, trigger: &Trigger, event: EventRef<'_>) -> Option<bool> {
+        let Some(condition) = &trigger.condition else { return Some(true) };
+        condition.holds_of(event).map(|holds| self.evaluates(holds))
+    }
+
+    /// As [`Self::meets_at_once`], where all that is left is a fact that the event has just changed:
+    /// it is exact, and its cell is at hand.
+    #[inline]
+    fn meets_changed(&self, trigger: &Trigger) -> Option<bool> {
+        let (fact, bound) = trigger.condition.as_ref()?.fact()?;
+        let changed = self.changed.iter().find(|changed| changed.fact == fact)?;
+        let cell = Some(changed.cell).filter(|cell| *cell != NIL)?;
+        bound.holds(self.state.value(cell)).map(|holds| self.evaluates(holds))
+    }
+
+    /// As [`Self::meets`], where the fields alone have not decided.
+    fn meets_rest(&self, cx: Context<'_>, condition: &Condition, event: EventRef<'_>) -> bool {
+        if let Some((fact, bound)) = condition.fact() {
+            let value = fact_of(cx, &self.state, &self.changed, event, fact);
+            if let Some(holds) = bound.holds(value) {
+                return self.evaluates(holds);
+            }
+        }
+        self.evaluates(condition.rest().holds(&Sight::of(cx, self, event, &self.changed)))
     }
 
     /// Counts a condition that has been evaluated without more ado.
@@ -363,11 +393,25 @@ impl Site {
         self.saw(cx, seen, out);
     }
 
+    #[inline(always)]
     fn step(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
+        match &cx.plan.rules[id.0 as usize].pattern {
+            Pattern::Event(on) => self.step_event(cx, id, on, event, out),
+            _ => self.step_runs_of(cx, id, event, out),
+        }
+    }
+
+    fn step_runs_of(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
         let rule = &cx.plan.rules[id.0 as usize];
         let began = self.evaluated.get();
         match &rule.pattern {
-            Pattern::Event(on) => self.step_event(cx, id, rule, on, event, out),
+            Pattern::Event(_) | Pattern::Watch { .. } => {}
             Pattern::Sequence(sequence) => {
                 self.step_sequence(cx, id, rule, sequence, event, out);
             }
@@ -377,26 +421,45 @@ impl Site {
             Pattern::Session(session) => self.step_session(cx, id, rule, session, event, out),
             Pattern::Passage { .. } => self.step_passage(cx, id, rule, event, out),
             Pattern::Travel { .. } => self.step_travel(cx, id, rule, event, out),
-            Pattern::Watch { .. } => {}
         }
         self.worked(cx.plan.facts.len() + usize::from(id.0), began);
     }
 
+    /// A rule of one event, which most of a large rulebook are: most events are no concern of it.
+    #[inline(always)]
     fn step_event(
         &mut self,
         cx: Context<'_>,
         id: RuleId,
-        rule: &Rule,
         on: &Trigger,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        if !on.is_of(event.kind()) {
-            return;
+        debug_assert!(on.is_of(event.kind()), "a rule of one event is asked for its kinds alone");
+        let began = self.evaluated.get();
+        let at_once = self.meets_at_once(on, event).or_else(|| self.meets_changed(on));
+        let rule = &cx.plan.rules[id.0 as usize];
+        if at_once != Some(false) || rule.emit == Emit::Edge {
+            self.judge_one(cx, id, (on, at_once), event, out);
         }
+        self.worked(cx.plan.facts.len() + usize::from(id.0), began);
+    }
+
+    fn judge_one(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        (on, at_once): (&Trigger, Option<bool>),
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let rule = &cx.plan.rules[id.0 as usize];
         let Some(key) = key_of(cx, event, &rule.by) else { return };
         self.freshen_for(cx, event, &rule.evidence_of);
-        let holds = self.meets(cx, on.condition.as_ref(), event);
+        let holds = match at_once {
+            Some(holds) => holds,
+            None => on.condition.as_ref().is_none_or(|c| self.meets_rest(cx, c, event)),
+        };
         if rule.emit == Emit::Edge && !self.rises(cx, id, &key, holds) {
             return;
         }

@@ -168,6 +168,14 @@ impl State {
         self.look_up(owner, tag_of(owner, key), key).ok()
     }
 
+    /// Whether a cell, if it is one at all, is that of an owner and key.
+    #[inline]
+    pub fn is_of(&self, cell: u32, owner: Owner, key: &Key) -> bool {
+        self.keys
+            .peek(cell)
+            .is_some_and(|cell| cell.owner == owner.0 + 1 && is_same(&cell.key, key))
+    }
+
     /// Where the index begins to look for a key with this [`half_of`] it.
     #[inline]
     pub fn slot(&self, owner: Owner, half: u32) -> &Slot {
