@@ -29,6 +29,7 @@ mod scope;
 mod seen;
 mod sequence;
 mod session;
+mod single;
 mod site;
 mod snapshot;
 mod state;

@@ -1,0 +1,102 @@
+//! Rules of one event: what must hold of it, and of what is kept of those before.
+
+use event::EventRef;
+
+use super::cells::{Entry, Key};
+use super::findings::Findings;
+use super::pages::NIL;
+use super::scope::{Context, key_of};
+use super::site::Site;
+use crate::plan::{Emit, Rule, RuleId, Trigger};
+use crate::value::Value;
+
+impl Site {
+    /// A rule of one event, which most of a large rulebook are: most events are no concern of it.
+    #[inline(always)]
+    pub(super) fn step_event(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        on: &Trigger,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        debug_assert!(on.is_of(event.kind()), "a rule of one event is asked for its kinds alone");
+        let began = self.evaluated.get();
+        let at_once = self.meets_at_once(on, event).or_else(|| self.meets_changed(on));
+        let rule = &cx.plan.rules[id.0 as usize];
+        if at_once != Some(false) || rule.emit == Emit::Edge {
+            self.judge_one(cx, id, (on, at_once), event, out);
+        }
+        self.worked(cx.plan.facts.len() + usize::from(id.0), began);
+    }
+
+    fn judge_one(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        (on, at_once): (&Trigger, Option<bool>),
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let rule = &cx.plan.rules[id.0 as usize];
+        let Some(key) = key_of(cx, event, &rule.by) else { return };
+        self.freshen_for(cx, event, &rule.evidence_of);
+        let holds = match at_once {
+            Some(holds) => holds,
+            None => on.condition.as_ref().is_none_or(|c| self.meets_rest(cx, c, event)),
+        };
+        if rule.emit == Emit::Edge && !self.rises(cx, id, &key, holds) {
+            return;
+        }
+        if !holds {
+            return;
+        }
+        let mark = out.evidence_mark();
+        self.cite_windows(cx, rule, event, out);
+        out.push_evidence(Entry::of(event, 0).evidence());
+        let conclusion = self.conclusion_of(cx, id, key, event);
+        self.conclude(cx, conclusion, mark, out);
+    }
+
+    /// Keeps the level of a rule's key; whether it has just turned true.
+    fn rises(&mut self, cx: Context<'_>, id: RuleId, key: &Key, holds: bool) -> bool {
+        let owner = cx.layout.rule(id);
+        match (holds, self.state.find(owner, key)) {
+            (true, None) => {
+                let cell = self.state.find_or_insert(owner, key, Value::Bool(true));
+                self.state.keys.get_mut(cell).time = self.now.0;
+                true
+            }
+            (true, Some(_)) => false,
+            (false, Some(cell)) => {
+                self.state.remove(cell);
+                false
+            }
+            (false, None) => false,
+        }
+    }
+
+    /// Cites the windows of the facts that a rule reads bare.
+    fn cite_windows(&self, cx: Context<'_>, rule: &Rule, event: EventRef<'_>, out: &mut Findings) {
+        for fact in &rule.evidence_of {
+            let by = &cx.plan.facts[fact.0 as usize].by;
+            let cell =
+                key_of(cx, event, by).and_then(|k| self.state.find(cx.layout.fact(*fact), &k));
+            if let Some(cell) = cell {
+                let entries = self.state.list(self.state.keys.get(cell).head);
+                entries.for_each(|entry| out.push_evidence(entry.evidence()));
+            }
+        }
+    }
+
+    /// As [`Self::meets_at_once`], where all that is left is a fact that the event has just changed:
+    /// it is exact, and its cell is at hand.
+    #[inline]
+    fn meets_changed(&self, trigger: &Trigger) -> Option<bool> {
+        let (fact, bound) = trigger.condition.as_ref()?.fact()?;
+        let changed = self.changed.iter().find(|changed| changed.fact == fact)?;
+        let cell = Some(changed.cell).filter(|cell| *cell != NIL)?;
+        bound.holds(self.state.value(cell)).map(|holds| self.evaluates(holds))
+    }
+}
