@@ -17,9 +17,9 @@ use super::site::Site;
 use super::state::{Owner, half_of};
 use crate::plan::{FieldRef, Pattern, Plan};
 
-/// Keys from which on those of a fact or rule are asked for ahead: below, they stay in the caches
-/// anyway, and asking costs more than it gives.
-const KEYS_MIN: u32 = 512;
+/// Keys, or events, from which on those of a fact or rule are asked for ahead: below, they stay in the
+/// caches anyway, and asking costs more than it gives.
+const MANY: u32 = 512;
 
 /// So many events of a site go by, at least, before it is looked up anew who has so many keys.
 const LOOK_EVERY: u32 = 1_024;
@@ -72,6 +72,8 @@ struct Want {
     holder: u32,
     /// What the cell's list is one of.
     list: List,
+    /// Whether the keys are few, and no more than what their lists hold is asked for.
+    few: bool,
 }
 
 /// What events of each kind look up by one field.
@@ -90,7 +92,8 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
     let mut want = |owner: Owner, by: &[FieldRef], list: List| {
         let [FieldRef::Slot(by, FieldType::String)] = by else { return };
         if wanted.len() < WANTS_MAX {
-            wanted.push(Want { by: *by, owner, holder: layout.bounds.holder(owner), list });
+            let holder = layout.bounds.holder(owner);
+            wanted.push(Want { by: *by, owner, holder, list, few: false });
         }
     };
     let interest = layout.interest(kind);
@@ -149,7 +152,9 @@ impl Site {
             let Some(event) = behind(*places) else { continue };
             let Some(range) = self.ahead.by_kind.get(event.kind().0 as usize) else { continue };
             for want in &self.ahead.wants[range.start as usize..range.end as usize] {
-                self.ask_for(*want, event, *stage);
+                if !want.few || *stage == Stage::List {
+                    self.ask_for(*want, event, *stage);
+                }
             }
         }
     }
@@ -162,8 +167,11 @@ impl Site {
         by_kind.clear();
         for of_kind in kinds {
             let from = wants.len() as u32;
-            let is_large = |want: &&Want| holdings.get(want.holder).keys >= KEYS_MIN;
-            wants.extend(of_kind.iter().filter(is_large));
+            wants.extend(of_kind.iter().filter_map(|want| {
+                let holding = holdings.get(want.holder);
+                let few = holding.keys < MANY;
+                (!few || holding.events >= MANY).then_some(Want { few, ..*want })
+            }));
             by_kind.push(from..wants.len() as u32);
         }
         *left = LOOK_EVERY.max(4 * kinds.len() as u32);

@@ -154,8 +154,8 @@ pub struct Entry {
     pub identity: [u64; 2],
     /// Position and part, as a row has them.
     pub place: u64,
-    /// What is kept of the event beside that: the value counted; the run that a guard watches, and
-    /// its serial; or what a guard's condition reads of the event.
+    /// What is kept of the event beside that: the value counted, and in a window when the next event
+    /// occurred; the run that a guard watches, and its serial; or what a guard's condition reads of the event.
     pub words: [u64; 3],
 }
 

@@ -9,7 +9,6 @@ use super::scope::{
 };
 use super::site::Site;
 use super::state::{Owner, State};
-use crate::condition::Condition;
 use crate::plan::{FactId, FactKind, FieldRef, TallyPart, Trigger};
 use crate::value::{Env, Value};
 
@@ -203,7 +202,13 @@ impl Site {
         if let Some(cell) = known {
             freshen_cell(cx, &mut self.state, fact, cell, now);
         }
-        let before = value_in(&self.state, kind, known, now);
+        let before = match (kind, known) {
+            // It has just been made exact.
+            (FactKind::Count { .. } | FactKind::Distinct { .. }, Some(cell)) => {
+                self.state.value(cell)
+            }
+            _ => value_in(&self.state, kind, known, now),
+        };
         let cell = match kind {
             FactKind::Count { on, .. } => {
                 if at_once.is_none() && !self.fits_fact(cx, event, before, on) {
@@ -272,7 +277,7 @@ impl Site {
     }
 
     /// Whether a trigger of a fact fits an event, where the fact has this value so far.
-    #[inline]
+    #[inline(always)]
     fn fits_fact(
         &self,
         cx: Context<'_>,
@@ -280,11 +285,11 @@ impl Site {
         before: Value,
         trigger: &Trigger,
     ) -> bool {
-        let holds = |condition: &Condition| match condition.holds_of(event) {
-            Some(holds) => self.evaluates(holds),
-            None => self.sight_of_fact(cx, event, before).holds(condition),
+        let more = || match &trigger.condition {
+            Some(condition) => self.sight_of_fact(cx, event, before).holds(condition),
+            None => true,
         };
-        trigger.is_of(event.kind()) && trigger.condition.as_ref().is_none_or(holds)
+        trigger.is_of(event.kind()) && self.meets_at_once(trigger, event).unwrap_or_else(more)
     }
 
     /// What a fact's own expression sees: its value so far, too.

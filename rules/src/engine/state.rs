@@ -16,6 +16,10 @@ use crate::value::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner(pub u32);
 
+/// The word of a window's event that says when the next one occurred: that one need not be looked at,
+/// a line of memory that nothing has touched for as long as the window is.
+const NEXT_TIME: usize = 1;
+
 /// The tag of an integer.
 pub const INT: u32 = 2;
 
@@ -363,30 +367,39 @@ impl State {
     /// Appends an entry to a cell's list.
     #[inline]
     pub fn append(&mut self, cell: u32, entry: Entry) -> u32 {
-        self.append_and(cell, entry, |_| {})
+        self.append_to::<false>(cell, entry, 0)
     }
 
-    /// Adds an event to a window, and `by` to its count. The cell knows when its first event occurred:
-    /// whether any has left the window takes no look at the events.
+    /// Adds an event to a window, and `by` to its count. The cell knows when its first event occurred,
+    /// and each event when the one behind it did: whether any has left the window takes no look at the
+    /// events.
     #[inline]
     pub fn count_in(&mut self, cell: u32, entry: Entry, by: i64) {
-        self.append_and(cell, entry, |key| {
-            if key.head == NIL {
-                key.time = entry.time;
-            }
-            key.add(by);
-        });
+        self.append_to::<true>(cell, entry, by);
     }
 
     #[inline(always)]
-    fn append_and(&mut self, cell: u32, entry: Entry, and: impl FnOnce(&mut KeyCell)) -> u32 {
+    fn append_to<const WINDOW: bool>(&mut self, cell: u32, entry: Entry, by: i64) -> u32 {
         let index = self.entries.insert(entry);
         let key = self.keys.get_mut(cell);
-        and(key);
         key.event_came();
+        if WINDOW {
+            key.add(by);
+        }
         match std::mem::replace(&mut key.tail, index) {
-            NIL => key.head = index,
-            tail => self.entries.get_mut(tail).next = index,
+            NIL => {
+                key.head = index;
+                if WINDOW {
+                    key.time = entry.time;
+                }
+            }
+            tail => {
+                let last = self.entries.get_mut(tail);
+                last.next = index;
+                if WINDOW {
+                    last.words[NEXT_TIME] = entry.time as u64;
+                }
+            }
         }
         let holder = self.bounds.holder(key.owner());
         self.holdings.get_mut(holder).events += 1;
@@ -410,7 +423,7 @@ impl State {
     pub fn leave_window(&mut self, cell: u32) -> Option<Entry> {
         let entry = self.pop_front(cell)?;
         if entry.next != NIL {
-            self.keys.get_mut(cell).time = self.entries.get(entry.next).time;
+            self.keys.get_mut(cell).time = entry.words[NEXT_TIME] as i64;
         }
         Some(entry)
     }
