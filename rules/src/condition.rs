@@ -53,6 +53,36 @@ enum Rest {
     Expr(Arc<Expr>),
 }
 
+/// What must hold of a text field, where nothing is told but the field and a mask of the texts that it
+/// may have: what does not pass does not meet the condition, and of what does not some does. A table of
+/// them stays in the caches where ten thousand conditions do not.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    field: FieldId,
+    texts: u32,
+}
+
+impl Gate {
+    /// All pass.
+    pub const OPEN: Self = Self { field: FieldId(0), texts: u32::MAX };
+
+    fn of(field: FieldId, texts: &[Symbol]) -> Self {
+        Self { field, texts: texts.iter().fold(0, |all, text| all | Self::bit(*text)) }
+    }
+
+    #[inline]
+    fn bit(text: Symbol) -> u32 {
+        1 << (text.0.wrapping_mul(0x9e37_79b9) >> 27)
+    }
+
+    /// Whether an event may meet the condition.
+    #[inline]
+    pub fn passes(self, event: EventRef<'_>) -> bool {
+        self.texts == u32::MAX
+            || event.text(self.field).is_some_and(|text| self.texts & Self::bit(text) != 0)
+    }
+}
+
 /// At least a number, or less.
 #[derive(Clone, Copy)]
 pub struct Bound {
@@ -198,6 +228,23 @@ impl Condition {
             }
             Form::Fields(..) => Some(false),
             Form::Level(_) | Form::Other => None,
+        }
+    }
+
+    /// What the condition says of one text field of an event, in two words.
+    pub(crate) fn gate(&self) -> Gate {
+        let gate = |test: &Test| match test {
+            Test::Text(field, text) => Some((1, Gate::of(*field, &[*text]))),
+            Test::OneOf(field, texts) => Some((texts.len(), Gate::of(*field, texts))),
+            Test::Within(..) => None,
+        };
+        match &self.form {
+            Form::Text(field, text) => Gate::of(*field, &[*text]),
+            Form::Fields(tests, _) => {
+                let least = tests.iter().filter_map(gate).min_by_key(|(texts, _)| *texts);
+                least.map_or(Gate::OPEN, |(_, gate)| gate)
+            }
+            Form::Level(_) | Form::Other => Gate::OPEN,
         }
     }
 

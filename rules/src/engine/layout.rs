@@ -18,9 +18,10 @@ use super::holdings::Bounds;
 use super::sequence::{Shape, shape_of};
 use super::state::Owner;
 use crate::calendar::ScheduleId;
+use crate::condition::Gate;
 use crate::plan::{
     Dimension, Emit, Fact, FactId, FactKind, FieldRef, Grouping, Guard, Mode, Pattern, Plan, Rule,
-    RuleId, Scope, Sequence, Session,
+    RuleId, Scope, Sequence, Session, Trigger,
 };
 
 /// Numbers set aside for the dimensions of one grouping.
@@ -135,6 +136,8 @@ pub struct Layout {
     credential_person: Option<(usize, usize)>,
     /// Whether the enterprise hears a rule's detections, by rule.
     forwards: Vec<bool>,
+    /// What an event must pass to concern a rule of one event, by rule.
+    gates: Vec<Gate>,
     /// How the runs of each rule are kept, of those that are sequences.
     shapes: Vec<Shape>,
     schedule_watchers: Vec<Vec<RuleId>>,
@@ -181,6 +184,16 @@ fn forwards(plan: &Plan, scope: Scope) -> Vec<bool> {
 fn rules_of(plan: &Plan, scope: Scope) -> impl Iterator<Item = (RuleId, &Rule)> {
     let rules = plan.rules.iter().enumerate().map(|(number, rule)| (RuleId(number as u16), rule));
     rules.filter(move |(_, rule)| rule.scope == scope && rule.mode != Mode::Off)
+}
+
+/// What an event must pass to concern a rule. Where a condition that does not hold ends a level, or
+/// another event may be meant, all pass.
+fn gate_of(rule: &Rule) -> Gate {
+    match (&rule.pattern, rule.emit) {
+        (Pattern::Event(_), Emit::Edge) => Gate::OPEN,
+        (Pattern::Event(Trigger { condition: Some(condition), .. }), _) => condition.gate(),
+        _ => Gate::OPEN,
+    }
 }
 
 /// Who asks, and what it claims of the events it wants.
@@ -301,6 +314,7 @@ impl Layout {
             schedule_watchers,
             table_watchers,
             forwards: forwards(plan, scope),
+            gates: plan.rules.iter().map(gate_of).collect(),
             shapes: plan.rules.iter().map(shape_of).collect(),
             hears_schedules,
             policies,
@@ -327,6 +341,12 @@ impl Layout {
     #[inline]
     pub fn detection_kind(&self, rule: RuleId) -> KindId {
         KindId(self.first_detection + rule.0)
+    }
+
+    /// What an event must pass to concern a rule.
+    #[inline]
+    pub fn gate(&self, rule: RuleId) -> Gate {
+        self.gates[rule.0 as usize]
     }
 
     /// Whether the enterprise hears a rule's detections.

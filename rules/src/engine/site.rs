@@ -381,7 +381,12 @@ impl Site {
     #[inline(always)]
     fn step_rule(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
         if out.probe().is_none() {
-            return self.step(cx, id, event, out);
+            if cx.layout.gate(id).passes(event) {
+                return self.step(cx, id, event, out);
+            }
+            let began = self.evaluated.get();
+            self.evaluates(false);
+            return self.worked(cx.plan.facts.len() + usize::from(id.0), began);
         }
         let seen = self.look(cx, id, event, out);
         self.step(cx, id, event, out);
