@@ -40,6 +40,7 @@ mod timers;
 mod unless;
 mod usage;
 mod watch;
+mod words;
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use event::{EventRef, EventTime, Symbol, TimeSpan};
+use event::EventRef;
 
 use super::cells::{Course, Entry, Key, KeyCell, Noted, Run};
 use super::findings::EvidenceRef;
@@ -10,6 +10,7 @@ use super::holdings::{Age, Bounds, Holding, Over, join, leave};
 use super::index::{Index, Slot};
 use super::layout::Subject;
 use super::pages::{Bytes, NIL, Pages};
+pub use super::words::{INT, Kept, pack, pack_into, unpack};
 use crate::value::Value;
 
 /// Who owns a key cell: facts, then rules, then what hangs on rules; see [`super::layout`].
@@ -19,65 +20,6 @@ pub struct Owner(pub u32);
 /// The word of a window's event that says when the next one occurred: that one need not be looked at,
 /// a line of memory that nothing has touched for as long as the window is.
 const NEXT_TIME: usize = 1;
-
-/// The tag of an integer.
-pub const INT: u32 = 2;
-
-/// A value as one word and a tag; `Missing` and lists have tag 0 and are not kept.
-#[inline]
-pub fn pack(value: Value) -> (u64, u32) {
-    match value {
-        Value::Missing | Value::List { .. } => (0, 0),
-        Value::Bool(b) => (u64::from(b), 1),
-        Value::Int(n) => (n as u64, INT),
-        Value::Float(x) => (x.to_bits(), 3),
-        Value::Text(s) => (u64::from(s.0), 4),
-        Value::Time(t) => (t.0 as u64, 5),
-        Value::Span(s) => (s.0 as u64, 6),
-    }
-}
-
-/// The value of a word and a tag.
-#[inline]
-pub fn unpack(bits: u64, tag: u32) -> Value {
-    match tag {
-        1 => Value::Bool(bits != 0),
-        INT => Value::Int(bits as i64),
-        3 => Value::Float(f64::from_bits(bits)),
-        4 => Value::Text(Symbol(bits as u32)),
-        5 => Value::Time(EventTime(bits as i64)),
-        6 => Value::Span(TimeSpan(bits as i64)),
-        _ => Value::Missing,
-    }
-}
-
-/// Captured values, as a cell keeps them: words with four-bit tags.
-#[derive(Clone, Copy, Debug)]
-pub struct Kept<'a> {
-    /// The words.
-    pub words: &'a [u64],
-    /// Their tags.
-    pub tags: u64,
-}
-
-impl Kept<'_> {
-    /// No captured values.
-    pub const NOTHING: Self = Self { words: &[], tags: 0 };
-
-    /// One of them.
-    pub fn get(self, place: usize) -> Value {
-        self.words
-            .get(place)
-            .map_or(Value::Missing, |w| unpack(*w, (self.tags >> (4 * place) & 15) as u32))
-    }
-}
-
-/// Packs one value into words with four-bit tags.
-pub fn pack_into(words: &mut [u64], tags: &mut u64, place: usize, value: Value) {
-    let (bits, tag) = pack(value);
-    words[place] = bits;
-    *tags = *tags & !(15 << (4 * place)) | u64::from(tag) << (4 * place);
-}
 
 /// Where the index enters a key that it does not have: until anything is entered or freed.
 #[derive(Clone, Copy, Debug)]
