@@ -10,7 +10,7 @@ use event::{
     StreamId,
 };
 use ingest::log::{LogReader, LogWriter, RealFiles};
-use rules::engine::{Engine, restore_symbols};
+use rules::engine::{Engine, RestoreError, restore_symbols};
 use sinks::Store;
 
 use super::Start;
@@ -65,9 +65,7 @@ pub fn recover(
     let interner = Interner::shared();
     let chain = snapshots.take_newest().filter(|chain| chain.last().position <= written);
     let chain = chain.filter(|_| known.is_some() && !start.afresh);
-    for part in chain.iter().flat_map(|chain| &chain.parts) {
-        restore_symbols(&part.engine, &interner)?;
-    }
+    let chain = chain.map(|chain| with_symbols(chain, &interner)).transpose()?.flatten();
     let folder = folder(&start.data)?;
     let kept = Kept { dir: &folder, interner: &interner };
     let loaded = Setup::load_with(&start.config, interner.clone(), &[]);
@@ -122,6 +120,21 @@ pub fn recover(
     }
     let rulebooks = Arc::new(rulebooks);
     Ok(Recovered { setup, engine, pipeline, rulebooks, store, bases, from, refused })
+}
+
+/// A chain whose texts are interned. One of another program's format is left aside: the log has all
+/// that it stands for, and is read from its beginning.
+fn with_symbols(chain: Chain, interner: &Arc<Interner>) -> anyhow::Result<Option<Chain>> {
+    for part in &chain.parts {
+        match restore_symbols(&part.engine, interner) {
+            Err(error @ RestoreError::Version(_)) => {
+                tracing::warn!(%error, "the state is made again from the log");
+                return Ok(None);
+            }
+            other => other?,
+        }
+    }
+    Ok(Some(chain))
 }
 
 /// Where an engine of an earlier run goes on.

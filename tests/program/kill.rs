@@ -156,3 +156,49 @@ fn nothing_is_lost_and_nothing_stands_twice() {
         }
     }
 }
+
+/// Makes the snapshots of a folder those of a program with another format; how many there were.
+fn of_another_format(dir: &Path) -> usize {
+    let files = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{e}"));
+    let paths: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+    for path in &paths {
+        let mut bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{e}"));
+        let at = bytes.windows(8).position(|eight| eight == b"PCENGINE");
+        let version = at.unwrap_or_else(|| panic!("{} holds no engine", path.display())) + 8;
+        bytes[version] ^= 0x55;
+        let whole = bytes.len() - 4;
+        let crc = crc32c::crc32c(&bytes[..whole]).to_le_bytes();
+        bytes[whole..].copy_from_slice(&crc);
+        std::fs::write(path, bytes).unwrap_or_else(|e| panic!("{e}"));
+    }
+    paths.len()
+}
+
+#[test]
+fn a_program_with_another_format_makes_the_state_again_from_the_log() {
+    let [undisturbed, replaced] = [false, true].map(|replace| {
+        let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+        let receiver = Receiver::start();
+        let config = configuration(dir.path(), &receiver.url());
+        let data = dir.path().join("data");
+        let further = ["--snapshot-bytes", "9000"];
+        let mut lines = traffic::events(7, 600);
+        lines.push(traffic::ADVANCE.to_owned());
+        // What the first half leaves in windows and sequences the second half completes.
+        for (half, lines) in lines.chunks(301).enumerate() {
+            let mut server = Server::start(&config, &data, &further, None);
+            assert!(server.post(&(lines.join("\n") + "\n")));
+            let wanted = lines.len() + half * 301;
+            let done = |books: &Value| books["books"]["http"]["events"] == wanted;
+            assert!(server.wait_for("/api/v1/books", done).is_some());
+            assert!(server.terminate());
+            if replace && half == 0 {
+                assert!(of_another_format(&data.join("snapshots")) > 0, "a stop leaves a snapshot");
+            }
+        }
+        let store = sinks::Reader::open(data.join("incidents.db"));
+        incidents(&store.unwrap_or_else(|e| panic!("{e}")))
+    });
+    assert!(undisturbed.len() > 40, "{}", undisturbed.len());
+    assert_eq!(replaced, undisturbed);
+}
