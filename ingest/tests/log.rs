@@ -139,6 +139,12 @@ fn what_is_wanted_is_due_at_once_and_all_else_soon() {
     assert!(!progress.wait_durable(end, Instant::now()));
     assert!(waiting.join().unwrap_or_default());
     assert_eq!(ok(syncer.sync()), end);
+    // What an acknowledgement waits for may be durable before it does.
+    let (looked, looks) = std::sync::mpsc::channel();
+    let syncing = progress.clone();
+    std::thread::spawn(move || looked.send(syncing.wait_wanted(long)));
+    progress.ask();
+    assert_eq!(looks.recv_timeout(Duration::from_secs(20)), Ok(true), "it is looked for");
     ok(writer.append(&mut block(6, 3)));
     progress.end();
     assert!(progress.wait_wanted(long), "the rest, before it is over");

@@ -87,7 +87,7 @@ impl Writer {
         if ack.is_awaited() {
             // When the syncer is gone the program is failing: the range stays unacknowledged.
             let _ = self.acks.send((end, ack));
-            self.log.progress().want(end);
+            self.log.progress().ask();
         }
         Ok(())
     }

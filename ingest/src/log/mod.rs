@@ -139,6 +139,9 @@ struct State {
     durable: u64,
     /// Somebody waits until everything before it is durable.
     wanted: u64,
+    /// How many acknowledgements wait or have waited, and how many of them the syncer knows of.
+    asked: u64,
+    answered: u64,
     /// Nothing more will be written.
     ended: bool,
     /// Nothing more will become durable.
@@ -154,7 +157,9 @@ impl State {
     fn of(segment: &Segment, end: u64) -> Self {
         let (file, segment) = (segment.file.clone(), segment.first);
         let (ended, closed, poisoned) = (false, false, false);
-        Self { written: end, durable: end, wanted: end, ended, closed, poisoned, file, segment }
+        let (asked, answered) = (0, 0);
+        let (written, durable, wanted) = (end, end, end);
+        Self { written, durable, wanted, asked, answered, ended, closed, poisoned, file, segment }
     }
 }
 
@@ -204,6 +209,13 @@ impl Progress {
         }
     }
 
+    /// An acknowledgement waits for what is written to be durable. Another's wish may have made it
+    /// durable before this is said: so the syncer looks in any case.
+    pub fn ask(&self) {
+        self.state().asked += 1;
+        self.wanted.ring();
+    }
+
     /// Nothing more will be written: what is has to be durable, and that was all.
     pub fn end(&self) {
         let mut state = self.state();
@@ -212,13 +224,17 @@ impl Progress {
         self.wanted.ring();
     }
 
-    /// Waits until something that is not durable is wanted so, or has been written for so long;
-    /// `false` when all is durable and nothing more will be written.
+    /// Waits until an acknowledgement waits, or something that is not durable is wanted so or has been
+    /// written for so long; `false` when all is durable and nothing more will be written.
     pub fn wait_wanted(&self, patience: Duration) -> bool {
         let mut patient_until = None;
         let mut state = self.state();
         loop {
             let behind = state.durable < state.written;
+            if state.asked != state.answered {
+                state.answered = state.asked;
+                return true;
+            }
             if behind && (state.wanted > state.durable || state.ended) {
                 return true;
             }
