@@ -9,7 +9,7 @@ use event::{
     EventTime, Interner, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId,
     StreamId,
 };
-use ingest::log::{LogReader, LogWriter, RealFiles};
+use ingest::log::{LogError, LogReader, LogWriter, RealFiles};
 use rules::engine::{Engine, RestoreError, restore_symbols};
 use sinks::Store;
 
@@ -65,7 +65,13 @@ pub fn recover(
     let interner = Interner::shared();
     let chain = snapshots.take_newest().filter(|chain| chain.last().position <= written);
     let chain = chain.filter(|_| known.is_some() && !start.afresh);
-    let chain = chain.map(|chain| with_symbols(chain, &interner)).transpose()?.flatten();
+    let from = known.as_ref().map_or(Position(0), |epoch| epoch.from);
+    let log =
+        || LogReader::open(&start.data.join("log"), Arc::new(RealFiles), writer.progress(), from);
+    let chain = match chain {
+        Some(chain) => with_symbols(chain, &interner, || log().map(drop))?,
+        None => None,
+    };
     let folder = folder(&start.data)?;
     let kept = Kept { dir: &folder, interner: &interner };
     let loaded = Setup::load_with(&start.config, interner.clone(), &[]);
@@ -122,12 +128,22 @@ pub fn recover(
     Ok(Recovered { setup, engine, pipeline, rulebooks, store, bases, from, refused })
 }
 
-/// A chain whose texts are interned. One of another program's format is left aside: the log has all
-/// that it stands for, and is read from its beginning.
-fn with_symbols(chain: Chain, interner: &Arc<Interner>) -> anyhow::Result<Option<Chain>> {
+/// A chain whose texts are interned. One of another release's format is left aside where the log, which
+/// `log` looks for, still has all that it stands for.
+fn with_symbols(
+    chain: Chain,
+    interner: &Arc<Interner>,
+    log: impl Fn() -> Result<(), LogError>,
+) -> anyhow::Result<Option<Chain>> {
     for part in &chain.parts {
         match restore_symbols(&part.engine, interner) {
             Err(error @ RestoreError::Version(_)) => {
+                log().with_context(|| {
+                    format!(
+                        "{error}, and the log no longer has all that it stands for: start the \
+                         release that wrote it, or begin with another data folder"
+                    )
+                })?;
                 tracing::warn!(%error, "the state is made again from the log");
                 return Ok(None);
             }

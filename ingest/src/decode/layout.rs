@@ -1,5 +1,5 @@
 //! Payloads whose values are all as long as those of one that came before: all else stands where it
-//! stood, so it is compared sixteen bytes at a time, and what is wanted is taken from where it was.
+//! stood, so it is compared 32 bytes at a time, and what is wanted is taken from where it was.
 //!
 //! A layout is made of a payload that was scanned, and of its program. Its texts may be any text of
 //! plain ASCII of the same length, its whole numbers any of as many digits; the texts that the plan

@@ -18,7 +18,7 @@ use super::streams::Stream;
 use super::{Engine, Options};
 use crate::plan::Plan;
 
-/// Version of the format. A reader takes its own: what another wrote is made again from the log.
+/// Version of the format. A reader takes its own alone.
 pub const VERSION: u32 = 10;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
