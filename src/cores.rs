@@ -1,75 +1,37 @@
 //! A replay on several threads: the same findings, books and hash as on one.
 //!
-//! A block of records goes through three stages: it is read; its pieces are decoded; its events are
-//! judged, by each part of the engine for the sites it has. One round does the next stage of three
-//! blocks at once, and what the sites forwarded in the round before is judged for all sites beside
-//! them. All of a round's work is independent, so that whoever is free takes what is left; between
-//! two rounds everything stands still, and is handed on.
+//! A block of records goes through four stages: it is read; its pieces are decoded; its events are
+//! judged, by each part of the engine for the sites it has; what the sites forwarded is judged for all
+//! of them. Several blocks are under way at once, and whoever is free takes what can be done
+//! ([`board::Board`]): nobody waits for a thread, but for the one block he needs.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+mod board;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use event::books::SourceBooks;
 use event::{EventBlock, EventTime, RecordBlock, RecordKind, StreamId};
 use ingest::decode::{Decoder, Outcome};
 use ingest::source::file::FileReader;
-use rules::engine::{Engine, Findings, Input, Part, Sum};
+use rules::engine::{Engine, Findings, Forwarded, Input, Part, Sum};
 use rustix::thread::CpuSet;
 
 use crate::replay::{Figures, Ran, Words};
 use crate::setup::Setup;
+use board::{Board, Work};
 
 /// Deliveries that are decoded as one piece of work.
 const PIECE: usize = 256;
 
-/// Blocks of one thread that are one block here: so much work is in a round (some 10 ms) that waiting
-/// for its last piece, and waking who sleeps, are nothing beside it.
-pub const BLOCKS_A_ROUND: usize = 16;
+/// Blocks under way, for each thread: as much as one may be ahead of another.
+const SLOTS: usize = 4;
 
 /// How often a thread looks whether there is work before it sleeps: some hundreds of microseconds.
 const LOOKS: usize = 20_000;
 
-/// A number that only grows, and that threads wait for.
-#[derive(Default)]
-struct Gate {
-    value: AtomicUsize,
-    lock: Mutex<()>,
-    changed: Condvar,
-}
-
-impl Gate {
-    fn step(&self) {
-        self.value.fetch_add(1, Ordering::SeqCst);
-        // Whoever has looked and found too little sleeps by now, or will look again.
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_all();
-    }
-
-    fn wait_for(&self, value: usize) {
-        let reached = || self.value.load(Ordering::SeqCst) >= value;
-        for _ in 0..LOOKS {
-            if reached() {
-                return;
-            }
-            std::hint::spin_loop();
-        }
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        while !reached() {
-            guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// Steps a gate when a thread is done, or dies.
-struct AtEnd<'a>(&'a Gate);
-
-impl Drop for AtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.step();
-    }
-}
-
-/// An engine with what it found in this round.
+/// An engine with what it found in this block. Two of them share no line of memory.
+#[repr(align(128))]
 struct Judge {
     engine: Engine,
     findings: Findings,
@@ -85,28 +47,23 @@ impl Judge {
             sum: Sum::new(setup.plan.clone()),
         })
     }
-
-    fn judge(&mut self, setup: &Setup, act: impl FnOnce(&mut Engine, &mut Findings)) {
-        self.findings.clear();
-        act(&mut self.engine, &mut self.findings);
-        self.sum.take(&self.findings, &setup.interner);
-    }
 }
 
 /// One thread's decoder, and the deliveries' side of the books of what it decoded.
+#[repr(align(128))]
 struct Reading {
     decoder: Decoder,
     deliveries: Vec<SourceBooks>,
     /// A delivery has changed a table: every other thread would have to know.
     changes: bool,
+    /// How far the streams have come in a piece.
+    reached: Vec<(StreamId, EventTime)>,
 }
 
 /// What is decoded as one: a run of deliveries.
 struct Piece {
     records: std::ops::Range<usize>,
     events: EventBlock,
-    /// How far the streams have come in it.
-    reached: Vec<(StreamId, EventTime)>,
 }
 
 /// What happens to the engine in a block, in the order of the log.
@@ -116,29 +73,37 @@ enum Step {
     End,
 }
 
-/// A block on its way.
-#[derive(Default)]
-struct Stage {
+/// A place for a block on its way.
+struct Slot {
     records: RecordBlock,
     steps: Vec<Step>,
     /// Memory of pieces; so many are of this block.
     pieces: Vec<RwLock<Piece>>,
     many: usize,
+    /// What the sites of each part forwarded.
+    forwarded: Mutex<Vec<Forwarded>>,
 }
 
-impl Stage {
-    fn clear(&mut self) {
+impl Slot {
+    fn new(setup: &Setup, parts: usize) -> RwLock<Self> {
+        let forwarded = |_| Forwarded::new(&setup.vocabulary, setup.interner.clone());
+        RwLock::new(Self {
+            records: RecordBlock::new(),
+            steps: Vec::new(),
+            pieces: Vec::new(),
+            many: 0,
+            forwarded: Mutex::new((0..parts).map(forwarded).collect()),
+        })
+    }
+
+    /// Reads a block, and lays out its pieces; whether it is the last, of the end of the input.
+    fn read(&mut self, files: &mut FileReader, setup: &Setup) -> anyhow::Result<bool> {
         self.records.clear();
         self.steps.clear();
         self.many = 0;
-    }
-
-    /// Reads a block, and lays out its pieces; the end of the input is one without records.
-    fn read(&mut self, files: &mut FileReader, setup: &Setup) -> anyhow::Result<bool> {
-        self.clear();
         if !files.read(&mut self.records)? {
             self.steps.push(Step::End);
-            return Ok(false);
+            return Ok(true);
         }
         let mut place = 0;
         while place < self.records.len() {
@@ -154,23 +119,18 @@ impl Stage {
                 place = end;
             }
         }
-        Ok(true)
+        Ok(false)
     }
 
     fn lay_out(&mut self, records: std::ops::Range<usize>, setup: &Setup) {
         if self.many == self.pieces.len() {
             let events = EventBlock::new(&setup.vocabulary);
-            self.pieces.push(RwLock::new(Piece { records: 0..0, events, reached: Vec::new() }));
+            self.pieces.push(RwLock::new(Piece { records: 0..0, events }));
         }
         let piece = self.pieces[self.many].get_mut().unwrap_or_else(PoisonError::into_inner);
         piece.records = records;
         piece.events.clear();
-        piece.reached.clear();
         self.many += 1;
-    }
-
-    fn has_end(&self) -> bool {
-        matches!(self.steps.last(), Some(Step::End))
     }
 }
 
@@ -182,6 +142,16 @@ fn shared<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().expect("no thread has died at it")
 }
 
+/// What becomes of it.
+#[derive(Default)]
+struct Fate {
+    /// Nothing more is to be done.
+    over: bool,
+    /// One engine has to do it all.
+    whole: bool,
+    error: Option<anyhow::Error>,
+}
+
 /// Everything that the threads share.
 struct Cores<'a> {
     setup: &'a Setup,
@@ -189,210 +159,205 @@ struct Cores<'a> {
     enterprise: Mutex<Judge>,
     /// By thread.
     readings: Vec<Mutex<Reading>>,
-    stages: [RwLock<Stage>; 3],
-    begun: Gate,
-    done: Gate,
-    over: AtomicBool,
-    /// Work of this round that somebody has taken: the sites', the enterprise's, so many pieces.
-    sites_taken: Vec<AtomicBool>,
-    enterprise_taken: AtomicBool,
-    pieces_taken: AtomicUsize,
+    slots: Vec<RwLock<Slot>>,
+    files: Mutex<&'a mut FileReader>,
+    /// Which of several files is read next hangs on what was decoded before.
+    several: bool,
+    /// What is found in words, with the files to read again, where it is asked for.
+    words: Option<Mutex<(&'a mut Words, FileReader)>>,
+    board: Mutex<(Board, Fate)>,
+    /// Grows whenever something is done.
+    steps: AtomicUsize,
+    stepped: Condvar,
 }
 
 impl<'a> Cores<'a> {
-    fn new(setup: &'a Setup, threads: usize) -> anyhow::Result<Self> {
+    fn new(
+        setup: &'a Setup,
+        threads: usize,
+        files: &'a mut FileReader,
+        words: &'a mut Option<Words>,
+    ) -> anyhow::Result<Self> {
         let reading = |_| {
             let deliveries = vec![SourceBooks::default(); setup.config.sources.len()];
             let decoder = setup.decoder()?;
-            Ok(Mutex::new(Reading { decoder, deliveries, changes: false }))
+            Ok(Mutex::new(Reading { decoder, deliveries, changes: false, reached: Vec::new() }))
         };
         let sites = |number| Judge::new(setup, Part::Sites { number, of: threads });
+        let words = words.as_mut().map(|words| anyhow::Ok(Mutex::new((words, files.again()?))));
+        let (several, slots) = (files.inputs() > 1, SLOTS * threads);
         Ok(Self {
             setup,
             sites: (0..threads).map(sites).collect(),
             enterprise: Judge::new(setup, Part::Enterprise),
             readings: (0..threads).map(reading).collect::<anyhow::Result<_>>()?,
-            stages: Default::default(),
-            begun: Gate::default(),
-            done: Gate::default(),
-            over: AtomicBool::new(false),
-            sites_taken: (0..threads).map(|_| AtomicBool::new(true)).collect(),
-            enterprise_taken: AtomicBool::new(true),
-            pieces_taken: AtomicUsize::new(0),
+            slots: (0..slots).map(|_| Slot::new(setup, threads)).collect(),
+            several,
+            files: Mutex::new(files),
+            words: words.transpose()?,
+            board: Mutex::new((Board::new(threads, slots, several), Fate::default())),
+            steps: AtomicUsize::new(0),
+            stepped: Condvar::new(),
         })
     }
 
-    /// A block is read in one round, decoded in the next, and judged in the one after.
-    fn to_read(&self, round: usize) -> &RwLock<Stage> {
-        &self.stages[round % 3]
-    }
-
-    fn to_decode(&self, round: usize) -> &RwLock<Stage> {
-        &self.stages[(round + 2) % 3]
-    }
-
-    fn to_judge(&self, round: usize) -> &RwLock<Stage> {
-        &self.stages[(round + 1) % 3]
-    }
-
-    /// What every thread but the first does.
+    /// What every thread does: all it can, until it is over.
     fn work(&self, thread: usize) {
-        for round in 1.. {
-            self.begun.wait_for(round);
-            if self.over.load(Ordering::SeqCst) {
-                return;
-            }
-            let _done = AtEnd(&self.done);
-            self.take_part(round, thread);
-        }
-    }
-
-    fn begin(&self) {
-        for taken in &self.sites_taken {
-            taken.store(false, Ordering::SeqCst);
-        }
-        self.enterprise_taken.store(false, Ordering::SeqCst);
-        self.pieces_taken.store(0, Ordering::SeqCst);
-        self.begun.step();
-    }
-
-    /// Takes work of a round until none is left: what takes longest first, and the sites that this
-    /// thread had before, whose state is near.
-    fn take_part(&self, round: usize, thread: usize) {
-        self.judge_sites(round, thread);
-        if !self.enterprise_taken.swap(true, Ordering::SeqCst) {
-            locked(&self.enterprise).judge(self.setup, Engine::settle);
-        }
-        let stage = shared(self.to_decode(round));
+        let _over = OverIfDead(self);
         let mut reading = locked(&self.readings[thread]);
-        loop {
-            let piece = self.pieces_taken.fetch_add(1, Ordering::SeqCst);
-            if piece >= stage.many {
-                break;
+        while let Some(work) = self.take(thread) {
+            if let Err(error) = self.act(work, &mut reading) {
+                self.end(|fate| fate.error = Some(error));
             }
-            let mut piece = stage.pieces[piece].write().expect("no thread has died at it");
-            reading.decode(&stage.records, &mut piece);
         }
-        drop(reading);
-        (0..self.sites.len()).for_each(|part| self.judge_sites(round, part));
     }
 
-    fn judge_sites(&self, round: usize, part: usize) {
-        if self.sites_taken[part].swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let stage = shared(self.to_judge(round));
-        locked(&self.sites[part]).judge(self.setup, |engine, out| {
-            for step in &stage.steps {
-                match step {
-                    Step::Piece(piece) => {
-                        let piece = shared(&stage.pieces[*piece]);
-                        engine.feed(Input::Events(&piece.events), out);
-                    }
-                    Step::Mark(place) => {
-                        let record = stage.records.get(*place);
-                        let (stream, source) = (record.stream, record.source);
-                        match record.kind {
-                            RecordKind::StreamOpened => {
-                                engine.feed(Input::StreamOpened(stream, source), out);
-                            }
-                            RecordKind::StreamEnded => {
-                                engine.feed(Input::StreamEnded(stream, source), out);
-                            }
-                            other => unreachable!("no file holds a {other:?}"),
-                        }
-                    }
-                    Step::End => engine.feed(Input::EndOfInput, out),
-                }
+    /// The next work for a thread, as soon as there is some; `None` when it is over.
+    fn take(&self, thread: usize) -> Option<Work> {
+        loop {
+            let mut board = locked(&self.board);
+            if board.1.over || board.0.is_done() {
+                return None;
             }
+            let work = board.0.take(thread);
+            if work.is_some() {
+                return work;
+            }
+            let before = self.steps.load(Ordering::Acquire);
+            let waits = || self.steps.load(Ordering::Acquire) == before;
+            drop(board);
+            (0..LOOKS).take_while(|_| waits()).for_each(|_| std::hint::spin_loop());
+            board = locked(&self.board);
+            while waits() {
+                board = self.stepped.wait(board).expect("no thread has died at it");
+            }
+        }
+    }
+
+    /// Tells what has changed on the board, to whoever waits for it.
+    fn step(&self, change: impl FnOnce(&mut Board, &mut Fate)) {
+        // Where a thread has died all end; it cannot have died at the board itself.
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        let (board, fate) = &mut *board;
+        change(board, fate);
+        self.steps.fetch_add(1, Ordering::Release);
+        self.stepped.notify_all();
+    }
+
+    fn end(&self, why: impl FnOnce(&mut Fate)) {
+        self.step(|_, fate| {
+            why(fate);
+            fate.over = true;
         });
     }
 
-    /// Whether one engine has to do it all.
-    fn needs_whole(&self) -> bool {
-        let judges = self.sites.iter().chain([&self.enterprise]);
-        let changes = self.readings.iter().any(|reading| locked(reading).changes);
-        changes || judges.into_iter().any(|judge| locked(judge).engine.needs_whole())
-    }
-
-    fn hand_over(&self) {
-        let mut enterprise = locked(&self.enterprise);
-        for part in &self.sites {
-            locked(part).engine.hand_over(&mut enterprise.engine);
-        }
-    }
-
-    /// Runs the files through; `false` where one engine has to do it all.
-    fn run(&self, files: &mut FileReader, words: &mut Option<Words>) -> anyhow::Result<bool> {
-        // Which of several files is read next hangs on what was decoded before.
-        let ahead = files.inputs() == 1;
-        let mut more = true;
-        let mut last = usize::MAX;
-        for round in 1.. {
-            if !ahead {
-                for piece in &shared(self.to_judge(round)).pieces {
-                    for (stream, reached) in &shared(piece).reached {
-                        files.progress(*stream, *reached);
-                    }
-                }
-                self.read(self.to_decode(round), files, &mut more)?;
+    fn act(&self, work: Work, reading: &mut Reading) -> anyhow::Result<()> {
+        let mut whole = false;
+        match work {
+            Work::Read { slot } => {
+                let number = slot;
+                let mut slot = self.slots[slot].write().expect("no thread has died at it");
+                let last = slot.read(&mut locked(&self.files), self.setup)?;
+                self.step(|board, _| board.has_read(number, slot.many, last));
+                return Ok(());
             }
-            if shared(self.to_judge(round)).has_end() {
-                last = round + 1;
-            }
-            self.begin();
-            if ahead {
-                self.read(self.to_read(round), files, &mut more)?;
-            }
-            self.take_part(round, 0);
-            self.done.wait_for(round * (self.readings.len() - 1));
-            if self.needs_whole() {
-                return Ok(false);
-            }
-            if let Some(words) = words {
-                // The rules over all sites lag a round behind.
-                for judge in [&self.enterprise].into_iter().chain(&self.sites) {
-                    let judge = locked(judge);
-                    words.take(&judge.findings, judge.engine.tables(), files)?;
+            Work::Decode { slot, piece } => {
+                let slot = shared(&self.slots[slot]);
+                let mut piece = slot.pieces[piece].write().expect("no thread has died at it");
+                reading.decode(&slot.records, &mut piece, self.several);
+                whole = reading.changes;
+                if self.several {
+                    let mut files = locked(&self.files);
+                    reading.reached.drain(..).for_each(|(stream, at)| files.progress(stream, at));
                 }
             }
-            self.hand_over();
-            if round == last {
-                break;
+            Work::Judge { slot, part } => {
+                let slot = shared(&self.slots[slot]);
+                self.judge(&self.sites[part], &mut whole, |engine, out| {
+                    slot.feed(engine, out);
+                    engine.forward(&mut locked(&slot.forwarded)[part]);
+                })?;
+            }
+            Work::Settle { slot } => {
+                let slot = shared(&self.slots[slot]);
+                let mut forwarded = locked(&slot.forwarded);
+                self.judge(&self.enterprise, &mut whole, |engine, out| {
+                    engine.settle(&mut forwarded, out);
+                })?;
             }
         }
-        Ok(true)
+        self.step(|board, fate| {
+            board.done(work);
+            fate.whole |= whole;
+            fate.over |= whole;
+        });
+        Ok(())
     }
 
-    fn read(
+    fn judge(
         &self,
-        stage: &RwLock<Stage>,
-        files: &mut FileReader,
-        more: &mut bool,
+        judge: &Mutex<Judge>,
+        whole: &mut bool,
+        act: impl FnOnce(&mut Engine, &mut Findings),
     ) -> anyhow::Result<()> {
-        let mut stage = stage.write().expect("no thread has died at it");
-        stage.clear();
-        if *more {
-            *more = stage.read(files, self.setup)?;
+        let Judge { engine, findings, sum } = &mut *locked(judge);
+        findings.clear();
+        act(engine, findings);
+        *whole = engine.needs_whole();
+        sum.take(findings, &self.setup.interner);
+        if let Some(words) = &self.words {
+            let (words, files) = &mut *locked(words);
+            words.take(findings, engine.tables(), files)?;
         }
         Ok(())
     }
 
-    fn figures(&self) -> Figures {
+    fn ran(&self) -> Ran {
+        let mut sum = Sum::new(self.setup.plan.clone());
         let sources = self.setup.config.sources.len();
         let mut figures = Figures::new(vec![SourceBooks::default(); sources]);
         for judge in self.sites.iter().chain([&self.enterprise]) {
-            figures.add(&locked(judge).engine);
+            let judge = locked(judge);
+            figures.add(&judge.engine);
+            sum.add(&judge.sum);
         }
         for reading in &self.readings {
             figures.decoded(&locked(reading).deliveries);
         }
-        figures
+        Ran { sum, figures }
+    }
+}
+
+impl Slot {
+    /// Gives a block to an engine.
+    fn feed(&self, engine: &mut Engine, out: &mut Findings) {
+        for step in &self.steps {
+            match step {
+                Step::Piece(piece) => {
+                    let piece = shared(&self.pieces[*piece]);
+                    engine.feed(Input::Events(&piece.events), out);
+                }
+                Step::Mark(place) => {
+                    let record = self.records.get(*place);
+                    let (stream, source) = (record.stream, record.source);
+                    match record.kind {
+                        RecordKind::StreamOpened => {
+                            engine.feed(Input::StreamOpened(stream, source), out);
+                        }
+                        RecordKind::StreamEnded => {
+                            engine.feed(Input::StreamEnded(stream, source), out);
+                        }
+                        other => unreachable!("no file holds a {other:?}"),
+                    }
+                }
+                Step::End => engine.feed(Input::EndOfInput, out),
+            }
+        }
     }
 }
 
 impl Reading {
-    fn decode(&mut self, records: &RecordBlock, piece: &mut Piece) {
+    fn decode(&mut self, records: &RecordBlock, piece: &mut Piece, several: bool) {
         for place in piece.records.clone() {
             let record = records.get(place);
             let books = &mut self.deliveries[record.source.0 as usize];
@@ -404,25 +369,27 @@ impl Reading {
                 Outcome::Rejected(reason) => books.reject(reason),
             }
             self.changes |= !self.decoder.take_changes().is_empty();
-            for place in before..piece.events.len() {
+            let new = if several { before..piece.events.len() } else { 0..0 };
+            for place in new {
                 let event = piece.events.get(place);
                 let (stream, at) = (event.stream(), event.occurred());
-                match piece.reached.iter_mut().find(|(known, _)| *known == stream) {
+                match self.reached.iter_mut().find(|(known, _)| *known == stream) {
                     Some((_, reached)) => *reached = (*reached).max(at),
-                    None => piece.reached.push((stream, at)),
+                    None => self.reached.push((stream, at)),
                 }
             }
         }
     }
 }
 
-/// Stops the threads however the first one ends.
-struct Stop<'a, 'b>(&'a Cores<'b>);
+/// Ends it for all threads where one dies.
+struct OverIfDead<'a, 'b>(&'a Cores<'b>);
 
-impl Drop for Stop<'_, '_> {
+impl Drop for OverIfDead<'_, '_> {
     fn drop(&mut self) {
-        self.0.over.store(true, Ordering::SeqCst);
-        self.0.begun.step();
+        if std::thread::panicking() {
+            self.0.end(|_| {});
+        }
     }
 }
 
@@ -450,29 +417,24 @@ pub fn replay(
     pinned: bool,
     words: &mut Option<Words>,
 ) -> anyhow::Result<Option<Ran>> {
-    let cores = Cores::new(setup, threads)?;
-    let whole = std::thread::scope(|scope| {
-        let _stop = Stop(&cores);
-        for thread in 1..threads {
-            let cores = &cores;
-            scope.spawn(move || {
-                if pinned {
-                    pin(thread);
-                }
-                cores.work(thread);
-            });
-        }
+    let cores = Cores::new(setup, threads, files, words)?;
+    let work = |thread| {
         if pinned {
-            pin(0);
+            pin(thread);
         }
-        cores.run(files, words)
-    })?;
-    if !whole {
-        return Ok(None);
+        cores.work(thread);
+    };
+    std::thread::scope(|scope| {
+        for thread in 1..threads {
+            let work = &work;
+            scope.spawn(move || work(thread));
+        }
+        work(0);
+    });
+    let fate = std::mem::take(&mut locked(&cores.board).1);
+    match fate.error {
+        Some(error) => Err(error),
+        None if fate.whole => Ok(None),
+        None => Ok(Some(cores.ran())),
     }
-    let mut sum = Sum::new(setup.plan.clone());
-    for judge in cores.sites.iter().chain([&cores.enterprise]) {
-        sum.add(&locked(judge).sum);
-    }
-    Ok(Some(Ran { sum, figures: cores.figures() }))
 }

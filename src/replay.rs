@@ -38,8 +38,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut ran = None;
     if args.threads > 1 {
-        let bytes = args.block_bytes.saturating_mul(cores::BLOCKS_A_ROUND);
-        let mut files = files.again()?.with_block_bytes(bytes);
+        let mut files = files.again()?;
         ran = cores::replay(&setup, &mut files, usize::from(args.threads), args.pin, &mut words)?;
         if ran.is_none() {
             tracing::warn!(

@@ -1,6 +1,8 @@
 //! What sites forward to the enterprise, in the order of a queue over all sites.
 
-use event::{EventRef, EventTime};
+use std::sync::Arc;
+
+use event::{EventBlock, EventRef, EventTime, Interner, Vocabulary};
 
 use super::reorder::{Reorder, Rows, Waiting};
 
@@ -19,6 +21,23 @@ pub struct Merge {
     /// One, or one from each engine that hands over.
     lines: Vec<Reorder>,
     spare: Vec<Waiting>,
+}
+
+/// What sites forwarded, on its way to the enterprise's engine.
+pub struct Forwarded {
+    rows: Rows,
+    line: Reorder,
+    /// How far they have come.
+    pub watermark: EventTime,
+}
+
+impl Forwarded {
+    /// Nothing yet, of rows of a vocabulary.
+    #[must_use]
+    pub fn new(vocabulary: &Vocabulary, interner: Arc<Interner>) -> Self {
+        let rows = Rows::new(EventBlock::new(vocabulary).stride(), interner);
+        Self { rows, line: Reorder::default(), watermark: EventTime::MIN }
+    }
 }
 
 impl Merge {
@@ -133,18 +152,22 @@ impl Merge {
         self.lines[0].iter().map(|waiting| (waiting.rank, rows.get(waiting.row)))
     }
 
-    /// Hands all that is settled here to a line of a merge that has let go what was due; what still
-    /// waits there stays there.
-    pub fn hand_over(&mut self, rows: &mut [Rows], to: &mut Self, there: &mut [Rows], line: usize) {
-        let (rows, there) = (&mut rows[self.rows], &mut there[to.rows + line]);
-        let (own, theirs) = (&mut self.lines[0], &mut to.lines[line]);
-        while let Some(mut waiting) = theirs.pop(there, EventTime::MAX) {
-            there.give_up(waiting.row);
-            waiting.row = rows.keep(there.get(waiting.row));
-            own.push(rows, waiting);
+    /// Hands over all that is settled.
+    pub fn forward(&mut self, rows: &mut [Rows], to: &mut Forwarded) {
+        std::mem::swap(&mut rows[self.rows], &mut to.rows);
+        std::mem::swap(&mut self.lines[0], &mut to.line);
+    }
+
+    /// Takes into a line what was handed over; what still waits there stays there.
+    pub fn take_over(&mut self, rows: &mut [Rows], line: usize, from: &mut Forwarded) {
+        let (own, waiting) = (&mut rows[self.rows + line], &mut self.lines[line]);
+        while let Some(mut left) = waiting.pop(own, EventTime::MAX) {
+            own.give_up(left.row);
+            left.row = from.rows.keep(own.get(left.row));
+            from.line.push(&from.rows, left);
         }
-        std::mem::swap(rows, there);
-        std::mem::swap(own, theirs);
+        std::mem::swap(own, &mut from.rows);
+        std::mem::swap(waiting, &mut from.line);
     }
 
     /// Room for what so many engines hand over.

@@ -58,6 +58,7 @@ pub use reload::Next;
 
 pub use findings::{Effect, EvidenceRef, Finding, Findings, HeldBy};
 pub use late::{Due, LateCounts, LateOptions};
+pub use merge::Forwarded;
 pub use parts::Part;
 pub(crate) use runs::run_bytes;
 pub use site::RuleCount;

@@ -1,15 +1,15 @@
 //! The work of one engine, done by several: some judge the sites, each its share of them, and one
 //! judges what those forward. What they find together is what one finds alone.
 //!
-//! Whoever runs them feeds all inputs to each of the sites' engines, in the same order; then hands
-//! over, from each of them, to the enterprise's, and lets that one settle.
+//! Whoever runs them feeds all inputs to each of the sites' engines, in the same order; now and then
+//! lets each of them forward, and lets the enterprise's settle what they all forwarded at one place.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
 
 use event::Interner;
 
-use super::merge::{AT_SITES, Merge};
+use super::merge::{AT_SITES, Forwarded, Merge};
 use super::reorder::Rows;
 use super::{Engine, Evicted, Findings, GivenUp, LateCounts, Options, Usage};
 use crate::plan::Plan;
@@ -59,19 +59,21 @@ impl Engine {
         engine
     }
 
-    /// Hands what this one's sites forward to the enterprise's engine, with the time they reached.
-    pub fn hand_over(&mut self, to: &mut Self) {
-        if let Part::Sites { number, of } = self.part {
-            let new = || Rows::new(self.stride, self.interner.clone());
-            to.rows.resize_with(AT_SITES + 1 + of, new);
-            to.merge.lines(of);
-            self.merge.hand_over(&mut self.rows, &mut to.merge, &mut to.rows, number);
-        }
-        to.streams.pass(self.streams.watermark());
+    /// Hands over what this one's sites forwarded, with the time they reached.
+    pub fn forward(&mut self, to: &mut Forwarded) {
+        self.merge.forward(&mut self.rows, to);
+        to.watermark = self.streams.watermark();
     }
 
-    /// Judges what was handed over.
-    pub fn settle(&mut self, out: &mut Findings) {
+    /// Judges for all sites what each part of them has handed over, all of the same time.
+    pub fn settle(&mut self, forwarded: &mut [Forwarded], out: &mut Findings) {
+        let new = || Rows::new(self.stride, self.interner.clone());
+        self.rows.resize_with(AT_SITES + 1 + forwarded.len(), new);
+        self.merge.lines(forwarded.len());
+        for (line, from) in forwarded.iter_mut().enumerate() {
+            self.streams.pass(from.watermark);
+            self.merge.take_over(&mut self.rows, line, from);
+        }
         self.release(out);
     }
 

@@ -14,7 +14,7 @@ use event::{
     TimeSpan, Vocabulary,
 };
 use rules::engine::{
-    Effect, Engine, Findings, Input, Options, Part, SourceOptions, Sum, restore_symbols,
+    Effect, Engine, Findings, Forwarded, Input, Options, Part, SourceOptions, Sum, restore_symbols,
 };
 use rules::plan::Plan;
 
@@ -380,6 +380,8 @@ fn run_in_parts(events: &[One], of: usize, batch: usize) -> Option<(usize, u128)
     let engine = |part| Engine::part(p.clone(), interner.clone(), options(1), part);
     let mut sites: Vec<_> = (0..of).map(|number| engine(Part::Sites { number, of })).collect();
     let mut enterprise = engine(Part::Enterprise);
+    let mut forwarded: Vec<_> =
+        sites.iter().map(|_| Forwarded::new(&p.vocabulary, interner.clone())).collect();
     let (mut sum, mut findings) = (Sum::new(p.clone()), Findings::default());
     let mut block = EventBlock::new(&p.vocabulary);
     let batches = events.chunks(batch).map(Some).chain([None]);
@@ -390,10 +392,10 @@ fn run_in_parts(events: &[One], of: usize, batch: usize) -> Option<(usize, u128)
             let input = batch.map_or(Input::EndOfInput, |_| Input::Events(&block));
             site.feed(input, &mut findings);
         }
-        for site in &mut sites {
-            site.hand_over(&mut enterprise);
+        for (site, forwarded) in sites.iter_mut().zip(&mut forwarded) {
+            site.forward(forwarded);
         }
-        enterprise.settle(&mut findings);
+        enterprise.settle(&mut forwarded, &mut findings);
         if sites.iter().chain([&enterprise]).any(Engine::needs_whole) {
             return None;
         }
