@@ -70,6 +70,3 @@ pub const JOURNAL_BYTES: u64 = 4 << 20;
 
 /// Pages of the journal at which a commit does that itself, where nobody else came to it: 64 MiB.
 pub const JOURNAL_PAGES_MAX: u32 = 16_384;
-
-/// Events of which it is known without a look that they stand in the store: twice 64 Ki × ~32 B = 4 MB.
-pub const CITED_MAX: usize = 65_536;

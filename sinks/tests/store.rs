@@ -270,7 +270,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let db = rusqlite::Connection::open(&path).expect("a database");
     db.pragma_update(None, "user_version", 9).expect("a newer program");
     for error in [Store::open(&path).err(), Reader::open(&path).err()] {
-        let Some(error @ StoreError::NewerSchema { found: 9, known: 6, .. }) = error else {
+        let Some(error @ StoreError::NewerSchema { found: 9, known: 7, .. }) = error else {
             panic!("{error:?}")
         };
         assert!(error.to_string().contains("run the newer Portcullis again"), "{error}");
@@ -345,7 +345,8 @@ fn a_store_of_more_rows_is_brought_up_to_date() {
     for (n, id) in [(1, &incident), (2, &joined)] {
         fact(
             "INSERT INTO detection (n, id, incident, rule, title, severity, site, key, at,
-                 evidence_omitted, why) VALUES (?1, ?2, 1, 'r', 't', 2, 'harbour', 'k', ?1, 0, '[]')",
+                 evidence_omitted, why) VALUES (?1, ?2, 1, 'r', 't', 2, 'harbour', 'k',
+                 ?1 * 100000000, 0, '[[\"count\", \"2\"]]')",
             &[&n, id],
         );
     }
@@ -360,6 +361,10 @@ fn a_store_of_more_rows_is_brought_up_to_date() {
     for what in ["opened", "joined"] {
         fact("INSERT INTO timeline (incident, at, what, text) VALUES (1, 1, ?1, 'said')", &[&what]);
     }
+    for (name, value) in [("events", 2), ("detections", 2), ("revision", 1)] {
+        fact("INSERT INTO counter VALUES (?1, ?2)", &[&name, &value]);
+    }
+    fact("UPDATE incident SET revision = 1", &[]);
     db.pragma_update(None, "user_version", 4).expect("a version");
     db.pragma_update(None, "application_id", 0x504f_5254).expect("an application");
     drop(db);
@@ -373,6 +378,13 @@ fn a_store_of_more_rows_is_brought_up_to_date() {
     let cited: Vec<_> = detail.detections.iter().map(|d| d.events.clone()).collect();
     assert_eq!(cited[..2], [vec!["e1".to_owned()], vec!["e2".to_owned(), "e1".to_owned()]]);
     assert_eq!(detail.incident.detections, 3);
+    let why = ("count".to_owned(), "2".to_owned());
+    assert!(detail.detections.iter().all(|d| d.why == [why.clone()]));
+    // Two stood there, two came with the third.
+    let counts = reader.counts().expect("counts");
+    assert_eq!((detail.incident.events, detail.events.len(), counts.events), (4, 4, 4));
+    let (changed, _) = reader.changed_since(0).expect("changes");
+    assert_eq!(changed.iter().map(|i| i.id).collect::<Vec<_>>(), [id(100, "fence-climb")]);
     let what: Vec<_> = detail.timeline.iter().map(|t| t.what.as_str()).collect();
     assert_eq!(what, ["opened", "joined", "joined"]);
     whole(&path);

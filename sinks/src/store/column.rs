@@ -1,12 +1,12 @@
 //! Our words as SQLite columns, and back.
 
-use std::collections::BTreeSet;
-
 use event::EventTime;
 use event::identity::TimedId;
 use event::incident::{IncidentState, Severity, Tier};
 use rusqlite::Row;
 use rusqlite::types::Type;
+
+use super::document::{self, Document};
 
 const STATES: [IncidentState; 6] = [
     IncidentState::Active,
@@ -51,6 +51,11 @@ pub(super) fn tier(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Tier
     Tier::parse(&text).map_or_else(|| damaged(column, Type::Text, &text), |tier| Ok(Some(tier)))
 }
 
+pub(super) fn document(row: &Row<'_>, column: usize) -> rusqlite::Result<Document> {
+    let bytes = row.get_ref(column)?.as_blob()?;
+    document::read(bytes).map_or_else(|| damaged(column, Type::Blob, &"a document"), Ok)
+}
+
 /// A number for a severity that keeps their order.
 pub(super) fn of_severity(severity: Severity) -> u8 {
     severity as u8
@@ -88,7 +93,9 @@ pub(super) fn feeds(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').filter(|feed| !feed.is_empty())
 }
 
-/// Feeds as a column holds them.
-pub(super) fn of_feeds(feeds: &BTreeSet<&str>) -> String {
-    feeds.iter().copied().collect::<Vec<_>>().join("\n")
+/// Feeds as a column holds them: each once, in order.
+pub(super) fn of_feeds(mut feeds: Vec<&str>) -> String {
+    feeds.sort_unstable();
+    feeds.dedup();
+    feeds.join("\n")
 }

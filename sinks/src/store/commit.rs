@@ -9,8 +9,8 @@ use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Outp
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::{Doing, StoreError};
-use super::writing::{Cited, Writing};
-use super::{acts, column, counter};
+use super::writing::Writing;
+use super::{acts, column, counter, document, read};
 
 /// Incidents that one commit changed, in the order of their first change.
 pub(super) struct Changes<'o> {
@@ -60,12 +60,8 @@ impl<'o> Changes<'o> {
 }
 
 /// Applies all outputs that are not in the store yet.
-pub(super) fn apply<'o>(
-    db: &Connection,
-    cited: &mut Cited,
-    outputs: &'o [Output],
-) -> Result<Changes<'o>, StoreError> {
-    let mut writing = Writing::begin(db, cited)?;
+pub(super) fn apply<'o>(db: &Connection, outputs: &'o [Output]) -> Result<Changes<'o>, StoreError> {
+    let mut writing = Writing::begin(db)?;
     let mut emitted: BTreeMap<&str, u64> = BTreeMap::new();
     let revision = counter::get(db, counter::REVISION)?;
     let (incidents, places, counts) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
@@ -144,9 +140,9 @@ fn change<'o>(
             }
         }
         Change::Shadowed(detection) => {
-            let events = store_events(writing, detection, changes)?;
-            if store_detection(writing, None, detection, &events)?.is_some() {
+            if store_detection(writing, None, detection)? {
                 changes.count(counter::SHADOWED, 1);
+                changes.count(counter::EVENTS, document::distinct(&detection.events) as i64);
             }
         }
         Change::Suppressed { detection, by } => suppress(writing, detection, by, output, changes)?,
@@ -194,14 +190,26 @@ fn open<'o>(
     detection: &'o Detection,
     output: &'o Output,
     changes: &mut Changes<'o>,
-) -> Result<i64, StoreError> {
-    let db = writing.db;
-    let events = store_events(writing, detection, changes)?;
-    let revision = changes.next_revision();
-    let new = writing
+) -> Result<(), StoreError> {
+    let id = incident.id.to_string();
+    let (known_already, stands) = writing.stands(&id)?;
+    if known_already {
+        let n = known(writing.db, output, incident.id)?;
+        if join(writing, n, detection, changes)? {
+            changes.of(n, output, "opened").detections.push(detection);
+        }
+        return Ok(());
+    }
+    // The detection may stand here as one that was held back, or made in the shadow.
+    let kept = (!stands).then_some(detection);
+    let distinct = kept.map_or(0, |d| document::distinct(&d.events));
+    document::write(detection, &mut writing.document);
+    let n = changes.next_revision();
+    writing
         .incident
         .execute(params![
-            incident.id.to_string(),
+            n,
+            id,
             incident.rule,
             incident.title,
             column::of_severity(incident.severity.max(detection.severity)),
@@ -213,56 +221,34 @@ fn open<'o>(
             incident.updated_at.0.max(detection.at.0),
             incident.config_hash,
             output.late.map(Tier::as_str),
-            distinct(&events).len(),
-            detection.evidence_omitted,
+            u8::from(!stands),
+            distinct,
+            kept.map_or(0, |d| d.evidence_omitted),
             detection.verification,
-            column::of_feeds(&feeds_of(detection)),
-            revision,
+            kept.map_or_else(String::new, |d| column::of_feeds(feeds_of(d))),
             output.concluded.map(|at| at.0),
+            kept.map(|_| &writing.document[..]),
         ])
         .doing("storing an incident")?;
-    if new == 0 {
-        let n = known(db, output, incident.id)?;
-        if join(writing, n, detection, changes)? {
-            changes.of(n, output, "opened").detections.push(detection);
-        }
-        return Ok(n);
-    }
-    let n = db.last_insert_rowid();
     let changed = changes.of(n, output, "opened");
     changed.fresh = true;
-    if store_detection(writing, Some(n), detection, &events)?.is_none() {
-        // It stands here as one that was held back, or made in the shadow.
-        return db
-            .prepare_cached(
-                "UPDATE incident SET detections = 0, events = 0, evidence_omitted = 0, feeds = ''
-                 WHERE n = ?1",
-            )
-            .and_then(|mut s| s.execute([n]))
-            .map(|_| n)
-            .doing("storing an incident");
-    }
-    changed.detections.push(detection);
-    changes.count(counter::DETECTIONS, 1);
-    Ok(n)
+    changed.detections.extend(kept);
+    changes.count(counter::DETECTIONS, i64::from(!stands));
+    changes.count(counter::EVENTS, distinct as i64);
+    Ok(())
 }
 
-/// Row numbers without repetition, in ascending order.
-fn distinct(events: &[i64]) -> Vec<i64> {
-    let mut cited = events.to_vec();
-    cited.sort_unstable();
-    cited.dedup();
-    cited
-}
-
-fn feeds_of(detection: &Detection) -> BTreeSet<&str> {
+fn feeds_of(detection: &Detection) -> Vec<&str> {
     detection.events.iter().map(|event| event.feed.as_str()).collect()
 }
 
-/// An event becomes evidence of an incident; how many that makes more.
-fn cite(db: &Connection, incident: i64, event: i64) -> Result<usize, StoreError> {
+/// Events become evidence of an incident; how many that makes more.
+fn cite(db: &Connection, incident: i64, events: &[Evidence]) -> Result<usize, StoreError> {
     db.prepare_cached("INSERT OR IGNORE INTO incident_event (incident, event) VALUES (?1, ?2)")
-        .and_then(|mut s| s.execute([incident, event]))
+        .and_then(|mut s| {
+            let one = |event| s.execute([incident, document::identity(event)]);
+            events.iter().map(one).sum()
+        })
         .doing("adding evidence to an incident")
 }
 
@@ -275,29 +261,21 @@ fn join(
 ) -> Result<bool, StoreError> {
     let doing = "adding a detection to its incident";
     let db = writing.db;
-    let events = store_events(writing, detection, changes)?;
-    let Some(row) = store_detection(writing, Some(incident), detection, &events)? else {
+    // What one detection cites stands with it: rows of an incident's events begin with its second.
+    let sole = read::sole_document(db, incident)?;
+    if !store_detection(writing, Some(incident), detection)? {
         return Ok(false);
-    };
+    }
     changes.count(counter::DETECTIONS, 1);
-    let (feeds, detections): (String, u64) = db
-        .prepare_cached("SELECT feeds, detections FROM incident WHERE n = ?1")
-        .and_then(|mut s| s.query_row([incident], |row| Ok((row.get(0)?, row.get(1)?))))
-        .doing(doing)?;
-    if detections == 1 {
-        // What one detection cites stands with it: rows of an incident's events begin with its second.
-        db.prepare_cached(
-            "INSERT OR IGNORE INTO incident_event (incident, event)
-             SELECT ?1, cited.value FROM detection d JOIN json_each(d.events) cited
-             WHERE d.incident = ?1 AND d.n <> ?2",
-        )
-        .and_then(|mut s| s.execute([incident, row]))
-        .doing(doing)?;
+    if let Some(sole) = sole {
+        cite(db, incident, &sole.events)?;
     }
-    let mut new = 0;
-    for event in distinct(&events) {
-        new += cite(db, incident, event)?;
-    }
+    let new = cite(db, incident, &detection.events)?;
+    changes.count(counter::EVENTS, new as i64);
+    let feeds: String = db
+        .prepare_cached("SELECT feeds FROM incident WHERE n = ?1")
+        .and_then(|mut s| s.query_row([incident], |row| row.get(0)))
+        .doing(doing)?;
     let mut all = feeds_of(detection);
     all.extend(column::feeds(&feeds));
     db.prepare_cached(
@@ -314,7 +292,7 @@ fn join(
             detection.at.0,
             column::of_severity(detection.severity),
             detection.verification,
-            column::of_feeds(&all),
+            column::of_feeds(all),
         ])
     })
     .doing(doing)?;
@@ -357,8 +335,11 @@ fn suppress<'o>(
         Some(incident) => row_of(db, incident)?,
         None => None,
     };
-    let events = store_events(writing, detection, changes)?;
-    let Some(n) = store_detection(writing, None, detection, &events)? else { return Ok(()) };
+    if !store_detection(writing, None, detection)? {
+        return Ok(());
+    }
+    let n = db.last_insert_rowid();
+    changes.count(counter::EVENTS, document::distinct(&detection.events) as i64);
     db.prepare_cached(
         "INSERT INTO suppressed (detection, incident, policy, at) VALUES (?1, ?2, ?3, ?4)",
     )
@@ -374,21 +355,21 @@ fn suppress<'o>(
     Ok(())
 }
 
-/// The row of a detection; `None` where it is there already.
+/// Adds the row of a detection that opened no incident; `false` where it is there already.
 fn store_detection(
     writing: &mut Writing<'_>,
     incident: Option<i64>,
     detection: &Detection,
-    events: &[i64],
-) -> Result<Option<i64>, StoreError> {
-    let doing = "storing a detection";
-    let json = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
-    let why = serde_json::to_string(&detection.why).map_err(json).doing(doing)?;
-    let events = serde_json::to_string(events).map_err(json).doing(doing)?;
-    let new = writing
+) -> Result<bool, StoreError> {
+    let (doing, id) = ("storing a detection", detection.id.to_string());
+    if writing.stands(&id)?.1 {
+        return Ok(false);
+    }
+    document::write(detection, &mut writing.document);
+    writing
         .detection
         .execute(params![
-            detection.id.to_string(),
+            id,
             incident,
             detection.rule,
             detection.title,
@@ -398,59 +379,10 @@ fn store_detection(
             detection.person,
             detection.key,
             detection.at.0,
-            detection.evidence_omitted,
-            why,
-            detection.late.map(Tier::as_str),
-            events,
+            writing.document,
         ])
         .doing(doing)?;
-    Ok((new > 0).then(|| writing.db.last_insert_rowid()))
-}
-
-/// The rows of a detection's events, in their order.
-fn store_events(
-    writing: &mut Writing<'_>,
-    detection: &Detection,
-    changes: &mut Changes<'_>,
-) -> Result<Vec<i64>, StoreError> {
-    detection.events.iter().map(|event| store_event(writing, event, changes)).collect()
-}
-
-/// The row of an event, written the first time it is cited.
-fn store_event(
-    writing: &mut Writing<'_>,
-    event: &Evidence,
-    changes: &mut Changes<'_>,
-) -> Result<i64, StoreError> {
-    let doing = "storing an event";
-    let (db, key) = (writing.db, Cited::key(event));
-    if let Some(row) = writing.cited.row(key) {
-        return Ok(row);
-    }
-    let new = writing
-        .event
-        .execute(params![
-            event.id,
-            event.feed,
-            event.kind,
-            event.device,
-            event.occurred.0,
-            event.recorded.0,
-            event.raw
-        ])
-        .doing(doing)?;
-    let row = if new > 0 {
-        changes.count(counter::EVENTS, 1);
-        db.last_insert_rowid()
-    } else {
-        db.prepare_cached("SELECT n FROM event WHERE occurred = ?2 AND id = ?1 AND kind = ?3")
-            .and_then(|mut s| {
-                s.query_row(params![event.id, event.occurred.0, event.kind], |row| row.get(0))
-            })
-            .doing(doing)?
-    };
-    writing.cited.keep(key, row);
-    Ok(row)
+    Ok(true)
 }
 
 /// Links two incidents, once. An incident of another site may not be stored yet: the link waits

@@ -12,7 +12,7 @@ pub(super) const DETECTIONS: &str = "detections";
 pub(super) const SHADOWED: &str = "shadowed";
 /// Detections that policies held back.
 pub(super) const SUPPRESSED: &str = "suppressed";
-/// Events kept as evidence.
+/// Events kept as evidence, once for each incident that they are of.
 pub(super) const EVENTS: &str = "events";
 
 /// Adds to a counter and returns its new value.

@@ -5,17 +5,21 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::{Doing, StoreError};
+use super::upgrade;
 use crate::limits;
 
 /// Each in its own transaction, counted in `user_version`. Never edit one that was released.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("schema/0001_incidents.sql"),
     include_str!("schema/0002_policies.sql"),
     include_str!("schema/0003_late.sql"),
     include_str!("schema/0004_acts.sql"),
     include_str!("schema/0005_concluded.sql"),
     include_str!("schema/0006_fewer_rows.sql"),
+    include_str!("schema/0007_documents.sql"),
 ];
+/// Behind this one rows are moved.
+const DOCUMENTS: usize = 7;
 
 /// "PORT": tells our files from those of other programs.
 const APPLICATION_ID: i64 = 0x504f_5254;
@@ -100,6 +104,9 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
             continue;
         }
         tx.execute_batch(migration).doing("upgrading the store")?;
+        if number + 1 == DOCUMENTS {
+            upgrade::into_documents(&tx).doing("upgrading the store")?;
+        }
         tx.pragma_update(None, "user_version", number as i64 + 1).doing("upgrading the store")?;
         tx.pragma_update(None, "application_id", APPLICATION_ID).doing("upgrading the store")?;
         tx.commit().doing("upgrading the store")?;

@@ -5,12 +5,14 @@ mod column;
 mod commit;
 mod counter;
 mod dead;
+mod document;
 mod error;
 mod figures;
 pub(crate) mod file;
 mod notify;
 pub(crate) mod queue;
 mod read;
+mod upgrade;
 mod view;
 mod writing;
 
@@ -63,7 +65,6 @@ pub struct Store {
     path: PathBuf,
     limits: StoreLimits,
     wake: Option<Wake>,
-    cited: writing::Cited,
 }
 
 /// Moves what was committed from the journal into the file: a commit would wait for it otherwise.
@@ -105,7 +106,7 @@ impl Store {
     pub fn open_with(path: impl AsRef<Path>, limits: StoreLimits) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         let db = file::open(&path, file::Durability::Full)?;
-        Ok(Self { db, path, limits, wake: None, cited: writing::Cited::default() })
+        Ok(Self { db, path, limits, wake: None })
     }
 
     /// The file.
@@ -140,15 +141,11 @@ impl Store {
         if outputs.is_empty() && dead.is_empty() {
             return Ok(());
         }
-        self.try_commit(outputs, dead).inspect_err(|_| self.cited.forget())
-    }
-
-    fn try_commit(&mut self, outputs: &[Output], dead: &[DeadLetter]) -> Result<(), StoreError> {
         let tx = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .doing("beginning a commit")?;
-        let changed = commit::apply(&tx, &mut self.cited, outputs)?;
+        let changed = commit::apply(&tx, outputs)?;
         let notified = notify::enqueue(&tx, &changed, &self.limits)?;
         for letter in dead {
             dead::keep(&tx, dead::Class::Delivery, letter)?;

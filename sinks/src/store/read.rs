@@ -11,6 +11,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 
 use super::dead::Class;
+use super::document::Document;
 use super::error::{Doing, StoreError};
 use super::figures::{self, AlarmFigures};
 use super::view::{
@@ -97,9 +98,10 @@ impl Reader {
             .doing("reading an incident")?;
         n.map(|n| {
             let incident = summary_of(&db, n)?;
+            let (detections, events) = told(&db, n, &incident)?;
             Ok(IncidentDetail {
-                detections: detections(&db, n)?,
-                events: events(&db, n)?,
+                detections,
+                events,
                 timeline: timeline(&db, n, &incident)?,
                 incident,
                 links: links(&db, id)?,
@@ -115,7 +117,14 @@ impl Reader {
     /// # Errors
     /// SQLite refused.
     pub fn changed_since(&self, revision: u64) -> Result<(Vec<IncidentSummary>, u64), StoreError> {
-        let sql = format!("{SUMMARY} WHERE revision > ?1 ORDER BY revision LIMIT ?2");
+        // What has not changed since it was born has the revision for its number.
+        let sql = format!(
+            "SELECT * FROM (
+                 SELECT * FROM ({SUMMARY} WHERE n > ?1 AND revision = n ORDER BY n LIMIT ?2)
+                 UNION ALL SELECT * FROM (
+                     {SUMMARY} WHERE revision > ?1 AND revision <> n ORDER BY revision LIMIT ?2))
+             ORDER BY revision LIMIT ?2"
+        );
         let db = self.lock();
         let db = db.unchecked_transaction().doing("reading changes")?;
         let items = summaries(&db, &sql, params![revision, limits::CHANGES_MAX])?;
@@ -219,20 +228,7 @@ impl Reader {
         let db = self.lock();
         let db = db.unchecked_transaction().doing("counting")?;
         let count = |name| counter::get(&db, name).map(|value| value as u64);
-        let by = |column: &str| {
-            let sql = format!("SELECT {column}, count(*) FROM incident GROUP BY {column}");
-            rows(&db, &sql, [], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))
-        };
-        let by_severity =
-            rows(&db, "SELECT severity, count(*) FROM incident GROUP BY severity", [], |row| {
-                Ok((column::severity(row, 0)?.as_str().to_owned(), row.get(1)?))
-            })?;
-        let by_state = by("state")?;
         let mut counts = Counts {
-            incidents: by_state.iter().map(|(_, n)| n).sum(),
-            incidents_by_state: by_state.into_iter().collect(),
-            incidents_by_severity: by_severity.into_iter().collect(),
-            incidents_by_rule: by("rule")?.into_iter().collect(),
             detections: count(counter::DETECTIONS)?,
             shadowed: count(counter::SHADOWED)?,
             suppressed: count(counter::SUPPRESSED)?,
@@ -246,12 +242,40 @@ impl Reader {
             counts.dead_letters.insert(class.as_str().to_owned(), count(kept)?);
             counts.dead_letters_dropped.insert(class.as_str().to_owned(), count(dropped)?);
         }
+        // Along one index, which has all three.
+        let sql = "SELECT state, severity, rule FROM incident ORDER BY id";
+        let doing = "counting incidents";
+        let mut incidents = db.prepare_cached(sql).doing(doing)?;
+        let mut incidents = incidents.query([]).doing(doing)?;
+        while let Some(row) = incidents.next().doing(doing)? {
+            counts.add(row).doing(doing)?;
+        }
         Ok(counts)
     }
 
     /// A reader that panicked left nothing half done: reading changes nothing.
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    /// Counts one more incident.
+    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        let (state, rule) = (row.get_ref(0)?.as_str()?, row.get_ref(2)?.as_str()?);
+        let severity = column::severity(row, 1)?.as_str();
+        self.incidents += 1;
+        for (counts, name) in [
+            (&mut self.incidents_by_state, state),
+            (&mut self.incidents_by_severity, severity),
+            (&mut self.incidents_by_rule, rule),
+        ] {
+            match counts.get_mut(name) {
+                Some(count) => *count += 1,
+                None => _ = counts.insert(name.to_owned(), 1),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -374,63 +398,74 @@ fn suppressed_on(db: &Connection, incident: i64) -> Result<BTreeMap<String, u64>
     Ok(counts.into_iter().collect())
 }
 
-fn detections(db: &Connection, incident: i64) -> Result<Vec<DetectionView>, StoreError> {
+/// An incident's detections, and the evidence of those, each event once; both by time.
+fn told(
+    db: &Connection,
+    n: i64,
+    incident: &IncidentSummary,
+) -> Result<(Vec<DetectionView>, Vec<Evidence>), StoreError> {
     let mut found = rows(
         db,
-        "SELECT n, id, rule, title, severity, key, at, evidence_omitted, why, late
-         FROM detection WHERE incident = ?1 ORDER BY at, id LIMIT ?2",
-        params![incident, limits::DETAIL_ROWS_MAX],
+        "SELECT id, rule, title, at, document FROM detection WHERE incident = ?1
+         ORDER BY at, id LIMIT ?2",
+        params![n, limits::DETAIL_ROWS_MAX],
         |row| {
-            let why: String = row.get(8)?;
-            let detection = DetectionView {
-                id: column::id(row, 1)?,
-                rule: row.get(2)?,
-                title: row.get(3)?,
-                severity: column::severity(row, 4)?,
-                key: row.get(5)?,
-                at: column::time(row, 6)?,
-                events: Vec::new(),
-                evidence_omitted: row.get(7)?,
-                why: serde_json::from_str(&why).unwrap_or_default(),
-                late: column::tier(row, 9)?,
-            };
-            Ok((row.get::<_, i64>(0)?, detection))
+            let (id, at) = (column::id(row, 0)?, column::time(row, 3)?);
+            Ok((id, row.get(1)?, row.get(2)?, at, column::document(row, 4)?))
         },
     )?;
-    for (n, detection) in &mut found {
-        detection.events = rows(
-            db,
-            "SELECT e.id FROM detection d JOIN json_each(d.events) cited
-             JOIN event e ON e.n = cited.value WHERE d.n = ?1 ORDER BY cited.key",
-            [*n],
-            |row| row.get(0),
-        )?;
+    if let Some(document) = opening(db, n)? {
+        let (rule, title) = (incident.rule.clone(), incident.title.clone());
+        found.push((incident.id, rule, title, incident.opened_at, document));
     }
-    Ok(found.into_iter().map(|(_, detection)| detection).collect())
+    found.sort_by_key(|(id, _, _, at, _)| (*at, *id));
+    found.truncate(limits::DETAIL_ROWS_MAX);
+    let mut events = Vec::new();
+    let detections = found
+        .into_iter()
+        .map(|(id, rule, title, at, document)| {
+            let Document { severity, late, evidence_omitted, key, why, events: cited } = document;
+            let ids = cited.iter().map(|event| event.id.clone()).collect();
+            events.extend(cited);
+            DetectionView {
+                id,
+                rule,
+                title,
+                severity,
+                key,
+                at,
+                events: ids,
+                evidence_omitted,
+                why,
+                late,
+            }
+        })
+        .collect();
+    let order = |event: &Evidence| (event.occurred, event.id.clone(), event.kind.clone());
+    events.sort_by_cached_key(order);
+    events.dedup_by(|a, b| (a.occurred, &a.id, &a.kind) == (b.occurred, &b.id, &b.kind));
+    events.truncate(limits::DETAIL_ROWS_MAX);
+    Ok((detections, events))
 }
 
-fn events(db: &Connection, incident: i64) -> Result<Vec<Evidence>, StoreError> {
-    rows(
-        db,
-        "SELECT e.id, e.feed, e.kind, e.device, e.occurred, e.recorded, e.raw
-         FROM event e WHERE e.n IN (
-             SELECT event FROM incident_event WHERE incident = ?1
-             UNION SELECT cited.value FROM detection d JOIN json_each(d.events) cited
-                 WHERE d.incident = ?1)
-         ORDER BY e.occurred, e.id, e.kind LIMIT ?2",
-        params![incident, limits::DETAIL_ROWS_MAX],
-        |row| {
-            Ok(Evidence {
-                id: row.get(0)?,
-                feed: row.get(1)?,
-                kind: row.get(2)?,
-                device: row.get(3)?,
-                occurred: column::time(row, 4)?,
-                recorded: column::time(row, 5)?,
-                raw: row.get(6)?,
-            })
-        },
+/// The document of the detection that opened an incident, where it stands there.
+fn opening(db: &Connection, incident: i64) -> Result<Option<Document>, StoreError> {
+    db.prepare_cached("SELECT opening FROM incident WHERE n = ?1 AND opening IS NOT NULL")
+        .and_then(|mut s| s.query_row([incident], |row| column::document(row, 0)).optional())
+        .doing("reading an incident's detection")
+}
+
+/// The document of an incident's only detection; `None` where it has none, or several.
+pub(super) fn sole_document(
+    db: &Connection,
+    incident: i64,
+) -> Result<Option<Document>, StoreError> {
+    db.prepare_cached(
+        "SELECT coalesce(i.opening, (SELECT document FROM detection WHERE incident = i.n))
+         FROM incident i WHERE i.n = ?1 AND i.detections = 1",
     )
+    .and_then(|mut s| s.query_row([incident], |row| column::document(row, 0)).optional())
+    .doing("reading an incident's detection")
 }
 
 /// How it was opened, then what stands of it.

@@ -254,7 +254,7 @@ pub struct Counts {
     pub shadowed: u64,
     /// Detections that policies held back.
     pub suppressed: u64,
-    /// Events kept as evidence.
+    /// Events kept as evidence, once for each incident that they are of.
     pub events: u64,
     /// Dead letters kept, by class.
     pub dead_letters: BTreeMap<String, u64>,

@@ -1,80 +1,52 @@
-//! What a commit writes with: statements that are looked up once, and events that were cited lately.
+//! What a commit writes with: statements that are looked up once.
 
-use std::collections::HashMap;
-
-use event::identity::Digest;
-use event::incident::Evidence;
 use rusqlite::{CachedStatement, Connection};
 
 use super::error::{Doing, StoreError};
-use crate::limits;
 
 /// A transaction, with the statements that run for every incident: looking one up by its text costs
 /// an eighth of what it does.
 pub(super) struct Writing<'c> {
     pub(super) db: &'c Connection,
     pub(super) incident: CachedStatement<'c>,
+    /// What stands under an id: an incident, the detection that opened it, another detection.
+    pub(super) stands: CachedStatement<'c>,
     pub(super) detection: CachedStatement<'c>,
-    pub(super) event: CachedStatement<'c>,
-    pub(super) cited: &'c mut Cited,
+    /// Memory for the document of one detection.
+    pub(super) document: Vec<u8>,
 }
 
 impl<'c> Writing<'c> {
-    pub(super) fn begin(db: &'c Connection, cited: &'c mut Cited) -> Result<Self, StoreError> {
+    pub(super) fn begin(db: &'c Connection) -> Result<Self, StoreError> {
         let prepare = |text| db.prepare_cached(text).doing("preparing a commit");
         Ok(Self {
             db,
             incident: prepare(
-                "INSERT INTO incident (id, rule, title, severity, site, area, person, state,
+                "INSERT INTO incident (n, id, rule, title, severity, site, area, person, state,
                      opened_at, updated_at, config_hash, late, detections, events,
-                     evidence_omitted, verification, feeds, revision, concluded_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14, ?15, ?16,
-                     ?17, ?18)
-                 ON CONFLICT (id) DO NOTHING",
+                     evidence_omitted, verification, feeds, revision, concluded_at, opening)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                     ?17, ?18, ?1, ?19, ?20)",
+            )?,
+            stands: prepare(
+                "SELECT (SELECT opening IS NOT NULL FROM incident WHERE id = ?1),
+                     EXISTS (SELECT 1 FROM detection WHERE id = ?1)",
             )?,
             detection: prepare(
                 "INSERT INTO detection (id, incident, rule, title, severity, site, area, person,
-                     key, at, evidence_omitted, why, late, events)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-                 ON CONFLICT (id) DO NOTHING",
+                     key, at, document)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?,
-            event: prepare(
-                "INSERT INTO event (id, feed, kind, device, occurred, recorded, raw)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-            )?,
-            cited,
+            document: Vec::new(),
         })
     }
-}
 
-/// Rows of the events that were cited last: one in three is cited again soon, by another rule.
-/// Whatever is in it stands in the store, or in the transaction under way.
-#[derive(Debug, Default)]
-pub(super) struct Cited {
-    young: HashMap<u128, i64>,
-    old: HashMap<u128, i64>,
-}
-
-impl Cited {
-    /// What tells an event from all others, as the store does: id, kind and time.
-    pub(super) fn key(event: &Evidence) -> u128 {
-        let digest = Digest::default().part(event.id.as_bytes()).part(event.kind.as_bytes());
-        digest.number(event.occurred.0 as u128).finish()
-    }
-
-    pub(super) fn row(&self, key: u128) -> Option<i64> {
-        self.young.get(&key).or_else(|| self.old.get(&key)).copied()
-    }
-
-    pub(super) fn keep(&mut self, key: u128, row: i64) {
-        if self.young.len() >= limits::CITED_MAX {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, row);
-    }
-
-    /// A transaction has failed: its rows are not there.
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
+    /// Whether there is an incident of an id, and a detection.
+    pub(super) fn stands(&mut self, id: &str) -> Result<(bool, bool), StoreError> {
+        let found = self.stands.query_row([id], |row| {
+            let opening: Option<bool> = row.get(0)?;
+            Ok((opening.is_some(), opening == Some(true) || row.get(1)?))
+        });
+        found.doing("looking for an incident")
     }
 }
