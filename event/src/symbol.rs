@@ -40,12 +40,23 @@ struct Entry {
 /// a [`SymbolCache`] in front.
 pub struct Interner {
     entries: boxcar::Vec<Entry>,
-    index: Mutex<HashTable<Symbol>>,
+    /// In parts, by eight bits of the hash: one that grows asks for the text of each of its symbols,
+    /// and whoever needs a symbol waits for that.
+    index: Mutex<Vec<HashTable<Symbol>>>,
+}
+
+/// Parts of the index.
+const PARTS: usize = 256;
+
+/// The part of the index for a hash: by other bits than those that place it there.
+fn part_of(hash: u64) -> usize {
+    (hash >> 48) as usize % PARTS
 }
 
 impl Default for Interner {
     fn default() -> Self {
-        let interner = Self { entries: boxcar::Vec::new(), index: Mutex::default() };
+        let index = Mutex::new(vec![HashTable::new(); PARTS]);
+        let interner = Self { entries: boxcar::Vec::new(), index };
         interner.entries.push(Entry { text: "".into(), digest: Digest::of(b"") });
         interner
     }
@@ -73,6 +84,7 @@ impl Interner {
         }
         let hash = table_hash(text.as_bytes());
         let mut index = self.index.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let index = &mut index[part_of(hash)];
         if let Some(symbol) = index.find(hash, |s| self.text(*s) == text) {
             return Some(*symbol);
         }
@@ -92,7 +104,8 @@ impl Interner {
             return Some(Symbol::NONE);
         }
         let index = self.index.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        index.find(table_hash(text.as_bytes()), |s| self.text(*s) == text).copied()
+        let hash = table_hash(text.as_bytes());
+        index[part_of(hash)].find(hash, |s| self.text(*s) == text).copied()
     }
 
     /// The text of a symbol of this table.
@@ -126,9 +139,12 @@ const INLINE_BYTES_MAX: usize = 15;
 
 /// Cells of a new cache; it doubles when three quarters are taken.
 const CELLS_MIN: usize = 1_024;
+/// Cells that are copied to the larger cache for each text that comes: all are long before that is
+/// full.
+const COPIED: usize = 8;
 
 /// A short text and its symbol in one half of a cache line: a look-up touches no other memory.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, bytemuck::Zeroable)]
 #[repr(align(32))]
 struct Cell {
     /// The bytes, zeros behind them and their number in the last: no two texts look alike. Zero is
@@ -163,6 +179,9 @@ pub struct SymbolCache {
     /// One less than their number.
     mask: usize,
     taken: usize,
+    /// The cells before there were as many, until all are copied; and how many are.
+    old: Vec<Cell>,
+    copied: usize,
     /// Drawn for each cache, or a sender could choose names that all fall into one place. Where a
     /// symbol stands in the cache is in no output.
     secret: [u64; 2],
@@ -177,7 +196,8 @@ impl SymbolCache {
         let random = std::hash::RandomState::new();
         let secret = [random.hash_one(0), random.hash_one(1)];
         let cells = vec![Cell::default(); CELLS_MIN];
-        Self { shared, mask: cells.len() - 1, cells, taken: 0, secret, long: HashTable::new() }
+        let (taken, old, copied, long) = (0, Vec::new(), 0, HashTable::new());
+        Self { shared, mask: cells.len() - 1, cells, taken, old, copied, secret, long }
     }
 
     /// As [`Interner::intern`].
@@ -210,9 +230,22 @@ impl SymbolCache {
     /// The empty text ends at an empty cell, whose symbol is its own.
     #[inline(always)]
     fn find(&self, key: [u64; 2]) -> Symbol {
-        let mask = self.mask;
-        let mut at = self.home(key);
-        while let Some(cell) = self.cells.get(at) {
+        match self.find_in(&self.cells, self.mask, key) {
+            Symbol::UNKNOWN if !self.old.is_empty() => self.find_old(key),
+            known => known,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_old(&self, key: [u64; 2]) -> Symbol {
+        self.find_in(&self.old, self.old.len() - 1, key)
+    }
+
+    #[inline(always)]
+    fn find_in(&self, cells: &[Cell], mask: usize, key: [u64; 2]) -> Symbol {
+        let mut at = self.home(key) & mask;
+        while let Some(cell) = cells.get(at) {
             if (cell.key[0] ^ key[0]) | (cell.key[1] ^ key[1]) == 0 {
                 return cell.symbol;
             }
@@ -224,11 +257,12 @@ impl SymbolCache {
         Symbol::UNKNOWN
     }
 
-    /// Where the search for a key begins: the middle of a product is moved by every bit of it.
+    /// Where the search for a key begins, of as many cells as may be: the middle of a product is moved
+    /// by every bit of it.
     #[inline(always)]
     fn home(&self, [low, high]: [u64; 2]) -> usize {
         let product = u128::from(low ^ self.secret[0]) * u128::from(high ^ self.secret[1]);
-        (product as u64 ^ (product >> 64) as u64) as usize & self.mask
+        (product as u64 ^ (product >> 64) as u64) as usize
     }
 
     #[cold]
@@ -240,20 +274,35 @@ impl SymbolCache {
             return Some(symbol);
         }
         if 4 * (self.taken + 1) > 3 * self.cells.len() {
-            let larger = vec![Cell::default(); 2 * self.cells.len()];
-            let old = std::mem::replace(&mut self.cells, larger);
+            self.copy(usize::MAX);
+            // Memory that is zero is not touched before it is used.
+            let larger = bytemuck::zeroed_vec(2 * self.cells.len());
+            self.old = std::mem::replace(&mut self.cells, larger);
             self.mask = self.cells.len() - 1;
-            for cell in old.into_iter().filter(|c| c.key != [0, 0]) {
-                self.put(cell);
-            }
         }
+        self.copy(COPIED);
         self.put(Cell { key: inline_key(text.as_bytes()), symbol });
         self.taken += 1;
         Some(symbol)
     }
 
+    /// Copies so many of the old cells: nobody waits for all of them.
+    fn copy(&mut self, count: usize) {
+        let until = self.old.len().min(self.copied.saturating_add(count));
+        for place in self.copied..until {
+            let cell = self.old[place];
+            if cell.key != [0, 0] {
+                self.put(cell);
+            }
+        }
+        self.copied = until;
+        if until == self.old.len() {
+            (self.old, self.copied) = (Vec::new(), 0);
+        }
+    }
+
     fn put(&mut self, cell: Cell) {
-        let mut at = self.home(cell.key);
+        let mut at = self.home(cell.key) & self.mask;
         while self.cells[at].key != [0, 0] {
             at = (at + 1) & self.mask;
         }

@@ -19,8 +19,12 @@ use super::teller::{Judged, Part, Tell, Told};
 use crate::pipeline::Pipeline;
 use crate::setup::Setup;
 
-/// Bytes of log read at once.
-const STEP_BYTES: usize = 256 * 1024;
+/// Bytes of log read at once: what is found in them is told when all are judged, half a millisecond.
+const STEP_BYTES: usize = 64 * 1024;
+/// The same of a recovery, where nobody waits for a single detection.
+const RECOVERY_STEP_BYTES: usize = 256 * 1024;
+/// Findings on their way to the teller that take one place.
+pub const FINDINGS_A_PLACE: usize = 16;
 /// Time between two snapshots at most, where something has come.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 /// A snapshot longer than that waits until the log has grown by half as much: writing state costs
@@ -77,7 +81,7 @@ impl Follower {
             let recovering = self.live.recovered_behind(here);
             let step = match recovering {
                 0 => STEP_BYTES,
-                left => STEP_BYTES.min(usize::try_from(left).unwrap_or(STEP_BYTES)),
+                left => RECOVERY_STEP_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX)),
             };
             block.clear();
             if !self.read(&mut block, step)? {
@@ -151,7 +155,9 @@ impl Follower {
         let newest = (0..block.len()).rev().map(|place| block.get(place));
         judged.recorded =
             newest.filter(|r| r.kind == RecordKind::Delivery).map(|r| r.recorded).next();
-        self.send(Tell::Judged(judged))
+        let found: usize = judged.parts.iter().map(|part| part.findings.len()).sum();
+        self.send(Tell::Judged(judged))?;
+        (0..found / FINDINGS_A_PLACE).try_for_each(|_| self.send(Tell::Filled))
     }
 
     /// Gives records to the engine, up to one by which another configuration takes over.

@@ -12,6 +12,7 @@ mod emitter;
 pub mod epoch;
 mod follower;
 mod keeper;
+mod priority;
 mod recovery;
 mod reloads;
 pub mod rulebooks;
@@ -57,8 +58,10 @@ pub use status::{Holder, Live, holders};
 const INTAKE_BATCHES_MAX: usize = 64;
 /// Messages between teller and store: when it is full they get longer, up to a transaction each.
 const EMIT_MAX: usize = 16;
-/// What was found, block by block, between engine and teller.
-const TELL_MAX: usize = 64;
+/// What was found, block by block, between engine and teller: a second of small blocks, so that the
+/// engine does not wait for a slow commit. A block takes a further place for each
+/// [`follower::FINDINGS_A_PLACE`] findings: 64 Ki of them, 20 MiB.
+const TELL_MAX: usize = 4_096;
 
 /// How the program is started.
 #[derive(Clone, Debug)]
@@ -295,8 +298,14 @@ fn spawn_store(
 ) -> anyhow::Result<SyncSender<Emit>> {
     let ((keep, kept), (emit, emitted)) = (sync_channel(1), sync_channel(EMIT_MAX));
     let emitter = emitter::Emitter { store, changed, live: live.clone(), keep };
-    threads.push(spawn("keeper", live.clone(), move || keeper.run(&kept))?);
-    threads.push(spawn("store", live.clone(), move || emitter.run(&emitted))?);
+    threads.push(spawn("keeper", live.clone(), move || {
+        priority::step_behind();
+        keeper.run(&kept)
+    })?);
+    threads.push(spawn("store", live.clone(), move || {
+        priority::step_behind();
+        emitter.run(&emitted)
+    })?);
     Ok(emit)
 }
 
@@ -310,7 +319,10 @@ fn spawn_teller(
     let (tell, judged) = sync_channel(TELL_MAX);
     let (spare, findings) = channel();
     let teller = teller::Teller { evidence, bases, judged, spare, emit, held: None };
-    threads.push(spawn("teller", live.clone(), move || teller.run(setup))?);
+    threads.push(spawn("teller", live.clone(), move || {
+        priority::step_behind();
+        teller.run(setup)
+    })?);
     Ok(teller::Told { tell, findings })
 }
 

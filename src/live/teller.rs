@@ -22,6 +22,8 @@ use crate::setup::Setup;
 pub enum Tell {
     /// Records, and what was found in them.
     Judged(Judged),
+    /// A place that what came before it takes, too.
+    Filled,
     /// The state behind all of that.
     Snapshot(Box<Snapshot>),
 }
@@ -102,6 +104,7 @@ impl Teller {
                     continue;
                 }
                 Tell::Judged(judged) => judged,
+                Tell::Filled => continue,
             };
             let mut outputs = Vec::new();
             for mut part in judged.parts.drain(..) {

@@ -3,9 +3,17 @@
 //! A slot holds half of the hash and the cell's number. So what is not there is not there after one
 //! line of memory, without a look at any cell; and rows move and the table grows by what stands in
 //! the slots alone.
+//!
+//! A table that grows stays beside the new one until all of it has been copied, a few slots for each
+//! key that comes: nobody waits for all of it at once.
+
+use bytemuck::{Pod, Zeroable};
 
 /// Slots of a new table.
 const SLOTS_MIN: usize = 16;
+/// Slots of the old table that are copied for each key that comes: a table grows again when as many
+/// keys have come as half of its slots at least, and a quarter of that is enough.
+const COPIED: usize = 8;
 
 /// Cells by hash. Rebuilt from the cells after a restore; in no snapshot.
 #[derive(Debug)]
@@ -13,20 +21,27 @@ pub struct Index {
     /// A power of two of them.
     slots: Vec<Slot>,
     len: usize,
+    /// The table before, while there is something in it that is not in `slots`.
+    old: Vec<Slot>,
+    /// So many of its slots are copied.
+    copied: usize,
 }
 
 impl Default for Index {
     fn default() -> Self {
-        Self { slots: vec![Slot::FREE; SLOTS_MIN], len: 0 }
+        Self { slots: vec![Slot::FREE; SLOTS_MIN], len: 0, old: Vec::new(), copied: 0 }
     }
 }
 
 /// Upper half: tag; lower half: 1 + the cell; 0 where the slot is free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
 pub struct Slot(u64);
 
 impl Slot {
     const FREE: Self = Self(0);
+    /// Of an old table: what stood there was taken out.
+    const GONE: Self = Self(1 << 32);
 
     #[inline]
     const fn of(tag: u32, cell: u32) -> Self {
@@ -69,12 +84,29 @@ impl Index {
         let mut at = self.home(tag);
         loop {
             let slot = self.slots[at];
-            let Some(cell) = slot.cell() else { return Err(at) };
+            let Some(cell) = slot.cell() else { break };
             if slot.tag() == tag && same(cell) {
                 return Ok(cell);
             }
             at = (at + 1) & self.mask();
         }
+        if self.old.is_empty() { Err(at) } else { self.find_old(tag, same).ok_or(at) }
+    }
+
+    /// The same in the table before.
+    #[cold]
+    #[inline(never)]
+    fn find_old(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+        let row = self.old_row(tag).map(|at| self.old[at]);
+        let mut cells = row.filter(|slot| slot.tag() == tag).filter_map(Slot::cell);
+        cells.find(|cell| same(*cell))
+    }
+
+    /// Places of the table before, from a tag's home to the next that was free.
+    fn old_row(&self, tag: u32) -> impl Iterator<Item = usize> {
+        let mask = self.old.len() - 1;
+        let row = (0..self.old.len()).map(move |step| (tag as usize + step) & mask);
+        row.take_while(|at| self.old[*at] != Slot::FREE)
     }
 
     /// Enters a cell at the free slot that [`Self::find`] gave.
@@ -88,28 +120,51 @@ impl Index {
         if self.len > self.slots.len() / 2 {
             self.grow();
         }
+        if !self.old.is_empty() {
+            self.copy(COPIED);
+        }
     }
 
     #[cold]
     fn grow(&mut self) {
-        let slots = vec![Slot::FREE; 2 * self.slots.len()];
-        let old = std::mem::replace(&mut self.slots, slots);
-        for slot in old.into_iter().filter(|slot| *slot != Slot::FREE) {
-            let free = self.free_slot(slot.tag());
-            self.slots[free] = slot;
-        }
+        self.copy(usize::MAX);
+        // Memory that is zero is not touched before it is used.
+        let slots = bytemuck::zeroed_vec(2 * self.slots.len());
+        self.old = std::mem::replace(&mut self.slots, slots);
     }
 
-    fn free_slot(&self, tag: u32) -> usize {
-        let mut at = self.home(tag);
-        while self.slots[at] != Slot::FREE {
-            at = (at + 1) & self.mask();
+    /// Copies so many slots of the table before.
+    #[cold]
+    fn copy(&mut self, count: usize) {
+        let until = self.old.len().min(self.copied.saturating_add(count));
+        for place in self.copied..until {
+            let slot = self.old[place];
+            if slot.cell().is_some() {
+                let mut at = self.home(slot.tag());
+                while self.slots[at] != Slot::FREE {
+                    at = (at + 1) & self.mask();
+                }
+                self.slots[at] = slot;
+            }
         }
-        at
+        self.copied = until;
+        if until == self.old.len() {
+            (self.old, self.copied) = (Vec::new(), 0);
+        }
     }
 
     /// Takes a cell out; what stood behind it moves up.
     pub fn remove(&mut self, tag: u32, cell: u32) {
+        self.len -= 1;
+        if !self.old.is_empty() {
+            let gone = self.old_row(tag).find(|at| self.old[*at] == Slot::of(tag, cell));
+            if let Some(at) = gone {
+                self.old[at] = Slot::GONE;
+                if at >= self.copied {
+                    return;
+                }
+            }
+        }
         let mask = self.mask();
         let mut free = self.home(tag);
         while self.slots[free] != Slot::of(tag, cell) {
@@ -131,18 +186,17 @@ impl Index {
             }
         }
         self.slots[free] = Slot::FREE;
-        self.len -= 1;
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
         self.slots.fill(Slot::FREE);
-        self.len = 0;
+        (self.len, self.old, self.copied) = (0, Vec::new(), 0);
     }
 
     /// Bytes of the table.
     pub fn bytes(&self) -> usize {
-        self.slots.len() * size_of::<Slot>()
+        (self.slots.len() + self.old.len()) * size_of::<Slot>()
     }
 }
 
@@ -155,12 +209,12 @@ mod tests {
     #[test]
     fn it_finds_what_a_map_finds_through_growth_and_removal() {
         // Few tags, so that rows of them meet and wrap around the end of the table.
-        let tag = |key: u32| (key * 7 % 29).wrapping_add(u32::MAX - 20);
+        let tag = |key: u32| (key * 7 % 293).wrapping_add(u32::MAX - 20);
         let (mut index, mut map) = (Index::default(), BTreeMap::new());
-        let mut random = 1_u32;
+        let (mut random, mut grown) = (1_u32, 0);
         for step in 0..20_000_u32 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let key = random >> 16 & if step < 10_000 { 0x3f } else { 0x7 };
+            let key = random >> 16 & if step < 10_000 { 0x3ff } else { 0x7 };
             match index.find(tag(key), |cell| cell == key) {
                 Ok(cell) => {
                     assert_eq!(map.remove(&key), Some(cell));
@@ -172,10 +226,12 @@ mod tests {
                 }
             }
             assert_eq!(index.len, map.len());
+            grown += u32::from(!index.old.is_empty());
         }
-        for key in 0..64 {
+        for key in 0..1_024 {
             let found = index.find(tag(key), |cell| cell == key).ok();
             assert_eq!(found, map.get(&key).copied(), "{key}");
         }
+        assert!(grown > 100, "{grown} steps with an old table beside");
     }
 }

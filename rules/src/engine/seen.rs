@@ -19,6 +19,13 @@ const FILL: usize = 4;
 /// Buckets of the smallest index. A power of two.
 const BUCKETS_MIN: usize = 16;
 
+/// Identities that are entered in a wider index for each that comes: seven eighths of what the old
+/// one takes have their place there before the last eighth has come.
+const MOVED: u64 = 16;
+
+/// Pages that the line grows by at once, at most.
+const PAGES_MORE: usize = 64;
+
 /// One identity seen.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
@@ -33,7 +40,7 @@ struct SeenCell {
 ///
 /// Whoever comes takes the place of the oldest. One that is forgotten already is never looked for,
 /// so that to forget touches nothing here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Zeroable)]
 #[repr(C, align(64))]
 struct Bucket {
     /// 32 bits of each identity, 0 where none ever stood; the last is none, but which is the next to
@@ -43,8 +50,6 @@ struct Bucket {
     /// plain. And of the last that found no room, and stands further on.
     places: [u32; WAYS + 1],
 }
-
-const EMPTY: Bucket = Bucket { bits: [0; WAYS + 1], places: [0; WAYS + 1] };
 
 /// One found no room once. Below the bits of an identity's that are always set.
 const SPILLED: u32 = 1 << 30;
@@ -112,9 +117,15 @@ pub struct Seen {
     /// Before this time the oldest is not forgotten for its age.
     lasts: EventTime,
     index: Box<[Bucket]>,
+    /// A wider one, into which what is remembered goes little by little, the oldest first; it takes
+    /// the index's place when all is there. Else nothing.
+    wider: Box<[Bucket]>,
+    /// Before this place all is entered there.
+    moved: u64,
     within: TimeSpan,
     max: usize,
-    /// So many that it is neither too many, nor too many for the index.
+    /// So many that it is neither too many, nor many enough that the index must become wider; 0 while
+    /// it does.
     room: usize,
     /// Identities forgotten because there were too many: a redelivery of one would be an event.
     pub evicted: u64,
@@ -138,6 +149,8 @@ impl Seen {
             tail: 0,
             lasts: EventTime::MAX,
             index: Box::default(),
+            wider: Box::default(),
+            moved: 0,
             within,
             max: max.max(1),
             room: 0,
@@ -149,7 +162,7 @@ impl Seen {
     /// Remembers so long, and so many, from now on.
     pub fn bound(&mut self, within: TimeSpan, max: usize) {
         (self.within, self.max) = (within, max.max(1));
-        self.room = self.max.min(self.index.len() * FILL);
+        self.look_at_room();
         self.look_at_oldest();
     }
 
@@ -203,7 +216,8 @@ impl Seen {
         if self.len() >= self.room {
             self.make_way();
         }
-        self.enter(self.tail, cell.identity);
+        let living = self.living();
+        enter(&mut self.index, self.tail, cell.identity, living);
         self.append(cell);
         true
     }
@@ -215,7 +229,8 @@ impl Seen {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.pages.len() * PAGE_CELLS * size_of::<SeenCell>() + size_of_val(&*self.index)
+        let indexes = size_of_val(&*self.index) + size_of_val(&*self.wider);
+        self.pages.len() * PAGE_CELLS * size_of::<SeenCell>() + indexes
     }
 
     #[inline]
@@ -276,15 +291,43 @@ impl Seen {
         None
     }
 
-    /// Where the line is at its longest the oldest goes, where the index is at its fullest it grows.
+    /// Where the line is at its longest the oldest goes, where the index fills it becomes wider.
     #[cold]
     fn make_way(&mut self) {
         if self.len() >= self.max {
             self.evicted += 1;
             self.forget_oldest();
         }
-        if self.len() >= self.index.len() * FILL {
-            self.widen((self.index.len() * 2).max(BUCKETS_MIN));
+        if self.wider.is_empty() && self.len() >= self.most() {
+            (self.wider, self.moved) = (buckets(self.index.len() * 2), self.head);
+        }
+        if !self.wider.is_empty() {
+            self.move_some();
+        }
+        self.look_at_room();
+    }
+
+    /// Identities with which a wider index is begun.
+    fn most(&self) -> usize {
+        self.index.len() * FILL / 8 * 7
+    }
+
+    fn look_at_room(&mut self) {
+        let room = if self.wider.is_empty() { self.most() } else { 0 };
+        self.room = self.max.min(room);
+    }
+
+    /// Enters some of what is remembered in the wider index, in the order of their places.
+    fn move_some(&mut self) {
+        let from = self.moved.max(self.head);
+        self.moved = self.tail.min(from + MOVED);
+        let living = self.living();
+        for place in from..self.moved {
+            let identity = self.cell(place).identity;
+            enter(&mut self.wider, place, identity, living);
+        }
+        if self.moved == self.tail {
+            self.index = std::mem::take(&mut self.wider);
         }
     }
 
@@ -324,31 +367,9 @@ impl Seen {
         let wanted = (page - self.first) as usize + 1;
         if wanted > self.pages.len() {
             // Half as many again: a line that moves about its length allocates no further (INV-HOT).
-            let pages = wanted.max(self.pages.len() + self.pages.len() / 2);
+            let pages = wanted.max(self.pages.len() + (self.pages.len() / 2).min(PAGES_MORE));
             let empty = || Box::new([SeenCell::zeroed(); PAGE_CELLS]);
             self.pages.resize_with(pages, empty);
-        }
-    }
-
-    /// Enters the newest in its home, or in the next bucket that has room.
-    fn enter(&mut self, place: u64, identity: [u64; 2]) {
-        let (bits, living) = (bits_of(identity), self.living());
-        let mask = self.index.len().wrapping_sub(1);
-        for step in 0..self.index.len() {
-            let bucket = &mut self.index[(bits as usize + step) & mask];
-            if bucket.enter(bits, place as u32, living) {
-                return;
-            }
-            bucket.spill(place as u32);
-        }
-    }
-
-    /// An index of so many buckets, a power of two.
-    fn widen(&mut self, buckets: usize) {
-        self.index = vec![EMPTY; buckets].into_boxed_slice();
-        self.room = self.max.min(buckets * FILL);
-        for place in self.head..self.tail {
-            self.enter(place, self.cell(place).identity);
         }
     }
 
@@ -390,7 +411,31 @@ impl Seen {
 
     /// Builds the index from the line.
     pub fn reindex(&mut self) {
-        self.widen((self.len() / FILL + 1).next_power_of_two().max(BUCKETS_MIN));
+        let wide = (self.len() / (FILL - 1) + 1).next_power_of_two();
+        (self.index, self.wider) = (buckets(wide), Box::default());
+        let living = self.living();
+        for place in self.head..self.tail {
+            let identity = self.cell(place).identity;
+            enter(&mut self.index, place, identity, living);
+        }
+        self.look_at_room();
+    }
+}
+
+/// An index of so many buckets, a power of two. Memory that is zero is not touched before it is used.
+fn buckets(count: usize) -> Box<[Bucket]> {
+    bytemuck::zeroed_slice_box(count.max(BUCKETS_MIN))
+}
+
+/// Enters the newest of an index in its home, or in the next bucket that has room.
+fn enter(index: &mut [Bucket], place: u64, identity: [u64; 2], living: Living) {
+    let (bits, mask) = (bits_of(identity), index.len() - 1);
+    for step in 0..index.len() {
+        let bucket = &mut index[(bits as usize + step) & mask];
+        if bucket.enter(bits, place as u32, living) {
+            return;
+        }
+        bucket.spill(place as u32);
     }
 }
 
@@ -475,6 +520,25 @@ mod tests {
             }
         }
         assert!(seen.evicted > 0 && seen.first > 0, "it was full, and pages served again");
+    }
+
+    #[test]
+    fn while_the_index_becomes_wider_nothing_is_forgotten() {
+        let (mut seen, at, mut meanwhile) = (Seen::new(TimeSpan::MAX, 100_000), EventTime(0), 0);
+        let identity =
+            |n: u128| Identity(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_0c6a_5c83_1b2d));
+        for n in 1..=10_000 {
+            assert!(seen.is_new(identity(n), at, at), "{n}");
+            if !seen.wider.is_empty() {
+                meanwhile += 1;
+                assert!(
+                    (1..=16).all(|part| !seen.is_new(identity(1 + n * part / 17), at, at)),
+                    "{n}"
+                );
+            }
+        }
+        assert!((1..=10_000).all(|n| !seen.is_new(identity(n), at, at)));
+        assert!(meanwhile > 500, "{meanwhile} came while it became wider");
     }
 
     #[test]
