@@ -358,26 +358,32 @@ impl Slot {
 
 impl Reading {
     fn decode(&mut self, records: &RecordBlock, piece: &mut Piece, several: bool) {
-        for place in piece.records.clone() {
-            let record = records.get(place);
-            let books = &mut self.deliveries[record.source.0 as usize];
-            books.deliveries += 1;
-            let before = piece.events.len();
-            match self.decoder.decode(&record, &mut piece.events) {
-                Outcome::Decoded(_) => books.decoded += 1,
-                Outcome::Ignored => books.ignored += 1,
-                Outcome::Rejected(reason) => books.reject(reason),
-            }
-            self.changes |= !self.decoder.take_changes().is_empty();
-            let new = if several { before..piece.events.len() } else { 0..0 };
-            for place in new {
-                let event = piece.events.get(place);
-                let (stream, at) = (event.stream(), event.occurred());
-                match self.reached.iter_mut().find(|(known, _)| *known == stream) {
-                    Some((_, reached)) => *reached = (*reached).max(at),
-                    None => self.reached.push((stream, at)),
+        let Piece { records: places, events, .. } = piece;
+        let Self { decoder, deliveries, changes, reached, .. } = self;
+        let mut next = places.start;
+        while next < places.end {
+            next = decoder.decode_on(records, next..places.end, events, |record, outcome, all| {
+                let books = &mut deliveries[record.source.0 as usize];
+                books.deliveries += 1;
+                let made = match outcome {
+                    Outcome::Decoded(made) => made.into(),
+                    Outcome::Ignored | Outcome::Rejected(_) => 0,
+                };
+                match outcome {
+                    Outcome::Decoded(_) => books.decoded += 1,
+                    Outcome::Ignored => books.ignored += 1,
+                    Outcome::Rejected(reason) => books.reject(reason),
                 }
-            }
+                let new = if several { all.len() - made..all.len() } else { 0..0 };
+                for event in new.map(|place| all.get(place)) {
+                    let (stream, at) = (event.stream(), event.occurred());
+                    match reached.iter_mut().find(|(known, _)| *known == stream) {
+                        Some((_, reached)) => *reached = (*reached).max(at),
+                        None => reached.push((stream, at)),
+                    }
+                }
+            });
+            *changes |= !decoder.take_changes().is_empty();
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use event::books::SourceBooks;
-use event::control::{Change, Control};
+use event::control::{Change, Control, RowChange};
 use event::{EventBlock, Position, RecordBlock, RecordKind, RecordRef, RejectReason, SourceId};
 use ingest::decode::{Decoder, Outcome, Roads};
 use rules::engine::{Engine, Findings, Input, Next};
@@ -87,18 +87,17 @@ impl Pipeline {
         mut saw: impl FnMut(&EventBlock),
     ) -> anyhow::Result<Option<(usize, Control)>> {
         self.decoder.know(self.engine.tables());
-        for place in from..records.len() {
+        let mut place = from;
+        while place < records.len() {
             let record = records.get(place);
             let (stream, source) = (record.stream, record.source);
             let input = match record.kind {
                 RecordKind::Delivery => {
-                    self.deliver(&record, &mut refused);
-                    for change in self.decoder.take_changes() {
+                    place = self.deliver(records, place, &mut refused);
+                    let changes = self.decoder.take_changes();
+                    if !changes.is_empty() {
                         self.flush(findings, &mut saw)?;
-                        let by = format!("source {}", self.sources[source.0 as usize]);
-                        let change = Change::Row(change);
-                        let control = Control { by, reason: String::new(), change };
-                        self.change(&control, record.position, findings);
+                        self.change_rows(&records.get(place - 1), changes, findings);
                     }
                     continue;
                 }
@@ -111,9 +110,11 @@ impl Pipeline {
                     if let Some(control) = self.control(&record, findings) {
                         return Ok(Some((place, control)));
                     }
+                    place += 1;
                     continue;
                 }
             };
+            place += 1;
             self.flush(findings, &mut saw)?;
             self.engine.feed(input, findings);
             self.repair(findings)?;
@@ -207,16 +208,39 @@ impl Pipeline {
         &self.deliveries
     }
 
-    fn deliver(&mut self, record: &RecordRef<'_>, refused: &mut impl FnMut(Refused<'_>)) {
-        let books = &mut self.deliveries[record.source.0 as usize];
-        books.deliveries += 1;
-        match self.decoder.decode(record, &mut self.events) {
-            Outcome::Decoded(_) => books.decoded += 1,
-            Outcome::Ignored => books.ignored += 1,
-            Outcome::Rejected(reason) => {
-                books.reject(reason);
-                refused(Refused { record: *record, reason });
+    /// Decodes deliveries from a place on; where to go on.
+    fn deliver(
+        &mut self,
+        records: &RecordBlock,
+        from: usize,
+        refused: &mut impl FnMut(Refused<'_>),
+    ) -> usize {
+        let Self { decoder, events, deliveries, .. } = self;
+        decoder.decode_on(records, from..records.len(), events, |record, outcome, _| {
+            let books = &mut deliveries[record.source.0 as usize];
+            books.deliveries += 1;
+            match outcome {
+                Outcome::Decoded(_) => books.decoded += 1,
+                Outcome::Ignored => books.ignored += 1,
+                Outcome::Rejected(reason) => {
+                    books.reject(reason);
+                    refused(Refused { record: *record, reason });
+                }
             }
+        })
+    }
+
+    /// A delivery changes rows of tables.
+    fn change_rows(
+        &mut self,
+        record: &RecordRef<'_>,
+        changes: Vec<RowChange>,
+        findings: &mut Findings,
+    ) {
+        for change in changes {
+            let by = format!("source {}", self.sources[record.source.0 as usize]);
+            let control = Control { by, reason: String::new(), change: Change::Row(change) };
+            self.change(&control, record.position, findings);
         }
     }
 

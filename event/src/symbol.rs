@@ -9,6 +9,7 @@ use hashbrown::HashTable;
 
 use crate::identity::Digest;
 use crate::limits::{SYMBOL_BYTES_MAX, SYMBOLS_MAX};
+use crate::prefetch::prefetch;
 
 /// One interned text. `Symbol::NONE` (0) is "no text", and prints as the empty string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, bytemuck::Pod, bytemuck::Zeroable)]
@@ -225,6 +226,12 @@ impl SymbolCache {
     #[inline(always)]
     pub fn look_words(&self, [low, high]: [u64; 2], len: u32) -> Symbol {
         self.find([low, high | u64::from(len) << 56])
+    }
+
+    /// Asks for the memory that [`Self::look_words`] will look at.
+    #[inline(always)]
+    pub fn expect_words(&self, [low, high]: [u64; 2], len: u32) {
+        prefetch(&self.cells, self.home([low, high | u64::from(len) << 56]));
     }
 
     /// The empty text ends at an empty cell, whose symbol is its own.

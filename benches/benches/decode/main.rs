@@ -87,10 +87,10 @@ fn measured(decoder: &mut Decoder, blocks: &[RecordBlock], events: &mut EventBlo
     let mut made = 0;
     for block in blocks {
         events.clear();
-        for record in block.iter() {
-            let outcome = decoder.decode(&record, events);
+        let end = decoder.decode_on(block, 0..block.len(), events, |_, outcome, _| {
             assert!(matches!(outcome, Outcome::Decoded(1)), "{outcome:?}");
-        }
+        });
+        assert_eq!(end, block.len(), "all are deliveries");
         made += events.len();
     }
     made

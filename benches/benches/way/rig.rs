@@ -91,10 +91,11 @@ impl Rig {
     /// Decodes every record into `events`.
     pub fn decode(&mut self, records: &RecordBlock) {
         self.events.clear();
-        for record in records.iter().filter(|r| r.kind == RecordKind::Delivery) {
-            let outcome = self.decoder.decode(&record, &mut self.events);
-            assert!(matches!(outcome, Outcome::Decoded(1)), "{outcome:?}");
-        }
+        let end =
+            self.decoder.decode_on(records, 0..records.len(), &mut self.events, |_, outcome, _| {
+                assert!(matches!(outcome, Outcome::Decoded(1)), "{outcome:?}");
+            });
+        assert_eq!(end, records.len(), "all are deliveries");
     }
 
     /// Steps the engine over what was decoded; the findings are of this step.

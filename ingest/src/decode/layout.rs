@@ -145,6 +145,22 @@ pub(super) struct Layouts {
     worth: i32,
     /// Nothing is looked at before this one.
     rest: u64,
+    /// Layouts made so far: what was found before another one was made may be that one now.
+    made: u32,
+}
+
+/// The layout that a payload was found to have, or that it has none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    /// Layouts made before.
+    made: u32,
+    /// Its set, and its place there; past all sets where it has none.
+    at: (u32, u32),
+}
+
+impl Expected {
+    /// Of a payload that nobody has looked at.
+    pub const NOTHING: Self = Self { made: u32::MAX, at: (u32::MAX, 0) };
 }
 
 /// What a payload that is found is worth, in those that are not.
@@ -157,27 +173,44 @@ const REST: u64 = 20_000;
 
 impl Layouts {
     pub fn none() -> Self {
-        Self { sets: Vec::new(), now: 0, worth: WORTH_MAX, rest: 0 }
+        Self { sets: Vec::new(), now: 0, worth: WORTH_MAX, rest: 0, made: 0 }
     }
 
-    /// The layout of a payload, where it is known.
+    /// Looks for the layout of a payload, and asks for the memory of the names that it has.
     #[inline(never)]
-    pub fn find(&mut self, record: &RecordRef<'_>) -> Option<&Layout> {
+    pub fn expect(&mut self, record: &RecordRef<'_>, symbols: &SymbolCache) -> Expected {
         self.now += 1;
+        let none = Expected { made: self.made, ..Expected::NOTHING };
         if self.now < self.rest {
-            return None;
+            return none;
         }
         let len = record.payload.len();
-        let set = self.sets.get_mut(len % LAYOUT_SETS)?;
+        let number = len % LAYOUT_SETS;
+        let Some(set) = self.sets.get_mut(number) else { return none };
         for at in 0..LAYOUTS_ALIKE_MAX {
             if set.lens[at] == len && set.layouts[at].fits(record) {
                 self.worth = (self.worth + FOUND).min(WORTH_MAX);
                 let layout = &mut set.layouts[at];
                 layout.used = self.now;
-                return Some(layout);
+                layout.expect(record, symbols);
+                return Expected { at: (number as u32, at as u32), ..none };
             }
         }
-        None
+        none
+    }
+
+    /// The layout of a payload that was looked for: anew, where others were made since.
+    #[inline(always)]
+    pub fn expected(
+        &mut self,
+        record: &RecordRef<'_>,
+        expected: Expected,
+        symbols: &SymbolCache,
+    ) -> Option<&Layout> {
+        let stale = expected.made != self.made;
+        let Expected { at: (set, at), .. } =
+            if stale { self.expect(record, symbols) } else { expected };
+        self.sets.get(set as usize)?.layouts.get(at as usize)
     }
 
     /// Learns of a payload that was scanned, and has a program, but no layout.
@@ -209,6 +242,7 @@ impl Layouts {
             return;
         }
         let oldest = (0..LAYOUTS_ALIKE_MAX).min_by_key(|at| set.layouts[*at].used).unwrap_or(0);
+        self.made = self.made.wrapping_add(1) % u32::MAX;
         let layout = &mut set.layouts[oldest];
         *layout = Layout { program, source: record.source, used: self.now, ..Layout::NONE };
         let made = programs.made(program).and_then(|made| {
@@ -271,6 +305,15 @@ impl Layout {
             rest = after;
         }
         payload.last_chunk().is_some_and(|bytes| last.is(bytes)) && self.source == record.source
+    }
+
+    /// Asks for the memory of the names that a payload laid out so has.
+    #[inline(always)]
+    fn expect(&self, record: &RecordRef<'_>, symbols: &SymbolCache) {
+        let Some(bytes) = Scanned::beyond(record) else { return };
+        for name in self.names.all().iter().chain(&self.site).chain([&self.device]) {
+            name.expect(bytes, symbols);
+        }
     }
 
     /// The place of the program.
@@ -440,12 +483,24 @@ impl Name {
         Some(Self { mask: *mask, spot, field: NO_FIELD })
     }
 
+    /// Its sixteen bytes, zeros behind it.
+    #[inline(always)]
+    fn words(&self, bytes: &[u8]) -> Option<[u64; 2]> {
+        let [low, high] = Sixteen::at(bytes, self.spot.from)?.words();
+        Some([low & self.mask[0], high & self.mask[1]])
+    }
+
+    #[inline(always)]
+    fn expect(&self, bytes: &[u8], symbols: &SymbolCache) {
+        if let Some(words) = self.words(bytes) {
+            symbols.expect_words(words, self.spot.len);
+        }
+    }
+
     /// Its symbol, where that is known.
     #[inline(always)]
     fn look(&self, bytes: &[u8], symbols: &SymbolCache) -> Option<Symbol> {
-        let [low, high] = Sixteen::at(bytes, self.spot.from)?.words();
-        let words = [low & self.mask[0], high & self.mask[1]];
-        let symbol = symbols.look_words(words, self.spot.len);
+        let symbol = symbols.look_words(self.words(bytes)?, self.spot.len);
         (symbol != Symbol::UNKNOWN).then_some(symbol)
     }
 }

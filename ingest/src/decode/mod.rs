@@ -8,6 +8,7 @@
 //! such payloads stand, as a layout ([`layout`]). Nothing is allocated on either road in steady
 //! state.
 
+mod ahead;
 mod canonical;
 mod document;
 mod draft;
@@ -35,6 +36,7 @@ use hashbrown::HashMap;
 use jiff::tz::TimeZone;
 use simd_json::Buffers;
 
+use self::layout::Expected;
 use crate::mapping::{Format, Mapping, Mappings};
 
 /// How the deliveries of one source are read.
@@ -165,6 +167,22 @@ pub struct Decoder {
     again: EventBlock,
 }
 
+/// What the making of a delivery's events works with: a macro, for it borrows single fields.
+macro_rules! station {
+    ($decoder:ident, $record:ident, $out:ident) => {
+        draft::Station {
+            record: $record,
+            reading: &$decoder.readings[$record.source.0 as usize],
+            mappings: &$decoder.mappings,
+            interner: &$decoder.interner,
+            tables: &$decoder.tables,
+            context: &mut $decoder.context,
+            out: $out,
+            changes: &mut $decoder.changes,
+        }
+    };
+}
+
 impl Decoder {
     /// A decoder for these sources, by `SourceId`; the error names a mapping that does not exist.
     pub fn new(
@@ -283,6 +301,17 @@ impl Decoder {
 
     /// Decodes one delivery. On [`Outcome::Rejected`] nothing stays in `out`.
     pub fn decode(&mut self, record: &RecordRef<'_>, out: &mut EventBlock) -> Outcome {
+        let expected = self.expect(record);
+        self.decode_expected(record, expected, out)
+    }
+
+    #[inline(always)]
+    fn decode_expected(
+        &mut self,
+        record: &RecordRef<'_>,
+        expected: Expected,
+        out: &mut EventBlock,
+    ) -> Outcome {
         self.changes.clear();
         let before = out.len();
         let reading = self.readings.get(record.source.0 as usize);
@@ -291,7 +320,7 @@ impl Decoder {
             _ => self.first_mapping(record),
         };
         let result = match result {
-            Ok(first) => match self.laid_out(first, record, out) {
+            Ok(first) => match self.laid_out(first, record, expected, out) {
                 Some(()) => Ok(true),
                 None => match self.scan(first, record, out) {
                     Some(made) => Ok(made),
@@ -368,23 +397,15 @@ impl Decoder {
         &mut self,
         index: usize,
         record: &RecordRef<'_>,
+        expected: Expected,
         out: &mut EventBlock,
     ) -> Option<()> {
         let Fast { programs, layouts, .. } = self.fast[index].as_mut()?;
         if self.context.cited.is_some() {
             return None;
         }
-        let layout = layouts.find(record)?;
-        let mut station = draft::Station {
-            record,
-            reading: &self.readings[record.source.0 as usize],
-            mappings: &self.mappings,
-            interner: &self.interner,
-            tables: &self.tables,
-            context: &mut self.context,
-            out,
-            changes: &mut self.changes,
-        };
+        let layout = layouts.expected(record, expected, &self.context.symbols)?;
+        let mut station = station!(self, record, out);
         layout.run(programs.made(layout.program())?, &mut station)?;
         let roads = &mut self.roads[record.source.0 as usize];
         roads.scanned += 1;
@@ -399,16 +420,7 @@ impl Decoder {
         let symbols = &self.context.symbols;
         let scanned = scan::Scanned::read(record, shapes, symbols, &mut self.room)?;
         let before = out.len();
-        let mut station = draft::Station {
-            record,
-            reading: &self.readings[record.source.0 as usize],
-            mappings: &self.mappings,
-            interner: &self.interner,
-            tables: &self.tables,
-            context: &mut self.context,
-            out,
-            changes: &mut self.changes,
-        };
+        let mut station = station!(self, record, out);
         if let Some(ran) = programs.run(plan, &scanned, &mut station) {
             self.roads[record.source.0 as usize].scanned += 1;
             let program::Ran::Made(place) = ran else { return Some(false) };
@@ -435,17 +447,7 @@ impl Decoder {
         record: &RecordRef<'_>,
         out: &mut EventBlock,
     ) -> Result<bool, RejectReason> {
-        let reading = &self.readings[record.source.0 as usize];
-        let mut station = draft::Station {
-            record,
-            reading,
-            mappings: &self.mappings,
-            interner: &self.interner,
-            tables: &self.tables,
-            context: &mut self.context,
-            out,
-            changes: &mut self.changes,
-        };
+        let mut station = station!(self, record, out);
         let mapping = &self.mappings.list[first];
         match &mapping.format {
             Format::Csv(columns) => {
@@ -478,7 +480,7 @@ impl Decoder {
                             && m.takes(record.topic)
                             && canonical::shape_fits(&m.format, &tape.0)
                     };
-                    let mut candidates = reading.mappings.iter().copied();
+                    let mut candidates = station.reading.mappings.iter().copied();
                     let chosen = candidates.find(|i| fits(&all[*i]));
                     let chosen = chosen.ok_or(RejectReason::NoMapping)?;
                     let made = tape_events(
