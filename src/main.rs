@@ -11,6 +11,7 @@ mod demo;
 mod explain;
 mod files;
 mod history;
+mod huge;
 mod import;
 mod live;
 mod pipeline;
@@ -23,6 +24,9 @@ mod test;
 mod top;
 
 use clap::Parser as _;
+
+#[global_allocator]
+static MEMORY: huge::Huge = huge::Huge;
 
 /// Time of our own clock: the one place that reads it.
 #[must_use]

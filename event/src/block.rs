@@ -4,6 +4,7 @@
 //! bit is clear holds garbage and is never read.
 
 use crate::identity::Identity;
+use crate::prefetch::prefetch;
 use crate::record::{Position, SourceId, StreamId};
 use crate::symbol::Symbol;
 use crate::time::EventTime;
@@ -234,6 +235,12 @@ impl<'a> EventRef<'a> {
     #[inline]
     pub fn words(&self) -> &'a [u64] {
         self.0
+    }
+
+    /// Asks for the row's memory: it will be read soon.
+    #[inline]
+    pub fn expect(&self) {
+        self.0.chunks(8).for_each(|line| prefetch(line, 0));
     }
 
     /// When it happened, by the device.

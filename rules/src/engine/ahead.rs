@@ -52,6 +52,9 @@ enum Stage {
 /// does.
 static PLACES: [(usize, Stage); 3] = [(9, Stage::Slot), (6, Stage::Cell), (3, Stage::List)];
 
+/// How far behind the next event its row is asked for.
+const ROW_AHEAD: usize = 14;
+
 /// What a list is one of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum List {
@@ -147,6 +150,9 @@ impl Site {
         }
         if self.ahead.wants.is_empty() {
             return;
+        }
+        if let Some(event) = behind(ROW_AHEAD) {
+            event.expect();
         }
         for (places, stage) in &PLACES {
             let Some(event) = behind(*places) else { continue };
