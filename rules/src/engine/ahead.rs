@@ -187,13 +187,11 @@ impl Site {
     fn ask_for(&self, want: Want, event: EventRef<'_>, stage: Stage) {
         let Some(key) = event.text(want.by).and_then(Symbol::some) else { return };
         let half = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
-        let slot = self.state.slot(want.owner, half);
         if stage == Stage::Slot {
-            return fetch(slot);
+            return fetch(self.state.slot(want.owner, half));
         }
-        // It need not be the key's own cell: then the wrong line is asked for, and nothing else is
-        // wrong.
-        let Some(index) = slot.cell() else { return };
+        // Were it another's cell the wrong line would be asked for, and nothing else be wrong.
+        let Some(index) = self.state.likely(want.owner, half) else { return };
         let Some(cell) = self.state.keys.peek(index) else { return };
         match stage {
             Stage::Slot | Stage::Cell => fetch(cell),

@@ -9,6 +9,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
+/// How many slots are looked at where a guess will do.
+const PROBES: usize = 8;
+
+/// How many slots are looked at where a guess will do.
+const PROBES: usize = 8;
+
 /// Slots of a new table.
 const SLOTS_MIN: usize = 16;
 /// Slots of the old table that are copied for each key that comes: a table grows again when as many
@@ -76,6 +82,20 @@ impl Index {
     #[inline]
     pub fn first(&self, tag: u32) -> &Slot {
         &self.slots[self.home(tag)]
+    }
+
+    /// The cell of a tag, most likely: whose it is is not looked at.
+    #[inline]
+    pub fn likely(&self, tag: u32) -> Option<u32> {
+        let (home, mask) = (self.home(tag), self.mask());
+        (0..PROBES).map(|far| self.slots[(home + far) & mask]).find(|slot| slot.tag() == tag)?.cell()
+    }
+
+    /// The cell of a tag, most likely: whose it is is not looked at.
+    #[inline]
+    pub fn likely(&self, tag: u32) -> Option<u32> {
+        let (home, mask) = (self.home(tag), self.mask());
+        (0..PROBES).map(|far| self.slots[(home + far) & mask]).find(|slot| slot.tag() == tag)?.cell()
     }
 
     /// The cell of a tag that is the one looked for; or the free slot where it would stand.

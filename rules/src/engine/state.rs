@@ -128,6 +128,18 @@ impl State {
         self.index.first(beside(half, owner))
     }
 
+    /// The cell of an owner and a key with this [`half_of`] it, most likely.
+    #[inline]
+    pub fn likely(&self, owner: Owner, half: u32) -> Option<u32> {
+        self.index.likely(beside(half, owner))
+    }
+
+    /// The cell of an owner and a key with this [`half_of`] it, most likely.
+    #[inline]
+    pub fn likely(&self, owner: Owner, half: u32) -> Option<u32> {
+        self.index.likely(beside(half, owner))
+    }
+
     /// The cell of an owner and key; or where the index would enter it.
     #[inline(always)]
     fn look_up(&self, owner: Owner, tag: u32, key: &Key) -> Result<u32, usize> {
