@@ -84,7 +84,7 @@ impl Gate {
 }
 
 /// At least a number, or less.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Bound {
     least: i64,
     is: bool,
@@ -272,6 +272,14 @@ impl Condition {
     pub(crate) fn holds_at(&self, value: Value) -> Option<bool> {
         match &self.form {
             Form::Level(bound) => bound.holds(value),
+            _ => None,
+        }
+    }
+
+    /// What it says of a watched value, where it says nothing else.
+    pub(crate) fn level(&self) -> Option<Bound> {
+        match &self.form {
+            Form::Level(bound) => Some(*bound),
             _ => None,
         }
     }

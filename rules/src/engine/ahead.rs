@@ -183,7 +183,7 @@ impl Site {
         *left = LOOK_EVERY.max(4 * kinds.len() as u32);
     }
 
-    #[inline]
+    #[inline(always)]
     fn ask_for(&self, want: Want, event: EventRef<'_>, stage: Stage) {
         let Some(key) = event.text(want.by).and_then(Symbol::some) else { return };
         let half = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);

@@ -184,79 +184,85 @@ impl Site {
     }
 
     fn update_fact(&mut self, cx: Context<'_>, event: EventRef<'_>, fact: FactId, key: Key) {
-        let kind = &cx.plan.facts[fact.0 as usize].kind;
-        let at_once = match kind {
-            FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => {
-                if on.is_of(event.kind()) { self.meets_at_once(on, event) } else { Some(false) }
+        match &cx.plan.facts[fact.0 as usize].kind {
+            FactKind::Count { on, .. } => self.count(cx, event, (fact, key), on, None),
+            FactKind::Distinct { on, of, .. } => {
+                self.count(cx, event, (fact, key), on, Some(*of));
             }
+            FactKind::Balance { up, down } => self.balance(cx, event, (fact, key), up, down),
+            FactKind::Set { .. } => self.set_fact(cx, event, fact, key),
             // It changes with the fact it counts.
-            FactKind::Tally { .. } => Some(false),
-            FactKind::Balance { .. } | FactKind::Set { .. } => None,
-        };
+            FactKind::Tally { .. } => {}
+        }
+    }
+
+    /// Counts an event in a window; of a field's values each once.
+    fn count(
+        &mut self,
+        cx: Context<'_>,
+        event: EventRef<'_>,
+        (fact, key): (FactId, Key),
+        on: &Trigger,
+        of: Option<FieldRef>,
+    ) {
+        let at_once =
+            if on.is_of(event.kind()) { self.meets_at_once(on, event) } else { Some(false) };
         // What is decided takes no look at the key.
         if at_once == Some(false) {
             return;
         }
-        let (owner, now) = (cx.layout.fact(fact), event.occurred());
-        let known = self.state.find(owner, &key);
-        if let Some(cell) = known {
-            freshen_cell(cx, &mut self.state, fact, cell, now);
+        let owner = cx.layout.fact(fact);
+        let known = self.state.look(owner, &key);
+        if let Ok(cell) = known {
+            freshen_cell(cx, &mut self.state, fact, cell, event.occurred());
         }
-        let before = match (kind, known) {
-            // It has just been made exact.
-            (FactKind::Count { .. } | FactKind::Distinct { .. }, Some(cell)) => {
-                self.state.value(cell)
-            }
-            _ => value_in(&self.state, kind, known, now),
+        // It has just been made exact.
+        let before = known.map_or(Value::Int(0), |cell| self.state.value(cell));
+        if at_once.is_none() && !self.fits_fact(cx, event, before, on) {
+            return;
+        }
+        let of = of.map(|of| field_of(cx, event, of));
+        let value = match of {
+            None => None,
+            Some(Value::Text(value)) if value != Symbol::NONE => Some(value),
+            Some(_) => return,
         };
-        let cell = match kind {
-            FactKind::Count { on, .. } => {
-                if at_once.is_none() && !self.fits_fact(cx, event, before, on) {
-                    return;
-                }
-                let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
-                self.state.count_in(cell, Entry::of(event, 0), 1);
-                cell
-            }
-            FactKind::Distinct { on, of, .. } => {
-                if at_once.is_none() && !self.fits_fact(cx, event, before, on) {
-                    return;
-                }
-                let Value::Text(value) = field_of(cx, event, *of) else { return };
-                if value == Symbol::NONE {
-                    return;
-                }
-                let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
-                self.count_distinct(owner, &key, cell, event, value);
-                cell
-            }
-            FactKind::Balance { up, down } => {
-                let up = self.fits_fact(cx, event, before, up);
-                let down = self.fits_fact(cx, event, before, down);
-                if up == down {
-                    return;
-                }
-                let cell = self.state.use_or_insert(known, owner, &key, Value::Int(0));
-                self.state.keys.get_mut(cell).add(if up { 1 } else { -1 });
-                cell
-            }
-            FactKind::Set { .. } => return self.set_fact(cx, event, fact, key, (known, before)),
-            FactKind::Tally { .. } => return,
-        };
-        // Tallies are of facts that are set.
+        let cell = self.state.use_or_enter(known, owner, &key, Value::Int(0));
+        match value {
+            None => self.state.count_in(cell, Entry::of(event, 0), 1),
+            Some(value) => self.count_distinct(owner, &key, cell, event, value),
+        }
         self.changed.push(Changed { fact, key, before, cell });
     }
 
-    fn set_fact(
+    /// Moves a balance up or down; an event of both moves nothing.
+    fn balance(
         &mut self,
         cx: Context<'_>,
         event: EventRef<'_>,
-        fact: FactId,
-        key: Key,
-        (known, before): (Option<u32>, Value),
+        (fact, key): (FactId, Key),
+        up: &Trigger,
+        down: &Trigger,
     ) {
+        let owner = cx.layout.fact(fact);
+        let known = self.state.look(owner, &key);
+        let before = known.map_or(Value::Int(0), |cell| self.state.value(cell));
+        let up = self.fits_fact(cx, event, before, up);
+        let down = self.fits_fact(cx, event, before, down);
+        if up == down {
+            return;
+        }
+        let cell = self.state.use_or_enter(known, owner, &key, Value::Int(0));
+        self.state.keys.get_mut(cell).add(if up { 1 } else { -1 });
+        self.changed.push(Changed { fact, key, before, cell });
+    }
+
+    fn set_fact(&mut self, cx: Context<'_>, event: EventRef<'_>, fact: FactId, key: Key) {
         let now = event.occurred();
-        let FactKind::Set { on, ttl, .. } = &cx.plan.facts[fact.0 as usize].kind else { return };
+        let kind = &cx.plan.facts[fact.0 as usize].kind;
+        let FactKind::Set { on, ttl, .. } = kind else { return };
+        let known = self.state.find(cx.layout.fact(fact), &key);
+        let before = value_in(&self.state, kind, known, now);
         let mut settings = on.iter();
         let fits = settings.find(|(trigger, _)| self.fits_fact(cx, event, before, trigger));
         let Some((_, value)) = fits else { return };

@@ -10,10 +10,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// How many slots are looked at where a guess will do.
-const PROBES: usize = 8;
-
-/// How many slots are looked at where a guess will do.
-const PROBES: usize = 8;
+const PROBES: usize = 4;
 
 /// Slots of a new table.
 const SLOTS_MIN: usize = 16;
@@ -85,17 +82,17 @@ impl Index {
     }
 
     /// The cell of a tag, most likely: whose it is is not looked at.
-    #[inline]
+    #[inline(always)]
     pub fn likely(&self, tag: u32) -> Option<u32> {
-        let (home, mask) = (self.home(tag), self.mask());
-        (0..PROBES).map(|far| self.slots[(home + far) & mask]).find(|slot| slot.tag() == tag)?.cell()
-    }
-
-    /// The cell of a tag, most likely: whose it is is not looked at.
-    #[inline]
-    pub fn likely(&self, tag: u32) -> Option<u32> {
-        let (home, mask) = (self.home(tag), self.mask());
-        (0..PROBES).map(|far| self.slots[(home + far) & mask]).find(|slot| slot.tag() == tag)?.cell()
+        let (mut at, mask) = (self.home(tag), self.mask());
+        for _ in 0..PROBES {
+            let slot = self.slots[at & mask];
+            if slot.tag() == tag {
+                return slot.cell();
+            }
+            at += 1;
+        }
+        None
     }
 
     /// The cell of a tag that is the one looked for; or the free slot where it would stand.

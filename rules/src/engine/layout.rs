@@ -18,6 +18,7 @@ use super::holdings::Bounds;
 use super::sequence::{Shape, shape_of};
 use super::state::Owner;
 use crate::calendar::ScheduleId;
+use crate::condition::Bound;
 use crate::condition::Gate;
 use crate::plan::{
     Dimension, Emit, Fact, FactId, FactKind, FieldRef, Grouping, Guard, Mode, Pattern, Plan, Rule,
@@ -122,6 +123,7 @@ fn memories_of(rule: &Rule) -> Vec<Memory> {
 pub struct Layout {
     by_kind: Vec<Interest>,
     watchers: Vec<Index<usize, RuleId>>,
+    levels: Vec<Option<Vec<(RuleId, Bound)>>>,
     tallies: Vec<Vec<FactId>>,
     memory_base: Vec<u32>,
     memories: Vec<Memory>,
@@ -153,6 +155,9 @@ pub struct Layout {
     /// Names of kinds, and of rules for their detections, as symbols.
     pub kind_names: Vec<Symbol>,
 }
+
+/// Watches of one fact that are gone through one by one.
+const LEVELS_MAX: usize = 8;
 
 /// The watches of a scope, of those that a test chooses.
 fn watches(plan: &Plan, scope: Scope, chosen: impl Fn(&Rule) -> bool) -> Vec<RuleId> {
@@ -247,7 +252,41 @@ fn watchers(plan: &Plan, scope: Scope) -> Vec<Index<usize, RuleId>> {
     watchers.iter().map(of_fact).collect()
 }
 
+/// What watches say of a balance's value and of nothing else, where they are few and no other watches
+/// look at it; by fact. A balance moves by events alone, each of which is judged: what is not so of its value
+/// before an event is no level.
+fn levels(plan: &Plan, scope: Scope) -> Vec<Option<Vec<(RuleId, Bound)>>> {
+    let by = |fact: &FactId| plan.facts[fact.0 as usize].by.as_slice();
+    let level_of = |changed: FactId, id: RuleId, rule: &Rule| match &rule.pattern {
+        Pattern::Watch { fact, hold: None, condition, .. } if *fact == changed => {
+            let claims = claims_of_watch(rule, by(fact), by(fact));
+            condition.level().filter(|_| claims.is_empty()).map(|bound| (id, bound))
+        }
+        _ => None,
+    };
+    let watches = |changed: FactId, rule: &Rule| match &rule.pattern {
+        Pattern::Watch { fact, triggers, .. } => *fact == changed || triggers.contains(&changed),
+        _ => false,
+    };
+    let of_fact = |number: usize| {
+        let changed = FactId(number as u16);
+        let watchers = rules_of(plan, scope).filter(|(_, rule)| watches(changed, rule));
+        let levels = watchers.map(|(id, rule)| level_of(changed, id, rule));
+        let levels = levels.take(LEVELS_MAX + 1).collect::<Option<Vec<_>>>()?;
+        let plain = matches!(plan.facts[number].kind, FactKind::Balance { .. });
+        (plain && levels.len() <= LEVELS_MAX).then_some(levels)
+    };
+    (0..plan.facts.len()).map(of_fact).collect()
+}
+
 impl Layout {
+    /// What is said of a fact's value by those who watch it, where that is all; nothing is where
+    /// a policy reads it.
+    #[inline]
+    pub fn levels(&self, fact: FactId) -> Option<&[(RuleId, Bound)]> {
+        self.levels[fact.0 as usize].as_deref().filter(|_| !self.policies.reads(fact))
+    }
+
     /// The view of one scope.
     pub fn new(plan: &Plan, scope: Scope, interner: &Interner) -> Self {
         let by_kind = interests(plan, scope);
@@ -297,6 +336,7 @@ impl Layout {
         let mut layout = Self {
             wanted: Wanted::default(),
             by_kind,
+            levels: levels(plan, scope),
             watchers,
             tallies,
             memory_base,

@@ -129,13 +129,7 @@ impl State {
     }
 
     /// The cell of an owner and a key with this [`half_of`] it, most likely.
-    #[inline]
-    pub fn likely(&self, owner: Owner, half: u32) -> Option<u32> {
-        self.index.likely(beside(half, owner))
-    }
-
-    /// The cell of an owner and a key with this [`half_of`] it, most likely.
-    #[inline]
+    #[inline(always)]
     pub fn likely(&self, owner: Owner, half: u32) -> Option<u32> {
         self.index.likely(beside(half, owner))
     }

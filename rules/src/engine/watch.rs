@@ -38,7 +38,7 @@ impl Site {
         silent: bool,
         out: &mut Findings,
     ) {
-        if !self.changed.iter().any(|changed| cx.layout.is_watched(changed.fact)) {
+        if out.probe().is_none() && self.levels_stay(cx) {
             return;
         }
         let cause = Cause {
@@ -49,6 +49,40 @@ impl Site {
             lost: false,
         };
         self.follow_changes(cx, &cause, out);
+    }
+
+    /// Whether what the event has changed moves no level: nothing is watched of it, or what is said of
+    /// its value alone was as true before as it is now, and a level where it is true.
+    fn levels_stay(&mut self, cx: Context<'_>) -> bool {
+        if !self.changed.iter().all(|changed| self.stays(cx, changed)) {
+            return false;
+        }
+        for place in 0..self.changed.len() {
+            for (rule, _) in cx.layout.levels(self.changed[place].fact).unwrap_or_default() {
+                let began = self.evaluated.get();
+                self.evaluates(false);
+                self.worked(cx.plan.facts.len() + usize::from(rule.0), began);
+            }
+        }
+        true
+    }
+
+    fn stays(&self, cx: Context<'_>, changed: &Changed) -> bool {
+        let Changed { fact, ref key, before, cell } = *changed;
+        if !cx.layout.is_watched(fact) {
+            return true;
+        }
+        let Some(levels) = cx.layout.levels(fact).filter(|_| cell != NIL) else { return false };
+        let now = self.state.value(cell);
+        let is_level = |rule| {
+            let level = self.state.find(cx.layout.rule(rule), key);
+            level.is_some_and(|level| self.state.value(level) == Value::Bool(true))
+        };
+        levels.iter().all(|(rule, bound)| match (bound.holds(before), bound.holds(now)) {
+            (Some(false), Some(false)) => true,
+            (Some(true), Some(true)) => is_level(*rule),
+            _ => false,
+        })
     }
 
     /// Levels follow a fact that has lost something at a limit.
