@@ -77,8 +77,9 @@ impl Board {
     pub fn take(&mut self, thread: usize) -> Option<Work> {
         // Sites are dealt out in turn: the last part has the fewest.
         let last = thread + 1 == self.judged.len();
-        self.judge(thread)
-            .or_else(|| last.then(|| self.settle())?)
+        last.then(|| self.settle())
+            .flatten()
+            .or_else(|| self.judge(thread))
             .or_else(|| self.read(2))
             .or_else(|| self.decode())
             .or_else(|| self.read(usize::MAX))

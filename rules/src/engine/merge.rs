@@ -13,13 +13,13 @@ pub const AT_SITES: usize = 0;
 /// that each are in order; they are merged before any is let go.
 #[derive(Debug)]
 pub struct Merge {
-    /// The rows of the first line: those of the sites, where the same engine judges both.
+    /// Where its rows begin: with those of the sites, where the same engine judges both. What other
+    /// engines hand over has rows of its own, a line for each.
     rows: usize,
     fresh: Vec<Waiting>,
     /// Where the runs of `fresh` end.
     ends: Vec<usize>,
-    /// One, or one from each engine that hands over.
-    lines: Vec<Reorder>,
+    line: Reorder,
     spare: Vec<Waiting>,
 }
 
@@ -43,14 +43,14 @@ impl Forwarded {
 impl Merge {
     /// Nothing forwarded; the first line's rows have this number.
     pub fn new(rows: usize) -> Self {
-        let lines = vec![Reorder::default()];
-        Self { rows, fresh: Vec::new(), ends: Vec::new(), lines, spare: Vec::new() }
+        let (fresh, spare, line) = (Vec::new(), Vec::new(), Reorder::default());
+        Self { rows, fresh, ends: Vec::new(), line, spare }
     }
 
     /// Events waiting.
     #[inline]
     pub fn len(&self) -> usize {
-        self.fresh.len() + self.lines.iter().map(Reorder::len).sum::<usize>()
+        self.fresh.len() + self.line.len()
     }
 
     /// Takes a row over from a site.
@@ -61,18 +61,18 @@ impl Merge {
             at_sites[AT_SITES].give_up(waiting.row);
             waiting.row = own[0].keep(at_sites[AT_SITES].get(waiting.row));
         }
-        self.push(&rows[self.rows], waiting);
+        self.push(rows, waiting);
     }
 
     /// Keeps a copy of a row.
     pub fn keep(&mut self, rows: &mut [Rows], rank: u8, event: EventRef<'_>) {
         let row = rows[self.rows].keep(event);
-        self.push(&rows[self.rows], Waiting { at: event.occurred(), rank, row });
+        self.push(rows, Waiting { at: event.occurred(), rank, line: 0, row });
     }
 
     #[inline]
-    fn push(&mut self, rows: &Rows, new: Waiting) {
-        if self.fresh.last().is_some_and(|last| new.is_before(rows, *last, rows)) {
+    fn push(&mut self, rows: &[Rows], new: Waiting) {
+        if self.fresh.last().is_some_and(|last| new.is_before(&rows[self.rows..], *last)) {
             self.ends.push(self.fresh.len());
         }
         self.fresh.push(new);
@@ -80,17 +80,17 @@ impl Merge {
 
     /// Puts what has come in its place: before anything is let go.
     pub fn settle(&mut self, rows: &[Rows]) {
-        let rows = &rows[self.rows];
+        let rows = &rows[self.rows..];
         while !self.ends.is_empty() {
             self.merge_runs(rows);
         }
         for waiting in self.fresh.drain(..) {
-            self.lines[0].push(rows, waiting);
+            self.line.push(rows, waiting);
         }
     }
 
     /// Merges each run with the one behind it.
-    fn merge_runs(&mut self, rows: &Rows) {
+    fn merge_runs(&mut self, rows: &[Rows]) {
         let (fresh, ends) = (&self.fresh, &mut self.ends);
         ends.push(fresh.len());
         self.spare.clear();
@@ -103,7 +103,7 @@ impl Merge {
             let merged = &mut self.spare[begin..end];
             let (mut a, mut b) = (0, 0);
             while let (Some(first), Some(second)) = (left.get(a), right.get(b)) {
-                let second_first = second.is_before(rows, *first, rows);
+                let second_first = second.is_before(rows, *first);
                 merged[a + b] = if second_first { *second } else { *first };
                 (a, b) = (a + usize::from(!second_first), b + usize::from(second_first));
             }
@@ -117,61 +117,55 @@ impl Merge {
         std::mem::swap(&mut self.fresh, &mut self.spare);
     }
 
-    /// The line that the next event stands in.
-    #[inline]
-    fn line(&self, rows: &[Rows]) -> usize {
-        let Self { lines, rows: from, .. } = self;
-        (1..lines.len()).fold(0, |first, line| {
-            let (rows, others) = (&rows[from + line], &rows[from + first]);
-            match (lines[line].next(rows), lines[first].next(others)) {
-                (Some(next), Some(other)) if next.is_before(rows, other, others) => line,
-                (Some(_), None) => line,
-                _ => first,
-            }
-        })
-    }
-
-    /// What stands so many places behind the next event in its line, where it came in order.
+    /// What stands so many places behind the next event, where it came in order.
     #[inline]
     pub fn behind<'r>(&self, rows: &'r [Rows], places: usize) -> Option<EventRef<'r>> {
-        self.lines[0].behind(&rows[self.rows], places)
+        let Waiting { line, row, .. } = self.line.behind(places)?;
+        Some(rows[self.rows + usize::from(line)].get(row))
     }
 
     /// Takes the next event that occurred before `watermark`; `MAX` lets all go. Which rows it is
     /// one of, and its number.
     #[inline(always)]
     pub fn pop(&mut self, rows: &[Rows], watermark: EventTime) -> Option<(usize, u32)> {
-        let line = if self.lines.len() == 1 { 0 } else { self.line(rows) };
-        let of = self.rows + line;
-        Some((of, self.lines[line].pop(&rows[of], watermark)?.row))
+        let Waiting { line, row, .. } = self.line.pop(&rows[self.rows..], watermark)?;
+        Some((self.rows + usize::from(line), row))
     }
 
-    /// Every row that waits in the first line, in no particular order: for a snapshot.
+    /// Every row that waits, of an engine that judges all itself, in no particular order: for a
+    /// snapshot.
     pub fn iter<'r>(&self, rows: &'r [Rows]) -> impl Iterator<Item = (u8, EventRef<'r>)> {
         let rows = &rows[self.rows];
-        self.lines[0].iter().map(|waiting| (waiting.rank, rows.get(waiting.row)))
+        self.line.iter().map(|waiting| (waiting.rank, rows.get(waiting.row)))
     }
 
     /// Hands over all that is settled.
     pub fn forward(&mut self, rows: &mut [Rows], to: &mut Forwarded) {
         std::mem::swap(&mut rows[self.rows], &mut to.rows);
-        std::mem::swap(&mut self.lines[0], &mut to.line);
+        std::mem::swap(&mut self.line, &mut to.line);
     }
 
-    /// Takes into a line what was handed over; what still waits there stays there.
-    pub fn take_over(&mut self, rows: &mut [Rows], line: usize, from: &mut Forwarded) {
-        let (own, waiting) = (&mut rows[self.rows + line], &mut self.lines[line]);
-        while let Some(mut left) = waiting.pop(own, EventTime::MAX) {
+    /// Takes what was handed over, a line from each engine; it is to be settled.
+    pub fn take_over(&mut self, rows: &mut [Rows], forwarded: &mut [Forwarded]) {
+        // What still waits goes with what is new, whose rows take the place of its own.
+        while let Some(left) = self.line.pop(&rows[self.rows..], EventTime::MAX) {
+            let (own, to) = (
+                &mut rows[self.rows + usize::from(left.line)],
+                &mut forwarded[usize::from(left.line)],
+            );
             own.give_up(left.row);
-            left.row = from.rows.keep(own.get(left.row));
-            from.line.push(&from.rows, left);
+            let row = to.rows.keep(own.get(left.row));
+            to.line.push(std::slice::from_ref(&to.rows), Waiting { line: 0, row, ..left });
         }
-        std::mem::swap(own, &mut from.rows);
-        std::mem::swap(waiting, &mut from.line);
-    }
-
-    /// Room for what so many engines hand over.
-    pub fn lines(&mut self, many: usize) {
-        self.lines.resize_with(many, Reorder::default);
+        for (line, from) in forwarded.iter_mut().enumerate() {
+            if !self.fresh.is_empty() {
+                self.ends.push(self.fresh.len());
+            }
+            let waiting = std::iter::from_fn(|| {
+                from.line.pop(std::slice::from_ref(&from.rows), EventTime::MAX)
+            });
+            self.fresh.extend(waiting.map(|waiting| Waiting { line: line as u16, ..waiting }));
+            std::mem::swap(&mut rows[self.rows + line], &mut from.rows);
+        }
     }
 }

@@ -396,14 +396,13 @@ impl Engine {
         } else {
             books.waiting += 1;
             self.late.pass();
-            let rows = &mut self.rows[AT_SITES];
-            let row = rows.keep(event);
+            let row = self.rows[AT_SITES].keep(event);
             if quarantined {
-                let mut row = rows.get_mut(row);
+                let mut row = self.rows[AT_SITES].get_mut(row);
                 row.times(occurred, event.recorded());
                 row.flag(EventFlags::QUARANTINED);
             }
-            admitted.waiting.push(rows, Waiting { at: occurred, rank, row });
+            admitted.waiting.push(&self.rows, Waiting { at: occurred, rank, line: 0, row });
             full = admitted.waiting.len() > self.options.waiting_max;
         }
         self.streams.hear(event, (!quarantined).then_some(occurred));
@@ -479,12 +478,13 @@ impl Engine {
             let Admitted { site, waiting, floor: let_go, .. } = admitted;
             loop {
                 let at_sites = &rows[AT_SITES];
-                site.expect(cx, |places| waiting.behind(at_sites, places));
-                let mut next = waiting.pop(at_sites, watermark);
+                let behind = |places| Some(at_sites.get(waiting.behind(places)?.row));
+                site.expect(cx, behind);
+                let mut next = waiting.pop(rows, watermark);
                 // Past the limit the oldest goes early: order may suffer, nothing is lost.
                 let early = next.is_none() && waiting.len() > options.waiting_max;
                 if early {
-                    next = waiting.pop(at_sites, EventTime::MAX);
+                    next = waiting.pop(rows, EventTime::MAX);
                 }
                 let Some(next) = next else { break };
                 let event = at_sites.get(next.row);

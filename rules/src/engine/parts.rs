@@ -69,11 +69,8 @@ impl Engine {
     pub fn settle(&mut self, forwarded: &mut [Forwarded], out: &mut Findings) {
         let new = || Rows::new(self.stride, self.interner.clone());
         self.rows.resize_with(AT_SITES + 1 + forwarded.len(), new);
-        self.merge.lines(forwarded.len());
-        for (line, from) in forwarded.iter_mut().enumerate() {
-            self.streams.pass(from.watermark);
-            self.merge.take_over(&mut self.rows, line, from);
-        }
+        forwarded.iter().for_each(|from| self.streams.pass(from.watermark));
+        self.merge.take_over(&mut self.rows, forwarded);
         self.release(out);
     }
 

@@ -470,7 +470,7 @@ impl Engine {
                     if moves.row(event, scratch) {
                         let event = scratch.get(0);
                         let (rank, row) = (rank(event, waits.rank), rows[AT_SITES].keep(event));
-                        waiting.push(&rows[AT_SITES], Waiting { rank, row, ..waits });
+                        waiting.push(rows, Waiting { rank, row, ..waits });
                     } else {
                         gone(event);
                     }

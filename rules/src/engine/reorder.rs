@@ -71,21 +71,26 @@ pub struct Waiting {
     pub at: EventTime,
     /// Its kind's rank.
     pub rank: u8,
-    /// Its number.
+    /// Which of several rows it is one of.
+    pub line: u16,
+    /// Its number there.
     pub row: u32,
 }
 
 impl Waiting {
-    /// Whether it comes before another, of other rows or of the same.
+    /// Whether it comes before another.
     #[inline(always)]
-    pub fn is_before(self, rows: &Rows, other: Self, others: &Rows) -> bool {
-        self.at < other.at || self.at == other.at && self.is_before_of_then(rows, other, others)
+    pub fn is_before(self, rows: &[Rows], other: Self) -> bool {
+        self.at < other.at || self.at == other.at && self.is_before_of_then(rows, other)
     }
 
     #[inline(never)]
-    fn is_before_of_then(self, rows: &Rows, other: Self, others: &Rows) -> bool {
-        let tie = || rows.tie(self.row) < others.tie(other.row);
-        self.rank < other.rank || self.rank == other.rank && tie()
+    fn is_before_of_then(self, rows: &[Rows], other: Self) -> bool {
+        self.rank < other.rank || self.rank == other.rank && self.tie(rows) < other.tie(rows)
+    }
+
+    fn tie(self, rows: &[Rows]) -> (u128, u128) {
+        rows[usize::from(self.line)].tie(self.row)
     }
 }
 
@@ -97,7 +102,7 @@ struct Ring {
     tail: u32,
 }
 
-const NOBODY: Waiting = Waiting { at: EventTime::MIN, rank: 0, row: 0 };
+const NOBODY: Waiting = Waiting { at: EventTime::MIN, rank: 0, line: 0, row: 0 };
 
 impl Default for Ring {
     fn default() -> Self {
@@ -147,7 +152,11 @@ impl Ring {
 }
 
 /// Time, rank, site, identity; and the row.
-type Disordered = (EventTime, u8, u128, u128, u32);
+type Disordered = (EventTime, u8, u128, u128, (u16, u32));
+
+fn in_heap(Reverse((at, rank, .., (line, row))): &Reverse<Disordered>) -> Waiting {
+    Waiting { at: *at, rank: *rank, line: *line, row: *row }
+}
 
 /// A queue of rows. What arrives in order costs a push at its end; the rest goes through a heap.
 /// The smaller of both heads is next.
@@ -166,7 +175,7 @@ impl Reorder {
 
     /// Takes a row that is kept.
     #[inline(always)]
-    pub fn push(&mut self, rows: &Rows, new: Waiting) {
+    pub fn push(&mut self, rows: &[Rows], new: Waiting) {
         // Where nothing waits it is whoever was the last: he was let go before.
         let last = self.ordered.at(self.ordered.tail.wrapping_sub(1));
         if new.at > last.at {
@@ -178,42 +187,37 @@ impl Reorder {
 
     /// Takes one that may have to stand before others.
     #[inline(never)]
-    fn push_near(&mut self, rows: &Rows, new: Waiting) {
+    fn push_near(&mut self, rows: &[Rows], new: Waiting) {
         match self.ordered.get(self.ordered.len().wrapping_sub(1)) {
-            Some(last) if new.is_before(rows, last, rows) => {
-                let (site, identity) = rows.tie(new.row);
-                self.disordered.push(Reverse((new.at, new.rank, site, identity, new.row)));
+            Some(last) if new.is_before(rows, last) => {
+                let (site, identity) = new.tie(rows);
+                let row = (new.line, new.row);
+                self.disordered.push(Reverse((new.at, new.rank, site, identity, row)));
             }
             _ => self.ordered.push(new),
         }
     }
 
     /// The next event, and whether it stands in the heap.
-    fn first(&self, rows: &Rows) -> Option<(Waiting, bool)> {
+    fn first(&self, rows: &[Rows]) -> Option<(Waiting, bool)> {
         let ordered = self.ordered.get(0);
-        let Some(Reverse(heap)) = self.disordered.peek() else { return Some((ordered?, false)) };
-        let heap = Waiting { at: heap.0, rank: heap.1, row: heap.4 };
+        let Some(heap) = self.disordered.peek() else { return Some((ordered?, false)) };
+        let heap = in_heap(heap);
         match ordered {
-            Some(first) if !heap.is_before(rows, first, rows) => Some((first, false)),
+            Some(first) if !heap.is_before(rows, first) => Some((first, false)),
             _ => Some((heap, true)),
         }
     }
 
     /// What stands so many places behind the next event, where it came in order.
     #[inline]
-    pub fn behind<'r>(&self, rows: &'r Rows, places: usize) -> Option<EventRef<'r>> {
-        self.ordered.get(places).map(|waiting| rows.get(waiting.row))
-    }
-
-    /// The next event.
-    #[inline]
-    pub fn next(&self, rows: &Rows) -> Option<Waiting> {
-        self.first(rows).map(|(first, _)| first)
+    pub fn behind(&self, places: usize) -> Option<Waiting> {
+        self.ordered.get(places)
     }
 
     /// Takes the next event that occurred before `watermark`; `MAX` lets all go.
     #[inline(always)]
-    pub fn pop(&mut self, rows: &Rows, watermark: EventTime) -> Option<Waiting> {
+    pub fn pop(&mut self, rows: &[Rows], watermark: EventTime) -> Option<Waiting> {
         if !self.disordered.is_empty() {
             return self.pop_either(rows, watermark);
         }
@@ -226,7 +230,7 @@ impl Reorder {
     }
 
     #[inline(never)]
-    fn pop_either(&mut self, rows: &Rows, watermark: EventTime) -> Option<Waiting> {
+    fn pop_either(&mut self, rows: &[Rows], watermark: EventTime) -> Option<Waiting> {
         let (first, in_heap) = self.first(rows)?;
         if first.at >= watermark && watermark != EventTime::MAX {
             return None;
@@ -241,8 +245,6 @@ impl Reorder {
 
     /// Every waiting row, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = Waiting> {
-        let heap = self.disordered.iter();
-        let heap = heap.map(|Reverse(heap)| Waiting { at: heap.0, rank: heap.1, row: heap.4 });
-        self.ordered.iter().chain(heap)
+        self.ordered.iter().chain(self.disordered.iter().map(in_heap))
     }
 }

@@ -197,14 +197,13 @@ impl Engine {
             return;
         }
         self.books[event.source().0 as usize].waiting += 1;
-        let rows = &mut self.rows[AT_SITES];
-        let row = rows.keep(event);
-        let mut kept = rows.get_mut(row);
+        let row = self.rows[AT_SITES].keep(event);
+        let mut kept = self.rows[AT_SITES].get_mut(row);
         kept.times(occurred, event.recorded());
         if quarantined {
             kept.flag(EventFlags::QUARANTINED);
         }
-        admitted.waiting.push(rows, Waiting { at: occurred, rank, row });
+        admitted.waiting.push(&self.rows, Waiting { at: occurred, rank, line: 0, row });
     }
 
     /// What the late events set last is so from now on: where somebody was, what was switched.

@@ -343,9 +343,8 @@ impl Engine {
             for _ in 0..input.u64()? {
                 let rank = load_row(input, &mut words)?;
                 let event = EventRef::from_words(&words);
-                let (rows, at) = (&mut self.rows[AT_SITES], event.occurred());
-                let row = rows.keep(event);
-                admitted.waiting.push(rows, Waiting { at, rank, row });
+                let (at, row) = (event.occurred(), self.rows[AT_SITES].keep(event));
+                admitted.waiting.push(&self.rows, Waiting { at, rank, line: 0, row });
             }
             admitted.site.load(input)?;
         }
