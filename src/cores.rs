@@ -358,6 +358,7 @@ impl Slot {
 
 impl Reading {
     fn decode(&mut self, records: &RecordBlock, piece: &mut Piece, several: bool) {
+        self.decoder.catch_up();
         let Piece { records: places, events, .. } = piece;
         let Self { decoder, deliveries, changes, reached, .. } = self;
         let mut next = places.start;

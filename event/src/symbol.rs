@@ -187,6 +187,8 @@ pub struct SymbolCache {
     /// symbol stands in the cache is in no output.
     secret: [u64; 2],
     long: HashTable<(u64, Symbol)>,
+    /// Symbols of the table behind it up to which [`Self::catch_up`] has come.
+    caught_up: usize,
 }
 
 impl SymbolCache {
@@ -197,8 +199,9 @@ impl SymbolCache {
         let random = std::hash::RandomState::new();
         let secret = [random.hash_one(0), random.hash_one(1)];
         let cells = vec![Cell::default(); CELLS_MIN];
+        let (mask, caught_up) = (cells.len() - 1, shared.len());
         let (taken, old, copied, long) = (0, Vec::new(), 0, HashTable::new());
-        Self { shared, mask: cells.len() - 1, cells, taken, old, copied, secret, long }
+        Self { shared, cells, mask, taken, old, copied, secret, long, caught_up }
     }
 
     /// As [`Interner::intern`].
@@ -275,10 +278,27 @@ impl SymbolCache {
     #[cold]
     fn add(&mut self, text: &str) -> Option<Symbol> {
         let symbol = self.shared.intern(text)?;
+        self.remember(text, symbol);
+        Some(symbol)
+    }
+
+    /// Takes over what other caches have put into the table since it was made, or since the last
+    /// time: cheaper by far than to come upon one text after the other.
+    pub fn catch_up(&mut self) {
+        let shared = self.shared.clone();
+        while let Some(entry) = shared.entries.get(self.caught_up) {
+            if self.look(entry.text.as_bytes()) == Symbol::UNKNOWN {
+                self.remember(&entry.text, Symbol(self.caught_up as u32));
+            }
+            self.caught_up += 1;
+        }
+    }
+
+    fn remember(&mut self, text: &str, symbol: Symbol) {
         if text.len() > INLINE_BYTES_MAX {
             let hash = table_hash(text.as_bytes());
             self.long.insert_unique(hash, (hash, symbol), |(h, _)| *h);
-            return Some(symbol);
+            return;
         }
         if 4 * (self.taken + 1) > 3 * self.cells.len() {
             self.copy(usize::MAX);
@@ -290,7 +310,6 @@ impl SymbolCache {
         self.copy(COPIED);
         self.put(Cell { key: inline_key(text.as_bytes()), symbol });
         self.taken += 1;
-        Some(symbol)
     }
 
     /// Copies so many of the old cells: nobody waits for all of them.
@@ -345,6 +364,17 @@ mod tests {
         assert_eq!(a.intern(""), Some(Symbol::NONE));
         assert_eq!(shared.intern(&"x".repeat(SYMBOL_BYTES_MAX + 1)), None);
         assert_eq!(shared.find("unknown"), None);
+        let long = a.intern(&"long".repeat(9));
+        assert_eq!(b.look("long".repeat(9).as_bytes()), Symbol::UNKNOWN);
+        let mut late = SymbolCache::new(shared.clone());
+        let after = a.intern("D0002");
+        for cache in [&mut a, &mut b, &mut late] {
+            cache.catch_up();
+            assert_eq!(Some(cache.look(b"D0002")), after);
+        }
+        assert_eq!(Some(b.look("long".repeat(9).as_bytes())), long);
+        assert_eq!(late.look(b"D0001"), Symbol::UNKNOWN, "of before it was made");
+        assert_eq!(late.intern("D0001"), door);
     }
 
     /// Texts of every length, zeros and cut characters included, and enough of them to grow.

@@ -294,6 +294,11 @@ impl Decoder {
         &self.tables
     }
 
+    /// Takes over the names that other decoders have come upon.
+    pub fn catch_up(&mut self) {
+        self.context.symbols.catch_up();
+    }
+
     /// Rows of tables that the last delivery changes.
     pub fn take_changes(&mut self) -> Vec<RowChange> {
         std::mem::take(&mut self.changes)
