@@ -422,20 +422,20 @@ impl<'a> Past<'a> {
             };
             for part in 0..events {
                 let Some(cited) = decoder.cite(&record, part) else { continue };
-                if cited.id.ends_with(wanted) {
+                if cited.id().ends_with(wanted) {
                     let row = block.get(part as usize);
                     let site = setup.interner.text(row.site()).to_owned();
                     let one = Found {
-                        id: cited.id.clone(),
+                        id: cited.id().to_owned(),
                         position: record.position,
                         identity: row.identity(),
-                        kind: cited.kind,
+                        kind: cited.kind().to_owned(),
                         site,
                         occurred: row.occurred(),
                     };
-                    found.entry(cited.id).or_insert(one);
+                    found.entry(cited.id().to_owned()).or_insert(one);
                 } else if near.len() < NEAR_MAX {
-                    near.insert(cited.id);
+                    near.insert(cited.id().to_owned());
                 }
             }
         })?;
@@ -485,7 +485,10 @@ impl<'a> Past<'a> {
             let found = history.read(one.position, &mut block)?;
             let there = found == render::Found::There && !block.is_empty();
             let cited = there.then(|| self.decoder.cite(&block.get(0), one.part)).flatten();
-            names.insert(key, cited.map_or_else(|| "an event".to_owned(), |cited| cited.id));
+            names.insert(
+                key,
+                cited.map_or_else(|| "an event".to_owned(), |cited| cited.id().to_owned()),
+            );
         }
         Ok(names)
     }

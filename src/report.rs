@@ -73,7 +73,7 @@ impl Report {
     }
 
     fn detected(&mut self, detection: &Detection) {
-        let events: Vec<_> = detection.events.iter().map(|e| e.id.clone()).collect();
+        let events: Vec<_> = detection.events.iter().map(|e| e.id().to_owned()).collect();
         if let Some(told) = detection.incident.and_then(|id| self.incidents.get_mut(&id)) {
             told.severity = told.severity.max(detection.severity);
             told.verification = told.verification.max(detection.verification);
@@ -93,7 +93,7 @@ impl Report {
         if let Some(told) = detection.incident.and_then(|id| self.incidents.get_mut(&id)) {
             *told.suppressed.entry(by.clone()).or_default() += 1;
         }
-        let events: Vec<_> = detection.events.iter().map(|e| e.id.clone()).collect();
+        let events: Vec<_> = detection.events.iter().map(|e| e.id().to_owned()).collect();
         let mut line = line(detection, &events);
         line["suppressed_by"] = by.into();
         self.detections.insert((detection.id, detection.rule.clone()), line);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::IncidentAct;
+pub use crate::evidence::{Evidence, Said};
 use crate::identity::TimedId;
 use crate::time::EventTime;
 
@@ -157,25 +158,6 @@ impl Disposition {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|d| d.as_str() == text)
     }
-}
-
-/// One contributing event, as it is shown, stored and cited.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// `feed/device/id`, the payload's own id unhashed at the end.
-    pub id: String,
-    /// The feed named by the mapping.
-    pub feed: String,
-    /// The kind of event.
-    pub kind: String,
-    /// The device that said it.
-    pub device: String,
-    /// When it happened.
-    pub occurred: EventTime,
-    /// When it was recorded.
-    pub recorded: EventTime,
-    /// The delivery's bytes: text where they are UTF-8, else `base64:…`; empty when pruned.
-    pub raw: String,
 }
 
 /// One rule's finding.

@@ -8,6 +8,7 @@ pub mod block;
 pub mod books;
 pub mod config;
 pub mod control;
+pub mod evidence;
 pub mod identity;
 pub mod incident;
 pub mod limits;

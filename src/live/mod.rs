@@ -134,7 +134,8 @@ impl Program {
         let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
         let [reader, again] = readers(&log_dir, (progress.clone(), from), &sources)?;
         pipeline.read_again(&engine, History::Log(again.clone().lenient()))?;
-        let evidence = teller::LogEvidence { reader: again, rulebooks: rulebooks.clone() };
+        let evidence =
+            teller::LogEvidence { reader: again, rulebooks: rulebooks.clone(), last: None };
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 
         let (syncer, full_needed) = (writer.syncer(), snapshots.full_needed());

@@ -136,6 +136,11 @@ impl Rulebooks {
         lock(&self.epoch).at(position).clone()
     }
 
+    /// Whether that was the configuration of this hash.
+    pub fn judged(&self, position: Position, hash: &str) -> bool {
+        lock(&self.epoch).at(position).config == hash
+    }
+
     /// The one in force where the engine has come to.
     pub fn in_force(&self) -> Reign {
         self.at(Position(u64::MAX))

@@ -57,6 +57,8 @@ pub struct Told {
 pub struct LogEvidence {
     pub reader: LogReader,
     pub rulebooks: Arc<Rulebooks>,
+    /// The configuration that decoded what was read last: nearly always the same.
+    pub last: Option<Arc<Setup>>,
 }
 
 impl Evidences for LogEvidence {
@@ -64,9 +66,14 @@ impl Evidences for LogEvidence {
         Found::of(self.reader.at(position, block))
     }
 
-    fn decoded_by(&self, position: Position) -> std::io::Result<Option<Arc<Setup>>> {
+    fn decoded_by(&mut self, position: Position) -> std::io::Result<Option<Arc<Setup>>> {
+        let same = |last: &Arc<Setup>| self.rulebooks.judged(position, &last.hash);
+        if let Some(last) = self.last.clone().filter(same) {
+            return Ok(Some(last));
+        }
         let hash = self.rulebooks.at(position).config;
-        self.rulebooks.setup(&hash).map(Some).map_err(std::io::Error::other)
+        self.last = Some(self.rulebooks.setup(&hash).map_err(std::io::Error::other)?);
+        Ok(self.last.clone())
     }
 
     fn oldest(&self) -> Position {

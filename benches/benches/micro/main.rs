@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use event::identity::{Digest, TimedId};
-use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output, Severity};
+use event::incident::{
+    Change, Detection, Evidence, Incident, IncidentState, Output, Said, Severity,
+};
 use event::{EventTime, Interner, RecordBlock, SymbolCache};
 use ingest::log::{LogWriter, Options, RealFiles};
 use rig::{Rig, records};
@@ -178,14 +180,11 @@ fn log(criterion: &mut Criterion) {
 fn opened(seq: u64) -> Output {
     let at = EventTime::from_millis(1_700_000_000_000 + seq as i64 * 40);
     let id = TimedId::new(at, Digest::default().number(u128::from(seq)).finish());
-    let evidence = |nth: u64| Evidence {
-        id: format!("badge/D{:04}/{}", seq % 5_000, seq * 2 + nth),
-        feed: "badge".to_owned(),
-        kind: "AccessDenied".to_owned(),
-        device: format!("D{:04}", seq % 5_000),
-        occurred: at,
-        recorded: at,
-        raw: "x".repeat(137),
+    let evidence = |nth: u64| {
+        let (device, raw) = (format!("D{:04}", seq % 5_000), "x".repeat(137));
+        let number = (seq * 2 + nth).to_string();
+        let said = Said { feed: "badge", kind: "AccessDenied", device: &device, raw: &raw };
+        Evidence::new(&["badge/", &device, "/", &number], said, at, at)
     };
     let detection = Detection {
         id,

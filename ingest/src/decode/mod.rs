@@ -21,11 +21,12 @@ mod scan;
 mod shapes;
 mod sixteen;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use event::control::RowChange;
 use event::identity::ShortParts;
-use event::incident::Evidence;
+use event::incident::{Evidence, Said};
 use event::limits::{DEPTH_MAX, EVENTS_PER_DELIVERY_MAX};
 use event::tables::Tables;
 use event::{
@@ -369,15 +370,10 @@ impl Decoder {
     fn evidence(&self, record: &RecordRef<'_>, row: EventRef<'_>, cited: &Cited) -> Evidence {
         let interner = &self.interner;
         let (feed, device) = (interner.text(cited.feed), interner.text(row.device()));
-        Evidence {
-            id: [feed, "/", device, "/", &cited.id].concat(),
-            feed: feed.to_owned(),
-            kind: self.mappings.vocabulary.kind(row.kind()).name.clone(),
-            device: device.to_owned(),
-            occurred: row.occurred(),
-            recorded: row.recorded(),
-            raw: raw_text(record.payload),
-        }
+        let kind = &self.mappings.vocabulary.kind(row.kind()).name;
+        let said = Said { feed, kind, device, raw: &raw_text(record.payload) };
+        let id = [feed, "/", device, "/", &cited.id];
+        Evidence::new(&id, said, row.occurred(), row.recorded())
     }
 
     /// The first of the source's mappings that takes the topic.
@@ -537,10 +533,12 @@ impl draft::Station<'_, '_> {
 
 /// Bytes as text, or marked as base64 where they are not UTF-8.
 #[must_use]
-pub fn raw_text(bytes: &[u8]) -> String {
+pub fn raw_text(bytes: &[u8]) -> Cow<'_, str> {
     use base64::Engine as _;
     match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => format!("base64:{}", base64::engine::general_purpose::STANDARD.encode(bytes)),
+        Ok(text) => text.into(),
+        Err(_) => {
+            format!("base64:{}", base64::engine::general_purpose::STANDARD.encode(bytes)).into()
+        }
     }
 }

@@ -236,9 +236,15 @@ impl LogReader {
         if position < self.oldest() || position >= self.progress.written() {
             return Ok(false);
         }
-        let start = self.frame_of(position.0)?;
-        let place = self.segment(start)?;
-        let Some(frame) = self.frame(place, start)? else {
+        // Nearly all stand in a frame of their own.
+        let mut place = self.segment(position.0)?;
+        let mut frame = self.frame(place, position.0)?;
+        if frame.is_none() {
+            let start = self.frame_of(position.0)?;
+            place = self.segment(start)?;
+            frame = self.frame(place, start)?;
+        }
+        let Some(frame) = frame else {
             return Err(damaged(&self.segments[place], position.0));
         };
         let bytes = &self.bytes[..frame.len];

@@ -239,7 +239,7 @@ fn open<'o>(
 }
 
 fn feeds_of(detection: &Detection) -> Vec<&str> {
-    detection.events.iter().map(|event| event.feed.as_str()).collect()
+    detection.events.iter().map(Evidence::feed).collect()
 }
 
 /// Events become evidence of an incident; how many that makes more.

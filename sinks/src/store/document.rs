@@ -6,7 +6,7 @@
 
 use event::EventTime;
 use event::identity::Digest;
-use event::incident::{Detection, Evidence, Severity, Tier};
+use event::incident::{Detection, Evidence, Said, Severity, Tier};
 
 /// The first byte.
 const FORMAT: u8 = 1;
@@ -38,7 +38,7 @@ pub(super) fn write(detection: &Detection, out: &mut Vec<u8>) {
     }
     number(detection.events.len() as u64, out);
     for event in &detection.events {
-        for part in [&event.id, &event.feed, &event.kind, &event.device, &event.raw] {
+        for part in [event.id(), event.feed(), event.kind(), event.device(), event.raw()] {
             text(part, out);
         }
         out.extend(event.occurred.0.to_le_bytes());
@@ -67,13 +67,17 @@ pub(super) fn read(bytes: &[u8]) -> Option<Document> {
         severity: *Severity::ALL.get(usize::from(severity))?,
         late: *TIERS.get(usize::from(late))?,
         evidence_omitted: left.number()?,
-        key: left.text()?,
-        why: left.list(|left| Some((left.text()?, left.text()?)))?,
+        key: left.text()?.to_owned(),
+        why: left.list(|left| Some((left.text()?.to_owned(), left.text()?.to_owned())))?,
         events: left.list(|left| {
-            let [id, feed, kind, device, raw] =
-                [left.text()?, left.text()?, left.text()?, left.text()?, left.text()?];
-            let (occurred, recorded) = (left.time()?, left.time()?);
-            Some(Evidence { id, feed, kind, device, occurred, recorded, raw })
+            let id = left.text()?;
+            let said = Said {
+                feed: left.text()?,
+                kind: left.text()?,
+                device: left.text()?,
+                raw: left.text()?,
+            };
+            Some(Evidence::new(&[id], said, left.time()?, left.time()?))
         })?,
     };
     left.0.is_empty().then_some(document)
@@ -101,9 +105,9 @@ impl<'a> Left<'a> {
         None
     }
 
-    fn text(&mut self) -> Option<String> {
+    fn text(&mut self) -> Option<&'a str> {
         let len = usize::try_from(self.number()?).ok()?;
-        String::from_utf8(self.take(len)?.to_vec()).ok()
+        std::str::from_utf8(self.take(len)?).ok()
     }
 
     fn time(&mut self) -> Option<EventTime> {
@@ -118,14 +122,15 @@ impl<'a> Left<'a> {
 /// What tells an event from all others: id, kind and time, since a device whose ids wrap repeats an
 /// id over its life. It stands in the store: never to be changed.
 pub(super) fn identity(event: &Evidence) -> i64 {
-    let digest = Digest::default().part(event.id.as_bytes()).part(event.kind.as_bytes());
+    let digest = Digest::default().part(event.id().as_bytes()).part(event.kind().as_bytes());
     digest.number(event.occurred.0 as u128).finish() as i64
 }
 
 /// How many different events there are among those that one detection cites: at most a few.
 pub(super) fn distinct(events: &[Evidence]) -> usize {
-    let same =
-        |a: &Evidence, b: &Evidence| (a.occurred, &a.id, &a.kind) == (b.occurred, &b.id, &b.kind);
+    let same = |a: &Evidence, b: &Evidence| {
+        (a.occurred, a.id(), a.kind()) == (b.occurred, b.id(), b.kind())
+    };
     let first = |(place, event): &(usize, &Evidence)| {
         !events[..*place].iter().any(|before| same(before, event))
     };
@@ -139,14 +144,11 @@ mod tests {
     use super::*;
 
     fn detection() -> Detection {
-        let evidence = |number: i64| Evidence {
-            id: format!("feed/door/{number}"),
-            feed: "feed".to_owned(),
-            kind: "Badge".to_owned(),
-            device: "door".to_owned(),
-            occurred: EventTime(number),
-            recorded: EventTime(-number),
-            raw: "ä\"".repeat(100),
+        let evidence = |number: i64| {
+            let raw = "ä\"".repeat(100);
+            let said = Said { feed: "feed", kind: "Badge", device: "door", raw: &raw };
+            let id = format!("feed/door/{number}");
+            Evidence::new(&[&id], said, EventTime(number), EventTime(-number))
         };
         Detection {
             id: TimedId(7),

@@ -117,10 +117,10 @@ fn body(id: &str, incident: &IncidentSummary, changed: &Changed<'_>) -> Result<S
 
 fn told(detection: &Detection) -> Told<'_> {
     let events = detection.events.iter().map(|e| Cited {
-        id: &e.id,
-        feed: &e.feed,
-        kind: &e.kind,
-        device: &e.device,
+        id: e.id(),
+        feed: e.feed(),
+        kind: e.kind(),
+        device: e.device(),
         occurred: e.occurred,
     });
     Told {

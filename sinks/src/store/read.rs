@@ -425,7 +425,7 @@ fn told(
         .into_iter()
         .map(|(id, rule, title, at, document)| {
             let Document { severity, late, evidence_omitted, key, why, events: cited } = document;
-            let ids = cited.iter().map(|event| event.id.clone()).collect();
+            let ids = cited.iter().map(|event| event.id().to_owned()).collect();
             events.extend(cited);
             DetectionView {
                 id,
@@ -441,9 +441,9 @@ fn told(
             }
         })
         .collect();
-    let order = |event: &Evidence| (event.occurred, event.id.clone(), event.kind.clone());
+    let order = |event: &Evidence| (event.occurred, event.id().to_owned(), event.kind().to_owned());
     events.sort_by_cached_key(order);
-    events.dedup_by(|a, b| (a.occurred, &a.id, &a.kind) == (b.occurred, &b.id, &b.kind));
+    events.dedup_by(|a, b| (a.occurred, a.id(), a.kind()) == (b.occurred, b.id(), b.kind()));
     events.truncate(limits::DETAIL_ROWS_MAX);
     Ok((detections, events))
 }

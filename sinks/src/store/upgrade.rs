@@ -1,8 +1,7 @@
 //! Bringing an older store's rows into documents: what SQL alone cannot do.
 
-use event::EventTime;
 use event::identity::TimedId;
-use event::incident::{Detection, Evidence};
+use event::incident::{Detection, Evidence, Said};
 use rusqlite::{Connection, params};
 
 use super::{column, document};
@@ -94,13 +93,8 @@ pub(super) fn into_documents(db: &Connection) -> rusqlite::Result<()> {
 }
 
 fn evidence(row: &rusqlite::Row<'_>) -> rusqlite::Result<Evidence> {
-    Ok(Evidence {
-        id: row.get(0)?,
-        feed: row.get(1)?,
-        kind: row.get(2)?,
-        device: row.get(3)?,
-        occurred: EventTime(row.get(4)?),
-        recorded: EventTime(row.get(5)?),
-        raw: row.get(6)?,
-    })
+    let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str()?);
+    let said = Said { feed: text(1)?, kind: text(2)?, device: text(3)?, raw: text(6)? };
+    let (occurred, recorded) = (column::time(row, 4)?, column::time(row, 5)?);
+    Ok(Evidence::new(&[text(0)?], said, occurred, recorded))
 }

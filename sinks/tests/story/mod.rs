@@ -2,7 +2,9 @@
 
 use event::EventTime;
 use event::identity::{Digest, TimedId};
-use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output, Severity};
+use event::incident::{
+    Change, Detection, Evidence, Incident, IncidentState, Output, Said, Severity,
+};
 
 pub const SITE: &str = "harbour-north";
 
@@ -15,15 +17,9 @@ pub fn id(second: i64, name: &str) -> TimedId {
 }
 
 pub fn evidence(feed: &str, number: i64) -> Evidence {
-    Evidence {
-        id: format!("{feed}/dev-1/{number}"),
-        feed: feed.to_owned(),
-        kind: "MotionDetected".to_owned(),
-        device: "dev-1".to_owned(),
-        occurred: at(number),
-        recorded: at(number),
-        raw: format!("{{\"n\":{number}}}"),
-    }
+    let (id, raw) = (format!("{feed}/dev-1/{number}"), format!("{{\"n\":{number}}}"));
+    let said = Said { feed, kind: "MotionDetected", device: "dev-1", raw: &raw };
+    Evidence::new(&[&id], said, at(number), at(number))
 }
 
 pub fn detection(rule: &str, second: i64, incident: Option<TimedId>) -> Box<Detection> {

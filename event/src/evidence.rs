@@ -1,0 +1,139 @@
+//! An event as it is cited: by detections, and by those that show them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::time::EventTime;
+
+/// One contributing event, as it is shown, stored and cited. Its texts are one piece of memory, which
+/// all that cite it share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// When it happened.
+    pub occurred: EventTime,
+    /// When it was recorded.
+    pub recorded: EventTime,
+    texts: Arc<str>,
+    /// Where each text but the last ends.
+    ends: [u32; 4],
+}
+
+/// What an [`Evidence`] says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said<'a> {
+    /// The feed named by the mapping.
+    pub feed: &'a str,
+    /// The kind of event.
+    pub kind: &'a str,
+    /// The device that said it.
+    pub device: &'a str,
+    /// The delivery's bytes: text where they are UTF-8, else `base64:…`; empty when pruned.
+    pub raw: &'a str,
+}
+
+impl Evidence {
+    /// An event by the parts of its id (`feed/device/id`, the payload's own id unhashed at the end), what
+    /// it says, when it happened and when it was recorded.
+    #[must_use]
+    pub fn new(id: &[&str], said: Said<'_>, occurred: EventTime, recorded: EventTime) -> Self {
+        let Said { feed, kind, device, raw } = said;
+        let rest = [feed, kind, device, raw];
+        let len: usize = id.iter().chain(&rest).map(|text| text.len()).sum();
+        let (mut texts, mut ends) = (String::with_capacity(len), [0; 4]);
+        id.iter().for_each(|part| texts.push_str(part));
+        for (end, text) in ends.iter_mut().zip(rest) {
+            *end = texts.len() as u32;
+            texts.push_str(text);
+        }
+        Self { occurred, recorded, texts: texts.into(), ends }
+    }
+
+    fn text(&self, nth: usize) -> &str {
+        let start = nth.checked_sub(1).map_or(0, |before| self.ends[before]) as usize;
+        let end = self.ends.get(nth).map_or(self.texts.len(), |end| *end as usize);
+        &self.texts[start..end]
+    }
+
+    /// `feed/device/id`, the payload's own id unhashed at the end.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.text(0)
+    }
+
+    /// The feed named by the mapping.
+    #[must_use]
+    pub fn feed(&self) -> &str {
+        self.text(1)
+    }
+
+    /// The kind of event.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.text(2)
+    }
+
+    /// The device that said it.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        self.text(3)
+    }
+
+    /// The delivery's bytes: text where they are UTF-8, else `base64:…`; empty when pruned.
+    #[must_use]
+    pub fn raw(&self) -> &str {
+        self.text(4)
+    }
+}
+
+/// The JSON of an [`Evidence`].
+#[derive(Serialize, Deserialize)]
+struct Shape<T> {
+    id: T,
+    feed: T,
+    kind: T,
+    device: T,
+    occurred: EventTime,
+    recorded: EventTime,
+    raw: T,
+}
+
+impl Serialize for Evidence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Shape {
+            id: self.id(),
+            feed: self.feed(),
+            kind: self.kind(),
+            device: self.device(),
+            occurred: self.occurred,
+            recorded: self.recorded,
+            raw: self.raw(),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Evidence {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let shape = Shape::<String>::deserialize(deserializer)?;
+        let Shape { id, feed, kind, device, occurred, recorded, raw } = &shape;
+        let said = Said { feed, kind, device, raw };
+        Ok(Self::new(&[id], said, *occurred, *recorded))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_texts_are_what_it_was_made_of() {
+        let said = Said { feed: "feed", kind: "", device: "dör", raw: "{}" };
+        let evidence = Evidence::new(&["feed", "/dör/", "7"], said, EventTime(1), EventTime(2));
+        let texts = [evidence.id(), evidence.feed(), evidence.kind(), evidence.device()];
+        assert_eq!((texts, evidence.raw()), (["feed/dör/7", "feed", "", "dör"], "{}"));
+        let json = serde_json::to_string(&evidence).expect("JSON");
+        assert!(json.starts_with(r#"{"id":"feed/dör/7","feed":"feed","kind":"","device":"dör""#));
+        assert_eq!(serde_json::from_str::<Evidence>(&json).expect("evidence"), evidence);
+    }
+}
