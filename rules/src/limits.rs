@@ -21,7 +21,7 @@ pub const WHY_MAX: usize = 8;
 /// Cells of one page: the unit of a dirty mark and of an incremental snapshot (64 × 64 B = 4 KiB).
 pub const PAGE_CELLS: usize = 64;
 
-/// Live keys of one site's state: 4 M × 72 B = 288 MiB. Past it the fact or rule that holds the
+/// Live keys of one site's state: 4 M × 64 B = 256 MiB. Past it the fact or rule that holds the
 /// most gives up its oldest, and counts it.
 pub const KEYS_MAX: usize = 1 << 22;
 
@@ -34,7 +34,7 @@ pub const RUNS_MAX: usize = 1 << 22;
 pub const ENTRIES_MAX: usize = 1 << 23;
 
 /// Keys of one fact or rule at one site, where `limits` says nothing: a quarter of the site's, so
-/// that one of them alone never fills it (1 M × 72 B = 72 MiB).
+/// that one of them alone never fills it (1 M × 64 B = 64 MiB).
 pub const RULE_KEYS_MAX: u32 = 1 << 20;
 
 /// Waiting runs of one rule at one site, where `limits` says nothing: a quarter of the site's (1 M ×

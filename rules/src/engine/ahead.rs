@@ -199,7 +199,9 @@ impl Site {
                 List::Nothing => {}
                 List::Run => {
                     // A run that ends leaves the line by age, too.
-                    self.state.age_of(index).into_iter().for_each(fetch);
+                    for beside in [cell.age.older, cell.age.newer] {
+                        self.state.keys.peek(beside).into_iter().for_each(fetch);
+                    }
                     self.state.noted.peek(cell.value as u32).into_iter().for_each(fetch);
                 }
                 List::Entries => self.state.entries.peek(cell.head).into_iter().for_each(fetch),

@@ -143,10 +143,9 @@ impl Site {
                 continue;
             }
             let held = old.layout.held(cell.owner());
-            let to = moves.held(held).zip(carried_key(moves, held, cell.key));
+            let to = moves.held(held).zip(carried_key(moves, held, self.state.key(index)));
             let Some((to, key)) = to else { unreachable!("it was freed") };
-            let cell = self.state.keys.get_mut(index);
-            (cell.owner, cell.key) = (new.layout.owner(to).0 + 1, key);
+            self.state.hand_over(index, new.layout.owner(to), &key);
             if let (Held::Fact(was), Held::Fact(is)) = (held, to)
                 && old.layout.hears_expiry(was) != new.layout.hears_expiry(is)
             {
@@ -170,7 +169,7 @@ impl Site {
                 continue;
             }
             let held = old.layout.held(cell.owner());
-            if moves.held(held).zip(carried_key(moves, held, cell.key)).is_some() {
+            if moves.held(held).zip(carried_key(moves, held, self.state.key(index))).is_some() {
                 continue;
             }
             if let Held::Rule(rule) = held

@@ -8,29 +8,30 @@ use bytemuck::{Pod, Zeroable};
 use event::{EventRef, EventTime, Identity, Position, Symbol};
 
 use super::findings::EvidenceRef;
+use super::holdings::{Age, Aged};
+use super::keys::Packed;
 use super::layout::Subject;
 use super::pages::{Cell, NIL};
 use super::state::{Kept, Owner};
 use crate::value::Value;
 
-/// A key of state: up to three parts, and a fourth for the value counted by `distinct`.
-pub type Key = [Symbol; 4];
+pub use super::keys::Key;
 
-/// State of one owner (a fact, a rule, a guard) for one key: a cache line, and what most steps read
-/// of it stands in front.
+/// State of one owner (a fact, a rule, a guard) for one key, its place in line included: 64 bytes, and
+/// what most steps read of it stands in front.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct KeyCell {
     /// 1 + the owner's number; 0 when free.
     pub owner: u32,
+    /// What `value` is, whether the key is in use, and how many events it holds: see the methods.
+    pub form: u32,
+    /// The key: see [`super::state::State::key`].
+    pub key: Packed,
     /// First of a list of entries or runs; of a key without a list, see [`Self::note`].
     pub head: u32,
     /// Last of it.
     pub tail: u32,
-    /// What `value` is, whether the key is in use, and how many events it holds: see the methods.
-    pub form: u32,
-    /// The key.
-    pub key: Key,
     /// Count, balance, set value, level; of a run its [`Noted`], and the lower half of its serial
     /// over that.
     pub value: u64,
@@ -40,6 +41,17 @@ pub struct KeyCell {
     pub aux: u64,
     /// The upper half of what `aux` begins; 1 when the key has spoken.
     pub spare: u64,
+    /// Its place among its holder's keys.
+    pub age: Age,
+}
+
+impl Aged for KeyCell {
+    fn age(&self) -> Age {
+        self.age
+    }
+    fn age_mut(&mut self) -> &mut Age {
+        &mut self.age
+    }
 }
 
 impl KeyCell {
@@ -195,23 +207,21 @@ impl Run {
 
 /// Who and where the first event was of a run that is its key's cell.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Noted {
-    /// 1 when live.
-    pub live: u32,
-    /// Who and where.
-    pub subject: Subject,
-}
+#[repr(transparent)]
+pub struct Noted(pub Subject);
+
+/// In a free cell: no symbol is as large.
+const FREE: Symbol = Symbol(u32::MAX - 1);
 
 impl Cell for Noted {
     fn live(&self) -> u32 {
-        self.live
+        u32::from(self.0[1] != FREE)
     }
     fn next_free(&self) -> u32 {
-        self.subject[0].0
+        self.0[0].0
     }
     fn set_free(&mut self, next: u32) {
-        (self.live, self.subject[0]) = (0, Symbol(next));
+        (self.0[0], self.0[1]) = (Symbol(next), FREE);
     }
 }
 

@@ -148,11 +148,12 @@ impl Site {
     fn give_up_key(&mut self, cx: Context<'_>, holder: u32, out: &mut Findings) {
         let Some(mut cell) = self.state.oldest_key(holder) else { return };
         let held = *self.state.keys.get(cell);
-        self.look_lost(holder, &held.key, out);
+        let key = self.state.key(cell);
+        self.look_lost(holder, &key, out);
         match owned(cx, &held) {
             Owned::Fact(fact) => {
                 // A cell of one counted value goes with the count.
-                let [a, b, c, _] = held.key;
+                let [a, b, c, _] = key;
                 let whole = self.state.find(held.owner(), &[a, b, c, Symbol::NONE]);
                 cell = whole.unwrap_or(cell);
                 self.lose_fact(cx, fact, cell, out, |site| {
@@ -223,7 +224,7 @@ impl Site {
         out: &mut Findings,
         lose: impl FnOnce(&mut Self),
     ) {
-        let key = self.state.keys.get(cell).key;
+        let key = self.state.key(cell);
         let before = fact_value(cx, &self.state, fact, &key, self.now);
         let set = self.state.value(cell);
         lose(self);

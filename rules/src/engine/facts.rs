@@ -31,7 +31,7 @@ pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
     let counted_out = match &cx.plan.facts[fact.0 as usize].kind {
         FactKind::Count { .. } => true,
         FactKind::Distinct { .. } => {
-            let key = state.keys.get(cell).key;
+            let key = state.key(cell);
             release(state, cx.layout.fact(fact), &key, entry.words[0])
         }
         FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => false,
@@ -90,20 +90,20 @@ impl Site {
     fn reset_fact(&mut self, cx: Context<'_>, fact: FactId, now: EventTime) {
         let owner = cx.layout.fact(fact).0 + 1;
         for cell in 0..self.state.keys.len() {
-            let held = *self.state.keys.get(cell);
-            if held.owner != owner {
+            if self.state.keys.get(cell).owner != owner {
                 continue;
             }
-            let before = fact_value(cx, &self.state, fact, &held.key, now);
+            let key = self.state.key(cell);
+            let before = fact_value(cx, &self.state, fact, &key, now);
             let set = self.state.value(cell);
             while self.state.pop_front(cell).is_some() {}
             self.state.remove(cell);
             // A cell of one counted value goes with the count.
             let of_value = matches!(cx.plan.facts[fact.0 as usize].kind, FactKind::Distinct { .. })
-                && held.key[3] != Symbol::NONE;
+                && key[3] != Symbol::NONE;
             if !of_value {
                 let known = (before == set).then_some(before);
-                let changed = Changed { fact, key: held.key, before, cell: NIL };
+                let changed = Changed { fact, key, before, cell: NIL };
                 self.note_change(cx, changed, (known, None));
             }
         }
@@ -147,12 +147,11 @@ impl Site {
             }
         }
         for cell in 0..self.state.keys.len() {
-            let held = *self.state.keys.get(cell);
-            if held.owner != counted {
+            if self.state.keys.get(cell).owner != counted {
                 continue;
             }
             let value = self.state.value(cell);
-            if let Some(key) = self.tally_key(cx, tally, &held.key, value) {
+            if let Some(key) = self.tally_key(cx, tally, &self.state.key(cell), value) {
                 let cell = self.state.find_or_insert(owner, &key, Value::Int(0));
                 self.state.keys.get_mut(cell).add(1);
             }

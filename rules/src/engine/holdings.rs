@@ -77,38 +77,60 @@ pub struct Line {
     pub newest: u32,
 }
 
-/// Where a cell stands in its holder's line by age. Beside the cells and not in them: who joins or
-/// leaves touches neighbours that nothing else of the event is about.
+/// Where a cell stands in its holder's line by age.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Age {
     /// The cell that came before it.
-    older: u32,
+    pub older: u32,
     /// The one that came after it.
     pub newer: u32,
 }
 
+impl Age {
+    /// Of what stands in no line.
+    pub const NONE: Self = Self { older: NIL, newer: NIL };
+}
+
+/// What stands in a line by age: a key's cell, or the [`Age`] beside a run.
+pub trait Aged: Pod {
+    /// Its place.
+    fn age(&self) -> Age;
+    /// Its place, to change it.
+    fn age_mut(&mut self) -> &mut Age;
+}
+
+impl Aged for Age {
+    fn age(&self) -> Age {
+        *self
+    }
+    fn age_mut(&mut self) -> &mut Age {
+        self
+    }
+}
+
 /// Puts a cell at the end of a line.
-pub fn join(line: &mut Line, ages: &mut Pages<Age>, index: u32) {
+#[inline]
+pub fn join<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
     let last = std::mem::replace(&mut line.newest, index);
-    ages.reach(index);
-    *ages.get_mut(index) = Age { older: last, newer: NIL };
+    *cells.get_mut(index).age_mut() = Age { older: last, newer: NIL };
     match last {
         NIL => line.oldest = index,
-        last => ages.get_mut(last).newer = index,
+        last => cells.get_mut(last).age_mut().newer = index,
     }
 }
 
 /// Takes a cell out of a line.
-pub fn leave(line: &mut Line, ages: &mut Pages<Age>, index: u32) {
-    let Age { older, newer } = *ages.get(index);
+#[inline]
+pub fn leave<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
+    let Age { older, newer } = cells.get(index).age();
     match older {
         NIL => line.oldest = newer,
-        older => ages.get_mut(older).newer = newer,
+        older => cells.get_mut(older).age_mut().newer = newer,
     }
     match newer {
         NIL => line.newest = older,
-        newer => ages.get_mut(newer).older = older,
+        newer => cells.get_mut(newer).age_mut().older = older,
     }
 }
 

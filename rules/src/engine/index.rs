@@ -14,15 +14,20 @@ const PROBES: usize = 4;
 
 /// Slots of a new table.
 const SLOTS_MIN: usize = 16;
+/// From so many slots on a table grows by less than by itself.
+const SLOTS_MANY: usize = 1 << 16;
+/// So far aside are tags looked for that differ in their last bits.
+const ASIDE: u32 = 8;
 /// Slots of the old table that are copied for each key that comes: a table grows again when as many
-/// keys have come as half of its slots at least, and a quarter of that is enough.
+/// keys have come as two ninths of its slots at least, and five would be enough.
 const COPIED: usize = 8;
 
 /// Cells by hash. Rebuilt from the cells after a restore; in no snapshot.
 #[derive(Debug)]
 pub struct Index {
-    /// A power of two of them.
     slots: Vec<Slot>,
+    /// In how many of them, from the front, tags whose last bits are 0 are looked for first.
+    homes: u64,
     len: usize,
     /// The table before, while there is something in it that is not in `slots`.
     old: Vec<Slot>,
@@ -32,7 +37,8 @@ pub struct Index {
 
 impl Default for Index {
     fn default() -> Self {
-        Self { slots: vec![Slot::FREE; SLOTS_MIN], len: 0, old: Vec::new(), copied: 0 }
+        let (slots, homes) = (vec![Slot::FREE; SLOTS_MIN], homes_of(SLOTS_MIN));
+        Self { slots, homes, len: 0, old: Vec::new(), copied: 0 }
     }
 }
 
@@ -63,16 +69,47 @@ impl Slot {
     }
 }
 
+fn homes_of(slots: usize) -> u64 {
+    slots as u64 + 1 - u64::from(ASIDE)
+}
+
+/// Where a tag is looked for first. Tags stand about in their order: a table is copied from front to
+/// back, and so to the new one. Tags of one key differ in their last bits, and would stand in each
+/// other's way.
+#[inline]
+fn home_in(homes: u64, tag: u32) -> usize {
+    (u64::from(tag) * homes >> 32) as usize + (tag % ASIDE) as usize
+}
+
+/// The cell of a tag that is the one looked for; or how many slots are taken before it is clear that
+/// there is none.
+#[inline(always)]
+fn find_in(slots: &[Slot], tag: u32, same: impl Fn(u32) -> bool) -> Result<u32, usize> {
+    for (at, slot) in slots.iter().enumerate() {
+        let Some(cell) = slot.cell() else { return Err(at) };
+        if slot.tag() == tag && same(cell) {
+            return Ok(cell);
+        }
+    }
+    Err(slots.len())
+}
+
 impl Index {
     #[inline]
-    fn mask(&self) -> usize {
-        self.slots.len() - 1
+    fn home(&self, tag: u32) -> usize {
+        home_in(self.homes, tag)
     }
 
-    /// Where a tag's slot is looked for first.
+    /// The slot behind one: the first is behind the last.
     #[inline]
-    fn home(&self, tag: u32) -> usize {
-        tag as usize & self.mask()
+    fn behind(&self, at: usize) -> usize {
+        if at + 1 == self.slots.len() { 0 } else { at + 1 }
+    }
+
+    /// How far a slot is behind another.
+    #[inline]
+    fn distance(&self, from: usize, to: usize) -> usize {
+        if to >= from { to - from } else { to + self.slots.len() - from }
     }
 
     /// The slot where a tag is looked for first.
@@ -98,21 +135,33 @@ impl Index {
     /// The cell of a tag that is the one looked for; or the free slot where it would stand.
     #[inline]
     pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Result<u32, usize> {
-        let mut at = self.home(tag);
-        loop {
-            let slot = self.slots[at];
-            let Some(cell) = slot.cell() else { break };
-            if slot.tag() == tag && same(cell) {
-                return Ok(cell);
+        let home = self.home(tag);
+        match find_in(&self.slots[home..], tag, &same) {
+            Err(behind) if home + behind == self.slots.len() || !self.old.is_empty() => {
+                self.find_further(tag, home + behind, same)
             }
-            at = (at + 1) & self.mask();
+            found => found.map_err(|behind| home + behind),
         }
-        if self.old.is_empty() { Err(at) } else { self.find_old(tag, same).ok_or(at) }
     }
 
-    /// The same in the table before.
+    /// The same from the front of the table, where the row reaches its end; and in the table before.
     #[cold]
     #[inline(never)]
+    fn find_further(
+        &self,
+        tag: u32,
+        mut end: usize,
+        same: impl Fn(u32) -> bool,
+    ) -> Result<u32, usize> {
+        if end == self.slots.len() {
+            match find_in(&self.slots, tag, &same) {
+                Err(at) => end = at,
+                found => return found,
+            }
+        }
+        if self.old.is_empty() { Err(end) } else { self.find_old(tag, same).ok_or(end) }
+    }
+
     fn find_old(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
         let row = self.old_row(tag).map(|at| self.old[at]);
         let mut cells = row.filter(|slot| slot.tag() == tag).filter_map(Slot::cell);
@@ -121,8 +170,9 @@ impl Index {
 
     /// Places of the table before, from a tag's home to the next that was free.
     fn old_row(&self, tag: u32) -> impl Iterator<Item = usize> {
-        let mask = self.old.len() - 1;
-        let row = (0..self.old.len()).map(move |step| (tag as usize + step) & mask);
+        let len = self.old.len();
+        let home = home_in(homes_of(len), tag);
+        let row = (home..len).chain(0..home);
         row.take_while(|at| self.old[*at] != Slot::FREE)
     }
 
@@ -132,9 +182,9 @@ impl Index {
         assert!(self.slots[slot] == Slot::FREE, "the slot is free");
         self.slots[slot] = Slot::of(tag, cell);
         self.len += 1;
-        // At most half full: a miss ends soon. What was freed leaves no mark behind, so a table
+        // At most two thirds full: a miss ends soon. What was freed leaves no mark behind, so a table
         // whose number of keys stays allocates nothing (INV-HOT).
-        if self.len > self.slots.len() / 2 {
+        if self.len > self.slots.len() / 3 * 2 {
             self.grow();
         }
         if !self.old.is_empty() {
@@ -146,8 +196,14 @@ impl Index {
     fn grow(&mut self) {
         self.copy(usize::MAX);
         // Memory that is zero is not touched before it is used.
-        let slots = bytemuck::zeroed_vec(2 * self.slots.len());
-        self.old = std::mem::replace(&mut self.slots, slots);
+        let len = self.slots.len();
+        let more = match len {
+            0..SLOTS_MANY => len,
+            _ if len.is_power_of_two() => len / 2,
+            _ => len / 3,
+        };
+        self.homes = homes_of(len + more);
+        self.old = std::mem::replace(&mut self.slots, bytemuck::zeroed_vec(len + more));
     }
 
     /// Copies so many slots of the table before.
@@ -159,7 +215,7 @@ impl Index {
             if slot.cell().is_some() {
                 let mut at = self.home(slot.tag());
                 while self.slots[at] != Slot::FREE {
-                    at = (at + 1) & self.mask();
+                    at = self.behind(at);
                 }
                 self.slots[at] = slot;
             }
@@ -182,22 +238,21 @@ impl Index {
                 }
             }
         }
-        let mask = self.mask();
         let mut free = self.home(tag);
         while self.slots[free] != Slot::of(tag, cell) {
             assert!(self.slots[free] != Slot::FREE, "a cell that is taken out stands in the index");
-            free = (free + 1) & mask;
+            free = self.behind(free);
         }
         let mut at = free;
         loop {
-            at = (at + 1) & mask;
+            at = self.behind(at);
             let slot = self.slots[at];
             if slot == Slot::FREE {
                 break;
             }
             // It may move up as far as its home.
             let home = self.home(slot.tag());
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(free) & mask {
+            if self.distance(home, at) >= self.distance(free, at) {
                 self.slots[free] = slot;
                 free = at;
             }

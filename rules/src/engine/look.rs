@@ -78,7 +78,7 @@ impl Site {
         if !out.probe_mut()?.begins(id, self.name, None) {
             return None;
         }
-        let key = self.state.keys.get(run.key_cell).key;
+        let key = self.state.key(run.key_cell);
         let mut lens = self.lens(cx, id, at);
         if let Pattern::Sequence(sequence) = &lens.rule.pattern {
             lens.window(sequence, run);

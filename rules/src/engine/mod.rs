@@ -12,6 +12,7 @@ pub mod findings;
 mod holdings;
 mod hours;
 mod index;
+mod keys;
 mod late;
 mod layout;
 mod lens;
@@ -76,7 +77,7 @@ const NEAR: usize = 64;
 pub const ROW_PART: u16 = u16::MAX;
 
 /// Bytes of a key: its cell, and its place in the line by age.
-pub const KEY_BYTES: usize = size_of::<cells::KeyCell>() + size_of::<holdings::Age>();
+pub const KEY_BYTES: usize = size_of::<cells::KeyCell>();
 /// Bytes of a run, with its place in the line.
 pub const RUN_BYTES: usize =
     size_of::<cells::Run>() + size_of::<layout::Subject>() + size_of::<holdings::Age>();

@@ -302,7 +302,7 @@ impl Site {
             // Of rules only levels have a list: the run that waits for one to last, long decided.
             let (rule, level) = (cx.layout.is_rule(owner), cx.layout.is_level(cx.plan, owner));
             let first = (!rule).then(|| other.state.front(index)).flatten();
-            let seeded = self.state.find_or_insert(owner, &cell.key, Value::Missing);
+            let seeded = self.state.find_or_insert(owner, &other.state.key(index), Value::Missing);
             self.state.set_value(seeded, other.state.value(index));
             let copy = self.state.keys.get_mut(seeded);
             (copy.time, copy.aux) = (cell.time, cell.aux);

@@ -160,7 +160,7 @@ impl Site {
     /// The run that a key's cell is.
     fn begun(&self, cell: u32) -> Option<(Run, Subject)> {
         let run = self.state.noted_run(cell)?;
-        Some((run, self.state.noted.get(self.state.keys.get(cell).value as u32).subject))
+        Some((run, self.state.noted.get(self.state.keys.get(cell).value as u32).0))
     }
 
     /// Gives an event to every run of the key, in the order of their starts; whether a match has
@@ -410,7 +410,7 @@ impl Site {
         let rule = &cx.plan.rules[id.0 as usize];
         let line = Line { cx, id, rule, sequence, shape: Shape::Long };
         let cell = run.key_cell;
-        let key = self.state.keys.get(cell).key;
+        let key = self.state.key(cell);
         let turn = if outside(at, run.started, sequence.within) {
             Turn::Ends
         } else {

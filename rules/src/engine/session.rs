@@ -300,7 +300,7 @@ impl Site {
     ) {
         let (run, course) = (*self.state.runs.get(index), self.course(index));
         let cell = run.key_cell;
-        let key = self.state.keys.get(cell).key;
+        let key = self.state.key(cell);
         let closed = course.step == 1;
         let end = if closed { EventTime(course.entered) } else { at };
         let duration = Some(end.since(EventTime(run.started)));

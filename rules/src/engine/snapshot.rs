@@ -19,7 +19,7 @@ use super::{Engine, Options};
 use crate::plan::Plan;
 
 /// Version of the format. A reader takes its own alone.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Why a snapshot could not be restored.

@@ -8,6 +8,8 @@ use super::cells::{Course, Entry, Key, KeyCell, Noted, Run};
 use super::findings::EvidenceRef;
 use super::holdings::{Age, Bounds, Holding, Over, join, leave};
 use super::index::{Index, Slot};
+pub use super::keys::half_of;
+use super::keys::{Packed, WideKey};
 use super::layout::Subject;
 use super::pages::{Bytes, NIL, Pages};
 pub use super::words::{INT, Kept, pack, pack_into, unpack};
@@ -34,7 +36,7 @@ pub struct State {
     index: Index,
     /// Cells by (owner, key).
     pub keys: Pages<KeyCell>,
-    key_ages: Pages<Age>,
+    wide: Pages<WideKey>,
     /// Window entries and evidence.
     pub entries: Pages<Entry>,
     /// Waiting runs.
@@ -54,9 +56,9 @@ pub struct State {
     pub over: Vec<Over>,
 }
 
-/// What the index keeps of an owner and a key: half of the key's hash, and the owner on top of it. So
-/// the cells that several facts and rules have for one door, zone or badge are entered side by side,
-/// and the first of them to be looked up brings the others' line of memory along.
+/// What the index keeps of an owner and a key: the upper part of half of the key's hash, and the lower
+/// part of the owner. So the cells that several facts and rules have for one door, zone or badge are
+/// entered side by side, and the first of them to be looked up brings the others' line of memory along.
 #[inline]
 fn tag_of(owner: Owner, key: &Key) -> u32 {
     beside(half_of(key), owner)
@@ -64,25 +66,8 @@ fn tag_of(owner: Owner, key: &Key) -> u32 {
 
 #[inline]
 fn beside(half: u32, owner: Owner) -> u32 {
-    half.wrapping_add(owner.0)
-}
-
-/// Half of a key's hash.
-#[inline]
-pub fn half_of(key: &Key) -> u32 {
-    // A multiplication and a fold for each half: keys are small dense numbers, and this hash leaves
-    // nowhere.
-    let a = u64::from(key[0].0) << 32 | u64::from(key[1].0);
-    let b = u64::from(key[2].0) << 32 | u64::from(key[3].0);
-    let mixed = (a ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ mixed >> 32 ^ b).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed >> 32) as u32
-}
-
-/// Whether two keys are one: two words each, where `==` goes over the parts.
-#[inline]
-fn is_same(a: &Key, b: &Key) -> bool {
-    bytemuck::cast::<Key, u128>(*a) == bytemuck::cast::<Key, u128>(*b)
+    const OWNERS: u32 = (1 << 5) - 1;
+    half & !OWNERS | owner.0 & OWNERS
 }
 
 impl State {
@@ -95,7 +80,7 @@ impl State {
         Self {
             index: Index::default(),
             keys: Pages::default(),
-            key_ages: Pages::default(),
+            wide: Pages::default(),
             entries: Pages::default(),
             runs: Pages::default(),
             run_ages: Pages::default(),
@@ -117,9 +102,48 @@ impl State {
     /// Whether a cell, if it is one at all, is that of an owner and key.
     #[inline]
     pub fn is_of(&self, cell: u32, owner: Owner, key: &Key) -> bool {
-        self.keys
-            .peek(cell)
-            .is_some_and(|cell| cell.owner == owner.0 + 1 && is_same(&cell.key, key))
+        let Some(cell) = self.keys.peek(cell).filter(|cell| cell.owner == owner.0 + 1) else {
+            return false;
+        };
+        match Packed::of(key) {
+            Some(packed) => cell.key == packed,
+            None => self.is_wide(cell, key),
+        }
+    }
+
+    fn is_wide(&self, cell: &KeyCell, key: &Key) -> bool {
+        cell.key.key().is_err_and(|number| self.wide.get(number).key == *key)
+    }
+
+    /// The key of a cell.
+    #[inline]
+    pub fn key(&self, cell: u32) -> Key {
+        self.keys.get(cell).key.key().unwrap_or_else(|number| self.wide.get(number).key)
+    }
+
+    #[inline]
+    fn keep_key(&mut self, key: &Key) -> Packed {
+        let wide = || Packed::wide(self.wide.insert(WideKey { live: 1, key: *key }));
+        Packed::of(key).unwrap_or_else(wide)
+    }
+
+    /// Gives a cell to another owner, under another key. [`Self::rebind`] and [`Self::reindex`] follow.
+    pub fn hand_over(&mut self, cell: u32, owner: Owner, key: &Key) {
+        if self.key(cell) != *key {
+            self.forget_key(cell);
+            self.keys.get_mut(cell).key = self.keep_key(key);
+        }
+        self.keys.get_mut(cell).owner = owner.0 + 1;
+    }
+
+    #[inline]
+    fn forget_key(&mut self, cell: u32) {
+        let key = self.keys.get(cell).key;
+        if key.is_wide()
+            && let Err(number) = key.key()
+        {
+            self.wide.remove(number);
+        }
     }
 
     /// Where the index begins to look for a key with this [`half_of`] it.
@@ -137,10 +161,19 @@ impl State {
     /// The cell of an owner and key; or where the index would enter it.
     #[inline(always)]
     fn look_up(&self, owner: Owner, tag: u32, key: &Key) -> Result<u32, usize> {
+        let Some(packed) = Packed::of(key) else { return self.look_up_wide(owner, tag, key) };
         let keys = &self.keys;
         self.index.find(tag, |cell| {
             let cell = keys.get(cell);
-            cell.owner == owner.0 + 1 && is_same(&cell.key, key)
+            cell.owner == owner.0 + 1 && cell.key == packed
+        })
+    }
+
+    #[inline(never)]
+    fn look_up_wide(&self, owner: Owner, tag: u32, key: &Key) -> Result<u32, usize> {
+        self.index.find(tag, |cell| {
+            let cell = self.keys.get(cell);
+            cell.owner == owner.0 + 1 && self.is_wide(cell, key)
         })
     }
 
@@ -199,22 +232,24 @@ impl State {
 
     fn insert(&mut self, owner: Owner, key: &Key, value: Value, slot: usize, tag: u32) -> u32 {
         let (bits, form) = pack(value);
+        let key = self.keep_key(key);
         let index = self.keys.insert(KeyCell {
             owner: owner.0 + 1,
+            form,
+            key,
             head: NIL,
             tail: NIL,
-            form,
-            key: *key,
             value: bits,
             time: i64::MIN,
             aux: 0,
             spare: 0,
+            age: Age::NONE,
         });
         self.index.insert(slot, tag, index);
         let holder = self.bounds.holder(owner);
         let holding = self.holdings.get_mut(holder);
         holding.keys += 1;
-        join(&mut holding.key_line, &mut self.key_ages, index);
+        join(&mut holding.key_line, &mut self.keys, index);
         if holding.keys > self.bounds.limits(holder).keys {
             self.over.push(Over::Keys(holder));
         }
@@ -225,7 +260,7 @@ impl State {
     pub fn remove(&mut self, index: u32) {
         let cell = self.keys.get(index);
         debug_assert_eq!(cell.head, NIL, "a key cell is freed with its list empty");
-        self.index.remove(tag_of(cell.owner(), &cell.key), index);
+        self.index.remove(tag_of(cell.owner(), &self.key(index)), index);
         self.free(index);
     }
 
@@ -234,7 +269,8 @@ impl State {
         let owner = self.keys.get(index).owner();
         let holding = self.holdings.get_mut(self.bounds.holder(owner));
         holding.keys -= 1;
-        leave(&mut holding.key_line, &mut self.key_ages, index);
+        leave(&mut holding.key_line, &mut self.keys, index);
+        self.forget_key(index);
         self.keys.remove(index);
     }
 
@@ -256,12 +292,12 @@ impl State {
             let mut at = was.key_line.oldest;
             while at != NIL {
                 let cell = *self.keys.get(at);
-                let next = self.key_ages.get(at).newer;
+                let next = cell.age.newer;
                 let holder = self.bounds.holder(cell.owner());
                 let holding = self.holdings.get_mut(holder);
                 holding.keys += 1;
                 holding.events += cell.events();
-                join(&mut holding.key_line, &mut self.key_ages, at);
+                join(&mut holding.key_line, &mut self.keys, at);
                 let limits = self.bounds.limits(holder);
                 if holding.keys > limits.keys {
                     self.over.push(Over::Keys(holder));
@@ -291,12 +327,6 @@ impl State {
                 at = next;
             }
         }
-    }
-
-    /// Where a key's cell stands in line by age.
-    #[inline]
-    pub fn age_of(&self, cell: u32) -> Option<&Age> {
-        self.key_ages.peek(cell)
     }
 
     /// The value of a cell.
@@ -473,6 +503,7 @@ impl State {
     pub fn keep_run(&mut self, run: Run, subject: Subject) -> u32 {
         let index = self.runs.insert(run);
         self.subjects.reach(index);
+        self.run_ages.reach(index);
         *self.subjects.get_mut(index) = subject;
         let holder = self.bounds.holder_of_rule(run.owner - 1);
         let holding = self.holdings.get_mut(holder);
@@ -503,14 +534,14 @@ impl State {
         key.note(event);
         let holder = self.bounds.holder(key.owner());
         let holding = self.holdings.get_mut(holder);
-        let noted = Noted { live: 1, subject };
+        let noted = Noted(subject);
         let at = if key.is_run() {
             let at = key.value as u32;
             *self.noted.get_mut(at) = noted;
             // The key is as old as its run, and as little used.
             key.use_it(false);
-            leave(&mut holding.key_line, &mut self.key_ages, cell);
-            join(&mut holding.key_line, &mut self.key_ages, cell);
+            leave(&mut holding.key_line, &mut self.keys, cell);
+            join(&mut holding.key_line, &mut self.keys, cell);
             at
         } else {
             key.be_run(true);
@@ -520,7 +551,7 @@ impl State {
             }
             self.noted.insert(noted)
         };
-        key.value = serial << 32 | u64::from(at);
+        self.keys.get_mut(cell).value = serial << 32 | u64::from(at);
     }
 
     /// The run that a key's cell is, as the others are kept.
@@ -609,8 +640,8 @@ impl State {
                 return Some(oldest);
             }
             self.keys.get_mut(oldest).use_it(false);
-            leave(&mut holding.key_line, &mut self.key_ages, oldest);
-            join(&mut holding.key_line, &mut self.key_ages, oldest);
+            leave(&mut holding.key_line, &mut self.keys, oldest);
+            join(&mut holding.key_line, &mut self.keys, oldest);
         }
     }
 
@@ -619,7 +650,7 @@ impl State {
         let runs = self.runs.bytes() + self.subjects.bytes() + self.courses.bytes();
         let runs = runs + self.noted.bytes();
         let cells = self.keys.bytes() + self.entries.bytes() + runs;
-        let ages = self.key_ages.bytes() + self.run_ages.bytes();
+        let ages = self.wide.bytes() + self.run_ages.bytes();
         cells + ages + self.holdings.bytes() + self.index.bytes()
     }
 
@@ -631,7 +662,7 @@ impl State {
         self.subjects.save(out, full);
         self.noted.save(out, full);
         self.courses.save(out, full);
-        self.key_ages.save(out, full);
+        self.wide.save(out, full);
         self.run_ages.save(out, full);
         self.holdings.save(out, full);
     }
@@ -644,7 +675,7 @@ impl State {
         self.subjects.load(input)?;
         self.noted.load(input)?;
         self.courses.load(input)?;
-        self.key_ages.load(input)?;
+        self.wide.load(input)?;
         self.run_ages.load(input)?;
         self.holdings.load(input)
     }
@@ -654,8 +685,7 @@ impl State {
         self.index.clear();
         let keys = &self.keys;
         for index in keys.indexes() {
-            let cell = keys.get(index);
-            let tag = tag_of(cell.owner(), &cell.key);
+            let tag = tag_of(keys.get(index).owner(), &self.key(index));
             if let Err(slot) = self.index.find(tag, |_| false) {
                 self.index.insert(slot, tag, index);
             }

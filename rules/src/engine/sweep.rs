@@ -54,7 +54,7 @@ impl Site {
         let owner = cell.owner();
         if let Some(fact) = cx.plan.facts.get(owner.0 as usize) {
             let windowed = matches!(fact.kind, FactKind::Count { .. } | FactKind::Distinct { .. });
-            if windowed && cell.key[3] == Symbol::NONE {
+            if windowed && self.state.key(hand)[3] == Symbol::NONE {
                 let id = FactId(owner.0 as u16);
                 freshen_cell(cx, &mut self.state, id, hand, self.now);
                 if self.state.keys.get(hand).head == NIL {

@@ -286,7 +286,7 @@ impl Site {
             _ => {}
         }
         let cell = run.key_cell;
-        let key = self.state.keys.get(cell).key;
+        let key = self.state.key(cell);
         let course = course.unwrap_or_else(|| Course::at(0, 0));
         self.conclude_run(cx, id, key, index, &course, None, at, Value::Missing, out);
         self.unlink_run(index);

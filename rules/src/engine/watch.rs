@@ -165,8 +165,8 @@ impl Site {
         for cell in 0..self.state.keys.len() {
             let held = self.state.keys.get(cell);
             // A cell of one counted value is no key of the fact.
-            if held.owner == owner && held.key[3] == Symbol::NONE {
-                let key = held.key;
+            let key = (held.owner == owner).then(|| self.state.key(cell));
+            if let Some(key) = key.filter(|key| key[3] == Symbol::NONE) {
                 let value = fact_value(cx, &self.state, *fact, &key, at);
                 self.judge(cx, rule, &key, value, &cause, out);
             }
@@ -358,7 +358,7 @@ impl Site {
     }
 
     fn hold(&mut self, cx: Context<'_>, id: RuleId, cell: u32, span: TimeSpan, cause: &Cause<'_>) {
-        let key = self.state.keys.get(cell).key;
+        let key = self.state.key(cell);
         let deadline = cause.at.plus(span);
         let Entry { identity, place, time, .. } = cause.entry;
         let run = Run { place, ..self.new_run(id, cell, EventTime(time), identity) };
@@ -378,7 +378,7 @@ impl Site {
         out: &mut Findings,
     ) {
         let cell = self.state.runs.get(index).key_cell;
-        let key = self.state.keys.get(cell).key;
+        let key = self.state.key(cell);
         let Pattern::Watch { fact, condition, .. } = &cx.plan.rules[id.0 as usize].pattern else {
             return;
         };
@@ -441,7 +441,7 @@ impl Site {
 
     /// A number for a cell's key that no interned id enters.
     pub(super) fn key_tie(&self, cx: Context<'_>, cell: u32) -> u128 {
-        let key = self.state.keys.get(cell).key;
+        let key = self.state.key(cell);
         let digest = event::Digest::default();
         key.iter().fold(digest, |d, part| d.number(cx.interner.digest(*part))).finish()
     }
@@ -461,10 +461,10 @@ impl Site {
         }
         let fact = FactId((held.owner - 1) as u16);
         let Some(entry) = self.state.pop_front(cell) else { return };
-        let before = self.state.value(cell);
+        let (key, before) = (self.state.key(cell), self.state.value(cell));
         self.state.remove(cell);
         self.changed.clear();
-        let changed = Changed { fact, key: held.key, before, cell: NIL };
+        let changed = Changed { fact, key, before, cell: NIL };
         self.note_change(cx, changed, (Some(before), None));
         let cause = Cause { row: None, entry, at, silent: false, lost: false };
         self.follow_changes(cx, &cause, out);

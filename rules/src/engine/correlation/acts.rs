@@ -117,7 +117,7 @@ impl Site {
 
     /// A number for a shelf's place that no interned id enters.
     fn tie_of_shelf(&self, cx: Context<'_>, cell: u32) -> u128 {
-        let key = self.state.keys.get(cell).key;
+        let key = self.state.key(cell);
         if cx.layout.held(Owner(self.state.keys.get(cell).owner - 1)) == Owned::ShelvedIncident {
             return incident_of_key(key).0;
         }
@@ -145,11 +145,11 @@ impl Site {
         if held.owner == 0 || held.value != serial || held.time != at.0 {
             return;
         }
-        let [rule, a, b, c] = held.key;
+        let key @ [rule, a, b, c] = self.state.key(cell);
         match cx.layout.held(Owner(held.owner - 1)) {
             Owned::ShelvedIncident => {
                 self.state.remove(cell);
-                let incident = incident_of_key(held.key);
+                let incident = incident_of_key(key);
                 self.say_of_incident(Effect::Unshelved(incident), at, out);
             }
             Owned::ShelvedRule => {

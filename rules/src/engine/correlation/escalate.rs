@@ -104,7 +104,7 @@ impl Site {
 
     /// Forgets what was counted for an incident that can take nothing any more.
     pub(in crate::engine) fn sweep_escalation(&mut self, hand: u32) {
-        let incident = incident_of_key(self.state.keys.get(hand).key);
+        let incident = incident_of_key(self.state.key(hand));
         if self.correlation.cell_of(incident).is_none() {
             while self.state.pop_front(hand).is_some() {}
             self.state.remove(hand);
