@@ -121,13 +121,11 @@ impl Index {
     /// The cell of a tag, most likely: whose it is is not looked at.
     #[inline(always)]
     pub fn likely(&self, tag: u32) -> Option<u32> {
-        let (mut at, mask) = (self.home(tag), self.mask());
-        for _ in 0..PROBES {
-            let slot = self.slots[at & mask];
+        let row = &self.slots[self.home(tag)..];
+        for slot in &row[..row.len().min(PROBES)] {
             if slot.tag() == tag {
                 return slot.cell();
             }
-            at += 1;
         }
         None
     }
@@ -163,17 +161,24 @@ impl Index {
     }
 
     fn find_old(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
-        let row = self.old_row(tag).map(|at| self.old[at]);
-        let mut cells = row.filter(|slot| slot.tag() == tag).filter_map(Slot::cell);
-        cells.find(|cell| same(*cell))
+        let is = |slot: Slot| slot.tag() == tag && slot.cell().is_some_and(&same);
+        self.old_place(tag, is).and_then(|at| self.old[at].cell())
     }
 
-    /// Places of the table before, from a tag's home to the next that was free.
-    fn old_row(&self, tag: u32) -> impl Iterator<Item = usize> {
-        let len = self.old.len();
-        let home = home_in(homes_of(len), tag);
-        let row = (home..len).chain(0..home);
-        row.take_while(|at| self.old[*at] != Slot::FREE)
+    /// Where one of a tag stands in the table before.
+    #[inline]
+    fn old_place(&self, tag: u32, is: impl Fn(Slot) -> bool) -> Option<usize> {
+        let mut at = home_in(homes_of(self.old.len()), tag);
+        loop {
+            let slot = self.old[at];
+            if slot == Slot::FREE {
+                return None;
+            }
+            if is(slot) {
+                return Some(at);
+            }
+            at = if at + 1 == self.old.len() { 0 } else { at + 1 };
+        }
     }
 
     /// Enters a cell at the free slot that [`Self::find`] gave.
@@ -230,7 +235,7 @@ impl Index {
     pub fn remove(&mut self, tag: u32, cell: u32) {
         self.len -= 1;
         if !self.old.is_empty() {
-            let gone = self.old_row(tag).find(|at| self.old[*at] == Slot::of(tag, cell));
+            let gone = self.old_place(tag, |slot| slot == Slot::of(tag, cell));
             if let Some(at) = gone {
                 self.old[at] = Slot::GONE;
                 if at >= self.copied {
