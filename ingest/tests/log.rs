@@ -173,6 +173,42 @@ fn a_reader_follows_over_segments_and_wakes() {
     assert_eq!(follower.join().unwrap_or_default(), wanted(300));
 }
 
+/// Whoever follows does not wait for the file; what stands in none is not durable.
+#[test]
+fn what_is_in_no_file_yet_is_read() {
+    for segment_bytes in [150, 100_000] {
+        let files = ForgetfulFiles::default();
+        let writer = ok(open(&files, segment_bytes));
+        let (progress, syncer) = (writer.progress(), writer.syncer());
+        let (mut log, mut filer) = writer.split();
+        let open =
+            || LogReader::open(&dir(), Arc::new(files.clone()), progress.clone(), Position(0));
+        let (mut reader, mut looking) = (ok(open()), ok(open()));
+        let (mut found, mut filed) = (RecordBlock::new(), Position(0));
+        for n in 0..40 {
+            let mut some = block(n * 5, 5);
+            let end = ok(log.take(&mut some));
+            assert_eq!(progress.written(), end);
+            for place in [4, 0, 2] {
+                let mut again = RecordBlock::new();
+                assert!(ok(looking.at(some.get(place).position, &mut again)));
+                assert_eq!(again.get(0).payload, some.get(place).payload);
+            }
+            ok(reader.read(&mut found, 40 + n as usize * 37 % 500));
+            if n % 7 == 3 {
+                ok(filer.write());
+                filed = end;
+            }
+            assert_eq!(ok(syncer.sync()), filed, "what is in no file is not durable");
+        }
+        while ok(reader.read(&mut found, 64)) > 0 {}
+        let payloads = found.iter().map(|r| String::from_utf8_lossy(r.payload).into_owned());
+        assert_eq!(payloads.collect::<Vec<_>>(), wanted(200));
+        ok(filer.write());
+        assert_eq!(ok(syncer.sync()), progress.written());
+    }
+}
+
 /// INV-ACK: what was durable before a power cut is there after it, whatever else is torn.
 #[test]
 fn what_is_durable_survives_a_power_cut_at_any_byte() {

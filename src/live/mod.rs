@@ -138,7 +138,7 @@ impl Program {
             teller::LogEvidence { reader: again, rulebooks: rulebooks.clone(), last: None };
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 
-        let (syncer, full_needed) = (writer.syncer(), snapshots.full_needed());
+        let full_needed = snapshots.full_needed();
         let mut threads = Vec::new();
         let log = keeper::Log { dir: log_dir, bytes_max: setup.config.log_bytes_max };
         let spare = keeper::Spare::default();
@@ -163,7 +163,7 @@ impl Program {
         threads.push(spawn("engine", live.clone(), move || follower.run())?);
         let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
         let spares = writer.spares.clone();
-        threads.push(spawn("log sync", live.clone(), move || acks.run(&syncer))?);
+        threads.push(spawn("log sync", live.clone(), move || acks.run())?);
         threads.push(spawn("log", live.clone(), move || writer.run())?);
 
         let controls = Arc::new(Controls::new(intake.clone()));

@@ -1,5 +1,5 @@
-//! The log's two threads: one appends what the sources hand over, one makes it durable and
-//! acknowledges it.
+//! The log's two threads: one gives what the sources hand over its place, from where on the engine
+//! follows; one writes it, makes it durable and acknowledges it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use event::{Position, RecordBlock, RecordKind, RecordRef, StreamId};
-use ingest::log::{LogWriter, Progress, SyncHandle};
+use ingest::log::{Filer, LogWriter, Progress, Sequencer};
 use ingest::source::intake::{Ack, Batch, Spares};
 
 use super::status::Live;
 
-/// How often silence is looked at, and a refused append tried again.
+/// How often silence is looked at, and a refused write tried again.
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// What nobody waits for (no acknowledgement, no incident) is durable after so long at most: an
 /// fsync for each batch of a pipe costs more than judging it.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Appends.
 pub struct Writer {
-    log: LogWriter,
+    log: Sequencer,
     batches: Receiver<Batch>,
     acks: Sender<(Position, Ack)>,
     live: Arc<Live>,
@@ -33,13 +33,15 @@ pub struct Writer {
     pub spares: Spares,
 }
 
-/// Makes durable, then acknowledges.
+/// Writes and makes durable, then acknowledges.
 pub struct Acks {
+    log: Filer,
+    live: Arc<Live>,
     waiting: Receiver<(Position, Ack)>,
 }
 
 impl Writer {
-    /// Both sides of a log: the appending and the durable one.
+    /// Both sides of a log: the appending and the writing one.
     pub fn new(
         log: LogWriter,
         batches: Receiver<Batch>,
@@ -48,12 +50,14 @@ impl Writer {
     ) -> (Self, Acks) {
         let (acks, waiting) = channel();
         let (awaited, last, spares) = (BTreeMap::new(), Instant::now(), Spares::default());
-        (Self { log, batches, acks, live, ticks, awaited, last, spares }, Acks { waiting })
+        let (log, filer) = log.split();
+        let written = Acks { log: filer, live: live.clone(), waiting };
+        (Self { log, batches, acks, live, ticks, awaited, last, spares }, written)
     }
 
     /// Runs until every source is gone.
     pub fn run(mut self) -> anyhow::Result<()> {
-        let _ending = Ending(self.log.progress());
+        let _ending = Ending(self.log.progress().clone());
         loop {
             match self.batches.recv_timeout(TICK_EVERY) {
                 Ok(batch) => self.take(batch)?,
@@ -82,7 +86,7 @@ impl Writer {
             self.awaited.insert(record.stream, awaited);
         }
         self.last = Instant::now();
-        let end = self.append(&mut records)?;
+        let end = self.log.take(&mut records)?;
         self.spares.give(records);
         if ack.is_awaited() {
             // When the syncer is gone the program is failing: the range stays unacknowledged.
@@ -90,25 +94,6 @@ impl Writer {
             self.log.progress().ask();
         }
         Ok(())
-    }
-
-    /// Appends; a full disk is waited for, and meanwhile nothing is taken (INV-ACK).
-    fn append(&mut self, records: &mut RecordBlock) -> anyhow::Result<Position> {
-        loop {
-            match self.log.append(records) {
-                Ok(end) => {
-                    self.live.log_fault(None);
-                    crate::crash::point("log-written");
-                    return Ok(end);
-                }
-                Err(error) if error.may_pass() && !self.live.stopping() => {
-                    tracing::error!(%error, "nothing is taken until the log can be written");
-                    self.live.log_fault(Some(error.to_string()));
-                    std::thread::sleep(TICK_EVERY);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
     }
 
     /// With every stream silent, time goes on by what our clock measured since the last record.
@@ -119,7 +104,7 @@ impl Writer {
         let silent = i64::try_from(self.last.elapsed().as_micros()).unwrap_or(i64::MAX);
         let mut records = RecordBlock::new();
         records.push(&RecordRef::plain(RecordKind::Tick, Position(0), &silent.to_le_bytes()));
-        self.append(&mut records)?;
+        self.log.take(&mut records)?;
         Ok(())
     }
 }
@@ -134,23 +119,25 @@ impl Drop for Ending {
 }
 
 /// However the syncer ends, nothing more becomes durable: whoever waits for that must know.
-struct Closing<'a>(&'a SyncHandle);
+struct Closing(Arc<Progress>);
 
-impl Drop for Closing<'_> {
+impl Drop for Closing {
     fn drop(&mut self) {
-        self.0.progress().close();
+        self.0.close();
     }
 }
 
 impl Acks {
     /// Runs until the appending side is gone and everything is durable.
-    pub fn run(self, log: &SyncHandle) -> anyhow::Result<()> {
-        let _closing = Closing(log);
+    pub fn run(mut self) -> anyhow::Result<()> {
+        let syncer = self.log.syncer();
+        let _closing = Closing(syncer.progress().clone());
         let mut group = Vec::new();
-        // Group commit: one fsync for all that came while the last one ran.
-        while log.progress().wait_wanted(PATIENCE) {
+        // Group commit: one write and one fsync for all that came while the last ones ran.
+        while syncer.progress().wait_wanted(PATIENCE) {
             group.extend(self.waiting.try_iter());
-            let durable = log.sync()?;
+            self.write()?;
+            let durable = syncer.sync()?;
             crate::crash::point("log-synced");
             for (end, ack) in group.drain(..) {
                 debug_assert!(end <= durable, "INV-ACK: acknowledged before durable");
@@ -158,6 +145,21 @@ impl Acks {
             }
             crate::crash::point("log-acked");
         }
+        Ok(())
+    }
+
+    /// Writes; a full disk is waited for, and meanwhile nothing is acknowledged (INV-ACK).
+    fn write(&mut self) -> anyhow::Result<()> {
+        while let Err(error) = self.log.write() {
+            if !error.may_pass() || self.live.stopping() {
+                return Err(error.into());
+            }
+            tracing::error!(%error, "nothing is acknowledged until the log can be written");
+            self.live.log_fault(Some(error.to_string()));
+            std::thread::sleep(TICK_EVERY);
+        }
+        self.live.log_fault(None);
+        crate::crash::point("log-written");
         Ok(())
     }
 }

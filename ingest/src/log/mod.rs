@@ -1,8 +1,9 @@
 //! The one ordered log: everything that can change an output, durable before it is acknowledged.
 //!
 //! Segments of records in a folder. A position is a byte offset into all records ever written, so
-//! a record is found again by arithmetic. The writer appends blocks; a second thread makes them
-//! durable ([`SyncHandle`]); any number of readers follow.
+//! a record is found again by arithmetic. One thread gives blocks their place ([`Sequencer`]), from
+//! when on any number of readers follow; a second writes them into files ([`Filer`]) and makes them
+//! durable ([`SyncHandle`]).
 
 pub mod files;
 pub mod forgetful;
@@ -11,6 +12,7 @@ mod held;
 mod offsets;
 mod reader;
 mod segment;
+mod unfiled;
 mod writer;
 
 use std::io;
@@ -26,7 +28,8 @@ pub use held::Held;
 pub use offsets::{Lack, Payloads};
 pub use reader::LogReader;
 use segment::Segment;
-pub use writer::{LogWriter, Options, SyncHandle};
+use unfiled::Unfiled;
+pub use writer::{Filer, LogWriter, Options, Sequencer, SyncHandle};
 
 /// Why the log cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +110,9 @@ pub struct Progress {
     written: Bell,
     durable: Bell,
     wanted: Bell,
+    filed: Bell,
     held: Arc<Held>,
+    unfiled: Unfiled,
 }
 
 /// Tells whoever waits that something has come further. Without anybody it costs no system call.
@@ -135,7 +140,10 @@ impl Bell {
 
 #[derive(Clone, Debug)]
 struct State {
+    /// Everything before it has its place, and can be read.
     written: u64,
+    /// Everything before it stands in the file system's cache at least.
+    filed: u64,
     durable: u64,
     /// Somebody waits until everything before it is durable.
     wanted: u64,
@@ -158,15 +166,28 @@ impl State {
         let (file, segment) = (segment.file.clone(), segment.first);
         let (ended, closed, poisoned) = (false, false, false);
         let (asked, answered) = (0, 0);
-        let (written, durable, wanted) = (end, end, end);
-        Self { written, durable, wanted, asked, answered, ended, closed, poisoned, file, segment }
+        let [written, filed, durable, wanted] = [end; 4];
+        Self {
+            written,
+            filed,
+            durable,
+            wanted,
+            asked,
+            answered,
+            ended,
+            closed,
+            poisoned,
+            file,
+            segment,
+        }
     }
 }
 
 impl Progress {
     fn new(state: State) -> Self {
-        let [written, durable, wanted] = std::array::from_fn(|_| Bell::default());
-        Self { state: Mutex::new(state), written, durable, wanted, held: Arc::default() }
+        let [written, durable, wanted, filed] = std::array::from_fn(|_| Bell::default());
+        let (held, unfiled) = (Arc::default(), Unfiled::default());
+        Self { state: Mutex::new(state), written, durable, wanted, filed, held, unfiled }
     }
 
     /// Of a log that somebody else writes: what stands in it now, and no more.
@@ -184,7 +205,7 @@ impl Progress {
         &self.held
     }
 
-    /// Everything before this position stands in the file system's cache at least.
+    /// Everything before this position has its place in the log, and can be read.
     pub fn written(&self) -> Position {
         Position(self.state().written)
     }
@@ -192,6 +213,11 @@ impl Progress {
     /// Everything before this position survives a power cut.
     pub fn durable(&self) -> Position {
         Position(self.state().durable)
+    }
+
+    /// Everything before this position stands in the file system's cache at least.
+    fn filed(&self) -> u64 {
+        self.state().filed
     }
 
     /// Where the segment begins that is being written.
@@ -257,6 +283,7 @@ impl Progress {
     pub fn close(&self) {
         self.state().closed = true;
         self.written.ring();
+        self.filed.ring();
         self.durable.ring();
     }
 

@@ -168,20 +168,29 @@ impl LogReader {
     /// # Errors
     /// The file system refused, or a record is damaged.
     pub fn read(&mut self, block: &mut RecordBlock, bytes_max: usize) -> Result<usize, LogError> {
-        let written = self.progress.written().0;
         let before = block.len();
-        while self.position < written && block.len() == before {
+        while block.len() == before && self.position < self.progress.written().0 {
+            let most = bytes_max.max(frame::HEADER);
+            // It stands in a file, and in memory as long as it does not.
+            let filed = self.progress.filed();
+            if self.position >= filed {
+                let (whole, needed) = self.read_some(None, most, block)?;
+                if let Some(needed) = needed.filter(|n| whole == 0 && *n > most) {
+                    self.read_some(None, needed, block)?;
+                }
+                continue;
+            }
             let place = self.segment(self.position)?;
             // The next segment begins where this one ends; the last one ends at what is written.
-            let end = self.segments.get(place + 1).map_or(written, |next| next.first.min(written));
-            let wanted = (end - self.position).min(bytes_max.max(frame::HEADER) as u64) as usize;
-            let (whole, needed) = self.read_some(place, wanted, block)?;
+            let end = self.segments.get(place + 1).map_or(filed, |next| next.first.min(filed));
+            let wanted = (end - self.position).min(most as u64) as usize;
+            let (whole, needed) = self.read_some(Some(place), wanted, block)?;
             if whole == 0 {
                 // One record longer than asked for: read all of it.
                 let room = (end - self.position) as usize;
                 let needed = needed.filter(|n| *n <= room && *n > wanted);
                 let needed = needed.ok_or_else(|| damaged(&self.segments[place], self.position))?;
-                if self.read_some(place, needed, block)?.0 == 0 {
+                if self.read_some(Some(place), needed, block)?.0 == 0 {
                     return Err(damaged(&self.segments[place], self.position));
                 }
             }
@@ -189,19 +198,24 @@ impl LogReader {
         Ok(block.len() - before)
     }
 
-    /// Reads `wanted` bytes and takes the whole records of them; how many bytes those were, and
-    /// what the next one claims to need.
+    /// Reads `wanted` bytes, of a segment's file or (`None`) of what is in no file yet, and takes the
+    /// whole records of them; how many bytes those were, and what the next one claims to need.
     fn read_some(
         &mut self,
-        place: usize,
+        place: Option<usize>,
         wanted: usize,
         block: &mut RecordBlock,
     ) -> Result<(usize, Option<usize>), LogError> {
-        let segment = &self.segments[place];
-        let offset = segment.offset(self.position);
         // Where they come to stand they stay: records are spans of what was read.
-        let (there, read) = block.append_read(wanted, |room| segment.file.read_at(room, offset));
-        let read = read.map_err(LogError::io(&segment.path))?;
+        let (there, read) = block.append_read(wanted, |room| match place {
+            None => Ok(self.progress.unfiled.copy(self.position, room)),
+            Some(place) => {
+                let segment = &self.segments[place];
+                let read = segment.file.read_at(room, segment.offset(self.position));
+                read.map_err(LogError::io(&segment.path))
+            }
+        });
+        let read = read?;
         let all = there.start..there.start + read as u32;
         let (mut left, before, bytes) = (all.clone(), block.len(), block.bytes());
         while let Some(frame) = frame::decode(block.bytes_of(&left), self.position)
@@ -285,6 +299,10 @@ impl LogReader {
     fn read_at(&mut self, place: usize, position: u64, wanted: usize) -> Result<usize, LogError> {
         if self.bytes.len() < wanted {
             self.bytes.resize(wanted, 0);
+        }
+        match self.progress.unfiled.copy(position, &mut self.bytes[..wanted]) {
+            0 => {}
+            there => return Ok(there),
         }
         let segment = &self.segments[place];
         let offset = segment.offset(position);

@@ -23,18 +23,34 @@ impl Default for Options {
     }
 }
 
+/// Bytes that have their place and stand in no file: a disk that is slow for a second of a fast source.
+const UNFILED_BYTES_MAX: u64 = 32 << 20;
+
 /// The one writer of a log.
 #[derive(Debug)]
 pub struct LogWriter {
+    sequencer: Sequencer,
+    filer: Filer,
+    /// Bytes that a crash had torn off the end, cut at [`Self::open`].
+    pub cut: u64,
+}
+
+/// Gives what comes its place in the log, where readers find it. It waits for no disk.
+#[derive(Debug)]
+pub struct Sequencer {
+    progress: Arc<Progress>,
+    buffer: Vec<u8>,
+    positions: Vec<u64>,
+}
+
+/// Writes what has its place into files.
+#[derive(Debug)]
+pub struct Filer {
     dir: PathBuf,
     files: Arc<dyn Files>,
     options: Options,
     segment: Segment,
     progress: Arc<Progress>,
-    buffer: Vec<u8>,
-    positions: Vec<u64>,
-    /// Bytes that a crash had torn off the end, cut at [`Self::open`].
-    pub cut: u64,
 }
 
 impl LogWriter {
@@ -57,37 +73,54 @@ impl LogWriter {
         };
         let progress = Arc::new(Progress::new(State::of(&segment, segment.end)));
         let (buffer, positions) = (Vec::new(), Vec::new());
-        Ok(Self { dir: dir.to_owned(), files, options, segment, progress, buffer, positions, cut })
+        let sequencer = Sequencer { progress: progress.clone(), buffer, positions };
+        let filer = Filer { dir: dir.to_owned(), files, options, segment, progress };
+        Ok(Self { sequencer, filer, cut })
     }
 
     /// How far it has come.
     #[must_use]
     pub fn progress(&self) -> Arc<Progress> {
-        self.progress.clone()
+        self.filer.progress.clone()
     }
 
     /// What makes it durable, for a thread of its own.
     #[must_use]
     pub fn syncer(&self) -> SyncHandle {
-        SyncHandle { progress: self.progress.clone(), path: self.dir.clone() }
+        self.filer.syncer()
     }
 
-    /// Appends a block with one write, and sets its records' positions; the position behind it is
-    /// returned. After an error nothing of it stands in the log: the same block may come again.
+    /// Both halves, for threads of their own.
+    #[must_use]
+    pub fn split(self) -> (Sequencer, Filer) {
+        (self.sequencer, self.filer)
+    }
+
+    /// Appends a block and writes it; see [`Sequencer::take`] and [`Filer::write`].
     ///
     /// # Errors
     /// The file system refused, or an fsync failed before.
     pub fn append(&mut self, block: &mut RecordBlock) -> Result<Position, LogError> {
-        if self.segment.end - self.segment.first >= self.options.segment_bytes {
-            self.rotate()?;
-        }
-        let (start, durable) = {
-            let state = self.progress.state();
-            if state.poisoned {
-                return Err(LogError::Poisoned);
-            }
-            (state.written, state.durable)
-        };
+        let end = self.sequencer.take(block)?;
+        self.filer.write()?;
+        Ok(end)
+    }
+}
+
+impl Sequencer {
+    /// How far the log has come.
+    #[must_use]
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Appends a block and sets its records' positions; the position behind it is returned. It waits
+    /// where too much is in no file yet.
+    ///
+    /// # Errors
+    /// An fsync failed before, or nothing is written any more.
+    pub fn take(&mut self, block: &mut RecordBlock) -> Result<Position, LogError> {
+        let (start, durable) = self.progress.room()?;
         self.buffer.clear();
         self.positions.clear();
         while self.positions.len() < block.len() {
@@ -105,29 +138,74 @@ impl LogWriter {
                 }
             }
         }
-        let offset = self.segment.offset(start);
-        self.segment
-            .file
-            .write_at(&self.buffer, offset)
-            .map_err(LogError::io(&self.segment.path))?;
         for (index, position) in self.positions.iter().enumerate() {
             block.set_position(index, Position(*position));
         }
         if !block.is_whole() {
             self.progress.held.keep(block);
         }
-        self.segment.end = start + self.buffer.len() as u64;
+        self.progress.unfiled.push(start, &self.buffer);
+        let end = start + self.buffer.len() as u64;
         let first = {
             let mut state = self.progress.state();
             let first = state.durable == state.written;
-            state.written = self.segment.end;
+            state.written = end;
             first
         };
         self.progress.written.ring();
         if first {
             self.progress.wanted.ring();
         }
-        Ok(Position(self.segment.end))
+        Ok(Position(end))
+    }
+}
+
+impl Progress {
+    /// Where the next record will stand, once there is room for it, and up to where all is durable.
+    fn room(&self) -> Result<(u64, u64), LogError> {
+        let mut state = self.state();
+        loop {
+            if state.poisoned || state.closed {
+                return Err(LogError::Poisoned);
+            }
+            if state.written - state.filed < UNFILED_BYTES_MAX {
+                return Ok((state.written, state.durable));
+            }
+            state = self.filed.wait(state, super::IDLE);
+        }
+    }
+}
+
+impl Filer {
+    /// What makes durable what is written.
+    #[must_use]
+    pub fn syncer(&self) -> SyncHandle {
+        SyncHandle { progress: self.progress.clone(), path: self.dir.clone() }
+    }
+
+    /// Writes all that has its place and stands in no file. After an error the next call goes on where
+    /// it came to.
+    ///
+    /// # Errors
+    /// The file system refused, or an fsync failed before.
+    pub fn write(&mut self) -> Result<(), LogError> {
+        while let Some((first, bytes)) = self.progress.unfiled.first() {
+            if self.progress.state().poisoned {
+                return Err(LogError::Poisoned);
+            }
+            if self.segment.end - self.segment.first >= self.options.segment_bytes {
+                self.rotate()?;
+            }
+            debug_assert_eq!(first, self.segment.end, "what is taken is written in its order");
+            let written = self.segment.file.write_at(&bytes, self.segment.offset(first));
+            written.map_err(LogError::io(&self.segment.path))?;
+            self.segment.end = first + bytes.len() as u64;
+            self.progress.state().filed = self.segment.end;
+            // From now on it is found in its file.
+            self.progress.unfiled.filed(bytes);
+            self.progress.filed.ring();
+        }
+        Ok(())
     }
 
     /// Makes the full segment durable and begins the next.
@@ -148,21 +226,21 @@ pub struct SyncHandle {
 }
 
 impl SyncHandle {
-    /// Makes everything durable that is written now; the position up to which it is, is returned.
+    /// Makes everything durable that stands in a file now; the position up to which it is, is returned.
     ///
     /// # Errors
     /// An fsync failed, now or before: what the file system kept is unknown, and the log takes
     /// nothing more.
     pub fn sync(&self) -> Result<Position, LogError> {
-        let (file, written) = {
+        let (file, filed) = {
             let state = self.progress.state();
             if state.poisoned {
                 return Err(LogError::Poisoned);
             }
-            if state.durable == state.written {
+            if state.durable == state.filed {
                 return Ok(Position(state.durable));
             }
-            (state.file.clone(), state.written)
+            (state.file.clone(), state.filed)
         };
         let result = file.sync();
         let mut state = self.progress.state();
@@ -171,9 +249,10 @@ impl SyncHandle {
             drop(state);
             self.progress.durable.ring();
             self.progress.written.ring();
+            self.progress.filed.ring();
             return Err(LogError::io(&self.path)(error));
         }
-        state.durable = state.durable.max(written);
+        state.durable = state.durable.max(filed);
         let durable = Position(state.durable);
         drop(state);
         self.progress.durable.ring();
@@ -182,7 +261,7 @@ impl SyncHandle {
 
     /// How far the log has come.
     #[must_use]
-    pub fn progress(&self) -> &Progress {
+    pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 }
