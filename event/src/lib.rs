@@ -9,6 +9,7 @@ pub mod books;
 pub mod config;
 pub mod control;
 pub mod evidence;
+pub mod fresh;
 pub mod identity;
 pub mod incident;
 pub mod limits;

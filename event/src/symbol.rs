@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use hashbrown::HashTable;
 
+use crate::fresh::Fresh;
 use crate::identity::Digest;
 use crate::limits::{SYMBOL_BYTES_MAX, SYMBOLS_MAX};
 use crate::prefetch::prefetch;
@@ -183,6 +184,8 @@ pub struct SymbolCache {
     /// The cells before there were as many, until all are copied; and how many are.
     old: Vec<Cell>,
     copied: usize,
+    /// Those that will be there when there are twice as many.
+    next: Fresh<Cell>,
     /// Drawn for each cache, or a sender could choose names that all fall into one place. Where a
     /// symbol stands in the cache is in no output.
     secret: [u64; 2],
@@ -200,8 +203,8 @@ impl SymbolCache {
         let secret = [random.hash_one(0), random.hash_one(1)];
         let cells = vec![Cell::default(); CELLS_MIN];
         let (mask, caught_up) = (cells.len() - 1, shared.len());
-        let (taken, old, copied, long) = (0, Vec::new(), 0, HashTable::new());
-        Self { shared, cells, mask, taken, old, copied, secret, long, caught_up }
+        let (old, next, long) = (Vec::new(), Fresh::default(), HashTable::new());
+        Self { shared, cells, mask, taken: 0, old, copied: 0, next, secret, long, caught_up }
     }
 
     /// As [`Interner::intern`].
@@ -300,10 +303,13 @@ impl SymbolCache {
             self.long.insert_unique(hash, (hash, symbol), |(h, _)| *h);
             return;
         }
-        if 4 * (self.taken + 1) > 3 * self.cells.len() {
+        let (most, twice) = (self.cells.len() / 4 * 3, 2 * self.cells.len());
+        if self.taken >= most - most / 16 {
+            self.next.make_ready(twice);
+        }
+        if self.taken >= most {
             self.copy(usize::MAX);
-            // Memory that is zero is not touched before it is used.
-            let larger = bytemuck::zeroed_vec(2 * self.cells.len());
+            let larger = self.next.take(twice);
             self.old = std::mem::replace(&mut self.cells, larger);
             self.mask = self.cells.len() - 1;
         }

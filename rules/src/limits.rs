@@ -18,8 +18,9 @@ pub const EVIDENCE_MAX: usize = 16;
 /// Bound values shown with one detection.
 pub const WHY_MAX: usize = 8;
 
-/// Cells of one page: the unit of a dirty mark and of an incremental snapshot (64 × 64 B = 4 KiB).
-pub const PAGE_CELLS: usize = 64;
+/// Cells of one page: the unit of a dirty mark, of an incremental snapshot, and of what is put aside
+/// when it changes while a snapshot is written (16 × 64 B = 1 KiB).
+pub const PAGE_CELLS: usize = 16;
 
 /// Live keys of one site's state: 4 M × 64 B = 256 MiB. Past it the fact or rule that holds the
 /// most gives up its oldest, and counts it.

@@ -13,7 +13,7 @@ use sinks::DeadLetter;
 use super::epoch::Reign;
 use super::keeper::Spare;
 use super::rulebooks::Rulebooks;
-use super::snapshot_of;
+use super::snapshots::Snapshot;
 use super::status::Live;
 use super::teller::{Judged, Part, Tell, Told};
 use crate::pipeline::Pipeline;
@@ -30,6 +30,8 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 /// A snapshot longer than that waits until the log has grown by half as much: writing state costs
 /// about twice as much as writing the log, and a start reads no more than that back.
 const SNAPSHOT_SMALL_BYTES: u64 = 16 << 20;
+/// Bytes of a snapshot that are written between two blocks: a tenth of a millisecond.
+const SNAPSHOT_STEP_BYTES: usize = 256 * 1024;
 /// How long one wait lasts before the figures are looked at again.
 const WAIT: Duration = Duration::from_millis(200);
 /// Between two times that the figures are copied to where others see them: a step may be one event.
@@ -50,6 +52,10 @@ pub struct Follower {
     pub findings: Findings,
     pub full_needed: Arc<AtomicBool>,
     pub snapshot_bytes: u64,
+    /// The snapshot that is being written, of a place further back.
+    pub saving: Option<Box<Snapshot>>,
+    /// Bytes of the last one.
+    pub snapshot_len: u64,
     /// Up to where the figures that others see are the engine's, and since when.
     pub looked: Option<(Position, Instant)>,
 }
@@ -58,23 +64,27 @@ impl Follower {
     /// Runs until the log is closed and read to its end.
     pub fn run(mut self) -> anyhow::Result<()> {
         let (mut snapshot_at, mut snapshot_time) = (self.reader.position(), Instant::now());
-        let mut snapshot_len = 0;
         let mut block = RecordBlock::new();
         self.look(self.reader.position());
         loop {
             let here = self.reader.position();
             self.live.look_at_usage(&self.pipeline);
-            let patience = if self.looked_at() == Some(here) { WAIT } else { FIGURES_EVERY };
+            self.go_on_saving(SNAPSHOT_STEP_BYTES)?;
+            let patience = match (&self.saving, self.looked_at() == Some(here)) {
+                (Some(_), _) => Duration::ZERO,
+                (None, true) => WAIT,
+                (None, false) => FIGURES_EVERY,
+            };
             if !self.progress.wait_written(here, Instant::now() + patience) {
                 let done = self.progress.closed() && here == self.progress.written();
                 let due = here > snapshot_at && snapshot_time.elapsed() >= SNAPSHOT_EVERY;
                 self.look(here);
                 if done || due {
-                    snapshot_len = self.snapshot(here)?;
+                    self.begin_snapshot(here)?;
                     (snapshot_at, snapshot_time) = (here, Instant::now());
                 }
                 if done {
-                    return Ok(());
+                    return self.go_on_saving(usize::MAX);
                 }
                 continue;
             }
@@ -94,10 +104,10 @@ impl Follower {
                 self.look(until);
             }
             let apart =
-                self.snapshot_bytes.max(snapshot_len.saturating_sub(SNAPSHOT_SMALL_BYTES) / 2);
+                self.snapshot_bytes.max(self.snapshot_len.saturating_sub(SNAPSHOT_SMALL_BYTES) / 2);
             let due = until.0 - snapshot_at.0 >= apart || snapshot_time.elapsed() >= SNAPSHOT_EVERY;
             if due {
-                snapshot_len = self.snapshot(until)?;
+                self.begin_snapshot(until)?;
                 (snapshot_at, snapshot_time) = (until, Instant::now());
             }
         }
@@ -204,6 +214,7 @@ impl Follower {
         }
         // Without it nothing behind this record can be judged as it was.
         let next = self.rulebooks.setup(&hash)?;
+        self.go_on_saving(usize::MAX)?;
         self.pipeline.reload(&self.setup, &next, &mut self.findings)?;
         self.setup = next;
         self.live.took_over(self.setup.clone(), &self.pipeline);
@@ -215,16 +226,32 @@ impl Follower {
         Ok(())
     }
 
-    /// Hands the state on, to be written once all before it stands; its bytes.
-    fn snapshot(&mut self, position: Position) -> anyhow::Result<u64> {
+    /// Begins a snapshot of the state at a position; see [`Self::go_on_saving`].
+    fn begin_snapshot(&mut self, position: Position) -> anyhow::Result<()> {
+        self.go_on_saving(usize::MAX)?;
         let full = self.full_needed.swap(false, Ordering::AcqRel);
-        let resume = self.pipeline.engine.oldest_waiting().unwrap_or(position);
-        let spare = self.spare.take();
-        let at = (position, resume);
-        let snapshot = snapshot_of(&mut self.pipeline, &self.setup.hash, at, full, spare);
-        let len = snapshot.engine.len() as u64;
-        self.send(Tell::Snapshot(Box::new(snapshot)))?;
-        Ok(len)
+        let engine = &mut self.pipeline.engine;
+        let resume = engine.oldest_waiting().unwrap_or(position);
+        engine.begin_snapshot(full);
+        let mut memory = self.spare.take();
+        memory.clear();
+        let config = self.setup.hash.clone();
+        let books = self.pipeline.deliveries().to_vec();
+        let snapshot = Snapshot { config, position, resume, full, books, engine: memory };
+        self.saving = Some(Box::new(snapshot));
+        Ok(())
+    }
+
+    /// Writes on at the snapshot, if there is one under way; a whole one is handed on, to stand once
+    /// all before it does.
+    fn go_on_saving(&mut self, budget: usize) -> anyhow::Result<()> {
+        let Some(mut snapshot) = self.saving.take() else { return Ok(()) };
+        if self.pipeline.engine.save_some(&mut snapshot.engine, budget) {
+            self.snapshot_len = snapshot.engine.len() as u64;
+            return self.send(Tell::Snapshot(snapshot));
+        }
+        self.saving = Some(snapshot);
+        Ok(())
     }
 
     fn send(&self, message: Tell) -> anyhow::Result<()> {

@@ -30,7 +30,6 @@ use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
-use event::books::SourceBooks;
 use event::{Interner, Position, SourceId};
 use ingest::log::{LogReader, LogWriter, Options, Progress, RealFiles};
 use ingest::registry::StreamRegistry;
@@ -42,7 +41,6 @@ use rules::engine::Findings;
 use sinks::{Outbox, Store};
 
 use crate::history::History;
-use crate::pipeline::Pipeline;
 use crate::setup::Setup;
 pub use controls::Controls;
 use emitter::Emit;
@@ -51,7 +49,7 @@ use recovery::{Recovered, recover};
 pub use reloads::{Outcome, Refusal, Reloads};
 use rulebooks::Kept;
 pub use rulebooks::Rulebooks;
-use snapshots::{Snapshot, Snapshots};
+use snapshots::Snapshots;
 pub use status::{Holder, Live, holders};
 
 /// Batches between the sources and the log: a full intake is what stops a source.
@@ -158,6 +156,8 @@ impl Program {
             findings: Findings::default(),
             full_needed,
             snapshot_bytes: start.snapshot_bytes,
+            saving: None,
+            snapshot_len: 0,
             looked: None,
         };
         threads.push(spawn("engine", live.clone(), move || follower.run())?);
@@ -364,21 +364,4 @@ fn lock(data: &Path) -> anyhow::Result<File> {
         );
     }
     Ok(file)
-}
-
-/// The deliveries' side of all books, as a snapshot holds it.
-type Books = Vec<SourceBooks>;
-
-/// A snapshot's state at a position, and from where the log is needed yet.
-fn snapshot_of(
-    pipeline: &mut Pipeline,
-    config: &str,
-    (position, resume): (Position, Position),
-    full: bool,
-    mut engine: Vec<u8>,
-) -> Snapshot {
-    engine.clear();
-    pipeline.engine.snapshot(&mut engine, full);
-    let books: Books = pipeline.deliveries().to_vec();
-    Snapshot { config: config.to_owned(), position, resume, full, books, engine }
 }

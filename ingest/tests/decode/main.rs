@@ -109,7 +109,8 @@ impl Bench {
     fn line(&mut self, record: &RecordRef<'_>, block: &EventBlock, part: u16) -> String {
         let cited = self.decoder.cite(record, part).unwrap();
         let row = block.get(part as usize);
-        let mut words = vec![cited.kind().to_owned(), cited.id().to_owned(), row.occurred().to_string()];
+        let mut words =
+            vec![cited.kind().to_owned(), cited.id().to_owned(), row.occurred().to_string()];
         let site = self.interner.text(row.site());
         if site != "north" {
             words.push(format!("site={site}"));

@@ -8,6 +8,7 @@
 //! key that comes: nobody waits for all of it at once.
 
 use bytemuck::{Pod, Zeroable};
+use event::fresh::Fresh;
 
 /// How many slots are looked at where a guess will do.
 const PROBES: usize = 4;
@@ -33,12 +34,14 @@ pub struct Index {
     old: Vec<Slot>,
     /// So many of its slots are copied.
     copied: usize,
+    /// The table behind it.
+    next: Fresh<Slot>,
 }
 
 impl Default for Index {
     fn default() -> Self {
         let (slots, homes) = (vec![Slot::FREE; SLOTS_MIN], homes_of(SLOTS_MIN));
-        Self { slots, homes, len: 0, old: Vec::new(), copied: 0 }
+        Self { slots, homes, len: 0, old: Vec::new(), copied: 0, next: Fresh::default() }
     }
 }
 
@@ -189,26 +192,34 @@ impl Index {
         self.len += 1;
         // At most two thirds full: a miss ends soon. What was freed leaves no mark behind, so a table
         // whose number of keys stays allocates nothing (INV-HOT).
-        if self.len > self.slots.len() / 3 * 2 {
-            self.grow();
+        let most = self.slots.len() / 3 * 2;
+        if self.len > most - most / 16 {
+            self.next.make_ready(self.more_slots());
+            if self.len > most {
+                self.grow();
+            }
         }
         if !self.old.is_empty() {
             self.copy(COPIED);
         }
     }
 
-    #[cold]
-    fn grow(&mut self) {
-        self.copy(usize::MAX);
-        // Memory that is zero is not touched before it is used.
+    /// Slots of the next table.
+    fn more_slots(&self) -> usize {
         let len = self.slots.len();
-        let more = match len {
+        len + match len {
             0..SLOTS_MANY => len,
             _ if len.is_power_of_two() => len / 2,
             _ => len / 3,
-        };
-        self.homes = homes_of(len + more);
-        self.old = std::mem::replace(&mut self.slots, bytemuck::zeroed_vec(len + more));
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.copy(usize::MAX);
+        let more = self.more_slots();
+        self.homes = homes_of(more);
+        self.old = std::mem::replace(&mut self.slots, self.next.take(more));
     }
 
     /// Copies so many slots of the table before.
@@ -273,7 +284,7 @@ impl Index {
 
     /// Bytes of the table.
     pub fn bytes(&self) -> usize {
-        (self.slots.len() + self.old.len()) * size_of::<Slot>()
+        (self.slots.len() + self.old.len()) * size_of::<Slot>() + self.next.bytes()
     }
 }
 

@@ -26,6 +26,7 @@ mod reload;
 mod reorder;
 mod repair;
 mod runs;
+mod saving;
 mod scope;
 mod seen;
 mod sequence;
@@ -212,6 +213,7 @@ pub struct Engine {
     stride: usize,
     scratch: EventBlock,
     saved_symbols: usize,
+    saving: saving::Saving,
     blind: reload::Blind,
     /// Changes of tables that stand in snapshots.
     saved_changes: u64,
@@ -240,6 +242,7 @@ impl Engine {
             reach: Reach::new(&plan, options.late.recorded),
             late: Late::new(&plan.vocabulary),
             saved_symbols: 1,
+            saving: saving::Saving::default(),
             blind: reload::Blind::new(&plan),
             saved_changes: 0,
             tables: Arc::new(Tables::new(plan.model.clone(), &interner)),

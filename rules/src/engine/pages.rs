@@ -3,6 +3,9 @@
 //! Incremental snapshots (the dirty pages), bytes per key (cells × size) and eviction (free the
 //! cell) are this one mechanism. The free list is threaded through the cells themselves, so that a
 //! restored site goes on bit by bit as the one that wrote the snapshot.
+//!
+//! A snapshot is of one moment and is written little by little: a page that was to be in it, and is
+//! about to change, is put aside first.
 
 use bytemuck::Pod;
 
@@ -21,21 +24,63 @@ pub trait Cell: Pod {
 /// No cell.
 pub const NIL: u32 = u32::MAX;
 
+/// Of a page: it is as in the last snapshot.
+const SAVED: u8 = 0;
+/// It has changed since.
+const CHANGED: u8 = 1;
+/// It belongs to the snapshot that is being written, and was not written yet.
+const AWAITED: u8 = 2;
+
+/// Memory for pages put aside that is kept for the next snapshot.
+const ASIDE_BYTES_MAX: usize = 1 << 20;
+
+/// State that a snapshot holds as it was at one moment, while it goes on changing.
+pub trait Store {
+    /// Notes what belongs to a snapshot of now (all, or what has changed since the last) and writes
+    /// what stands before it.
+    fn begin_save(&mut self, out: &mut Vec<u8>, full: bool);
+
+    /// Writes on, about `budget` bytes, which become less; whether that was all.
+    fn save_some(&mut self, out: &mut Vec<u8>, budget: &mut usize) -> bool;
+}
+
+/// Moves bytes from one place of a buffer on to a snapshot, as many as may be; whether that was all.
+pub fn hand_on(from: &[u8], handed: &mut usize, out: &mut Vec<u8>, budget: &mut usize) -> bool {
+    let len = (from.len() - *handed).min(*budget);
+    out.extend_from_slice(&from[*handed..*handed + len]);
+    (*handed, *budget) = (*handed + len, *budget - len);
+    *handed == from.len()
+}
+
 /// Cells of one type. They stand in one run of memory: a look-up is one step, and memory that was
 /// only reserved is never touched.
 #[derive(Debug)]
 pub struct Pages<T> {
     /// Whole pages; behind the last cell ever used stand zeros.
     cells: Vec<T>,
-    dirty: Vec<bool>,
+    /// Of each page: [`SAVED`], [`CHANGED`] or [`AWAITED`].
+    marks: Vec<u8>,
     free: u32,
     len: u32,
     live: u32,
+    saving: Saving,
+}
+
+/// The snapshot that is being written.
+#[derive(Debug, Default)]
+struct Saving {
+    /// Pages that are [`AWAITED`], and from which one on they stand.
+    awaited: u32,
+    from: usize,
+    /// Those that have changed meanwhile, as they were, and how far that was handed on.
+    aside: Vec<u8>,
+    handed: usize,
 }
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
-        Self { cells: Vec::new(), dirty: Vec::new(), free: NIL, len: 0, live: 0 }
+        let (cells, marks, saving) = (Vec::new(), Vec::new(), Saving::default());
+        Self { cells, marks, free: NIL, len: 0, live: 0, saving }
     }
 }
 
@@ -66,8 +111,22 @@ impl<T: Pod> Pages<T> {
     /// One cell, to change it: marks its page.
     #[inline]
     pub fn get_mut(&mut self, index: u32) -> &mut T {
-        self.dirty[index as usize / PAGE_CELLS] = true;
+        let page = index as usize / PAGE_CELLS;
+        if self.marks[page] != CHANGED {
+            self.mark(page);
+        }
         &mut self.cells[index as usize]
+    }
+
+    /// The page is about to change.
+    #[cold]
+    #[inline(never)]
+    fn mark(&mut self, page: usize) {
+        if self.marks[page] == AWAITED {
+            put_page(&self.cells, page, &mut self.saving.aside);
+            self.saving.awaited -= 1;
+        }
+        self.marks[page] = CHANGED;
     }
 
     /// Makes room for a cell of this index.
@@ -84,12 +143,12 @@ impl<T: Pod> Pages<T> {
     fn grow(&mut self, pages: usize) {
         if pages * PAGE_CELLS > self.cells.capacity() {
             // Half as many again: a state that moves about its size allocates no further (INV-HOT).
-            let more = pages + pages / 2 - self.dirty.len();
-            self.dirty.reserve(more);
+            let more = pages + pages / 2 - self.marks.len();
+            self.marks.reserve(more);
             self.cells.reserve_exact(more * PAGE_CELLS);
         }
         self.cells.resize(pages * PAGE_CELLS, T::zeroed());
-        self.dirty.resize(pages, false);
+        self.marks.resize(pages, SAVED);
     }
 
     /// Pages with a cell that was ever used.
@@ -97,23 +156,7 @@ impl<T: Pod> Pages<T> {
         (self.len as usize).div_ceil(PAGE_CELLS)
     }
 
-    /// Writes the pages (all, or those marked since the last call) and clears the marks.
-    pub fn save(&mut self, out: &mut Vec<u8>, full: bool) {
-        for number in [self.len, self.free, self.live] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        let chosen: Vec<usize> =
-            (0..self.used()).filter(|page| full || self.dirty[*page]).collect();
-        out.extend_from_slice(&(chosen.len() as u32).to_le_bytes());
-        for page in chosen {
-            out.extend_from_slice(&(page as u32).to_le_bytes());
-            let cells = &self.cells[page * PAGE_CELLS..][..PAGE_CELLS];
-            out.extend_from_slice(bytemuck::cast_slice(cells));
-            self.dirty[page] = false;
-        }
-    }
-
-    /// Reads what [`Self::save`] wrote over what is here: a full save, then its increments.
+    /// Reads what was written over what is here: a full save, then its increments.
     pub fn load(&mut self, input: &mut Bytes<'_>) -> Option<()> {
         self.len = input.u32()?;
         self.free = input.u32()?;
@@ -122,7 +165,7 @@ impl<T: Pod> Pages<T> {
         if needed * PAGE_CELLS * size_of::<T>() > input.whole * 64 {
             return None;
         }
-        self.grow(self.dirty.len().max(needed));
+        self.grow(self.marks.len().max(needed));
         for _ in 0..input.u32()? {
             let page = input.u32()? as usize;
             let bytes = input.take(PAGE_CELLS * size_of::<T>())?;
@@ -131,6 +174,54 @@ impl<T: Pod> Pages<T> {
             bytemuck::cast_slice_mut::<T, u8>(cells).copy_from_slice(bytes);
         }
         Some(())
+    }
+}
+
+/// Writes a page with its number.
+fn put_page<T: Pod>(cells: &[T], page: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(page as u32).to_le_bytes());
+    let cells = &cells[page * PAGE_CELLS..][..PAGE_CELLS];
+    out.extend_from_slice(bytemuck::cast_slice(cells));
+}
+
+impl<T: Pod> Store for Pages<T> {
+    fn begin_save(&mut self, out: &mut Vec<u8>, full: bool) {
+        assert_eq!(self.saving.awaited, 0, "one snapshot after the other");
+        let used = self.used();
+        let mut awaited = 0;
+        for mark in &mut self.marks[..used] {
+            let taken = full || *mark == CHANGED;
+            *mark = if taken { AWAITED } else { SAVED };
+            awaited += u32::from(taken);
+        }
+        (self.saving.awaited, self.saving.from) = (awaited, 0);
+        for number in [self.len, self.free, self.live, awaited] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    fn save_some(&mut self, out: &mut Vec<u8>, budget: &mut usize) -> bool {
+        let Saving { awaited, from, aside, handed } = &mut self.saving;
+        if !hand_on(aside, handed, out, budget) {
+            return false;
+        }
+        while *awaited > 0 && *budget > 0 {
+            let next = self.marks[*from..].iter().position(|mark| *mark == AWAITED);
+            let Some(page) = next.map(|behind| *from + behind) else {
+                unreachable!("there are as many as were counted")
+            };
+            put_page(&self.cells, page, out);
+            self.marks[page] = SAVED;
+            (*awaited, *from) = (*awaited - 1, page + 1);
+            *budget = budget.saturating_sub(PAGE_CELLS * size_of::<T>());
+        }
+        if *awaited > 0 {
+            return false;
+        }
+        *handed = 0;
+        aside.clear();
+        aside.shrink_to(ASIDE_BYTES_MAX);
+        true
     }
 }
 
@@ -242,16 +333,51 @@ mod tests {
         }
     }
 
+    fn save(pages: &mut Pages<Number>, out: &mut Vec<u8>, full: bool) {
+        pages.begin_save(out, full);
+        assert!(pages.save_some(out, &mut usize::MAX.clone()));
+    }
+
+    #[test]
+    fn what_changes_while_a_snapshot_is_written_is_in_the_next() {
+        let mut pages = Pages::default();
+        (0..1_000).for_each(|n| drop(pages.insert(Number { live: 1, value: n })));
+        let (mut restored, mut random) = (Pages::<Number>::default(), 7_u32);
+        for round in 0..20 {
+            let as_it_was: Vec<Number> = (0..pages.len()).map(|n| *pages.get(n)).collect();
+            let mut out = Vec::new();
+            pages.begin_save(&mut out, round == 0);
+            loop {
+                for _ in 0..10 {
+                    random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    let index = random >> 8 & 511;
+                    match (random >> 20 & 3, pages.get(index).live) {
+                        (0, 1) => pages.remove(index),
+                        (1, _) => drop(pages.insert(Number { live: 1, value: random })),
+                        (_, 1) => pages.get_mut(index).value = random,
+                        _ => {}
+                    }
+                }
+                if pages.save_some(&mut out, &mut 500) {
+                    break;
+                }
+            }
+            assert_eq!(restored.load(&mut Bytes::new(&out)), Some(()));
+            let now: Vec<Number> = (0..restored.len()).map(|n| *restored.get(n)).collect();
+            assert!(now == as_it_was, "round {round}");
+        }
+    }
+
     #[test]
     fn an_increment_holds_only_what_changed_and_restores_all() {
         let mut pages = Pages::default();
         let cells: Vec<u32> =
             (0..1_000).map(|n| pages.insert(Number { live: 1, value: n })).collect();
         let (mut full, mut delta) = (Vec::new(), Vec::new());
-        pages.save(&mut full, true);
+        save(&mut pages, &mut full, true);
         pages.get_mut(cells[500]).value = 7;
         pages.remove(cells[3]);
-        pages.save(&mut delta, false);
+        save(&mut pages, &mut delta, false);
         assert!(delta.len() < full.len() / 4, "{} of {}", delta.len(), full.len());
         let mut restored = Pages::<Number>::default();
         assert_eq!(restored.load(&mut Bytes::new(&full)), Some(()));

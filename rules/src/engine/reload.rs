@@ -426,6 +426,8 @@ impl Engine {
             ranks,
             stride,
             scratch,
+            // None is under way.
+            saving: _,
             // The next snapshot is full: it holds all of them.
             saved_symbols: _,
             saved_changes: _,

@@ -1,14 +1,18 @@
 //! Identities seen at a site: what makes a redelivery a duplicate.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
+use event::fresh::Fresh;
 use event::prefetch::prefetch;
 use event::{EventTime, Identity, TimeSpan};
 
 use super::cells::halves;
-use super::pages::Bytes;
-use crate::limits::PAGE_CELLS;
+use super::pages::{Bytes, Store, hand_on};
+
+/// Identities of one page of the line.
+const PAGE_CELLS: usize = 64;
 
 /// Identities of one bucket of the index.
 const WAYS: usize = 7;
@@ -120,6 +124,8 @@ pub struct Seen {
     /// A wider one, into which what is remembered goes little by little, the oldest first; it takes
     /// the index's place when all is there. Else nothing.
     wider: Box<[Bucket]>,
+    /// Its memory, before anything is entered there.
+    fresh: Fresh<Bucket>,
     /// Before this place all is entered there.
     moved: u64,
     within: TimeSpan,
@@ -131,6 +137,11 @@ pub struct Seen {
     pub evicted: u64,
     /// From this place on the last snapshot holds nothing, or something else.
     unsaved: u64,
+    /// What belongs to the snapshot that is being written, and was not written yet; these pages do not
+    /// serve again. And what of that was put aside, since it was about to change.
+    saving: Range<u64>,
+    aside: Vec<u8>,
+    handed: usize,
 }
 
 /// The bits of an identity that the index keeps, never 0. An identity is a hash already: any word
@@ -150,12 +161,16 @@ impl Seen {
             lasts: EventTime::MAX,
             index: Box::default(),
             wider: Box::default(),
+            fresh: Fresh::default(),
             moved: 0,
             within,
             max: max.max(1),
             room: 0,
             evicted: 0,
             unsaved: 0,
+            saving: 0..0,
+            aside: Vec::new(),
+            handed: 0,
         }
     }
 
@@ -208,6 +223,9 @@ impl Seen {
             if !self.expired(place, watermark) {
                 return false;
             }
+            if self.saving.contains(&place) {
+                self.put_aside();
+            }
             self.cell_mut(place).occurred = cell.occurred;
             self.unsaved = self.unsaved.min(place);
             self.look_at_oldest();
@@ -229,7 +247,8 @@ impl Seen {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let indexes = size_of_val(&*self.index) + size_of_val(&*self.wider);
+        let wider = size_of_val(&*self.wider) + self.fresh.bytes();
+        let indexes = size_of_val(&*self.index) + wider;
         self.pages.len() * PAGE_CELLS * size_of::<SeenCell>() + indexes
     }
 
@@ -298,8 +317,10 @@ impl Seen {
             self.evicted += 1;
             self.forget_oldest();
         }
-        if self.wider.is_empty() && self.len() >= self.most() {
-            (self.wider, self.moved) = (buckets(self.index.len() * 2), self.head);
+        let wide = buckets(self.index.len() * 2);
+        let widens = self.wider.is_empty() && self.len() >= self.most();
+        if widens && self.fresh.make_ready(wide) {
+            (self.wider, self.moved) = (self.fresh.take(wide).into(), self.head);
         }
         if !self.wider.is_empty() {
             self.move_some();
@@ -361,7 +382,9 @@ impl Seen {
     /// Pages whose cells are all forgotten serve again.
     #[inline(never)]
     fn make_pages(&mut self, page: u64) {
-        let forgotten = (self.head / PAGE_CELLS as u64 - self.first) as usize;
+        let kept =
+            if self.saving.is_empty() { self.head } else { self.head.min(self.saving.start) };
+        let forgotten = (kept / PAGE_CELLS as u64 - self.first) as usize;
         self.pages.rotate_left(forgotten.min(self.pages.len()));
         self.first += forgotten as u64;
         let wanted = (page - self.first) as usize + 1;
@@ -373,16 +396,14 @@ impl Seen {
         }
     }
 
-    /// Writes all that is remembered, or what is new since the last time.
-    pub fn save(&mut self, out: &mut Vec<u8>, full: bool) {
-        let from = if full { self.head } else { self.unsaved.max(self.head) };
-        for number in [self.head, self.tail, self.evicted, from] {
-            out.extend_from_slice(&number.to_le_bytes());
+    /// Puts all aside that the snapshot still lacks: one of its identities is seen again past the
+    /// horizon, which is rare.
+    #[cold]
+    fn put_aside(&mut self) {
+        for place in std::mem::take(&mut self.saving) {
+            let cell = *self.cell(place);
+            self.aside.extend_from_slice(bytemuck::bytes_of(&cell));
         }
-        for place in from..self.tail {
-            out.extend_from_slice(bytemuck::bytes_of(self.cell(place)));
-        }
-        self.unsaved = self.tail;
     }
 
     /// Reads what was written over what is here.
@@ -412,7 +433,8 @@ impl Seen {
     /// Builds the index from the line.
     pub fn reindex(&mut self) {
         let wide = (self.len() / (FILL - 1) + 1).next_power_of_two();
-        (self.index, self.wider) = (buckets(wide), Box::default());
+        self.index = bytemuck::zeroed_slice_box(buckets(wide));
+        (self.wider, self.fresh) = (Box::default(), Fresh::default());
         let living = self.living();
         for place in self.head..self.tail {
             let identity = self.cell(place).identity;
@@ -422,9 +444,38 @@ impl Seen {
     }
 }
 
-/// An index of so many buckets, a power of two. Memory that is zero is not touched before it is used.
-fn buckets(count: usize) -> Box<[Bucket]> {
-    bytemuck::zeroed_slice_box(count.max(BUCKETS_MIN))
+impl Store for Seen {
+    fn begin_save(&mut self, out: &mut Vec<u8>, full: bool) {
+        assert!(self.saving.is_empty(), "one snapshot after the other");
+        let from = if full { self.head } else { self.unsaved.max(self.head) };
+        for number in [self.head, self.tail, self.evicted, from] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        (self.saving, self.unsaved) = (from..self.tail, self.tail);
+    }
+
+    fn save_some(&mut self, out: &mut Vec<u8>, budget: &mut usize) -> bool {
+        while !self.saving.is_empty() && *budget > 0 {
+            let place = self.saving.start;
+            let within = place as usize % PAGE_CELLS;
+            let count = (self.saving.end - place).min((PAGE_CELLS - within) as u64);
+            let page = &self.pages[(place / PAGE_CELLS as u64 - self.first) as usize];
+            let bytes = bytemuck::cast_slice(&page[within..within + count as usize]);
+            out.extend_from_slice(bytes);
+            self.saving.start += count;
+            *budget = budget.saturating_sub(bytes.len());
+        }
+        if !self.saving.is_empty() || !hand_on(&self.aside, &mut self.handed, out, budget) {
+            return false;
+        }
+        (self.aside, self.handed) = (Vec::new(), 0);
+        true
+    }
+}
+
+/// Buckets of an index that should have so many, a power of two.
+fn buckets(count: usize) -> usize {
+    count.max(BUCKETS_MIN)
 }
 
 /// Enters the newest of an index in its home, or in the next bucket that has room.
@@ -443,6 +494,11 @@ fn enter(index: &mut [Bucket], place: u64, identity: [u64; 2], living: Living) {
 mod tests {
     use super::*;
 
+    fn save(seen: &mut Seen, out: &mut Vec<u8>, full: bool) {
+        seen.begin_save(out, full);
+        assert!(seen.save_some(out, &mut usize::MAX.clone()));
+    }
+
     #[test]
     fn a_redelivery_is_a_duplicate_until_the_horizon() {
         let mut seen = Seen::new(TimeSpan::from_secs(10), 1_000);
@@ -459,10 +515,10 @@ mod tests {
         // The first one is younger, so that the second is not forgotten before it is asked for.
         assert!(seen.is_new(Identity(1), at(5), at(5)) && seen.is_new(Identity(7), at(0), at(5)));
         let (mut first, mut then) = (Vec::new(), Vec::new());
-        seen.save(&mut first, true);
+        save(&mut seen, &mut first, true);
         assert!(seen.is_new(Identity(7), at(8), at(10)), "exactly the horizon away is outside");
         assert_eq!(seen.len(), 2);
-        seen.save(&mut then, false);
+        save(&mut seen, &mut then, false);
         let mut restored = Seen::new(TimeSpan::from_secs(10), 1_000);
         for saved in [&first, &then] {
             assert_eq!(restored.load(&mut Bytes::new(saved)), Some(()));
@@ -476,6 +532,7 @@ mod tests {
         let (within, max) = (TimeSpan::from_secs(50), 300);
         let (mut seen, mut restored) = (Seen::new(within, max), Seen::new(within, max));
         let mut model: Vec<(u128, i64)> = Vec::new();
+        let (mut saved, mut line) = (Vec::new(), Vec::new());
         let mut seed = 3_u64;
         for step in 0..20_000_i64 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -505,16 +562,28 @@ mod tests {
             };
             assert_eq!(seen.is_new(Identity(identity), at, now), expected, "step {step}");
             assert_eq!(seen.len(), model.len(), "step {step}");
+            // Each is written over the next steps, and is of this one.
             if step % 97 == 0 {
-                let mut saved = Vec::new();
-                seen.save(&mut saved, step == 0);
-                assert_eq!(restored.load(&mut Bytes::new(&saved)), Some(()), "step {step}");
+                (saved, line) = (Vec::new(), model.clone());
+                seen.begin_save(&mut saved, step == 0);
             }
-            if step % 970 == 0 {
+            if step % 97 <= 60 && seen.save_some(&mut saved, &mut 160) && !saved.is_empty() {
+                assert_eq!(restored.load(&mut Bytes::new(&saved)), Some(()), "step {step}");
+                let cells = (restored.head..restored.tail).map(|place| *restored.cell(place));
+                let cells = cells.map(|c| {
+                    (u128::from(c.identity[1]) << 64 | u128::from(c.identity[0]), c.occurred)
+                });
+                assert_eq!(cells.collect::<Vec<_>>(), line, "step {step}");
+                saved.clear();
+            }
+            if step % 970 == 969 {
+                let mut last = Vec::new();
+                save(&mut seen, &mut last, false);
+                assert_eq!(restored.load(&mut Bytes::new(&last)), Some(()), "step {step}");
                 restored.reindex();
                 let again = std::mem::replace(&mut restored, Seen::new(within, max));
                 let mut saved = Vec::new();
-                seen.save(&mut saved, true);
+                save(&mut seen, &mut saved, true);
                 assert_eq!(restored.load(&mut Bytes::new(&saved)), Some(()), "step {step}");
                 seen = again;
             }

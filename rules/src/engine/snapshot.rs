@@ -1,4 +1,5 @@
-//! State out and in again: a full snapshot, then increments of the pages that changed.
+//! State out and in again: a full snapshot, then increments of the pages that changed. How it is
+//! written little by little stands in [`super::saving`].
 //!
 //! A snapshot holds interned ids, so it begins with the texts behind them: they are put back into
 //! the interner before anything else is interned ([`restore_symbols`]).
@@ -10,17 +11,21 @@ use event::{EventRef, EventTime, Interner, SourceId, StreamId, Symbol};
 
 use super::eviction::Turn;
 use super::merge::{AT_SITES, Merge};
-use super::pages::Bytes;
+use super::pages::{Bytes, Store};
 use super::reorder::{Reorder, Rows, Waiting};
+use super::saving::{Part, Saving, Stores};
 use super::scope::Context;
 use super::site::{RuleCount, Site};
 use super::streams::Stream;
-use super::{Engine, Options};
+use super::{Engine, Options, Shard};
 use crate::plan::Plan;
 
 /// Version of the format. A reader takes its own alone.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 const MAGIC: &[u8; 8] = b"PCENGINE";
+
+/// Stores of a site that are written little by little.
+const SITE_STORES: usize = 12;
 
 /// Why a snapshot could not be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +140,20 @@ fn load_row(input: &mut Bytes<'_>, words: &mut [u64]) -> Option<u8> {
 }
 
 impl Site {
-    fn save(&mut self, out: &mut Vec<u8>, full: bool) {
+    /// What is much, in the order in which it stands in snapshots.
+    fn stores(&mut self) -> [&mut dyn Store; SITE_STORES] {
+        let [keys, entries, runs, subjects, noted, courses, wide, run_ages, holdings] =
+            self.state.stores();
+        let (incidents, held) = (&mut self.correlation.incidents, &mut self.held);
+        let said: &mut dyn Store = &mut self.said;
+        [
+            said, keys, entries, runs, subjects, noted, courses, wide, run_ages, holdings,
+            incidents, held,
+        ]
+    }
+
+    fn save(&mut self, saving: &mut Saving, full: bool, part: impl Fn(usize) -> Part) {
+        let out = &mut saving.fixed;
         for number in [self.seq, self.serial, self.now.0 as u64, self.began.0 as u64, self.early] {
             put(out, number);
         }
@@ -152,10 +170,10 @@ impl Site {
             put(out, count.incidents);
             put(out, count.suppressed);
         }
-        self.said.save(out, full);
-        self.state.save(out, full);
-        self.correlation.incidents.save(out, full);
-        self.held.save(out, full);
+        for (number, store) in self.stores().into_iter().enumerate() {
+            store.begin_save(&mut saving.fixed, full);
+            saving.part(part(number));
+        }
     }
 
     fn load(&mut self, input: &mut Bytes<'_>) -> Option<()> {
@@ -191,10 +209,48 @@ impl Site {
     }
 }
 
+/// Where the stores of a snapshot are.
+struct Sites<'a> {
+    shards: &'a mut [Shard],
+    enterprise: &'a mut Site,
+}
+
+impl Stores for Sites<'_> {
+    fn store(&mut self, part: &Part) -> &mut dyn Store {
+        let (site, number) = match *part {
+            Part::Seen(shard, place) => return &mut self.shards[shard].sites[place].seen,
+            Part::Site(shard, place, number) => (&mut self.shards[shard].sites[place].site, number),
+            Part::Enterprise(number) => (&mut *self.enterprise, number),
+            Part::Texts(_) => unreachable!("texts stand in no store"),
+        };
+        let mut stores = site.stores().into_iter();
+        let Some(store) = stores.nth(number) else { unreachable!("a site has {SITE_STORES}") };
+        store
+    }
+}
+
 impl Engine {
     /// Writes the state: all of it, or (`full` false) what changed since the last call. The first
     /// call of an engine must be full. Between two calls of [`Engine::feed`] only.
     pub fn snapshot(&mut self, out: &mut Vec<u8>, full: bool) {
+        self.begin_snapshot(full);
+        let all = self.save_some(out, usize::MAX);
+        assert!(all, "without bounds nothing is left");
+    }
+
+    /// Writes on at the snapshot that was begun last, about `budget` bytes; whether that was all. It is
+    /// of the moment when it began, whatever was fed since.
+    pub fn save_some(&mut self, out: &mut Vec<u8>, budget: usize) -> bool {
+        let Self { saving, interner, shards, enterprise, .. } = self;
+        saving.go_on(&mut Sites { shards, enterprise }, interner, out, budget)
+    }
+
+    /// Begins a snapshot, as [`Self::snapshot`], which [`Self::save_some`] writes. It must be whole
+    /// before the next one begins, and before a reload.
+    pub fn begin_snapshot(&mut self, full: bool) {
+        let mut saving = std::mem::take(&mut self.saving);
+        saving.begin();
+        let out = &mut saving.fixed;
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&u32::from(full).to_le_bytes());
@@ -202,12 +258,9 @@ impl Engine {
         let until = self.interner.len();
         out.extend_from_slice(&(from as u32).to_le_bytes());
         out.extend_from_slice(&((until - from) as u32).to_le_bytes());
-        for index in from..until {
-            let text = self.interner.text(Symbol(index as u32)).as_bytes();
-            out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-            out.extend_from_slice(text);
-        }
+        saving.part(Part::Texts(from as u32..until as u32));
         self.saved_symbols = until;
+        let out = &mut saving.fixed;
         out.extend_from_slice(&self.plan.hash.to_le_bytes());
         put(out, self.stride as u64);
         for until in self.blind.facts.iter().chain(&self.blind.rules) {
@@ -221,23 +274,31 @@ impl Engine {
         put(out, self.books.len() as u64);
         self.books.iter().for_each(|books| save_books(books, out));
         put(out, self.shards.iter().map(|s| s.sites.len() as u64).sum());
-        for admitted in self.shards.iter_mut().flat_map(|s| &mut s.sites) {
+        let all = self.shards.iter_mut().enumerate();
+        let all =
+            all.flat_map(|(shard, s)| s.sites.iter_mut().enumerate().map(move |s| (shard, s)));
+        for (shard, (place, admitted)) in all {
+            let out = &mut saving.fixed;
             put(out, u64::from(admitted.site.name.0));
             put(out, admitted.floor.0 as u64);
-            admitted.seen.save(out, full);
+            admitted.seen.begin_save(out, full);
+            saving.part(Part::Seen(shard, place));
+            let out = &mut saving.fixed;
             put(out, admitted.waiting.len() as u64);
             for waiting in admitted.waiting.iter() {
                 save_row(waiting.rank, self.rows[AT_SITES].get(waiting.row), out);
             }
-            admitted.site.save(out, full);
+            admitted.site.save(&mut saving, full, |number| Part::Site(shard, place, number));
         }
+        let out = &mut saving.fixed;
         put(out, self.floor.0 as u64);
         put(out, self.merge.len() as u64);
         for (rank, event) in self.merge.iter(&self.rows) {
             save_row(rank, event, out);
         }
         self.late.save(out);
-        self.enterprise.save(out, full);
+        self.enterprise.save(&mut saving, full, Part::Enterprise);
+        self.saving = saving;
     }
 
     fn save_streams(&self, out: &mut Vec<u8>) {

@@ -11,7 +11,7 @@ use super::index::{Index, Slot};
 pub use super::keys::half_of;
 use super::keys::{Packed, WideKey};
 use super::layout::Subject;
-use super::pages::{Bytes, NIL, Pages};
+use super::pages::{Bytes, NIL, Pages, Store};
 pub use super::words::{INT, Kept, pack, pack_into, unpack};
 use crate::value::Value;
 
@@ -654,17 +654,19 @@ impl State {
         cells + ages + self.holdings.bytes() + self.index.bytes()
     }
 
-    /// Writes all pages, or those that changed.
-    pub fn save(&mut self, out: &mut Vec<u8>, full: bool) {
-        self.keys.save(out, full);
-        self.entries.save(out, full);
-        self.runs.save(out, full);
-        self.subjects.save(out, full);
-        self.noted.save(out, full);
-        self.courses.save(out, full);
-        self.wide.save(out, full);
-        self.run_ages.save(out, full);
-        self.holdings.save(out, full);
+    /// What is in snapshots, in the order in which it stands there.
+    pub fn stores(&mut self) -> [&mut dyn Store; 9] {
+        [
+            &mut self.keys,
+            &mut self.entries,
+            &mut self.runs,
+            &mut self.subjects,
+            &mut self.noted,
+            &mut self.courses,
+            &mut self.wide,
+            &mut self.run_ages,
+            &mut self.holdings,
+        ]
     }
 
     /// Reads pages over what is here. [`Self::reindex`] follows the last of them.

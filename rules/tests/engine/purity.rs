@@ -222,8 +222,17 @@ fn run(events: &[One], way: Way) -> (BTreeMap<String, Vec<String>>, u128) {
             if full {
                 parts.clear();
             }
-            let mut bytes = Vec::new();
-            engine.snapshot(&mut bytes, full);
+            let (mut bytes, mut after) = (Vec::new(), Findings::default());
+            engine.begin_snapshot(full);
+            // It is written while what follows is judged, which is forgotten with this engine.
+            let following = events.chunks(way.batch).nth(number + 1).unwrap_or_default();
+            for one in following {
+                block.clear();
+                decode(std::slice::from_ref(one), &p.vocabulary, &interner, &mut block);
+                engine.feed(Input::Events(&block), &mut after);
+                engine.save_some(&mut bytes, 400);
+            }
+            while !engine.save_some(&mut bytes, 4_000) {}
             parts.push(bytes);
             interner = Interner::shared();
             for part in &parts {
