@@ -8,8 +8,9 @@
 #![allow(unsafe_code, reason = "an allocator is unsafe by its interface")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::null_mut;
 
-use rustix::mm::{Advice, madvise};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 /// Bytes from which on something begins at a large page.
 const LARGE: usize = 1 << 20;
@@ -19,41 +20,50 @@ const PAGE: usize = 2 << 20;
 /// The system's allocator, with large pages for what is large.
 pub struct Huge;
 
-/// The same for a whole number of large pages; `None` where it is small, or asks for more itself.
+/// How many bytes of whole large pages it takes; `None` where it is small, or asks for more itself.
 #[inline]
-fn large(layout: Layout) -> Option<Layout> {
+fn large(layout: Layout) -> Option<usize> {
     if layout.size() < LARGE || layout.align() > PAGE {
         return None;
     }
-    Layout::from_size_align(layout.size().checked_next_multiple_of(PAGE)?, PAGE).ok()
+    layout.size().checked_next_multiple_of(PAGE)
 }
 
-impl Huge {
-    /// # Safety
-    /// As [`GlobalAlloc::alloc`]; the layout is one that [`large`] gave.
-    #[cold]
-    unsafe fn of_pages(layout: Layout, zeroed: bool) -> *mut u8 {
-        // SAFETY: the caller's promise: a size that is not zero.
-        let start =
-            unsafe { if zeroed { System.alloc_zeroed(layout) } else { System.alloc(layout) } };
-        if !start.is_null() {
-            // SAFETY: these pages are of an allocation just made, and nobody else's: it covers them
-            // from the first to the last. The advice changes no contents.
-            let _ = unsafe { madvise(start.cast(), layout.size(), Advice::LinuxHugepage) };
+/// A whole number of large pages, all zeros; null where there are none.
+///
+/// # Safety
+/// The size is not zero, and a multiple of [`PAGE`].
+#[cold]
+unsafe fn map(size: usize) -> *mut u8 {
+    let Some(around) = size.checked_add(PAGE) else { return null_mut() };
+    let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: a new mapping wherever the system likes: it is nobody else's.
+    let Ok(start) = (unsafe { mmap_anonymous(null_mut(), around, prot, flags) }) else {
+        return null_mut();
+    };
+    let before = start.addr().next_multiple_of(PAGE) - start.addr();
+    // SAFETY: what is before the first large page and behind the last is given back: both are parts of
+    // the mapping, whole small pages, and used by nobody. The advice changes no contents.
+    unsafe {
+        let first = start.byte_add(before);
+        if before > 0 {
+            let _ = munmap(start, before);
         }
-        start
+        let _ = munmap(first.byte_add(size), PAGE - before);
+        let _ = madvise(first, size, Advice::LinuxHugepage);
+        first.cast()
     }
 }
 
-// SAFETY: all is the system's allocator's, called with the same layout for one allocation each time:
-// `large` depends on nothing but the layout that the caller must repeat.
+// SAFETY: what is small is the system's allocator's, what is large a mapping of its own. Which of both
+// depends on nothing but the layout, that the caller repeats for one allocation each time.
 unsafe impl GlobalAlloc for Huge {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
         unsafe {
             match large(layout) {
-                Some(pages) => Self::of_pages(pages, false),
+                Some(size) => map(size),
                 None => System.alloc(layout),
             }
         }
@@ -64,7 +74,7 @@ unsafe impl GlobalAlloc for Huge {
         // SAFETY: the caller's promise.
         unsafe {
             match large(layout) {
-                Some(pages) => Self::of_pages(pages, true),
+                Some(size) => map(size),
                 None => System.alloc_zeroed(layout),
             }
         }
@@ -72,8 +82,13 @@ unsafe impl GlobalAlloc for Huge {
 
     #[inline]
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise; the layout is the one that it was made with.
-        unsafe { System.dealloc(start, large(layout).unwrap_or(layout)) }
+        // SAFETY: the caller's promise: it was made with this layout, a mapping or not.
+        unsafe {
+            match large(layout) {
+                Some(size) => drop(munmap(start.cast(), size)),
+                None => System.dealloc(start, layout),
+            }
+        }
     }
 
     #[inline]
@@ -87,8 +102,7 @@ unsafe impl GlobalAlloc for Huge {
                 _ => {
                     let moved = self.alloc(new);
                     if !moved.is_null() {
-                        let kept = layout.size().min(size);
-                        std::ptr::copy_nonoverlapping(start, moved, kept);
+                        std::ptr::copy_nonoverlapping(start, moved, layout.size().min(size));
                         self.dealloc(start, layout);
                     }
                     moved

@@ -11,6 +11,7 @@ use event::prefetch::fetch;
 use event::{EventRef, FieldId, FieldType, KindId, Symbol};
 
 use super::layout::Layout;
+use super::pages::NIL;
 use super::scope::Context;
 use super::sequence::Shape;
 use super::site::Site;
@@ -32,28 +33,36 @@ pub struct Ahead {
     by_kind: Vec<Range<u32>>,
     /// Events until it is looked up anew.
     left: u32,
+    /// What was found out of the events behind, by their place in the queue.
+    found: [Found; FOUND],
+    /// Events asked for so far: where the next one's stands among them.
+    next: usize,
+}
+
+/// Events of which something is found out: more than the furthest is behind.
+const FOUND: usize = 16;
+
+/// What was found out of an event.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    /// Where what is wanted of it begins.
+    from: u32,
+    /// How much that is.
+    many: u32,
+    /// Of each, half of its key's hash, then its cell; [`NIL`] where it has none.
+    words: [u32; WANTS_MAX],
 }
 
 /// Look-ups asked for of one event: past it most rules of a large rulebook will not come to theirs.
 const WANTS_MAX: usize = 16;
 
-/// What is asked for. Each needs what the one before it has brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Where the index says which cell a key has.
-    Slot,
-    /// The cell.
-    Cell,
-    /// The first run or event of its list.
-    List,
-}
-
-/// How far behind the next event each is asked for: a few steps, which take about as long as memory
-/// does.
-static PLACES: [(usize, Stage); 3] = [(9, Stage::Slot), (6, Stage::Cell), (3, Stage::List)];
-
-/// How far behind the next event its row is asked for.
-const ROW_AHEAD: usize = 14;
+/// How far behind the next event each is asked for, a few steps, which take about as long as memory
+/// does: its row, where the index says which cells its keys have, the cells, the first run or event
+/// of their lists. Each needs what the one before has brought.
+const ROW: usize = 14;
+const SLOT: usize = 9;
+const CELL: usize = 6;
+const LIST: usize = 3;
 
 /// What a list is one of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,23 +160,85 @@ impl Site {
         if self.ahead.wants.is_empty() {
             return;
         }
-        if let Some(event) = behind(ROW_AHEAD) {
+        if let Some(event) = behind(ROW) {
             event.expect();
         }
-        for (places, stage) in &PLACES {
-            let Some(event) = behind(*places) else { continue };
-            let Some(range) = self.ahead.by_kind.get(event.kind().0 as usize) else { continue };
-            for want in &self.ahead.wants[range.start as usize..range.end as usize] {
-                if !want.few || *stage == Stage::List {
-                    self.ask_for(*want, event, *stage);
+        let next = self.ahead.next;
+        self.ahead.next = next.wrapping_add(1);
+        // Where another event has come between, something else is asked for, and nothing is wrong.
+        self.ask_for_slots(next.wrapping_add(SLOT) % FOUND, behind(SLOT));
+        self.ask_for_cells(next.wrapping_add(CELL) % FOUND);
+        self.ask_for_lists(next.wrapping_add(LIST) % FOUND);
+    }
+
+    #[inline(always)]
+    fn ask_for_slots(&mut self, place: usize, event: Option<EventRef<'_>>) {
+        let Ahead { wants, by_kind, found, .. } = &mut self.ahead;
+        let found = &mut found[place];
+        found.many = 0;
+        let Some(event) = event else { return };
+        let Some(range) = by_kind.get(event.kind().0 as usize) else { return };
+        (found.from, found.many) = (range.start, range.end - range.start);
+        let wants = &wants[range.start as usize..range.end as usize];
+        for (number, want) in wants.iter().enumerate() {
+            let word = &mut found.words[number % WANTS_MAX];
+            let Some(key) = event.text(want.by).and_then(Symbol::some) else {
+                *word = NIL;
+                continue;
+            };
+            *word = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
+            if !want.few {
+                fetch(self.state.slot(want.owner, *word));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn ask_for_cells(&mut self, place: usize) {
+        let Ahead { wants, found, .. } = &mut self.ahead;
+        let Found { from, many, words } = &mut found[place];
+        let Some(wants) = wants.get(*from as usize..(*from + *many) as usize) else { return };
+        for (number, want) in wants.iter().enumerate() {
+            let word = &mut words[number % WANTS_MAX];
+            if *word == NIL {
+                continue;
+            }
+            // Were it another's cell the wrong line would be asked for, and nothing else be wrong.
+            *word = self.state.likely(want.owner, *word).unwrap_or(NIL);
+            if !want.few {
+                if let Some(cell) = self.state.keys.peek(*word) {
+                    fetch(cell);
                 }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn ask_for_lists(&self, place: usize) {
+        let Found { from, many, words } = &self.ahead.found[place];
+        let wants = self.ahead.wants.get(*from as usize..(*from + *many) as usize);
+        for (number, want) in wants.unwrap_or_default().iter().enumerate() {
+            let index = &words[number % WANTS_MAX];
+            let Some(cell) = self.state.keys.peek(*index) else { continue };
+            match want.list {
+                List::Nothing => {}
+                List::Run => {
+                    // A run that ends leaves the line by age, too.
+                    for beside in [cell.age.older, cell.age.newer] {
+                        self.state.keys.peek(beside).into_iter().for_each(fetch);
+                    }
+                    self.state.noted.peek(cell.value as u32).into_iter().for_each(fetch);
+                }
+                List::Entries => self.state.entries.peek(cell.head).into_iter().for_each(fetch),
+                List::Runs => self.state.runs.peek(cell.head).into_iter().for_each(fetch),
             }
         }
     }
 
     #[cold]
     fn look_who_is_large(&mut self, cx: Context<'_>) {
-        let Ahead { wants, by_kind, left } = &mut self.ahead;
+        let Ahead { wants, by_kind, left, found, .. } = &mut self.ahead;
+        *found = Default::default();
         let (holdings, kinds) = (&self.state.holdings, &cx.layout.wanted.0);
         wants.clear();
         by_kind.clear();
@@ -181,32 +252,5 @@ impl Site {
             by_kind.push(from..wants.len() as u32);
         }
         *left = LOOK_EVERY.max(4 * kinds.len() as u32);
-    }
-
-    #[inline(always)]
-    fn ask_for(&self, want: Want, event: EventRef<'_>, stage: Stage) {
-        let Some(key) = event.text(want.by).and_then(Symbol::some) else { return };
-        let half = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
-        if stage == Stage::Slot {
-            return fetch(self.state.slot(want.owner, half));
-        }
-        // Were it another's cell the wrong line would be asked for, and nothing else be wrong.
-        let Some(index) = self.state.likely(want.owner, half) else { return };
-        let Some(cell) = self.state.keys.peek(index) else { return };
-        match stage {
-            Stage::Slot | Stage::Cell => fetch(cell),
-            Stage::List => match want.list {
-                List::Nothing => {}
-                List::Run => {
-                    // A run that ends leaves the line by age, too.
-                    for beside in [cell.age.older, cell.age.newer] {
-                        self.state.keys.peek(beside).into_iter().for_each(fetch);
-                    }
-                    self.state.noted.peek(cell.value as u32).into_iter().for_each(fetch);
-                }
-                List::Entries => self.state.entries.peek(cell.head).into_iter().for_each(fetch),
-                List::Runs => self.state.runs.peek(cell.head).into_iter().for_each(fetch),
-            },
-        }
     }
 }
