@@ -61,6 +61,10 @@ pub const OUTBOX_LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Bytes of an error's text that are kept.
 pub const REASON_BYTES_MAX: usize = 512;
 
+/// Bytes of a page of a new store: each page of a commit is two system calls, and two more when it is
+/// moved out of the journal. An incident is 1 KB, so that little of a page stays free.
+pub const STORE_PAGE_BYTES: u32 = 16_384;
+
 /// Memory of a connection's pages, in KiB: the ends of all indexes and what the last minutes brought
 /// stay in it.
 pub const STORE_CACHE_KIB: i64 = 32_768;
@@ -69,4 +73,4 @@ pub const STORE_CACHE_KIB: i64 = 32_768;
 pub const JOURNAL_BYTES: u64 = 4 << 20;
 
 /// Pages of the journal at which a commit does that itself, where nobody else came to it: 64 MiB.
-pub const JOURNAL_PAGES_MAX: u32 = 16_384;
+pub const JOURNAL_PAGES_MAX: u32 = 4_096;

@@ -280,6 +280,14 @@ fn a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_new_store_has_long_pages() {
+    let (_dir, store, _) = fresh();
+    let db = rusqlite::Connection::open(store.path()).expect("a database");
+    let bytes: u32 = db.pragma_query_value(None, "page_size", |r| r.get(0)).expect("a read");
+    assert_eq!(bytes, sinks::limits::STORE_PAGE_BYTES);
+}
+
+#[test]
 fn a_database_of_another_program_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("photos.db");

@@ -44,6 +44,9 @@ pub(crate) fn open(path: &Path, durability: Durability) -> Result<Connection, St
         Durability::Full => "FULL",
         Durability::Relaxed => "NORMAL",
     };
+    // A file that has pages already keeps theirs.
+    db.pragma_update(None, "page_size", limits::STORE_PAGE_BYTES)
+        .doing("setting the store's pages")?;
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
         .doing("setting the store's journal")?;
     db.pragma_update(None, "synchronous", synchronous).doing("setting the store's fsync")?;
