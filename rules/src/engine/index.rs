@@ -81,7 +81,7 @@ fn homes_of(slots: usize) -> u64 {
 /// other's way.
 #[inline]
 fn home_in(homes: u64, tag: u32) -> usize {
-    (u64::from(tag) * homes >> 32) as usize + (tag % ASIDE) as usize
+    ((u64::from(tag) * homes) >> 32) as usize + (tag % ASIDE) as usize
 }
 
 /// The cell of a tag that is the one looked for; or how many slots are taken before it is clear that

@@ -341,7 +341,9 @@ mod tests {
     #[test]
     fn what_changes_while_a_snapshot_is_written_is_in_the_next() {
         let mut pages = Pages::default();
-        (0..1_000).for_each(|n| drop(pages.insert(Number { live: 1, value: n })));
+        for value in 0..1_000 {
+            pages.insert(Number { live: 1, value });
+        }
         let (mut restored, mut random) = (Pages::<Number>::default(), 7_u32);
         for round in 0..20 {
             let as_it_was: Vec<Number> = (0..pages.len()).map(|n| *pages.get(n)).collect();
@@ -353,7 +355,9 @@ mod tests {
                     let index = random >> 8 & 511;
                     match (random >> 20 & 3, pages.get(index).live) {
                         (0, 1) => pages.remove(index),
-                        (1, _) => drop(pages.insert(Number { live: 1, value: random })),
+                        (1, _) => {
+                            pages.insert(Number { live: 1, value: random });
+                        }
                         (_, 1) => pages.get_mut(index).value = random,
                         _ => {}
                     }
