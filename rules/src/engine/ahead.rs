@@ -171,6 +171,24 @@ impl Site {
         self.ask_for_lists(next.wrapping_add(LIST) % FOUND);
     }
 
+    /// The same for the first of events that come all at once: when [`Self::expect`] sees them they are
+    /// nearer already than it asks for.
+    pub fn expect_first<'a>(&mut self, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
+        if self.ahead.wants.is_empty() || behind(1).is_none() {
+            return;
+        }
+        let next = self.ahead.next;
+        for place in 0..SLOT {
+            self.ask_for_slots(next.wrapping_add(place) % FOUND, behind(place));
+        }
+        for place in 0..CELL {
+            self.ask_for_cells(next.wrapping_add(place) % FOUND);
+        }
+        for place in 0..LIST {
+            self.ask_for_lists(next.wrapping_add(place) % FOUND);
+        }
+    }
+
     #[inline(always)]
     fn ask_for_slots(&mut self, place: usize, event: Option<EventRef<'_>>) {
         let Ahead { wants, by_kind, found, .. } = &mut self.ahead;

@@ -531,6 +531,7 @@ impl Engine {
             return;
         }
         let cx = Context { plan, layout: enterprise_layout, tables, interner };
+        enterprise.expect_first(|places| merge.behind(rows, places));
         loop {
             enterprise.expect(cx, |places| merge.behind(rows, places));
             let mut next = merge.pop(rows, watermark);

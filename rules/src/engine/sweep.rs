@@ -1,6 +1,7 @@
 //! What has gone silent is freed a little at each event.
 
 use event::Symbol;
+use event::prefetch::fetch;
 
 use super::facts::freshen_cell;
 use super::layout::{Held as Owned, Memory};
@@ -37,12 +38,25 @@ impl Site {
         let keys = next(keys, self.state.keys.len());
         let runs = next(runs, self.state.runs.len());
         let incidents = next(incidents, self.correlation.incidents.len());
-        keys.for_each(|hand| self.sweep_key(cx, hand));
+        for hand in keys {
+            self.expect_lapse(cx, hand + 4);
+            self.sweep_key(cx, hand);
+        }
         for hand in runs {
             self.expect_sweep(hand + 4);
             self.sweep_run(cx, hand);
         }
         incidents.for_each(|hand| self.correlation.forget(hand, self.now));
+    }
+
+    /// Asks for the first event of a window, where the sweep comes to it soon: nothing has touched it
+    /// since it came.
+    #[inline]
+    fn expect_lapse(&self, cx: Context<'_>, hand: u32) {
+        let Some(cell) = self.state.keys.peek(hand) else { return };
+        if (cell.owner as usize).wrapping_sub(1) < cx.plan.facts.len() {
+            self.state.entries.peek(cell.head).into_iter().for_each(fetch);
+        }
     }
 
     #[inline]
