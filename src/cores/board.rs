@@ -19,6 +19,8 @@ pub enum Work {
 #[derive(Debug)]
 struct Block {
     slot: usize,
+    /// The thread that has read it.
+    reader: usize,
     pieces: usize,
     /// Pieces that somebody has taken, and those that are decoded.
     taken: usize,
@@ -34,8 +36,9 @@ impl Block {
 /// All that is under way.
 #[derive(Debug)]
 pub struct Board {
-    /// Slots without a block; what was given back last is near, and is the next to be used.
-    free: Vec<usize>,
+    /// Slots without a block, with who read into each; what was given back last is near, and is the
+    /// next to be used.
+    free: Vec<(usize, usize)>,
     /// In the order of the log; all sites' rules have come to the first.
     blocks: VecDeque<Block>,
     /// Blocks that are gone.
@@ -44,7 +47,8 @@ pub struct Board {
     /// Blocks that the sites of each part are done with, and whether somebody is at the next.
     judged: Vec<usize>,
     judging: Vec<bool>,
-    reading: bool,
+    /// The thread that reads.
+    reading: Option<usize>,
     /// What is read next hangs on all that was decoded before.
     in_turn: bool,
     /// Nothing is left to read.
@@ -55,13 +59,13 @@ impl Board {
     /// Nothing read yet.
     pub fn new(parts: usize, slots: usize, in_turn: bool) -> Self {
         Self {
-            free: (0..slots).collect(),
+            free: (0..slots).map(|slot| (slot, slot % parts)).collect(),
             blocks: VecDeque::with_capacity(slots),
             settled: 0,
             settling: false,
             judged: vec![0; parts],
             judging: vec![false; parts],
-            reading: false,
+            reading: None,
             in_turn,
             ended: false,
         }
@@ -72,19 +76,21 @@ impl Board {
         self.ended && self.blocks.is_empty()
     }
 
-    /// Takes work for a thread: first what only it should do, whose state is near; then what keeps
-    /// everybody busy; then what another one has not come to.
+    /// Takes work for a thread: first what is near to it, the state of its sites and what it has read;
+    /// then what another has not come to.
     pub fn take(&mut self, thread: usize) -> Option<Work> {
+        let parts = self.judged.len();
         // Sites are dealt out in turn: the last part has the fewest.
-        let last = thread + 1 == self.judged.len();
-        last.then(|| self.settle())
+        let settles = thread + 1 == parts;
+        settles
+            .then(|| self.settle())
             .flatten()
             .or_else(|| self.judge(thread))
-            .or_else(|| self.read(2))
-            .or_else(|| self.decode())
-            .or_else(|| self.read(usize::MAX))
+            .or_else(|| self.decode(|block| block.reader == thread))
+            .or_else(|| self.read(thread))
+            .or_else(|| self.decode(|_| true))
             .or_else(|| self.settle())
-            .or_else(|| (0..self.judged.len()).find_map(|part| self.judge(part)))
+            .or_else(|| (0..parts).find_map(|part| self.judge(part)))
     }
 
     fn judge(&mut self, part: usize) -> Option<Work> {
@@ -105,28 +111,29 @@ impl Board {
         Some(Work::Settle { slot: block.slot })
     }
 
-    /// Reads on where fewer blocks than `enough` have a piece that nobody has taken.
-    fn read(&mut self, enough: usize) -> Option<Work> {
-        let untaken = self.blocks.iter().filter(|block| block.taken < block.pieces).count();
-        let waits = self.in_turn && !self.blocks.iter().all(Block::is_decoded);
-        if self.ended || self.reading || waits || untaken >= enough {
-            return None;
-        }
-        let slot = self.free.pop()?;
-        self.reading = true;
-        Some(Work::Read { slot })
-    }
-
-    fn decode(&mut self) -> Option<Work> {
-        let block = self.blocks.iter_mut().find(|block| block.taken < block.pieces)?;
+    fn decode(&mut self, which: impl Fn(&Block) -> bool) -> Option<Work> {
+        let untaken = |block: &&mut Block| block.taken < block.pieces && which(block);
+        let block = self.blocks.iter_mut().find(untaken)?;
         block.taken += 1;
         Some(Work::Decode { slot: block.slot, piece: block.taken - 1 })
     }
 
+    fn read(&mut self, thread: usize) -> Option<Work> {
+        let waits = self.in_turn && !self.blocks.iter().all(Block::is_decoded);
+        if self.ended || self.reading.is_some() || waits {
+            return None;
+        }
+        let near = self.free.iter().rposition(|(_, reader)| *reader == thread);
+        let (slot, _) = self.free.remove(near.or(self.free.len().checked_sub(1))?);
+        self.reading = Some(thread);
+        Some(Work::Read { slot })
+    }
+
     /// A block of so many pieces was read; it may be the last.
     pub fn has_read(&mut self, slot: usize, pieces: usize, last: bool) {
-        self.blocks.push_back(Block { slot, pieces, taken: 0, decoded: 0 });
-        (self.reading, self.ended) = (false, last);
+        let reader = self.reading.take().unwrap_or_default();
+        self.blocks.push_back(Block { slot, reader, pieces, taken: 0, decoded: 0 });
+        self.ended = last;
     }
 
     /// Something that was taken is done; of what is read, [`Self::has_read`].
@@ -144,8 +151,8 @@ impl Board {
             Work::Settle { slot } => {
                 self.settling = false;
                 self.settled += 1;
-                self.blocks.pop_front();
-                self.free.push(slot);
+                let block = self.blocks.pop_front();
+                self.free.extend(block.map(|block| (slot, block.reader)));
             }
         }
     }
