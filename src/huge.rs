@@ -10,7 +10,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags};
+use rustix::mm::{madvise, mmap_anonymous, mremap_fixed, munmap};
 
 /// Bytes from which on something begins at a large page.
 const LARGE: usize = 1 << 20;
@@ -52,6 +53,35 @@ unsafe fn map(size: usize) -> *mut u8 {
         let _ = munmap(first.byte_add(size), PAGE - before);
         let _ = madvise(first, size, Advice::LinuxHugepage);
         first.cast()
+    }
+}
+
+/// The same memory as so many large pages more, or less. Pages are moved and not what is in them: nobody
+/// waits for a copy of a table that grows.
+///
+/// # Safety
+/// [`map`] or this gave `start` for `old` bytes; both sizes are not zero, and multiples of [`PAGE`].
+#[cold]
+unsafe fn remap(start: *mut u8, old: usize, new: usize) -> *mut u8 {
+    // SAFETY: the caller's promise; what is cut off is the end of it, and the place that it moves to is
+    // a mapping just made, and nobody else's.
+    unsafe {
+        if new < old {
+            let _ = munmap(start.byte_add(new).cast(), old - new);
+            return start;
+        }
+        let moved = map(new);
+        let flags = MremapFlags::MAYMOVE;
+        if moved.is_null() || mremap_fixed(start.cast(), old, new, flags, moved.cast()).is_ok() {
+            return moved;
+        }
+        // It may be gone by now, so that it is not used: a copy goes elsewhere.
+        let copy = map(new);
+        if !copy.is_null() {
+            std::ptr::copy_nonoverlapping(start, copy, old);
+            let _ = munmap(start.cast(), old);
+        }
+        copy
     }
 }
 
@@ -99,6 +129,7 @@ unsafe impl GlobalAlloc for Huge {
             match (large(layout), large(new)) {
                 (None, None) => System.realloc(start, layout, size),
                 (Some(old), Some(new)) if old == new => start,
+                (Some(old), Some(new)) => remap(start, old, new),
                 _ => {
                     let moved = self.alloc(new);
                     if !moved.is_null() {
@@ -119,7 +150,7 @@ mod tests {
     /// What it holds is what was written, over every way from size to size.
     #[test]
     fn sizes_around_a_large_page_keep_what_they_hold() {
-        let sizes = [1, 4_096, LARGE - 1, LARGE, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE];
+        let sizes = [1, 4_096, LARGE - 1, LARGE, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 5 * PAGE];
         for from in sizes {
             for to in sizes {
                 let kept = from.min(to);
