@@ -494,3 +494,24 @@ rules:
         assert_eq!(run(batch), expected, "batch {batch}");
     }
 }
+
+/// A level that was given up is not known any more: it rises again with the next event that finds it.
+#[test]
+fn a_level_that_was_given_up_rises_again() {
+    let rulebook = "\
+facts:
+  inside: {by: zone, up: {on: AccessGranted, if: e.dir == 'in'}, down: {on: AccessGranted, if: e.dir == 'out'}}
+rules:
+- {id: full, watch: inside, if: value >= 2, limits: {keys: 1}}
+";
+    let script = "\
+0 AccessGranted zone=A dir=in
+1 AccessGranted zone=A dir=in
+2 AccessGranted zone=B dir=in
+3 AccessGranted zone=B dir=in
+4 AccessGranted zone=A dir=in
+5 AccessGranted zone=A dir=in
+";
+    let bench = run(rulebook, script);
+    assert_eq!(bench.found, ["1 full A", "3 full B", "4 full A"]);
+}
