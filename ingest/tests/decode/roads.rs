@@ -4,23 +4,22 @@
 
 use std::path::PathBuf;
 
-use event::RecordBlock;
 use ingest::decode::Roads;
 use proptest::prelude::*;
 
 use super::*;
 
 /// The same source, decoded on both roads.
-struct Both {
-    fast: Decoder,
-    slow: Decoder,
-    vocabulary: Arc<Vocabulary>,
+pub(super) struct Both {
+    pub(super) fast: Decoder,
+    pub(super) slow: Decoder,
+    pub(super) vocabulary: Arc<Vocabulary>,
     /// Payloads so far.
     seen: usize,
 }
 
 impl Both {
-    fn new(names: &[&str], mapping: &str, model: &str) -> Self {
+    pub(super) fn new(names: &[&str], mapping: &str, model: &str) -> Self {
         let (mappings, interner, vocabulary) = compiled(mapping, model);
         let source = SourceDecoding {
             mappings: names.iter().map(|n| (*n).to_owned()).collect(),
@@ -66,44 +65,13 @@ impl Both {
         outcome
     }
 
-    fn roads(&self) -> Roads {
+    pub(super) fn roads(&self) -> Roads {
         self.fast.roads()[0]
-    }
-
-    /// What both say of payloads that come in one block, with a mark between some of them.
-    fn agree_of_block(&mut self, payloads: &[Vec<u8>]) {
-        let mut records = RecordBlock::new();
-        let mut wanted = EventBlock::new(&self.vocabulary);
-        let mut outcomes = Vec::new();
-        for (place, payload) in payloads.iter().enumerate() {
-            let record = delivery("t", payload);
-            records.push(&record);
-            outcomes.push(self.slow.decode(&record, &mut wanted));
-            if place % 11 == 10 {
-                let kind = RecordKind::StreamIdle;
-                records.push(&RecordRef { kind, payload: b"", room: b"", ..record });
-            }
-        }
-        let (mut block, mut found) = (EventBlock::new(&self.vocabulary), Vec::new());
-        let mut next = 0;
-        while next < records.len() {
-            let rest = next..records.len();
-            next = self.fast.decode_on(&records, rest, &mut block, |record, outcome, all| {
-                assert_eq!(record.kind, RecordKind::Delivery);
-                found.push((outcome, all.len()));
-            });
-            let marks = records.iter().skip(next);
-            next += marks.take_while(|record| record.kind != RecordKind::Delivery).count();
-        }
-        assert_eq!(found.iter().map(|(outcome, _)| *outcome).collect::<Vec<_>>(), outcomes);
-        assert_eq!(found.last().map(|(_, all)| *all), Some(wanted.len()));
-        for (a, b) in block.iter().zip(wanted.iter()) {
-            assert_eq!(a.words(), b.words());
-        }
     }
 }
 
-const TEN: &str = include_str!("../../../config/examples/ten-rules/mappings/workload.yaml");
+pub(super) const TEN: &str =
+    include_str!("../../../config/examples/ten-rules/mappings/workload.yaml");
 const SWIPE: &str = r#"{"id":7,"ts":1700000000014,"src":"badge","type":"swipe","site":"S1","zone":"Z123","door":"D1234","badge":"B00042","dir":"in","result":"granted","reason":"ok"}"#;
 const CANONICAL: &str = r#"{"kind":"AccessGranted","occurred":"2026-01-01T10:00:00.5+02:00","feed":"badge","device":"R1","id":"9","site":"S1","door":"D1","people":3,"score":0.75,"active":true}"#;
 
@@ -403,10 +371,10 @@ mappings:
 }
 
 /// A generator of mappings and payloads (SplitMix64), so that a failing seed says all.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
+    pub(super) fn roll(&mut self, below: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -562,7 +530,7 @@ impl Dice {
     }
 
     /// One or two faults: a byte changed, lost, added, or a piece cut, doubled.
-    fn spoil(&mut self, bytes: &mut Vec<u8>) {
+    pub(super) fn spoil(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..1 + self.roll(2) {
             let at = self.roll(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
             let byte = if self.roll(4) == 0 {
@@ -702,57 +670,6 @@ proptest! {
         }
         prop_assert!(ten.roads().scanned > 4 && ten.roads().parsed > 100, "{:?}", ten.roads());
         prop_assert!(own.roads().scanned > 4 && own.roads().parsed > 100, "{:?}", own.roads());
-    }
-}
-
-/// The texts of a swipe in another order: as long, and laid out otherwise.
-fn swipe(order: u64, number: usize) -> Vec<u8> {
-    let mut fields = vec![
-        format!("\"id\":{}", 100 + number % 900),
-        format!("\"ts\":{}", 1_700_000_000_000 + number),
-        "\"src\":\"badge\"".to_owned(),
-        "\"type\":\"swipe\"".to_owned(),
-        // In any place any of these names may stand, under any of these keys.
-        format!("\"site\":\"N{:03}\"", number % 3),
-        format!("\"zone\":\"N{:03}\"", number % 7),
-        format!("\"door\":\"N{:03}\"", number % 31),
-        format!("\"badge\":\"B{:05}\"", number % 97),
-        "\"dir\":\"in\"".to_owned(),
-        "\"result\":\"granted\"".to_owned(),
-        "\"reason\":\"ok\"".to_owned(),
-    ];
-    let mut dice = Dice(order);
-    for place in (5..7).rev() {
-        fields.swap(place, 4 + dice.roll(place - 3));
-    }
-    fields[7..].rotate_left(dice.roll(4));
-    format!("{{{}}}", fields.join(",")).into_bytes()
-}
-
-/// Deliveries of a block are looked at before those in front of them are decoded, which may make
-/// other layouts take the place of theirs.
-#[test]
-fn a_block_is_decoded_like_its_deliveries() {
-    for seed in 0..20 {
-        let mut dice = Dice(seed);
-        let mut both = Both::new(&["workload"], TEN, "");
-        let mut number = 0;
-        for _ in 0..30 {
-            let mut payloads = Vec::new();
-            while payloads.len() < 60 {
-                // More orders than there are layouts of one length; what comes twice is learned.
-                let order = dice.roll(24) as u64;
-                for _ in 0..=dice.roll(4) {
-                    number += 1;
-                    payloads.push(swipe(order, number));
-                }
-                if dice.roll(9) == 0 {
-                    dice.spoil(payloads.last_mut().unwrap());
-                }
-            }
-            both.agree_of_block(&payloads);
-        }
-        assert!(both.roads().laid_out > 200, "seed {seed}: {:?}", both.roads());
     }
 }
 
