@@ -11,6 +11,7 @@ mod demo;
 mod explain;
 mod files;
 mod history;
+#[cfg(target_os = "linux")]
 mod huge;
 mod import;
 mod live;
@@ -25,6 +26,7 @@ mod top;
 
 use clap::Parser as _;
 
+#[cfg(target_os = "linux")]
 #[global_allocator]
 static MEMORY: huge::Huge = huge::Huge;
 
