@@ -223,10 +223,8 @@ impl Site {
             }
             // Were it another's cell the wrong line would be asked for, and nothing else be wrong.
             *word = self.state.likely(want.owner, *word).unwrap_or(NIL);
-            if !want.few {
-                if let Some(cell) = self.state.keys.peek(*word) {
-                    fetch(cell);
-                }
+            if let (false, Some(cell)) = (want.few, self.state.keys.peek(*word)) {
+                fetch(cell);
             }
         }
     }
