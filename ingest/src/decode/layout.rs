@@ -311,7 +311,11 @@ impl Layout {
     #[inline(always)]
     fn expect(&self, record: &RecordRef<'_>, symbols: &SymbolCache) {
         let Some(bytes) = Scanned::beyond(record) else { return };
-        for name in self.names.all().iter().chain(&self.site).chain([&self.device]) {
+        self.device.expect(bytes, symbols);
+        if let Some(site) = &self.site {
+            site.expect(bytes, symbols);
+        }
+        for name in self.names.all() {
             name.expect(bytes, symbols);
         }
     }
