@@ -11,8 +11,8 @@ use serde::Serialize;
 
 /// Writes of the bare disk that are timed: two seconds of a slow one.
 const SYNCS: usize = 200;
-/// How long the calibration loop spins.
-const SPIN: Duration = Duration::from_millis(250);
+/// How long the calibration loop spins, before and after a run.
+const SPIN: Duration = Duration::from_secs(1);
 /// Turns of one lap of it: some ten microseconds.
 const LAP: u64 = 20_000;
 /// Ticks of a second in `/proc`, the same on every Linux.
@@ -23,6 +23,7 @@ const STOLEN_MAX: f64 = 0.01;
 const OTHERS_MAX: f64 = 0.10;
 const JITTER_MAX: f64 = 1.5;
 const WAITED_MAX: f64 = 0.25;
+const STILL_MAX: u64 = 1_000;
 
 /// What the machine is.
 #[derive(Clone, Debug, Serialize)]
@@ -126,6 +127,8 @@ pub struct Noise {
     pub others: f64,
     /// Laps of a loop that does nothing else: the slowest of a hundred by the middle one.
     pub jitter: f64,
+    /// The slowest of all of them, in microseconds: so long the machine stood still for who only spins.
+    pub still: u64,
     /// How long the program's threads waited for a core, by how long they ran.
     pub waited: f64,
 }
@@ -133,12 +136,12 @@ pub struct Noise {
 /// Listens from its making on.
 pub struct Listening {
     before: Cpu,
-    jitter: f64,
+    laps: Laps,
 }
 
 impl Listening {
     pub fn begin() -> Self {
-        Self { jitter: jitter(), before: Cpu::look() }
+        Self { laps: Laps::run(), before: Cpu::look() }
     }
 
     /// `ours`: CPU seconds of this program and those that it started, meanwhile; `waited`: as told.
@@ -147,7 +150,9 @@ impl Listening {
         let all = (after.all - self.before.all).max(0.01);
         let others = (after.busy - self.before.busy - ours).max(0.0) / all;
         let stolen = (after.stolen - self.before.stolen).max(0.0) / all;
-        Noise { stolen, others, jitter: self.jitter.max(jitter()), waited }
+        let laps = Laps::run();
+        let jitter = self.laps.jitter.max(laps.jitter);
+        Noise { stolen, others, jitter, still: self.laps.slowest.max(laps.slowest), waited }
     }
 }
 
@@ -169,6 +174,13 @@ impl Noise {
                 percent(self.waited)
             ));
         }
+        if self.still > STILL_MAX {
+            said.push(format!(
+                "a loop that only spins stood still for {:.1} ms beside the run: latencies have such \
+                 pauses of the machine's in them",
+                self.still as f64 / 1e3
+            ));
+        }
         if self.jitter > JITTER_MAX {
             said.push(format!(
                 "the slowest of a hundred laps of an idle loop took {:.1} times the middle one's time",
@@ -179,14 +191,27 @@ impl Noise {
     }
 }
 
-fn jitter() -> f64 {
-    let mut laps: Histogram<u64> = super::figures::micros();
-    let begun = Instant::now();
-    while begun.elapsed() < SPIN {
-        let lap = Instant::now();
-        let turns = (0..LAP).fold(0_u64, |sum, n| std::hint::black_box(sum ^ n));
-        std::hint::black_box(turns);
-        laps.saturating_record(lap.elapsed().as_nanos() as u64);
+/// Laps of a loop that does nothing else.
+struct Laps {
+    jitter: f64,
+    /// In microseconds.
+    slowest: u64,
+}
+
+impl Laps {
+    fn run() -> Self {
+        let mut laps: Histogram<u64> = super::figures::micros();
+        let begun = Instant::now();
+        while begun.elapsed() < SPIN {
+            let lap = Instant::now();
+            let turns = (0..LAP).fold(0_u64, |sum, n| std::hint::black_box(sum ^ n));
+            std::hint::black_box(turns);
+            laps.saturating_record(lap.elapsed().as_nanos() as u64);
+        }
+        let middle = laps.value_at_quantile(0.5).max(1);
+        Self {
+            jitter: laps.value_at_quantile(0.99) as f64 / middle as f64,
+            slowest: laps.max() / 1_000,
+        }
     }
-    laps.value_at_quantile(0.99) as f64 / laps.value_at_quantile(0.5).max(1) as f64
 }
