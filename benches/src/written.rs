@@ -1,7 +1,7 @@
 //! A rulebook written out rule by rule, each bound to its own doors or zones of the bench's traffic;
 //! and what each of its rules must find, by a plain program that takes them one at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -188,7 +188,8 @@ impl Rulebook {
     /// A detection as [`Self::expected`] tells it, by its rule and the ids of the events it cites.
     #[must_use]
     pub fn told(&self, rule: &str, cited: &[u64]) -> String {
-        let form = self.0.iter().find(|written| written.id == rule).map(|written| written.form);
+        let number = rule.strip_prefix('W').and_then(|number| number.parse::<usize>().ok());
+        let form = number.and_then(|number| self.0.get(number)).map(|written| written.form);
         let ids = match (form, cited) {
             // Opened first, and told at the end of the wait.
             (Some(Form::LeftOpen), [first, ..]) => std::slice::from_ref(first),
@@ -203,13 +204,15 @@ impl Rulebook {
     pub fn expected(&self, traffic: &str) -> Result<Vec<String>, serde_json::Error> {
         let lines: Vec<Line> =
             traffic.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let mut at: HashMap<&str, Vec<&Line>> = HashMap::new();
+        for line in &lines {
+            at.entry(line.door.as_ref().unwrap_or(&line.zone)).or_default().push(line);
+        }
         let mut found = Vec::new();
         for rule in &self.0 {
-            let here = |line: &&Line| match rule.form {
-                Form::Crowd => line.door.is_none() && rule.places.contains(&line.zone),
-                _ => line.door.as_ref().is_some_and(|door| rule.places.contains(door)),
-            };
-            let own: Vec<&Line> = lines.iter().filter(here).collect();
+            let here = rule.places.iter().filter_map(|place| at.get(place.as_str()));
+            let mut own: Vec<&Line> = here.flatten().copied().collect();
+            own.sort_by_key(|line| line.ts);
             let ids = rule.found(&own);
             let told =
                 |ids: Vec<u64>| ids.iter().fold(rule.id.clone(), |text, id| format!("{text} {id}"));
@@ -224,9 +227,8 @@ impl Written {
     /// The detections in the events of the rule's places: the ids of those that make each.
     fn found(&self, own: &[&Line]) -> Vec<Vec<u64>> {
         let within = |at: usize, span: u64| {
-            own[..=at]
-                .iter()
-                .filter(move |line| own[at].ts - line.ts < span && line.door == own[at].door)
+            let lines = own[..=at].iter().rev().take_while(move |line| own[at].ts - line.ts < span);
+            lines.filter(move |line| line.door == own[at].door)
         };
         let mut found = Vec::new();
         for (at, line) in own.iter().enumerate() {
@@ -269,10 +271,9 @@ impl Written {
                     }
                 }
                 Form::LeftOpen => {
-                    let mut after = own[at + 1..].iter().filter(same_door);
-                    let closed =
-                        |other: &&Line| other.kind == "close" && other.ts - line.ts < 20_000;
-                    if line.kind == "open" && !after.any(closed) {
+                    let soon = |other: &&&Line| other.ts - line.ts < 20_000;
+                    let mut after = own[at + 1..].iter().take_while(soon).filter(same_door);
+                    if line.kind == "open" && !after.any(|other| other.kind == "close") {
                         found.push(vec![line.id]);
                     }
                 }
