@@ -4,6 +4,11 @@
 //   java --add-opens… -cp 'lib/*:.' Peer FILE PARALLELISM [--ids OUT]
 //
 // Events are decoded before the job starts; the figure is CPU time of the whole process while it runs.
+//
+//   -Dcheckpoints=DIR -Dcut=N -Dalerts=FILE [-Drestore=DIR/…/chk-N]
+//
+// keeps a checkpoint every ten seconds, adds each alert to a file as it is found, says when the source has come to event N, and
+// goes on from a checkpoint.
 
 import com.fasterxml.jackson.core.*;
 import com.sun.management.OperatingSystemMXBean;
@@ -18,6 +23,7 @@ import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.state.*;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.cep.CEP;
+import org.apache.flink.configuration.Configuration;
 import org.apache.flink.cep.nfa.aftermatch.AfterMatchSkipStrategy;
 import org.apache.flink.cep.functions.PatternProcessFunction;
 import org.apache.flink.cep.pattern.Pattern;
@@ -39,8 +45,38 @@ public class Peer {
   static Reading[] readings;
   static final ConcurrentLinkedQueue<String> FOUND = new ConcurrentLinkedQueue<>();
 
+  static final long CUT = Long.getLong("cut", -1);
+  static FileOutputStream alerts;
+  static long started, startedCpu;
+
   public static class Note implements SinkFunction<String> {
-    @Override public void invoke(String alert, Context context) { FOUND.add(alert); }
+    @Override public void invoke(String alert, Context context) throws IOException {
+      if (alerts == null) FOUND.add(alert); else alerts.write((alert + "\n").getBytes());
+    }
+  }
+
+  static long cpu() { return ((OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime(); }
+
+  static Reading next(long i) {
+    if (i == CUT) {
+      System.out.printf(Locale.ROOT, "{\"at\":%d,\"seconds\":%.3f,\"cpu_seconds\":%.3f}%n", i, (System.nanoTime() - started) / 1e9, (cpu() - startedCpu) / 1e9);
+      System.out.flush();
+    }
+    return readings[(int) i];
+  }
+
+  /** What keeps checkpoints, and where to go on from. */
+  static Configuration configuration() {
+    Configuration configuration = new Configuration();
+    String checkpoints = System.getProperty("checkpoints"), restore = System.getProperty("restore");
+    if (checkpoints != null) {
+      configuration.setString("execution.checkpointing.interval", "10 s");
+      configuration.setString("execution.checkpointing.storage", "filesystem");
+      configuration.setString("execution.checkpointing.dir", Path.of(checkpoints).toUri().toString());
+      configuration.setString("execution.checkpointing.externalized-checkpoint-retention", "RETAIN_ON_CANCELLATION");
+    }
+    if (restore != null) configuration.setString("execution.state-recovery.path", Path.of(restore).toUri().toString());
+    return configuration;
   }
 
   static boolean is(Reading r, String... kinds) {
@@ -116,11 +152,11 @@ public class Peer {
     readings = new Reading[lines.size()];
     for (int i = 0; i < readings.length; i++) readings[i] = parse(factory, lines.get(i));
 
-    StreamExecutionEnvironment env = StreamExecutionEnvironment.createLocalEnvironment(parallelism);
+    StreamExecutionEnvironment env = StreamExecutionEnvironment.createLocalEnvironment(parallelism, configuration());
     env.getConfig().enableObjectReuse();
     env.getConfig().setAutoWatermarkInterval(200);
     DataStream<Reading> all = env.fromSequence(0, readings.length - 1).setParallelism(1)
-        .map(i -> readings[i.intValue()]).returns(Reading.class).setParallelism(1)
+        .map(Peer::next).returns(Reading.class).setParallelism(1)
         .assignTimestampsAndWatermarks(WatermarkStrategy.<Reading>forBoundedOutOfOrderness(Duration.ofMillis(Integer.getInteger("disorder", 0))).withTimestampAssigner((r, t) -> r.ts))
         .setParallelism(1);
     AfterMatchSkipStrategy each = AfterMatchSkipStrategy.noSkip();
@@ -144,10 +180,11 @@ public class Peer {
             all.filter(r -> is(r, "granted", "headcount")).keyBy(r -> r.zone).process(new Zones()));
     found.addSink(new Note());
 
-    OperatingSystemMXBean os = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
-    long begun = os.getProcessCpuTime();
+    if (System.getProperty("alerts") != null) alerts = new FileOutputStream(System.getProperty("alerts"), true);
+    started = System.nanoTime();
+    startedCpu = cpu();
     env.execute();
-    double spent = (os.getProcessCpuTime() - begun) / (double) readings.length;
+    double spent = (cpu() - startedCpu) / (double) readings.length;
     int[] count = new int[11];
     for (String alert : FOUND) count[Integer.parseInt(alert.substring(1, alert.indexOf(' ')))]++;
     int at = Arrays.asList(args).indexOf("--ids");
