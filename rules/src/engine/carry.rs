@@ -135,6 +135,7 @@ impl Site {
     /// Puts every cell under its new owner; the incidents that levels held which nobody watches
     /// any more.
     fn carry_cells(&mut self, moves: &Moves, old: Context<'_>, new: Context<'_>) -> Vec<TimedId> {
+        self.state.forget_idle();
         let ended = self.free_cells(moves, old);
         let mut heard_else = Vec::new();
         for index in 0..self.state.keys.len() {

@@ -22,7 +22,7 @@ pub use super::keys::Key;
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct KeyCell {
-    /// 1 + the owner's number; 0 when free.
+    /// 1 + the owner's number; 0 when free. [`Self::IDLE`] beside that: nobody's, so far.
     pub owner: u32,
     /// What `value` is, whether the key is in use, and how many events it holds: see the methods.
     pub form: u32,
@@ -59,11 +59,42 @@ impl KeyCell {
     const USED: u32 = 1 << 4;
     const RUN: u32 = 1 << 5;
     const EVENT: u32 = 1 << 6;
+    /// Of an owner: the key holds nothing and counts for nothing; see [`super::idle`].
+    pub const IDLE: u32 = 1 << 31;
 
-    /// Whose it is, while it is live.
+    /// Whose it is, or was, while it is live.
     #[inline]
     pub fn owner(&self) -> Owner {
-        Owner(self.owner - 1)
+        Owner((self.owner & !Self::IDLE) - 1)
+    }
+
+    /// Of an owner, with nothing in it; under which key is not said yet.
+    pub fn of(owner: Owner) -> Self {
+        Self {
+            owner: owner.0 + 1,
+            form: 0,
+            key: Packed::wide(NIL),
+            head: NIL,
+            tail: NIL,
+            value: 0,
+            time: i64::MIN,
+            aux: 0,
+            spare: 0,
+            age: Age::NONE,
+        }
+    }
+
+    /// It stands empty from now on: see [`Self::is_idle`].
+    #[inline]
+    pub fn rest(&mut self) {
+        self.owner |= Self::IDLE;
+        self.form = self.form & Self::RUN | Self::USED;
+    }
+
+    /// Whether it stands empty, and is kept for the key to come back.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.owner & Self::IDLE != 0
     }
 
     /// What `value` is: see [`super::state::pack`].

@@ -55,8 +55,8 @@ impl Site {
     /// Gives up what has grown over a limit, and says so to those that hear it.
     #[inline]
     pub(super) fn settle(&mut self, cx: Context<'_>, out: &mut Findings) {
-        let State { keys, entries, over, .. } = &self.state;
-        let fits = keys.live() <= self.most[0]
+        let State { entries, over, .. } = &self.state;
+        let fits = self.state.held() <= self.most[0]
             && self.state.waiting() <= self.most[1]
             && entries.live() <= self.most[2];
         if !(fits && over.is_empty() && self.is_heard_out()) {
@@ -69,7 +69,7 @@ impl Site {
             while let Some(over) = self.state.over.pop() {
                 self.relieve(cx, over, out);
             }
-            let live = [self.state.keys.live(), self.state.waiting(), self.state.entries.live()];
+            let live = [self.state.held(), self.state.waiting(), self.state.entries.live()];
             if let Some(what) = (0..3).find(|what| live[*what] > self.most[*what])
                 && self.relieve_site(cx, what, out)
             {

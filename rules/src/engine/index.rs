@@ -84,19 +84,6 @@ fn home_in(homes: u64, tag: u32) -> usize {
     ((u64::from(tag) * homes) >> 32) as usize + (tag % ASIDE) as usize
 }
 
-/// The cell of a tag that is the one looked for; or how many slots are taken before it is clear that
-/// there is none.
-#[inline(always)]
-fn find_in(slots: &[Slot], tag: u32, same: impl Fn(u32) -> bool) -> Result<u32, usize> {
-    for (at, slot) in slots.iter().enumerate() {
-        let Some(cell) = slot.cell() else { return Err(at) };
-        if slot.tag() == tag && same(cell) {
-            return Ok(cell);
-        }
-    }
-    Err(slots.len())
-}
-
 impl Index {
     #[inline]
     fn home(&self, tag: u32) -> usize {
@@ -133,37 +120,40 @@ impl Index {
         None
     }
 
-    /// The cell of a tag that is the one looked for; or the free slot where it would stand.
-    #[inline]
-    pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Result<u32, usize> {
-        let home = self.home(tag);
-        match find_in(&self.slots[home..], tag, &same) {
-            Err(behind) if home + behind == self.slots.len() || !self.old.is_empty() => {
-                self.find_further(tag, home + behind, same)
+    /// The cell of a tag that is the one looked for.
+    #[inline(always)]
+    pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+        for slot in &self.slots[self.home(tag)..] {
+            let Some(cell) = slot.cell() else {
+                return if self.old.is_empty() { None } else { self.find_old(tag, same) };
+            };
+            if slot.tag() == tag && same(cell) {
+                return Some(cell);
             }
-            found => found.map_err(|behind| home + behind),
         }
+        self.find_further(tag, same)
     }
 
-    /// The same from the front of the table, where the row reaches its end; and in the table before.
+    /// The same from the front of the table: the row reaches its end.
     #[cold]
     #[inline(never)]
-    fn find_further(
-        &self,
-        tag: u32,
-        mut end: usize,
-        same: impl Fn(u32) -> bool,
-    ) -> Result<u32, usize> {
-        if end == self.slots.len() {
-            match find_in(&self.slots, tag, &same) {
-                Err(at) => end = at,
-                found => return found,
+    fn find_further(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+        for slot in &self.slots {
+            let Some(cell) = slot.cell() else { break };
+            if slot.tag() == tag && same(cell) {
+                return Some(cell);
             }
         }
-        if self.old.is_empty() { Err(end) } else { self.find_old(tag, same).ok_or(end) }
+        self.find_old(tag, same)
     }
 
+    /// The same in the table before.
+    #[cold]
+    #[inline(never)]
     fn find_old(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+        if self.old.is_empty() {
+            return None;
+        }
         let is = |slot: Slot| slot.tag() == tag && slot.cell().is_some_and(&same);
         self.old_place(tag, is).and_then(|at| self.old[at].cell())
     }
@@ -184,11 +174,9 @@ impl Index {
         }
     }
 
-    /// Enters a cell at the free slot that [`Self::find`] gave.
-    #[inline]
-    pub fn insert(&mut self, slot: usize, tag: u32, cell: u32) {
-        assert!(self.slots[slot] == Slot::FREE, "the slot is free");
-        self.slots[slot] = Slot::of(tag, cell);
+    /// Enters a cell that is not there yet.
+    pub fn insert(&mut self, tag: u32, cell: u32) {
+        self.put(Slot::of(tag, cell));
         self.len += 1;
         // At most two thirds full: a miss ends soon. What was freed leaves no mark behind, so a table
         // whose number of keys stays allocates nothing (INV-HOT).
@@ -202,6 +190,16 @@ impl Index {
         if !self.old.is_empty() {
             self.copy(COPIED);
         }
+    }
+
+    /// Fills the first free slot of its row.
+    #[inline]
+    fn put(&mut self, slot: Slot) {
+        let mut at = self.home(slot.tag());
+        while self.slots[at] != Slot::FREE {
+            at = self.behind(at);
+        }
+        self.slots[at] = slot;
     }
 
     /// Slots of the next table.
@@ -229,11 +227,7 @@ impl Index {
         for place in self.copied..until {
             let slot = self.old[place];
             if slot.cell().is_some() {
-                let mut at = self.home(slot.tag());
-                while self.slots[at] != Slot::FREE {
-                    at = self.behind(at);
-                }
-                self.slots[at] = slot;
+                self.put(slot);
             }
         }
         self.copied = until;
@@ -304,20 +298,20 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let key = random >> 16 & if step < 10_000 { 0x3ff } else { 0x7 };
             match index.find(tag(key), |cell| cell == key) {
-                Ok(cell) => {
+                Some(cell) => {
                     assert_eq!(map.remove(&key), Some(cell));
                     index.remove(tag(key), cell);
                 }
-                Err(slot) => {
+                None => {
                     assert_eq!(map.insert(key, key), None);
-                    index.insert(slot, tag(key), key);
+                    index.insert(tag(key), key);
                 }
             }
             assert_eq!(index.len, map.len());
             grown += u32::from(!index.old.is_empty());
         }
         for key in 0..1_024 {
-            let found = index.find(tag(key), |cell| cell == key).ok();
+            let found = index.find(tag(key), |cell| cell == key);
             assert_eq!(found, map.get(&key).copied(), "{key}");
         }
         assert!(grown > 100, "{grown} steps with an old table beside");

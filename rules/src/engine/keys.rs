@@ -15,8 +15,7 @@ const SPREAD: u64 = 0x9e37_79b9_c13f_a9a9;
 /// Half of a key's hash. It leaves nowhere.
 #[inline(always)]
 pub fn half_of(key: &Key) -> u32 {
-    let word = Packed::of(key).map_or_else(|| folded(key), |packed| packed.0);
-    (word.wrapping_mul(SPREAD) >> 32) as u32
+    Packed::of(key).map_or_else(|| Packed(folded(key)).half(), Packed::half)
 }
 
 #[inline(never)]
@@ -46,6 +45,12 @@ impl Packed {
             return Some(Self::halves(a, b));
         }
         (b | c == 0 && d < COUNTED - 1).then(|| Self::halves(a, d | COUNTED))
+    }
+
+    /// Half of the hash of the key that it is.
+    #[inline(always)]
+    pub fn half(self) -> u32 {
+        (self.0.wrapping_mul(SPREAD) >> 32) as u32
     }
 
     /// The word of a wide key.

@@ -122,7 +122,7 @@ impl Site {
         };
         let mut runs: Vec<RunView> = own.map(view).collect();
         if cx.layout.shape(rule) == Shape::Single {
-            let keys = self.state.keys.indexes().filter_map(|cell| self.state.noted_run(cell));
+            let keys = self.state.cells().filter_map(|cell| self.state.noted_run(cell));
             let own = keys.filter(|run| run.owner == u32::from(rule.0) + 1);
             runs.extend(own.map(|run| view(&run)));
         }

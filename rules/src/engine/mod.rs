@@ -11,6 +11,7 @@ mod facts;
 pub mod findings;
 mod holdings;
 mod hours;
+mod idle;
 mod index;
 mod keys;
 mod late;

@@ -292,7 +292,7 @@ impl Site {
             return;
         }
         (self.began, self.now) = (other.began, at);
-        for index in other.state.keys.indexes() {
+        for index in other.state.cells() {
             let cell = other.state.keys.get(index);
             let owner = Owner(cell.owner - 1);
             let known = cell.time < at.0 && cell.time != i64::MIN;

@@ -106,7 +106,7 @@ impl Site {
     pub(super) fn drop_if_idle(&mut self, cell: u32) {
         let key = self.state.keys.get(cell);
         if key.head == NIL && key.spare == 0 && key.aux == 0 && key.tag() == 0 {
-            self.state.remove(cell);
+            self.state.retire(cell);
         }
     }
 

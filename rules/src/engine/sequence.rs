@@ -141,11 +141,9 @@ impl Site {
         if starts && self.starts(line, event) {
             self.serial += 1;
             let subject = cx.layout.subject(cx.tables, event);
-            let cell = self.state.use_or_enter(found, owner, &key, Value::Missing);
-            self.state.note_run(cell, event, self.serial, subject);
+            self.state.begin_run(found, (owner, &key), event, self.serial, subject);
         } else if let Ok(cell) = found {
-            self.state.forget_run(cell);
-            self.state.remove(cell);
+            self.state.end_run(cell);
         }
     }
 

@@ -21,7 +21,7 @@ use super::{Engine, Options, Shard};
 use crate::plan::Plan;
 
 /// Version of the format. A reader takes its own alone.
-pub const VERSION: u32 = 12;
+pub const VERSION: u32 = 13;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Stores of a site that are written little by little.

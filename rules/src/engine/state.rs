@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use event::EventRef;
-
 use super::cells::{Course, Entry, Key, KeyCell, Noted, Run};
 use super::findings::EvidenceRef;
 use super::holdings::{Age, Bounds, Holding, Over, join, leave};
@@ -23,17 +21,15 @@ pub struct Owner(pub u32);
 /// a line of memory that nothing has touched for as long as the window is.
 const NEXT_TIME: usize = 1;
 
-/// Where the index enters a key that it does not have: until anything is entered or freed.
+/// A key that holds nothing: its idle cell, or `NIL` where it has none. Until anything is entered or
+/// freed.
 #[derive(Clone, Copy, Debug)]
-pub struct Vacant {
-    slot: usize,
-    tag: u32,
-}
+pub struct Vacant(pub(super) u32);
 
 /// Keyed cells, entries and runs of one site.
 #[derive(Debug)]
 pub struct State {
-    index: Index,
+    pub(super) index: Index,
     /// Cells by (owner, key).
     pub keys: Pages<KeyCell>,
     wide: Pages<WideKey>,
@@ -54,6 +50,8 @@ pub struct State {
     pub bounds: Arc<Bounds>,
     /// Who has grown over a limit since the site last settled.
     pub over: Vec<Over>,
+    /// Cells that stand empty, and those of them that keep a [`Noted`].
+    pub(super) idle: [u32; 2],
 }
 
 /// What the index keeps of an owner and a key: the upper part of half of the key's hash, and the lower
@@ -90,13 +88,44 @@ impl State {
             holdings,
             bounds,
             over: Vec::new(),
+            idle: [0; 2],
         }
     }
 
     /// The cell of an owner and key.
     #[inline]
     pub fn find(&self, owner: Owner, key: &Key) -> Option<u32> {
-        self.look_up(owner, tag_of(owner, key), key).ok()
+        self.look(owner, key).ok()
+    }
+
+    /// The cell of an owner and key, or where it would be entered.
+    pub fn look(&self, owner: Owner, key: &Key) -> Result<u32, Vacant> {
+        let Some(packed) = Packed::of(key) else { return self.look_wide(owner, key) };
+        let (keys, is) = (&self.keys, owner.0 + 1);
+        let found = self.index.find(beside(packed.half(), owner), |cell| {
+            let cell = keys.get(cell);
+            cell.key == packed && cell.owner & !KeyCell::IDLE == is
+        });
+        self.unless_idle(found)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_wide(&self, owner: Owner, key: &Key) -> Result<u32, Vacant> {
+        let found = self.index.find(tag_of(owner, key), |cell| {
+            let cell = self.keys.get(cell);
+            cell.owner & !KeyCell::IDLE == owner.0 + 1 && self.is_wide(cell, key)
+        });
+        self.unless_idle(found)
+    }
+
+    #[inline(always)]
+    fn unless_idle(&self, found: Option<u32>) -> Result<u32, Vacant> {
+        match found {
+            None => Err(Vacant(NIL)),
+            Some(cell) if self.keys.get(cell).is_idle() => Err(Vacant(cell)),
+            Some(cell) => Ok(cell),
+        }
     }
 
     /// Whether a cell, if it is one at all, is that of an owner and key.
@@ -127,6 +156,15 @@ impl State {
         Packed::of(key).unwrap_or_else(wide)
     }
 
+    /// What the index keeps of a cell's owner and key.
+    pub(super) fn tag_at(&self, cell: u32) -> u32 {
+        let held = self.keys.get(cell);
+        if held.key.is_wide() {
+            return tag_of(held.owner(), &self.key(cell));
+        }
+        beside(held.key.half(), held.owner())
+    }
+
     /// Gives a cell to another owner, under another key. [`Self::rebind`] and [`Self::reindex`] follow.
     pub fn hand_over(&mut self, cell: u32, owner: Owner, key: &Key) {
         if self.key(cell) != *key {
@@ -136,7 +174,6 @@ impl State {
         self.keys.get_mut(cell).owner = owner.0 + 1;
     }
 
-    #[inline]
     fn forget_key(&mut self, cell: u32) {
         let key = self.keys.get(cell).key;
         if key.is_wide()
@@ -158,40 +195,9 @@ impl State {
         self.index.likely(beside(half, owner))
     }
 
-    /// The cell of an owner and key; or where the index would enter it.
-    #[inline(always)]
-    fn look_up(&self, owner: Owner, tag: u32, key: &Key) -> Result<u32, usize> {
-        let Some(packed) = Packed::of(key) else { return self.look_up_wide(owner, tag, key) };
-        let keys = &self.keys;
-        self.index.find(tag, |cell| {
-            let cell = keys.get(cell);
-            cell.owner == owner.0 + 1 && cell.key == packed
-        })
-    }
-
-    #[inline(never)]
-    fn look_up_wide(&self, owner: Owner, tag: u32, key: &Key) -> Result<u32, usize> {
-        self.index.find(tag, |cell| {
-            let cell = self.keys.get(cell);
-            cell.owner == owner.0 + 1 && self.is_wide(cell, key)
-        })
-    }
-
     /// The cell of an owner and key, made with `value` where there was none.
-    #[inline]
     pub fn find_or_insert(&mut self, owner: Owner, key: &Key, value: Value) -> u32 {
-        let tag = tag_of(owner, key);
-        match self.look_up(owner, tag, key) {
-            Ok(cell) => self.used(cell),
-            Err(slot) => self.insert(owner, key, value, slot, tag),
-        }
-    }
-
-    /// The cell of an owner and key, or where it would be entered.
-    #[inline]
-    pub fn look(&self, owner: Owner, key: &Key) -> Result<u32, Vacant> {
-        let tag = tag_of(owner, key);
-        self.look_up(owner, tag, key).map_err(|slot| Vacant { slot, tag })
+        self.use_or_enter(self.look(owner, key), owner, key, value)
     }
 
     /// As [`Self::find_or_insert`], where the key has just been looked up by [`Self::look`].
@@ -205,7 +211,7 @@ impl State {
     ) -> u32 {
         match known {
             Ok(cell) => self.used(cell),
-            Err(Vacant { slot, tag }) => self.insert(owner, key, value, slot, tag),
+            Err(vacant) => self.enter(vacant, owner, key, value),
         }
     }
 
@@ -230,22 +236,26 @@ impl State {
         cell
     }
 
-    fn insert(&mut self, owner: Owner, key: &Key, value: Value, slot: usize, tag: u32) -> u32 {
-        let (bits, form) = pack(value);
+    /// Makes a key one that holds something: its idle cell, or a new one.
+    fn enter(&mut self, Vacant(idle): Vacant, owner: Owner, key: &Key, value: Value) -> u32 {
+        let index = if idle == NIL { self.make(owner, key) } else { self.wake(idle) };
+        self.keys.get_mut(index).set(pack(value));
+        index
+    }
+
+    /// Makes a cell for a key that has none.
+    #[inline(never)]
+    pub(super) fn make(&mut self, owner: Owner, key: &Key) -> u32 {
         let key = self.keep_key(key);
-        let index = self.keys.insert(KeyCell {
-            owner: owner.0 + 1,
-            form,
-            key,
-            head: NIL,
-            tail: NIL,
-            value: bits,
-            time: i64::MIN,
-            aux: 0,
-            spare: 0,
-            age: Age::NONE,
-        });
-        self.index.insert(slot, tag, index);
+        let index = self.keys.insert(KeyCell { key, ..KeyCell::of(owner) });
+        self.index.insert(self.tag_at(index), index);
+        self.hold(index, owner);
+        index
+    }
+
+    /// A cell counts among its holder's keys.
+    #[inline(always)]
+    pub(super) fn hold(&mut self, index: u32, owner: Owner) {
         let holder = self.bounds.holder(owner);
         let holding = self.holdings.get_mut(holder);
         holding.keys += 1;
@@ -253,23 +263,31 @@ impl State {
         if holding.keys > self.bounds.limits(holder).keys {
             self.over.push(Over::Keys(holder));
         }
-        index
+    }
+
+    /// It does no longer.
+    #[inline(always)]
+    pub(super) fn let_go(&mut self, index: u32, owner: Owner) {
+        let holding = self.holdings.get_mut(self.bounds.holder(owner));
+        holding.keys -= 1;
+        leave(&mut holding.key_line, &mut self.keys, index);
     }
 
     /// Forgets a cell. Its lists must be empty.
     pub fn remove(&mut self, index: u32) {
-        let cell = self.keys.get(index);
-        debug_assert_eq!(cell.head, NIL, "a key cell is freed with its list empty");
-        self.index.remove(tag_of(cell.owner(), &self.key(index)), index);
+        debug_assert_eq!(self.keys.get(index).head, NIL, "a key cell is freed with its list empty");
+        self.index.remove(self.tag_at(index), index);
         self.free(index);
     }
 
     /// Forgets a cell, where [`Self::reindex`] follows.
     pub fn free(&mut self, index: u32) {
-        let owner = self.keys.get(index).owner();
-        let holding = self.holdings.get_mut(self.bounds.holder(owner));
-        holding.keys -= 1;
-        leave(&mut holding.key_line, &mut self.keys, index);
+        self.let_go(index, self.keys.get(index).owner());
+        self.scrap(index);
+    }
+
+    /// Frees a cell that counts for nothing any more, where nothing finds it any more.
+    pub(super) fn scrap(&mut self, index: u32) {
         self.forget_key(index);
         self.keys.remove(index);
     }
@@ -527,81 +545,6 @@ impl State {
         self.runs.remove(run);
     }
 
-    /// Lets a key's cell be the key's only run, in place of the one that it was.
-    #[inline]
-    pub fn note_run(&mut self, cell: u32, event: EventRef<'_>, serial: u64, subject: Subject) {
-        let key = self.keys.get_mut(cell);
-        key.note(event);
-        let holder = self.bounds.holder(key.owner());
-        let holding = self.holdings.get_mut(holder);
-        let noted = Noted(subject);
-        let at = if key.is_run() {
-            let at = key.value as u32;
-            *self.noted.get_mut(at) = noted;
-            // The key is as old as its run, and as little used.
-            key.use_it(false);
-            leave(&mut holding.key_line, &mut self.keys, cell);
-            join(&mut holding.key_line, &mut self.keys, cell);
-            at
-        } else {
-            key.be_run(true);
-            holding.runs += 1;
-            if holding.runs > self.bounds.limits(holder).runs {
-                self.over.push(Over::Runs(holder));
-            }
-            self.noted.insert(noted)
-        };
-        self.keys.get_mut(cell).value = serial << 32 | u64::from(at);
-    }
-
-    /// The run that a key's cell is, as the others are kept.
-    pub fn noted_run(&self, cell: u32) -> Option<Run> {
-        let key = self.keys.get(cell);
-        key.is_run().then(|| Run {
-            owner: self.bounds.rule_of(key.owner()) + 1,
-            next: NIL,
-            previous: NIL,
-            key_cell: cell,
-            started: key.time,
-            identity: [key.aux, key.spare],
-            place: u64::from(key.tail) << 32 | u64::from(key.head),
-            serial: key.value >> 32,
-            course: NIL,
-            rest: 0,
-        })
-    }
-
-    /// The runs of a key, in the order of their beginnings.
-    pub fn runs_at(&self, cell: u32) -> Vec<Run> {
-        if let Some(run) = self.noted_run(cell) {
-            return vec![run];
-        }
-        let mut at = self.keys.get(cell).head;
-        let next = || {
-            let run = (at != NIL).then(|| *self.runs.get(at))?;
-            at = run.next;
-            Some(run)
-        };
-        std::iter::from_fn(next).collect()
-    }
-
-    /// A key's cell is no run any more. It is freed next.
-    #[inline]
-    pub fn forget_run(&mut self, cell: u32) {
-        let key = self.keys.get_mut(cell);
-        assert!(key.is_run(), "a run ends once");
-        key.be_run(false);
-        key.forget_noted();
-        self.noted.remove(key.value as u32);
-        self.holdings.get_mut(self.bounds.holder(key.owner())).runs -= 1;
-    }
-
-    /// Runs that wait, in cells of their own and as keys.
-    #[inline]
-    pub fn waiting(&self) -> usize {
-        self.runs.live() + self.noted.live()
-    }
-
     /// Frees how far a run has come, and its further evidence; how many events that were.
     fn remove_course(&mut self, course: u32) -> u32 {
         let events = self.remove_list(self.courses.get(course).head);
@@ -685,11 +628,10 @@ impl State {
     /// Builds the index from the cells.
     pub fn reindex(&mut self) {
         self.index.clear();
-        let keys = &self.keys;
-        for index in keys.indexes() {
-            let tag = tag_of(keys.get(index).owner(), &self.key(index));
-            if let Err(slot) = self.index.find(tag, |_| false) {
-                self.index.insert(slot, tag, index);
+        self.count_idle();
+        for index in 0..self.keys.len() {
+            if self.keys.get(index).owner != 0 {
+                self.index.insert(self.tag_at(index), index);
             }
         }
     }

@@ -65,6 +65,9 @@ impl Site {
         if cell.owner == 0 {
             return;
         }
+        if cell.is_idle() {
+            return self.state.sweep_idle(hand);
+        }
         let owner = cell.owner();
         if let Some(fact) = cx.plan.facts.get(owner.0 as usize) {
             let windowed = matches!(fact.kind, FactKind::Count { .. } | FactKind::Distinct { .. });

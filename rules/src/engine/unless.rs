@@ -81,7 +81,7 @@ impl Site {
             at = next;
         }
         if self.state.keys.get(cell).head == NIL {
-            self.state.remove(cell);
+            self.state.retire(cell);
         }
     }
 

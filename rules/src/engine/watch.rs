@@ -177,7 +177,7 @@ impl Site {
     pub(super) fn last_deadline(&self, cx: Context<'_>) -> EventTime {
         let runs = self.state.runs.indexes();
         let runs = runs.map(|run| self.deadline_of(cx, self.state.runs.get(run)));
-        let keys = self.state.keys.indexes().filter_map(|index| self.expiry(cx, index));
+        let keys = self.state.cells().filter_map(|index| self.expiry(cx, index));
         let held = self.held.indexes().map(|held| self.held.get(held).deadline);
         let all = runs.chain(held).filter(|at| *at != i64::MAX).chain(keys.map(|(at, _)| at.0));
         EventTime(all.max().unwrap_or(i64::MIN))
@@ -481,7 +481,7 @@ impl Site {
                 self.timers.push(at, run.owner, tie, run.serial, Due::Run(index));
             }
         }
-        for index in self.state.keys.indexes() {
+        for index in self.state.cells() {
             if let Some((at, id)) = self.expiry(cx, index) {
                 let (tie, serial) = (self.key_tie(cx, index), self.state.keys.get(index).aux);
                 self.timers.push(at, u32::from(id.0), tie, serial, Due::Expiry(index));

@@ -417,7 +417,7 @@ impl Site {
                 self.timers.push(at, held.owner, id, held.serial, Due::Held(index));
             }
         }
-        let cells: Vec<u32> = self.state.keys.indexes().collect();
+        let cells: Vec<u32> = self.state.cells().collect();
         for cell in cells {
             match cx.layout.held(Owner(self.state.keys.get(cell).owner - 1)) {
                 Owned::Hush(_) => self.arm_quiet(cx, cell),

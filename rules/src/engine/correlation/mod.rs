@@ -94,9 +94,7 @@ const fn tag_of(id: [u64; 2]) -> u32 {
 fn enter(index: &mut Index, incidents: &Pages<IncidentCell>, cell: u32) {
     let id = incidents.get(cell).id;
     // One id twice would be one incident that opened twice: both are kept, the first is found.
-    if let Err(slot) = index.find(tag_of(id), |_| false) {
-        index.insert(slot, tag_of(id), cell);
-    }
+    index.insert(tag_of(id), cell);
 }
 
 impl Correlation {
@@ -263,7 +261,7 @@ impl Correlation {
     /// The live incident of an id.
     pub fn cell_of(&self, incident: TimedId) -> Option<u32> {
         let id = halves(incident.0);
-        self.index.find(tag_of(id), |cell| self.incidents.get(cell).id == id).ok()
+        self.index.find(tag_of(id), |cell| self.incidents.get(cell).id == id)
     }
 
     /// Builds the index from the cells: after a restore.

@@ -1,0 +1,216 @@
+//! Keys that hold nothing for a while.
+//!
+//! Many keys empty, and fill again soon: a badge goes in and out, a door opens and closes. The cell of
+//! such a key stays where it is, *idle*: the look-up that comes with the next event finds it. It stands
+//! in no line, counts among nobody's keys, and reads as if it were not there. Idle cells are a third
+//! of all at most, and one that stays idle is freed when the sweep comes by for the second time.
+
+use event::EventRef;
+
+use super::cells::{KeyCell, Noted, Run};
+use super::holdings::{Over, join, leave};
+use super::keys::Key;
+use super::layout::Subject;
+use super::pages::NIL;
+use super::state::{Owner, State, Vacant};
+
+/// Cells that may stand idle however few there are.
+const IDLE_MIN: usize = 256;
+
+impl State {
+    /// Cells of keys that hold something.
+    #[inline]
+    pub fn held(&self) -> usize {
+        self.keys.live() - self.idle[0] as usize
+    }
+
+    /// Their indexes.
+    pub fn cells(&self) -> impl Iterator<Item = u32> + '_ {
+        self.keys.indexes().filter(|index| !self.keys.get(*index).is_idle())
+    }
+
+    #[inline]
+    fn may_rest(&self) -> bool {
+        (self.idle[0] as usize) < IDLE_MIN + self.keys.live() / 3
+    }
+
+    /// A key holds nothing any more. Its lists must be empty.
+    #[inline]
+    pub fn retire(&mut self, index: u32) {
+        if !self.may_rest() {
+            return self.remove(index);
+        }
+        let cell = self.keys.get_mut(index);
+        debug_assert!(cell.head == NIL && !cell.is_idle(), "an empty key is retired, and once");
+        let owner = cell.owner();
+        cell.rest();
+        self.let_go(index, owner);
+        self.idle[0] += 1;
+    }
+
+    /// An idle key holds something again.
+    #[inline]
+    pub(super) fn wake(&mut self, index: u32) -> u32 {
+        let cell = self.keys.get_mut(index);
+        debug_assert!(cell.is_idle() && !cell.is_run(), "a run is begun by its event");
+        let owner = cell.owner();
+        *cell = KeyCell { key: cell.key, ..KeyCell::of(owner) };
+        self.idle[0] -= 1;
+        self.hold(index, owner);
+        index
+    }
+
+    /// Lets a key's cell be the key's only run, in place of the one that it was.
+    pub fn begin_run(
+        &mut self,
+        known: Result<u32, Vacant>,
+        (owner, key): (Owner, &Key),
+        event: EventRef<'_>,
+        serial: u64,
+        subject: Subject,
+    ) {
+        let index = match known {
+            Ok(index) => {
+                // The key is as old as its run, and as little used.
+                let holding = self.holdings.get_mut(self.bounds.holder(owner));
+                leave(&mut holding.key_line, &mut self.keys, index);
+                join(&mut holding.key_line, &mut self.keys, index);
+                index
+            }
+            Err(Vacant(NIL)) => {
+                let index = self.make(owner, key);
+                let at = self.noted.insert(Noted(subject));
+                self.keys.get_mut(index).value = u64::from(at);
+                self.count_run(owner);
+                index
+            }
+            Err(Vacant(idle)) => {
+                self.keys.get_mut(idle).owner = owner.0 + 1;
+                self.idle = [self.idle[0] - 1, self.idle[1] - 1];
+                self.hold(idle, owner);
+                self.count_run(owner);
+                idle
+            }
+        };
+        let cell = self.keys.get_mut(index);
+        let at = cell.value as u32;
+        cell.value = serial << 32 | u64::from(at);
+        cell.be_run(true);
+        cell.use_it(false);
+        cell.note(event);
+        *self.noted.get_mut(at) = Noted(subject);
+    }
+
+    #[inline]
+    fn count_run(&mut self, owner: Owner) {
+        let holder = self.bounds.holder(owner);
+        let holding = self.holdings.get_mut(holder);
+        holding.runs += 1;
+        if holding.runs > self.bounds.limits(holder).runs {
+            self.over.push(Over::Runs(holder));
+        }
+    }
+
+    /// The run that a key's cell is has ended, and with it the key holds nothing.
+    pub fn end_run(&mut self, index: u32) {
+        if !self.may_rest() {
+            self.forget_run(index);
+            return self.remove(index);
+        }
+        let cell = self.keys.get_mut(index);
+        assert!(cell.is_run() && !cell.is_idle(), "a run ends once");
+        let owner = cell.owner();
+        cell.rest();
+        self.holdings.get_mut(self.bounds.holder(owner)).runs -= 1;
+        self.let_go(index, owner);
+        self.idle = [self.idle[0] + 1, self.idle[1] + 1];
+    }
+
+    /// A key's cell is no run any more. It is freed next.
+    pub fn forget_run(&mut self, cell: u32) {
+        let key = self.keys.get_mut(cell);
+        assert!(key.is_run() && !key.is_idle(), "a run ends once");
+        key.be_run(false);
+        key.forget_noted();
+        let (at, owner) = (key.value as u32, key.owner());
+        self.noted.remove(at);
+        self.holdings.get_mut(self.bounds.holder(owner)).runs -= 1;
+    }
+
+    /// The run that a key's cell is, as the others are kept.
+    pub fn noted_run(&self, cell: u32) -> Option<Run> {
+        let key = self.keys.get(cell);
+        key.is_run().then(|| Run {
+            owner: self.bounds.rule_of(key.owner()) + 1,
+            next: NIL,
+            previous: NIL,
+            key_cell: cell,
+            started: key.time,
+            identity: [key.aux, key.spare],
+            place: u64::from(key.tail) << 32 | u64::from(key.head),
+            serial: key.value >> 32,
+            course: NIL,
+            rest: 0,
+        })
+    }
+
+    /// The runs of a key, in the order of their beginnings.
+    pub fn runs_at(&self, cell: u32) -> Vec<Run> {
+        if let Some(run) = self.noted_run(cell) {
+            return vec![run];
+        }
+        let mut at = self.keys.get(cell).head;
+        let next = || {
+            let run = (at != NIL).then(|| *self.runs.get(at))?;
+            at = run.next;
+            Some(run)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Runs that wait, in cells of their own and as keys.
+    #[inline]
+    pub fn waiting(&self) -> usize {
+        self.runs.live() + self.noted.live() - self.idle[1] as usize
+    }
+
+    /// The sweep comes by an idle cell.
+    pub fn sweep_idle(&mut self, index: u32) {
+        let cell = self.keys.get_mut(index);
+        if cell.is_used() {
+            return cell.use_it(false);
+        }
+        self.index.remove(self.tag_at(index), index);
+        self.scrap_idle(index);
+    }
+
+    /// Frees all idle cells. [`Self::reindex`] follows.
+    pub fn forget_idle(&mut self) {
+        for index in 0..self.keys.len() {
+            if self.keys.get(index).is_idle() {
+                self.scrap_idle(index);
+            }
+        }
+    }
+
+    fn scrap_idle(&mut self, index: u32) {
+        let cell = *self.keys.get(index);
+        if cell.is_run() {
+            self.noted.remove(cell.value as u32);
+            self.idle[1] -= 1;
+        }
+        self.idle[0] -= 1;
+        self.scrap(index);
+    }
+
+    /// Counts the idle cells: after a restore.
+    pub(super) fn count_idle(&mut self) {
+        self.idle = [0; 2];
+        for index in self.keys.indexes() {
+            let cell = self.keys.get(index);
+            if cell.is_idle() {
+                self.idle = [self.idle[0] + 1, self.idle[1] + u32::from(cell.is_run())];
+            }
+        }
+    }
+}
