@@ -102,7 +102,8 @@ impl State {
     pub fn look(&self, owner: Owner, key: &Key) -> Result<u32, Vacant> {
         let Some(packed) = Packed::of(key) else { return self.look_wide(owner, key) };
         let (keys, is) = (&self.keys, owner.0 + 1);
-        let found = self.index.find(beside(packed.half(), owner), |cell| {
+        let tag = beside(packed.half(), owner);
+        let found = self.index.find(tag, |cell| {
             let cell = keys.get(cell);
             cell.key == packed && cell.owner & !KeyCell::IDLE == is
         });

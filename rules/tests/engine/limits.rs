@@ -466,6 +466,7 @@ fn too_many_that_wait_go_early_whatever_the_batches() {
 rules:
 - {id: forced, by: door, within: 30s, sequence: [{a: AccessDenied}, {b: DoorForcedOpen}]}
 - {id: wide, scope: enterprise, by: door, within: 30s, sequence: [{a: AccessDenied}, {b: DoorForcedOpen}]}
+incidents: {stale: never}
 ";
     let mut r = Random(5);
     let events: Vec<String> = (0..400)
@@ -514,4 +515,52 @@ rules:
 ";
     let bench = run(rulebook, script);
     assert_eq!(bench.found, ["1 full A", "3 full B", "4 full A"]);
+}
+
+#[test]
+fn keys_that_have_emptied_count_for_nothing_and_are_few() {
+    let rulebook = "
+rules:
+- {id: twice, by: credential, within: 90h, strict: AccessGranted, runs: each,
+   sequence: [{a: AccessGranted, if: a.dir == 'in'}, {b: AccessGranted, if: b.dir == 'in'}]}
+- {id: forced, by: door, within: 90h, runs: each, sequence: [{a: AccessDenied}, {b: DoorForcedOpen}]}
+incidents: {stale: never}
+";
+    let few = Options { state_max: [4, 4, 10], duplicates_max: 16, ..options() };
+    let mut bench = Bench::new(rulebook, few);
+    bench.feed(&lines("0 AccessGranted credential=K dir=in\n0 AccessDenied door=K"));
+    let mut bytes = Vec::new();
+    for n in 1..6_000 {
+        if n == 3_500 {
+            bench.restart();
+        }
+        // Most come back a while later; and find nothing of what was.
+        let key = if n % 8 == 0 { n } else { n % 300 };
+        let at = n * 10;
+        bench.feed(&[
+            format!("{at} AccessGranted credential=C{key} dir=in"),
+            format!("{} AccessGranted credential=C{key} dir=out", at + 1),
+            format!("{} AccessGranted credential=C{key} dir=out", at + 2),
+            format!("{} AccessDenied door=D{key}", at + 3),
+            format!("{} DoorForcedOpen door=D{key}", at + 4),
+            format!("{} DoorForcedOpen door=D{key}", at + 5),
+            format!("{} DoorOpened door=D{key}", at + 6),
+        ]);
+        assert_eq!(bench.found.pop(), Some(format!("{} forced D{key}", at + 4)));
+        assert_eq!((bench.usage("twice").keys, bench.usage("forced").keys), (1, 1));
+        if n % 1_000 == 999 {
+            bytes.push(bench.engine.state_bytes());
+        }
+    }
+    assert_eq!(bytes[0], bytes[5], "what stays away goes");
+    let evicted = bench.engine.evicted();
+    assert_eq!((evicted.keys, evicted.runs), (0, 0), "four keys are never passed");
+    bench.feed(&lines(
+        "90000 AccessGranted credential=K dir=in\n90001 DoorForcedOpen door=K\n90002 DoorOpened",
+    ));
+    assert_eq!(
+        bench.found,
+        ["90000 twice K", "90001 forced K"],
+        "the first of all are still there"
+    );
 }
