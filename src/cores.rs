@@ -363,8 +363,8 @@ impl Reading {
         let Self { decoder, deliveries, changes, reached, .. } = self;
         let mut next = places.start;
         while next < places.end {
-            next = decoder.decode_on(records, next..places.end, events, |record, outcome, all| {
-                let books = &mut deliveries[record.source.0 as usize];
+            next = decoder.decode_on(records, next..places.end, events, |place, outcome, all| {
+                let books = &mut deliveries[records.source(place).0 as usize];
                 books.deliveries += 1;
                 let made = match outcome {
                     Outcome::Decoded(made) => made.into(),

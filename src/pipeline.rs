@@ -216,15 +216,15 @@ impl Pipeline {
         refused: &mut impl FnMut(Refused<'_>),
     ) -> usize {
         let Self { decoder, events, deliveries, .. } = self;
-        decoder.decode_on(records, from..records.len(), events, |record, outcome, _| {
-            let books = &mut deliveries[record.source.0 as usize];
+        decoder.decode_on(records, from..records.len(), events, |place, outcome, _| {
+            let books = &mut deliveries[records.source(place).0 as usize];
             books.deliveries += 1;
             match outcome {
                 Outcome::Decoded(_) => books.decoded += 1,
                 Outcome::Ignored => books.ignored += 1,
                 Outcome::Rejected(reason) => {
                     books.reject(reason);
-                    refused(Refused { record: *record, reason });
+                    refused(Refused { record: records.get(place), reason });
                 }
             }
         })

@@ -162,6 +162,9 @@ impl ShortParts {
     /// Bytes of the longest part that it takes.
     pub const PART_MAX: usize = 32;
 
+    /// Bytes of one part and two lengths.
+    pub const HEAD_MAX: usize = 48;
+
     /// Writes a part behind the first `end` bytes, the first `len` of these bytes, at most all of
     /// them, and says where it ends. There is room for feed, device, id and time.
     #[inline(always)]
@@ -172,6 +175,19 @@ impl ShortParts {
         // What is behind the part is written over by the next one.
         self.put(at + 4, *bytes);
         at + 4 + (len & 63)
+    }
+
+    /// Writes what is known beforehand of the first parts: those up to `end`, and the length of the
+    /// part behind them. They are at most [`Self::HEAD_MAX`] bytes.
+    #[inline(always)]
+    pub fn begin(&mut self, head: &[u8; Self::HEAD_MAX]) {
+        self.put(0, *head);
+    }
+
+    /// Writes a part of at most sixteen bytes whose length stands there.
+    #[inline(always)]
+    pub fn short(&mut self, at: usize, bytes: [u8; 16]) {
+        self.put(at & 127, bytes);
     }
 
     /// Writes the time of an id that repeats.

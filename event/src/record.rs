@@ -301,7 +301,7 @@ impl RecordBlock {
     #[inline]
     pub fn get(&self, index: usize) -> RecordRef<'_> {
         let span = &self.spans[index];
-        let payload = self.bytes_of(&span.payload);
+        let room = &self.buffer[span.payload.start as usize..];
         RecordRef {
             kind: span.kind,
             flags: span.flags,
@@ -309,10 +309,21 @@ impl RecordBlock {
             source: span.source,
             recorded: span.recorded,
             position: span.position,
-            topic: self.bytes_of(&span.topic),
-            payload,
-            room: &self.buffer[span.payload.start as usize..],
+            // Mostly nobody asks for it: it must not cost a check.
+            topic: self
+                .buffer
+                .get(span.topic.start as usize..span.topic.end as usize)
+                .unwrap_or_default(),
+            payload: &room[..(span.payload.end - span.payload.start) as usize],
+            room,
         }
+    }
+
+    /// The source of record `index`. Panics when there is no such record.
+    #[must_use]
+    #[inline]
+    pub fn source(&self, index: usize) -> SourceId {
+        self.spans[index].source
     }
 
     /// The record at a position, where records stand in the order of their positions.

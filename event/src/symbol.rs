@@ -31,6 +31,13 @@ impl Symbol {
     pub fn some(self) -> Option<Self> {
         (self != Self::NONE).then_some(self)
     }
+
+    /// The symbol, or `None` for [`Symbol::UNKNOWN`].
+    #[must_use]
+    #[inline(always)]
+    pub fn known(self) -> Option<Self> {
+        (self != Self::UNKNOWN).then_some(self)
+    }
 }
 
 struct Entry {
@@ -234,10 +241,29 @@ impl SymbolCache {
         self.find([low, high | u64::from(len) << 56])
     }
 
-    /// Asks for the memory that [`Self::look_words`] will look at.
+    /// Asks for the memory that a key (a text of 1 to fifteen bytes, zeros behind it and its length in
+    /// the last byte) stands in; where that is, for [`Self::look_at`].
+    #[must_use]
     #[inline(always)]
-    pub fn expect_words(&self, [low, high]: [u64; 2], len: u32) {
-        prefetch(&self.cells, self.home([low, high | u64::from(len) << 56]));
+    pub fn expect(&self, key: [u64; 2]) -> u32 {
+        let home = self.home(key);
+        prefetch(&self.cells, home & self.mask);
+        home as u32
+    }
+
+    /// As [`Self::look`], of a key that was expected there.
+    #[must_use]
+    #[inline(always)]
+    pub fn look_at(&self, home: u32, key: [u64; 2]) -> Symbol {
+        match self.cells.get(home as usize & self.mask) {
+            Some(cell) if (cell.key[0] ^ key[0]) | (cell.key[1] ^ key[1]) == 0 => cell.symbol,
+            _ => self.find_on(key),
+        }
+    }
+
+    #[inline(never)]
+    fn find_on(&self, key: [u64; 2]) -> Symbol {
+        self.find(key)
     }
 
     /// The empty text ends at an empty cell, whose symbol is its own.
@@ -294,6 +320,16 @@ impl SymbolCache {
                 self.remember(&entry.text, Symbol(self.caught_up as u32));
             }
             self.caught_up += 1;
+        }
+    }
+
+    /// Goes on copying as if so many texts had come. Where no more come, a half-copied cache would stay
+    /// one for ever: a name that is still among the old cells is looked for twice, and nobody has
+    /// asked for the memory of those.
+    #[inline]
+    pub fn settle(&mut self, texts: usize) {
+        if !self.old.is_empty() {
+            self.copy(COPIED.saturating_mul(texts));
         }
     }
 
@@ -381,6 +417,20 @@ mod tests {
         assert_eq!(Some(b.look("long".repeat(9).as_bytes())), long);
         assert_eq!(late.look(b"D0001"), Symbol::UNKNOWN, "of before it was made");
         assert_eq!(late.intern("D0001"), door);
+    }
+
+    #[test]
+    fn a_cache_that_grew_is_copied_without_new_texts() {
+        let mut cache = SymbolCache::new(Interner::shared());
+        let texts: Vec<_> = (0..CELLS_MIN * 3 / 4 + 9).map(|n| format!("B{n}")).collect();
+        let symbols: Vec<_> = texts.iter().map(|text| cache.intern(text)).collect();
+        assert!(!cache.old.is_empty(), "it grew just now");
+        for _ in 0..CELLS_MIN / COPIED / 4 {
+            cache.settle(4);
+            let looked = |(text, symbol): (&String, _)| Some(cache.look(text.as_bytes())) == symbol;
+            assert!(texts.iter().zip(symbols.iter().copied()).all(looked));
+        }
+        assert!(cache.old.is_empty(), "nothing is looked for twice");
     }
 
     /// Texts of every length, zeros and cut characters included, and enough of them to grow.

@@ -208,20 +208,7 @@ impl Station<'_, '_> {
     /// What is true of an event beside its content, but that it has no identity.
     #[inline(always)]
     pub fn flags(&self, kind: KindId, device: Symbol, control: bool) -> EventFlags {
-        let mut flags = EventFlags::default();
-        if self.record.flags.has(RecordFlags::RETAINED) {
-            flags = flags.with(EventFlags::RETAINED);
-        }
-        if self.context.life_safety[kind.0 as usize] {
-            flags = flags.with(EventFlags::LIFE_SAFETY);
-        }
-        if let Some((devices, _)) = self.context.devices
-            && !control
-            && !self.tables.has(devices, device)
-        {
-            flags = flags.with(EventFlags::UNKNOWN_DEVICE);
-        }
-        flags
+        self.context.flags(self.record.flags, kind, device, control, self.tables)
     }
 
     /// The site whose clock local times are of, of an event that says `site`.
@@ -237,31 +224,7 @@ impl Station<'_, '_> {
         device: Symbol,
         control: bool,
     ) -> Result<Symbol, RejectReason> {
-        let site = match said.some() {
-            Some(site) => site,
-            None => match self.site_unsaid(device) {
-                Some(site) => site,
-                None if control => return Ok(Symbol::NONE),
-                None => return Err(RejectReason::MissingField),
-            },
-        };
-        let sites = &self.context.sites;
-        let known = sites.is_empty() || sites.get(site.0 as usize).is_some_and(|known| *known);
-        if known { Ok(site) } else { Err(RejectReason::UnknownSite) }
-    }
-
-    /// The site of an event that says none.
-    #[inline(never)]
-    fn site_unsaid(&self, device: Symbol) -> Option<Symbol> {
-        let of_device = || {
-            let (table, column) = self.context.devices?;
-            match self.tables.cell(table, device, column?)? {
-                event::model::Cell::String(site) => Some(*site),
-                _ => None,
-            }
-        };
-        let context = &*self.context;
-        of_device().or_else(|| self.reading.site.some()).or_else(|| context.only_site.some())
+        self.context.site(said, device, control, (self.reading, self.tables))
     }
 
     /// From the payload's own id, where it has one.
@@ -317,6 +280,69 @@ impl Station<'_, '_> {
             Some(Id::Int(n)) => n.to_string(),
         };
         self.context.cited.get_or_insert_default().push(Cited { feed, id });
+    }
+}
+
+impl Context {
+    /// See [`Station::flags`].
+    #[inline(always)]
+    pub fn flags(
+        &self,
+        said: RecordFlags,
+        kind: KindId,
+        device: Symbol,
+        control: bool,
+        tables: &Tables,
+    ) -> EventFlags {
+        let mut flags = EventFlags::default();
+        if said.has(RecordFlags::RETAINED) {
+            flags = flags.with(EventFlags::RETAINED);
+        }
+        if self.life_safety[kind.0 as usize] {
+            flags = flags.with(EventFlags::LIFE_SAFETY);
+        }
+        if let Some((devices, _)) = self.devices
+            && !control
+            && !tables.has(devices, device)
+        {
+            flags = flags.with(EventFlags::UNKNOWN_DEVICE);
+        }
+        flags
+    }
+
+    /// See [`Station::site`].
+    #[inline(always)]
+    pub fn site(
+        &self,
+        said: Symbol,
+        device: Symbol,
+        control: bool,
+        (reading, tables): (&Reading, &Tables),
+    ) -> Result<Symbol, RejectReason> {
+        let site = match said.some() {
+            Some(site) => site,
+            None => match self.site_unsaid(device, reading, tables) {
+                Some(site) => site,
+                None if control => return Ok(Symbol::NONE),
+                None => return Err(RejectReason::MissingField),
+            },
+        };
+        let sites = &self.sites;
+        let known = sites.is_empty() || sites.get(site.0 as usize).is_some_and(|known| *known);
+        if known { Ok(site) } else { Err(RejectReason::UnknownSite) }
+    }
+
+    /// The site of an event that says none.
+    #[inline(never)]
+    fn site_unsaid(&self, device: Symbol, reading: &Reading, tables: &Tables) -> Option<Symbol> {
+        let of_device = || {
+            let (table, column) = self.devices?;
+            match tables.cell(table, device, column?)? {
+                event::model::Cell::String(site) => Some(*site),
+                _ => None,
+            }
+        };
+        of_device().or_else(|| reading.site.some()).or_else(|| self.only_site.some())
     }
 }
 

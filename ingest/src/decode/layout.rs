@@ -10,25 +10,16 @@
 //! layouts are looked at in vain, they are left alone for a while.
 
 use event::identity::ShortParts;
-use event::{EventMut, EventTime, FieldId, Header, RecordRef, SourceId, Symbol, SymbolCache};
+use event::tables::Tables;
+use event::{
+    EventBlock, EventTime, FieldId, Header, KindId, RecordRef, SourceId, Symbol, SymbolCache,
+};
 
-use super::draft::Station;
-use super::program::{From, Made, Programs, When, padded};
-use super::scan::{FIRST, Scanned, digits};
-use super::sixteen::Sixteen;
-use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_SETS, LAYOUT_VALUES_MAX, LAYOUTS_ALIKE_MAX};
-
-/// Bytes that are compared at once.
-const BLOCK: usize = 32;
-
-/// A part of a layout.
-#[derive(Clone, Copy, Debug)]
-struct Block {
-    /// What must be the same.
-    same: [Sixteen; 2],
-    /// All bits of the bytes that may be any text's. Digits are among them, and are looked at as they are read.
-    texts: [Sixteen; 2],
-}
+use super::program::{From, Made, When, padded};
+use super::scan::{FIRST, Scanned, number};
+use super::sixteen::{Block, May, Sixteen, Wrong};
+use super::{Context, Reading};
+use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_VALUES_MAX};
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +33,9 @@ struct Spot {
 struct Name {
     /// Which bits of sixteen bytes are the text's.
     mask: [u64; 2],
-    spot: Spot,
+    /// Its length, where a key has that.
+    tail: u64,
+    from: u32,
     /// The field that it goes to; [`NO_FIELD`] where it goes to none.
     field: FieldId,
 }
@@ -65,7 +58,7 @@ impl Spot {
 }
 
 impl Name {
-    const NONE: Self = Self { mask: [0; 2], spot: Spot::NONE, field: NO_FIELD };
+    const NONE: Self = Self { mask: [0; 2], tail: 0, from: 0, field: NO_FIELD };
 }
 
 /// So many of these.
@@ -91,279 +84,169 @@ impl<T: Copy> Few<T> {
     fn all(&self) -> &[T] {
         &self.list[..self.len.min(LAYOUT_VALUES_MAX)]
     }
+
+    #[inline(always)]
+    fn at(&self, at: usize) -> &T {
+        &self.list[at % LAYOUT_VALUES_MAX]
+    }
+}
+
+/// What was found of a payload before its turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    /// Layouts made before.
+    pub made: u32,
+    /// The mapping, and the place of the layout among its; past all where it has none.
+    pub mapping: u32,
+    pub place: u32,
+    /// Where its names stand among the symbols.
+    homes: [u32; LAYOUT_VALUES_MAX],
+}
+
+impl Expected {
+    /// Of a payload that nobody has looked at.
+    pub const NOTHING: Self =
+        Self { made: 0, mapping: u32::MAX, place: u32::MAX, homes: [0; LAYOUT_VALUES_MAX] };
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    /// The last of them ends with the payload.
-    blocks: [Block; LAYOUT_BYTES_MAX / BLOCK],
-    count: usize,
-    /// Whole numbers that nobody wants.
-    digits: Few<Spot>,
-    device: Name,
-    /// `None` where it is `site_always`.
-    site: Option<Name>,
-    site_always: Symbol,
-    /// The other names that fields are made of.
+    /// Bytes of the payload; none where it is no layout.
+    len: u32,
+    /// The source may say feed and site.
+    source: SourceId,
+    /// An event of no device.
+    control: bool,
+    site_said: bool,
+    id_with_time: bool,
+    /// Whether there are fields that are the same for all.
+    pub constants: bool,
+    kind: KindId,
+    /// When it was last of use, in payloads.
+    pub used: u64,
+    /// Of the payload, from its begin on, but for the last bytes.
+    blocks: [Block; LAYOUT_BYTES_MAX / Block::BYTES],
+    /// Ends with the payload.
+    last: Block,
+    /// First digits of several: none may be a zero.
+    leading: Few<u32>,
+    /// The device, then the site, where the payload says it, then the other names of fields.
     names: Few<Name>,
+    site_always: Symbol,
     ints: Few<(Spot, FieldId)>,
     /// The row's fields, as bits.
     present: u64,
     occurred: Clock,
     /// `None` where it is the occurred time.
     recorded: Option<Clock>,
-    /// What the feed is called, and how long that is.
-    feed: ([u8; ShortParts::PART_MAX], usize),
+    /// Of the identity what is known beforehand, and where the device's name goes behind it.
+    head: [u8; ShortParts::HEAD_MAX],
+    device_at: usize,
+    /// Where that ends.
+    device_end: usize,
     /// The payload's own id.
     id: Spot,
     /// The place of its program.
-    program: usize,
-    /// The source may say feed and site.
-    source: SourceId,
-    /// When it was last of use, in payloads.
-    used: u64,
-}
-
-/// Layouts of payloads of some lengths.
-#[derive(Clone, Debug)]
-struct Set {
-    /// Bytes of the payload of each; none where there is no layout.
-    lens: [usize; LAYOUTS_ALIKE_MAX],
-    layouts: [Layout; LAYOUTS_ALIKE_MAX],
-    /// Where the values of the payload stood that last had no layout: what comes twice in a row is
-    /// worth one.
-    mark: u64,
-}
-
-/// The layouts of one mapping's payloads.
-pub(super) struct Layouts {
-    /// By the payload's length; nothing before the first is made.
-    sets: Vec<Set>,
-    /// Payloads that came.
-    now: u64,
-    /// Whether it is worth it: more for each that was found, less for each that was not.
-    worth: i32,
-    /// Nothing is looked at before this one.
-    rest: u64,
-    /// Layouts made so far: what was found before another one was made may be that one now.
-    made: u32,
-}
-
-/// The layout that a payload was found to have, or that it has none.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Expected {
-    /// Layouts made before.
-    made: u32,
-    /// Its set, and its place there; past all sets where it has none.
-    at: (u32, u32),
-}
-
-impl Expected {
-    /// Of a payload that nobody has looked at.
-    pub const NOTHING: Self = Self { made: u32::MAX, at: (u32::MAX, 0) };
-}
-
-/// What a payload that is found is worth, in those that are not.
-const FOUND: i32 = 4;
-const WORTH_MAX: i32 = 4_096;
-/// What a layout costs that could not be made.
-const FAILED: i32 = 64;
-/// Payloads that are not looked at where it is not worth it.
-const REST: u64 = 20_000;
-
-impl Layouts {
-    pub fn none() -> Self {
-        Self { sets: Vec::new(), now: 0, worth: WORTH_MAX, rest: 0, made: 0 }
-    }
-
-    /// Looks for the layout of a payload, and asks for the memory of the names that it has.
-    #[inline(never)]
-    pub fn expect(&mut self, record: &RecordRef<'_>, symbols: &SymbolCache) -> Expected {
-        self.now += 1;
-        let none = Expected { made: self.made, ..Expected::NOTHING };
-        if self.now < self.rest {
-            return none;
-        }
-        let len = record.payload.len();
-        let number = len % LAYOUT_SETS;
-        let Some(set) = self.sets.get_mut(number) else { return none };
-        for at in 0..LAYOUTS_ALIKE_MAX {
-            if set.lens[at] == len && set.layouts[at].fits(record) {
-                self.worth = (self.worth + FOUND).min(WORTH_MAX);
-                let layout = &mut set.layouts[at];
-                layout.used = self.now;
-                layout.expect(record, symbols);
-                return Expected { at: (number as u32, at as u32), ..none };
-            }
-        }
-        none
-    }
-
-    /// The layout of a payload that was looked for: anew, where others were made since.
-    #[inline(always)]
-    pub fn expected(
-        &mut self,
-        record: &RecordRef<'_>,
-        expected: Expected,
-        symbols: &SymbolCache,
-    ) -> Option<&Layout> {
-        let stale = expected.made != self.made;
-        let Expected { at: (set, at), .. } =
-            if stale { self.expect(record, symbols) } else { expected };
-        self.sets.get(set as usize)?.layouts.get(at as usize)
-    }
-
-    /// Learns of a payload that was scanned, and has a program, but no layout.
-    #[inline(never)]
-    pub fn learn(
-        &mut self,
-        record: &RecordRef<'_>,
-        scanned: &Scanned<'_>,
-        (program, programs): (usize, &Programs),
-        feed: &str,
-    ) {
-        let payload = record.payload;
-        if self.now < self.rest || payload.len() > LAYOUT_BYTES_MAX {
-            return;
-        }
-        self.worth -= 1;
-        if self.worth < 0 {
-            (self.worth, self.rest) = (WORTH_MAX / 4, self.now + REST);
-        }
-        let mark = scanned.each(u64::MAX).fold(1, |mark: u64, (_, place)| {
-            (mark ^ u64::from(place.from())).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        });
-        if self.sets.is_empty() {
-            let (lens, layouts) = ([0; LAYOUTS_ALIKE_MAX], [Layout::NONE; LAYOUTS_ALIKE_MAX]);
-            self.sets = vec![Set { lens, layouts, mark: 0 }; LAYOUT_SETS];
-        }
-        let set = &mut self.sets[payload.len() % LAYOUT_SETS];
-        if std::mem::replace(&mut set.mark, mark) != mark {
-            return;
-        }
-        let oldest = (0..LAYOUTS_ALIKE_MAX).min_by_key(|at| set.layouts[*at].used).unwrap_or(0);
-        self.made = self.made.wrapping_add(1) % u32::MAX;
-        let layout = &mut set.layouts[oldest];
-        *layout = Layout { program, source: record.source, used: self.now, ..Layout::NONE };
-        let made = programs.made(program).and_then(|made| {
-            layout.lay_out(payload, scanned, made, programs.asked())?;
-            layout.feed = match &made.feed {
-                Some(feed) => feed.text(scanned)?,
-                None => padded(feed)?,
-            };
-            Some(())
-        });
-        set.lens[oldest] = if made.is_some() { payload.len() } else { 0 };
-        if made.is_none() {
-            self.worth -= FAILED;
-        }
-    }
-}
-
-impl Block {
-    #[inline(always)]
-    fn is(&self, bytes: &[u8; BLOCK]) -> bool {
-        let ([same, more], [texts, other]) = (self.same, self.texts);
-        let (head, tail) = bytes.split_at(16);
-        let of = |bytes: &[u8]| Sixteen::of(bytes.first_chunk().copied().unwrap_or_default());
-        of(head).like(same, texts).and(of(tail).like(more, other))
-    }
+    pub program: usize,
 }
 
 impl Layout {
-    const NONE: Self = Self {
-        blocks: [Block { same: [Sixteen::ZERO; 2], texts: [Sixteen::ZERO; 2] };
-            LAYOUT_BYTES_MAX / BLOCK],
-        count: 0,
-        digits: Few::none(Spot::NONE),
-        device: Name::NONE,
-        site: None,
-        site_always: Symbol::NONE,
+    pub const NONE: Self = Self {
+        len: 0,
+        source: SourceId(0),
+        control: false,
+        site_said: false,
+        id_with_time: false,
+        constants: false,
+        kind: KindId(0),
+        used: 0,
+        blocks: [Block::NONE; LAYOUT_BYTES_MAX / Block::BYTES],
+        last: Block::NONE,
+        leading: Few::none(0),
         names: Few::none(Name::NONE),
+        site_always: Symbol::NONE,
         ints: Few::none((Spot::NONE, NO_FIELD)),
         present: 0,
         occurred: Clock::Recorded,
         recorded: None,
-        feed: ([0; ShortParts::PART_MAX], 0),
+        head: [0; ShortParts::HEAD_MAX],
+        device_at: 0,
+        device_end: 0,
         id: Spot::NONE,
         program: 0,
-        source: SourceId(0),
-        used: 0,
     };
 
-    /// Whether a payload of the same length is laid out so.
+    /// Whether a payload is laid out so.
     #[inline(always)]
-    fn fits(&self, record: &RecordRef<'_>) -> bool {
+    pub fn fits(&self, record: &RecordRef<'_>) -> bool {
         let payload = record.payload;
-        let Some([first @ .., last]) = self.blocks.get(..self.count) else { return false };
-        let mut rest = payload;
-        for block in first {
-            let Some((bytes, after)) = rest.split_first_chunk() else { return false };
-            if !block.is(bytes) {
-                return false;
-            }
-            rest = after;
+        if payload.len() != self.len as usize || record.source != self.source {
+            return false;
         }
-        payload.last_chunk().is_some_and(|bytes| last.is(bytes)) && self.source == record.source
+        let Some(last) = payload.last_chunk() else { return false };
+        let mut wrong = Wrong::NOTHING.with(last, &self.last);
+        let mut blocks = self.blocks.iter();
+        for bytes in payload.as_chunks::<{ Block::BYTES }>().0 {
+            let Some(block) = blocks.next() else { return false };
+            wrong = wrong.with(bytes, block);
+        }
+        let mut zeros = false;
+        for at in self.leading.all() {
+            zeros |= payload.get(*at as usize) == Some(&b'0');
+        }
+        wrong.is_nothing() && !zeros
     }
 
     /// Asks for the memory of the names that a payload laid out so has.
     #[inline(always)]
-    fn expect(&self, record: &RecordRef<'_>, symbols: &SymbolCache) {
+    pub fn expect(&self, record: &RecordRef<'_>, symbols: &SymbolCache, expected: &mut Expected) {
         let Some(bytes) = Scanned::beyond(record) else { return };
-        self.device.expect(bytes, symbols);
-        if let Some(site) = &self.site {
-            site.expect(bytes, symbols);
+        for at in 0..self.names.len {
+            if let Some(key) = self.names.at(at).key(bytes) {
+                expected.homes[at % LAYOUT_VALUES_MAX] = symbols.expect(key);
+            }
         }
-        for name in self.names.all() {
-            name.expect(bytes, symbols);
-        }
-    }
-
-    /// The place of the program.
-    pub fn program(&self) -> usize {
-        self.program
     }
 
     /// Makes the event of a payload that is laid out so; `None` where the scan must see to it, and
     /// nothing was done.
-    #[inline(never)]
-    pub fn run(&self, made: &Made, station: &mut Station<'_, '_>) -> Option<()> {
-        let record = station.record;
+    #[inline(always)]
+    pub fn run(
+        &self,
+        record: &RecordRef<'_>,
+        expected: &Expected,
+        (reading, tables): (&Reading, &Tables),
+        context: &mut Context,
+        out: &mut EventBlock,
+    ) -> Option<()> {
         let bytes = Scanned::beyond(record)?;
-        for spot in self.digits.all() {
-            let some = Sixteen::at(bytes, spot.from)?;
-            let count = (some.others() | 1 << 16).trailing_zeros();
-            if count != spot.len || spot.leads(some) {
-                return None;
-            }
-        }
-        let occurred = self.occurred.read(bytes, station)?;
+        let occurred = self.occurred.read(bytes, record, context)?;
         let recorded = match self.recorded {
+            _ if !reading.history => record.recorded,
             None => occurred,
-            Some(clock) => clock.read(bytes, station)?,
+            Some(clock) => clock.read(bytes, record, context)?,
         };
-        let recorded = if station.reading.history { recorded } else { record.recorded };
-        let symbols = &station.context.symbols;
-        let device = self.device.look(bytes, symbols)?;
-        let site = match &self.site {
-            None => self.site_always,
-            Some(site) => site.look(bytes, symbols)?,
+        let look = |at: usize, symbols: &SymbolCache| {
+            let home = expected.homes[at % LAYOUT_VALUES_MAX];
+            symbols.look_at(home, self.names.at(at).key(bytes)?).known()
         };
-        let site = station.site(site, device, made.control).ok()?;
-        let parts = &mut station.context.parts;
-        let end = parts.part(0, &self.feed.0, self.feed.1);
-        let end = parts.part(end, self.device.spot.bytes(bytes)?, self.device.spot.len as usize);
-        let mut end = parts.part(end, self.id.bytes(bytes)?, self.id.len as usize);
-        if made.id_with_time {
+        let device = look(0, &context.symbols)?;
+        let said = if self.site_said { look(1, &context.symbols)? } else { self.site_always };
+        let site = context.site(said, device, self.control, (reading, tables)).ok()?;
+        let of_device = self.names.at(0);
+        let parts = &mut context.parts;
+        parts.begin(&self.head);
+        parts.short(self.device_at, Sixteen::at(bytes, of_device.from)?.bytes());
+        let mut end = parts.part(self.device_end, self.id.bytes(bytes)?, self.id.len as usize);
+        if self.id_with_time {
             end = parts.time(end, occurred);
         }
         let header = Header {
             occurred,
             recorded,
             identity: parts.identity(end),
-            kind: made.kind,
-            flags: station.flags(made.kind, device, made.control),
+            kind: self.kind,
+            flags: context.flags(record.flags, self.kind, device, self.control, tables),
             stream: record.stream,
             source: record.source,
             site,
@@ -371,31 +254,59 @@ impl Layout {
             position: record.position,
             part: 0,
         };
-        let row = station.out.len();
-        let mut event = station.out.push_with(self.present);
+        let row = out.len();
+        let mut event = out.push_with(self.present);
         event.header(&header);
-        event.put(self.device.field, device.0.into());
-        let fields = self.fields(bytes, &station.context.symbols, &mut event);
-        if fields.is_none() {
-            station.out.truncate(row);
-        } else if !made.constants.is_empty() {
-            made.put_constants(&mut event);
-        }
-        fields
-    }
-
-    #[inline(always)]
-    fn fields(&self, bytes: &[u8], symbols: &SymbolCache, event: &mut EventMut<'_>) -> Option<()> {
-        for name in self.names.all() {
-            event.put(name.field, name.look(bytes, symbols)?.0.into());
+        event.put(of_device.field, device.0.into());
+        let mut all = true;
+        for at in 1 + usize::from(self.site_said)..self.names.len {
+            let symbol = look(at, &context.symbols);
+            all &= symbol.is_some();
+            event.put(self.names.at(at).field, symbol.unwrap_or_default().0.into());
         }
         for (spot, field) in self.ints.all() {
-            event.put(*field, spot.int(bytes)?);
+            event.put(*field, spot.int(bytes).unwrap_or_default());
+        }
+        if !all {
+            out.truncate(row);
+            return None;
         }
         Some(())
     }
 
-    /// Becomes the layout of a payload, from none; `None` where there is none.
+    /// The layout of a payload that was scanned, and has a program, but no layout; `None` where it
+    /// can have none.
+    pub fn of(
+        record: &RecordRef<'_>,
+        scanned: &Scanned<'_>,
+        made: &Made,
+        asked: u64,
+        feed: &str,
+    ) -> Option<Self> {
+        let mut layout = Self {
+            len: record.payload.len() as u32,
+            source: record.source,
+            control: made.control,
+            id_with_time: made.id_with_time,
+            constants: !made.constants.is_empty(),
+            kind: made.kind,
+            ..Self::NONE
+        };
+        layout.lay_out(record.payload, scanned, made, asked)?;
+        let (feed, len) = match &made.feed {
+            Some(feed) => feed.text(scanned)?,
+            None => padded(feed)?,
+        };
+        let Name { tail, .. } = layout.names.list[0];
+        let device = (tail >> 56) as u32;
+        layout.device_at = 4 + len + 4;
+        layout.device_end = layout.device_at + device as usize;
+        layout.head[..4].copy_from_slice(&(len as u32).to_le_bytes());
+        layout.head[4..4 + len].copy_from_slice(&feed[..len]);
+        layout.head[4 + len..8 + len].copy_from_slice(&device.to_le_bytes());
+        Some(layout)
+    }
+
     fn lay_out(
         &mut self,
         payload: &[u8],
@@ -408,16 +319,19 @@ impl Layout {
         self.recorded = made.recorded.map(|when| Clock::of(when, scanned));
         self.id = spot(made.id);
         let From::Register(device) = made.device else { return None };
-        self.device = Name::of(spot(device))?;
+        self.names.push(Name::of(spot(device))?)?;
         match made.site {
-            Some(From::Register(at)) => self.site = Some(Name::of(spot(at))?),
+            Some(From::Register(at)) => {
+                self.site_said = true;
+                self.names.push(Name::of(spot(at))?)?;
+            }
             Some(From::Always(site, ..)) => self.site_always = site,
             None => {}
         }
         for (at, field) in &made.texts {
             self.present |= 1 << field.0;
-            if *at == device && self.device.field == NO_FIELD {
-                self.device.field = *field;
+            if *at == device && self.names.list[0].field == NO_FIELD {
+                self.names.list[0].field = *field;
             } else {
                 self.names.push(Name { field: *field, ..Name::of(spot(*at))? })?;
             }
@@ -432,51 +346,39 @@ impl Layout {
             _ => asked,
         };
         let is_fixed = |from: u32| scanned.texts(fixed).any(|place| place.from() == from);
-        // Numbers that are read, each of which must be one.
-        let mut read = Few::none(u32::MAX);
-        for (spot, _) in self.ints.all() {
-            read.push(spot.from)?;
-        }
-        for clock in [Some(self.occurred), self.recorded].into_iter().flatten() {
-            if let Clock::Epoch(spot, _) = clock {
-                read.push(spot.from)?;
-            }
-        }
-        let mut texts = [0; LAYOUT_BYTES_MAX];
+        let mut may = [May::be(0); LAYOUT_BYTES_MAX];
+        may.iter_mut().zip(payload).for_each(|(may, byte)| *may = May::be(*byte));
         let mut numbers = Few::none(u32::MAX);
         for (from, to, is_text) in values(payload) {
-            let spot = Spot { from: from as u32, len: (to - from) as u32 };
-            if is_text && is_fixed(spot.from) {
+            if is_text && is_fixed(from as u32) {
                 continue;
             }
-            texts[from..to].fill(0xFF);
+            may[from..to].fill(if is_text { May::TEXT } else { May::DIGIT });
             if !is_text {
-                numbers.push(spot.from)?;
-                if !read.all().contains(&spot.from) {
-                    self.digits.push(spot)?;
+                numbers.push(from as u32)?;
+                if to - from > 1 {
+                    self.leading.push(from as u32)?;
                 }
             }
         }
+        // Numbers that are read, each of which must be one.
+        let ints = self.ints.all().iter().map(|(spot, _)| Some(*spot));
+        let clocks = [Some(self.occurred), self.recorded].into_iter().flatten();
+        let clocks = clocks.map(|clock| match clock {
+            Clock::Epoch(spot, _) => Some(spot),
+            _ => None,
+        });
+        let mut read = ints.chain(clocks).flatten();
         if self.id.len == 0
             || self.id.len as usize > ShortParts::PART_MAX
-            || !read.all().iter().all(|from| numbers.all().contains(from))
+            || !read.all(|spot| numbers.all().contains(&spot.from))
         {
             return None;
         }
-        self.compare(payload, &texts)
-    }
-
-    /// Lays down which bytes must be the same.
-    fn compare(&mut self, payload: &[u8], texts: &[u8; LAYOUT_BYTES_MAX]) -> Option<()> {
-        self.count = payload.len().div_ceil(BLOCK);
-        for (at, block) in self.blocks.iter_mut().take(self.count).enumerate() {
-            let from = (BLOCK * at).min(payload.len().checked_sub(BLOCK)?);
-            for half in 0..2 {
-                let from = from + 16 * half;
-                block.same[half] = Sixteen::at(payload, from as u32)?.flipped();
-                block.texts[half] = Sixteen::at(texts, from as u32)?;
-            }
-        }
+        let may = may.get(..payload.len())?;
+        self.last = Block::of(may.last_chunk()?);
+        let (blocks, _) = may.as_chunks();
+        self.blocks.iter_mut().zip(blocks).for_each(|(block, may)| *block = Block::of(may));
         Some(())
     }
 }
@@ -484,28 +386,15 @@ impl Layout {
 impl Name {
     fn of(spot: Spot) -> Option<Self> {
         let mask = FIRST.get(spot.len as usize).filter(|_| spot.len > 0)?;
-        Some(Self { mask: *mask, spot, field: NO_FIELD })
+        let tail = u64::from(spot.len) << 56;
+        Some(Self { mask: *mask, tail, from: spot.from, field: NO_FIELD })
     }
 
-    /// Its sixteen bytes, zeros behind it.
+    /// Its sixteen bytes as a key.
     #[inline(always)]
-    fn words(&self, bytes: &[u8]) -> Option<[u64; 2]> {
-        let [low, high] = Sixteen::at(bytes, self.spot.from)?.words();
-        Some([low & self.mask[0], high & self.mask[1]])
-    }
-
-    #[inline(always)]
-    fn expect(&self, bytes: &[u8], symbols: &SymbolCache) {
-        if let Some(words) = self.words(bytes) {
-            symbols.expect_words(words, self.spot.len);
-        }
-    }
-
-    /// Its symbol, where that is known.
-    #[inline(always)]
-    fn look(&self, bytes: &[u8], symbols: &SymbolCache) -> Option<Symbol> {
-        let symbol = symbols.look_words(self.words(bytes)?, self.spot.len);
-        (symbol != Symbol::UNKNOWN).then_some(symbol)
+    fn key(&self, bytes: &[u8]) -> Option<[u64; 2]> {
+        let [low, high] = Sixteen::at(bytes, self.from)?.words();
+        Some([low & self.mask[0], high & self.mask[1] | self.tail])
     }
 }
 
@@ -516,18 +405,10 @@ impl Spot {
         Self { from: place.from(), len: place.len() as u32 }
     }
 
-    /// Whether more than one digit begins with a zero.
-    #[inline(always)]
-    fn leads(self, some: Sixteen) -> bool {
-        some.words()[0] as u8 == b'0' && self.len > 1
-    }
-
-    /// A whole number of as many digits.
+    /// A whole number, of which the layout says that it is one.
     #[inline(always)]
     fn int(self, bytes: &[u8]) -> Option<u64> {
-        let some = Sixteen::at(bytes, self.from)?;
-        let (count, value) = digits(some);
-        (count == self.len && !self.leads(some)).then_some(value)
+        Some(number(Sixteen::at(bytes, self.from)?, self.len))
     }
 
     /// A part of an identity.
@@ -548,14 +429,19 @@ impl Clock {
     }
 
     #[inline(always)]
-    fn read(self, bytes: &[u8], station: &mut Station<'_, '_>) -> Option<EventTime> {
+    fn read(
+        self,
+        bytes: &[u8],
+        record: &RecordRef<'_>,
+        context: &mut Context,
+    ) -> Option<EventTime> {
         match self {
             Self::Epoch(spot, unit) => (spot.int(bytes)? as i64).checked_mul(unit).map(EventTime),
             Self::Rfc3339(Spot { from, len }) => {
                 let text = bytes.get(from as usize..(from + len) as usize)?;
-                station.context.times.parse_rfc3339(text)
+                context.times.parse_rfc3339(text)
             }
-            Self::Recorded => Some(station.record.recorded),
+            Self::Recorded => Some(record.recorded),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! simd-json's tape, which alone decides what is wrong. A plan ([`plan`]) says the same of a scanned
 //! payload as the general evaluation of the tape: the roads differ in nothing but time. What a plan
 //! makes of payloads that look alike is kept as a program ([`program`]), and where the values of
-//! such payloads stand, as a layout ([`layout`]). Nothing is allocated on either road in steady
+//! such payloads stand, as a layout ([`layout`], [`layouts`]). Nothing is allocated on either road in steady
 //! state.
 
 mod ahead;
@@ -13,6 +13,7 @@ mod canonical;
 mod document;
 mod draft;
 mod layout;
+mod layouts;
 mod mapped;
 mod plan;
 mod program;
@@ -97,7 +98,7 @@ struct Fast {
     shapes: shapes::Shapes,
     plan: plan::Plan,
     programs: program::Programs,
-    layouts: layout::Layouts,
+    layouts: layouts::Layouts,
 }
 
 impl Fast {
@@ -116,7 +117,7 @@ impl Fast {
             _ => return None,
         };
         let programs = program::Programs::of(&plan);
-        let layouts = layout::Layouts::none();
+        let layouts = layouts::Layouts::none();
         Some(Self { shapes: shapes::Shapes::of(tree, plan.named)?, plan, programs, layouts })
     }
 }
@@ -307,17 +308,17 @@ impl Decoder {
 
     /// Decodes one delivery. On [`Outcome::Rejected`] nothing stays in `out`.
     pub fn decode(&mut self, record: &RecordRef<'_>, out: &mut EventBlock) -> Outcome {
-        let expected = self.expect(record);
-        self.decode_expected(record, expected, out)
+        let mut expected = Expected::NOTHING;
+        self.expect(record, &mut expected);
+        self.changes.clear();
+        match self.laid_out(record, &expected, out) {
+            Some(()) => Outcome::Decoded(1),
+            None => self.decode_unexpected(record, out),
+        }
     }
 
-    #[inline(always)]
-    fn decode_expected(
-        &mut self,
-        record: &RecordRef<'_>,
-        expected: Expected,
-        out: &mut EventBlock,
-    ) -> Outcome {
+    /// Decodes one delivery that has no layout.
+    fn decode_unexpected(&mut self, record: &RecordRef<'_>, out: &mut EventBlock) -> Outcome {
         self.changes.clear();
         let before = out.len();
         let reading = self.readings.get(record.source.0 as usize);
@@ -325,16 +326,10 @@ impl Decoder {
             Some(first) if !record.flags.has(RecordFlags::OVERSIZE) => Ok(first),
             _ => self.first_mapping(record),
         };
-        let result = match result {
-            Ok(first) => match self.laid_out(first, record, expected, out) {
-                Some(()) => Ok(true),
-                None => match self.scan(first, record, out) {
-                    Some(made) => Ok(made),
-                    None => self.read(first, record, out),
-                },
-            },
-            Err(reason) => Err(reason),
-        };
+        let result = result.and_then(|first| match self.scan(first, record, out) {
+            Some(made) => Ok(made),
+            None => self.read(first, record, out),
+        });
         match result {
             Err(reason) => {
                 out.truncate(before);
@@ -350,7 +345,7 @@ impl Decoder {
     pub fn cite(&mut self, record: &RecordRef<'_>, part: u16) -> Option<Evidence> {
         let mut block = self.again.take();
         self.context.cited = Some(Vec::with_capacity(1));
-        let outcome = self.decode(record, &mut block);
+        let outcome = self.decode_unexpected(record, &mut block);
         let cited = self.context.cited.take();
         let evidence = match outcome {
             Outcome::Decoded(events) if part < events => {
@@ -396,19 +391,19 @@ impl Decoder {
     #[inline(always)]
     fn laid_out(
         &mut self,
-        index: usize,
         record: &RecordRef<'_>,
-        expected: Expected,
+        expected: &Expected,
         out: &mut EventBlock,
     ) -> Option<()> {
-        let Fast { programs, layouts, .. } = self.fast[index].as_mut()?;
-        if self.context.cited.is_some() {
-            return None;
+        let Fast { programs, layouts, .. } = self.fast.get(expected.mapping as usize)?.as_ref()?;
+        let layout = layouts.at(expected)?;
+        let source = record.source.0 as usize;
+        let by = (self.readings.get(source)?, &*self.tables);
+        layout.run(record, expected, by, &mut self.context, out)?;
+        if layout.constants {
+            programs.put_constants(layout.program, out);
         }
-        let layout = layouts.expected(record, expected, &self.context.symbols)?;
-        let mut station = station!(self, record, out);
-        layout.run(programs.made(layout.program())?, &mut station)?;
-        let roads = &mut self.roads[record.source.0 as usize];
+        let roads = self.roads.get_mut(source)?;
         roads.scanned += 1;
         roads.laid_out += 1;
         Some(())

@@ -7,7 +7,9 @@
 //! empty one, and whatever may be refused it leaves to the plan, before anything is done.
 
 use event::identity::ShortParts;
-use event::{EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, Symbol};
+use event::{
+    EventBlock, EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, Symbol,
+};
 
 use super::draft::Station;
 use super::plan::{IdPlan, KindPlan, Name, PartPlan, Plan, Question, TimePlan};
@@ -142,11 +144,19 @@ impl Programs {
     }
 
     /// The program at a place that makes an event.
-    #[inline(always)]
     pub fn made(&self, place: usize) -> Option<&Made> {
         match self.places.get(place)? {
             Some((_, Program::One(made))) => Some(made),
             _ => None,
+        }
+    }
+
+    /// Puts what is the same for all into the last row, which a program's layout made.
+    #[cold]
+    #[inline(never)]
+    pub fn put_constants(&self, place: usize, out: &mut EventBlock) {
+        if let Some(made) = self.made(place) {
+            made.put_constants(&mut out.get_mut(out.len() - 1));
         }
     }
 
@@ -282,7 +292,7 @@ impl Made {
     }
 
     /// Fields that are the same for all.
-    pub fn put_constants(&self, event: &mut EventMut<'_>) {
+    fn put_constants(&self, event: &mut EventMut<'_>) {
         event.fields(self.constants.iter().map(|(f, symbol)| (*f, symbol.0.into())));
     }
 }

@@ -279,14 +279,18 @@ fn value_of(word: u64, count: u32) -> u64 {
 /// The digits of a number, at most sixteen: how many, and their value.
 #[inline(always)]
 pub(super) fn digits(bytes: Sixteen) -> (u32, u64) {
-    let [low, high] = bytes.words();
     let count = (bytes.others() | 1 << 16).trailing_zeros();
-    let value = match count {
-        0 => 0,
-        1..=8 => value_of(low, count),
-        _ => value_of(low, 8) * POWERS[(count as usize - 8) & 15] + value_of(high, count - 8),
-    };
-    (count, value)
+    (count, if count == 0 { 0 } else { number(bytes, count) })
+}
+
+/// The value of so many digits, one to sixteen.
+#[inline(always)]
+pub(super) fn number(bytes: Sixteen, count: u32) -> u64 {
+    let [low, high] = bytes.words();
+    if count <= 8 {
+        return value_of(low, count);
+    }
+    value_of(low, 8) * POWERS[(count as usize - 8) & 15] + value_of(high, count - 8)
 }
 
 /// Powers of ten; the last is never read.

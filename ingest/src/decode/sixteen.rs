@@ -7,36 +7,8 @@
 #![allow(unsafe_code, reason = "intrinsics of SSE2, which every x86-64 processor has")]
 
 #[derive(Clone, Copy, Debug)]
+#[repr(align(16))]
 pub(super) struct Sixteen([u8; 16]);
-
-/// What [`Sixteen::like`] says.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-pub(super) struct Alike(std::arch::x86_64::__m128i);
-
-#[cfg(target_arch = "x86_64")]
-impl Alike {
-    /// Whether all bytes of both are.
-    #[inline(always)]
-    pub fn and(self, other: Self) -> bool {
-        use std::arch::x86_64::{_mm_and_si128, _mm_movemask_epi8};
-        // SAFETY: no more is asked for than SSE2; nothing here touches memory.
-        unsafe { _mm_movemask_epi8(_mm_and_si128(self.0, other.0)) == 0xFFFF }
-    }
-}
-
-/// What [`Sixteen::like`] says.
-#[cfg(not(target_arch = "x86_64"))]
-#[derive(Clone, Copy)]
-pub(super) struct Alike(bool);
-
-#[cfg(not(target_arch = "x86_64"))]
-impl Alike {
-    /// Whether all bytes of both are.
-    pub fn and(self, other: Self) -> bool {
-        self.0 && other.0
-    }
-}
 
 /// Bytes of a [`Window`]: a key of two times sixteen, and sixteen of its value wherever it begins.
 pub(super) const WINDOW: usize = 80;
@@ -61,51 +33,106 @@ impl<'a> Window<'a> {
     }
 }
 
-/// What makes of a quote a blank, and of a blank more than that.
-const FLIP: u8 = b'"' ^ b' ';
+/// What the byte at some place may be: with some bits turned, at most so much, and no turned backslash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct May {
+    turned: u8,
+    most: u8,
+}
+
+impl May {
+    /// This byte.
+    pub const fn be(byte: u8) -> Self {
+        Self { turned: byte, most: 0 }
+    }
+
+    pub const DIGIT: Self = Self { turned: b'0', most: 9 };
+
+    /// ASCII without quotes, backslashes and control characters: so turned, a quote is the least of
+    /// what is too much.
+    pub const TEXT: Self = Self { turned: 0x7D, most: (b'"' ^ 0x7D) - 1 };
+}
+
+/// A backslash in a text, turned: more than a digit may be.
+const BACKSLASH: u8 = b'\\' ^ May::TEXT.turned;
+
+/// What thirty-two bytes may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    turned: [Sixteen; 2],
+    most: [Sixteen; 2],
+}
+
+/// What was wrong so far with bytes that were compared: zero is nothing.
+#[derive(Clone, Copy)]
+pub(super) struct Wrong(Sixteen);
+
+impl Wrong {
+    pub const NOTHING: Self = Self(Sixteen::ZERO);
+
+    /// Adds what is wrong with these.
+    #[inline(always)]
+    #[must_use]
+    pub fn with(self, bytes: &[u8; Block::BYTES], block: &Block) -> Self {
+        let (head, tail) = bytes.split_at(16);
+        let of = |bytes: &[u8]| Sixteen(bytes.first_chunk().copied().unwrap_or_default());
+        let Block { turned, most } = block;
+        Self(self.0.worse(of(head), turned[0], most[0]).worse(of(tail), turned[1], most[1]))
+    }
+
+    #[inline(always)]
+    pub fn is_nothing(self) -> bool {
+        self.0.same(Sixteen::ZERO) == 0xFFFF
+    }
+}
+
+impl Block {
+    pub const BYTES: usize = 32;
+
+    /// Anything but what is never compared.
+    pub const NONE: Self = Self { turned: [Sixteen::ZERO; 2], most: [Sixteen::ZERO; 2] };
+
+    pub fn of(all: &[May; Self::BYTES]) -> Self {
+        let mut block = Self::NONE;
+        for (at, may) in all.iter().enumerate() {
+            block.turned[at / 16].0[at % 16] = may.turned;
+            block.most[at / 16].0[at % 16] = may.most;
+        }
+        block
+    }
+}
 
 impl Sixteen {
     pub const ZERO: Self = Self([0; 16]);
 
-    /// As [`Self::like`] compares them.
-    pub fn flipped(mut self) -> Self {
-        self.0.iter_mut().for_each(|byte| *byte ^= FLIP);
-        self
-    }
-
-    /// Of each byte, whether it is that of `same`, or is plain text, where `texts` allows that.
-    /// Plain is ASCII without quotes, backslashes and control characters: with one bit turned, all
-    /// of it but the backslash is greater than a blank.
+    /// What was wrong already, and of each of these bytes what is more than it may be.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    pub fn like(self, same: Self, texts: Self) -> Alike {
+    fn worse(self, bytes: Self, turned: Self, most: Self) -> Self {
         use std::arch::x86_64::{
-            _mm_and_si128, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_or_si128,
-            _mm_set1_epi8, _mm_xor_si128,
+            _mm_cmpeq_epi8, _mm_or_si128, _mm_set1_epi8, _mm_subs_epu8, _mm_xor_si128,
         };
         // SAFETY: no more is asked for than SSE2; nothing here touches memory.
         unsafe {
-            let bytes = _mm_xor_si128(self.vector(), _mm_set1_epi8(FLIP as i8));
-            let equal = _mm_cmpeq_epi8(bytes, same.vector());
-            let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8((b'\\' ^ FLIP) as i8));
-            let plain = _mm_cmpgt_epi8(bytes, _mm_set1_epi8(b' ' as i8));
-            let text = _mm_and_si128(_mm_andnot_si128(backslash, plain), texts.vector());
-            Alike(_mm_or_si128(equal, text))
+            let is = _mm_xor_si128(bytes.vector(), turned.vector());
+            let more = _mm_subs_epu8(is, most.vector());
+            let backslash = _mm_cmpeq_epi8(is, _mm_set1_epi8(BACKSLASH as i8));
+            Self::from_vector(_mm_or_si128(self.vector(), _mm_or_si128(more, backslash)))
         }
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    pub fn like(self, same: Self, texts: Self) -> Alike {
-        Alike(self.is_like(same, texts))
+    fn worse(self, bytes: Self, turned: Self, most: Self) -> Self {
+        self.is_worse(bytes, turned, most)
     }
 
     #[cfg(any(test, not(target_arch = "x86_64")))]
-    fn is_like(self, same: Self, texts: Self) -> bool {
-        (0..16).all(|at| {
-            let byte = self.0[at];
-            let plain = byte.is_ascii() && !is_stop(byte);
-            byte ^ FLIP == same.0[at] || plain && texts.0[at] != 0
-        })
+    fn is_worse(mut self, bytes: Self, turned: Self, most: Self) -> Self {
+        for at in 0..16 {
+            let is = bytes.0[at] ^ turned.0[at];
+            self.0[at] |= is.saturating_sub(most.0[at]) | if is == BACKSLASH { 0xFF } else { 0 };
+        }
+        self
     }
 
     /// Those at a place; `None` where there are fewer. Places of 32 bits cannot overflow here, which
@@ -116,9 +143,13 @@ impl Sixteen {
         bytes.get(at..at + 16)?.first_chunk().copied().map(Self)
     }
 
-    #[inline(always)]
     pub const fn of(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    #[inline(always)]
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
     }
 
     /// Two words, the first byte in the lowest place of the first.
@@ -185,6 +216,15 @@ impl Sixteen {
         unsafe { std::arch::x86_64::_mm_loadu_si128(self.0.as_ptr().cast()) }
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn from_vector(vector: std::arch::x86_64::__m128i) -> Self {
+        let mut bytes = [0; 16];
+        // SAFETY: sixteen bytes are written to sixteen bytes, aligned or not.
+        unsafe { std::arch::x86_64::_mm_storeu_si128(bytes.as_mut_ptr().cast(), vector) };
+        Self(bytes)
+    }
+
     #[cfg(not(target_arch = "x86_64"))]
     pub fn same(self, other: Self) -> u32 {
         bits(self.0.into_iter().zip(other.0).map(|(one, other)| one == other))
@@ -241,18 +281,28 @@ mod tests {
                 }
             }
         }
-        // Another byte in any place, against both classes.
+        // Any byte in any place, where it may be that of before, a digit or of a text.
         for byte in 0..=255_u8 {
-            for place in 0..16 {
-                let mut bytes = *b"a c\\e!g#ij\"l\x1fn\x80p";
-                let same = Sixteen(bytes).flipped();
-                bytes[place] = byte;
-                let mut one = Sixteen::ZERO;
-                one.0[place] = 0xFF;
-                for texts in [Sixteen::ZERO, one, Sixteen([0xFF; 16])] {
-                    let (both, wanted) = (Sixteen(bytes), Sixteen(bytes).is_like(same, texts));
-                    let alike = both.like(same, texts);
-                    assert_eq!(alike.and(alike), wanted, "{bytes:?} {texts:?}");
+            for place in 0..Block::BYTES {
+                let mut bytes = *b"a c\\e!g#ij\"l\x1fn\x80pq st\\v\x7fx0\"2\\\x7f678";
+                let mut all = bytes.map(May::be);
+                let is_text = byte.is_ascii() && !is_stop(byte);
+                for (may, right) in [
+                    (all[place], byte == bytes[place]),
+                    (May::TEXT, is_text),
+                    (May::DIGIT, byte.is_ascii_digit()),
+                ] {
+                    all[place] = may;
+                    bytes[place] = byte;
+                    let block = Block::of(&all);
+                    let wrong = Wrong::NOTHING.with(&bytes, &block);
+                    assert_eq!(wrong.is_nothing(), right, "{may:?} {byte} {place}");
+                    let (some, [turned, _], [most, _]) =
+                        (Sixteen(*bytes.first_chunk().unwrap()), block.turned, block.most);
+                    let one = Sixteen::ZERO.worse(some, turned, most);
+                    assert_eq!(one.0, Sixteen::ZERO.is_worse(some, turned, most).0);
+                    let after = wrong.with(&[0; 32], &Block::NONE);
+                    assert_eq!(after.is_nothing(), right, "nothing makes it good");
                 }
             }
         }

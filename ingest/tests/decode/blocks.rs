@@ -24,8 +24,8 @@ impl Both {
         let mut next = 0;
         while next < records.len() {
             let rest = next..records.len();
-            next = self.fast.decode_on(&records, rest, &mut block, |record, outcome, all| {
-                assert_eq!(record.kind, RecordKind::Delivery);
+            next = self.fast.decode_on(&records, rest, &mut block, |place, outcome, all| {
+                assert_eq!(records.get(place).kind, RecordKind::Delivery);
                 found.push((outcome, all.len()));
             });
             let marks = records.iter().skip(next);
