@@ -231,18 +231,21 @@ impl Condition {
         }
     }
 
-    /// What the condition says of one text field of an event, in two words.
-    pub(crate) fn gate(&self) -> Gate {
+    /// What the condition says of one text field of an event, in two words: of another one than a field
+    /// that was looked at before, if it does.
+    pub(crate) fn gate(&self, seen: Option<FieldId>) -> Gate {
         let gate = |test: &Test| match test {
-            Test::Text(field, text) => Some((1, Gate::of(*field, &[*text]))),
-            Test::OneOf(field, texts) => Some((texts.len(), Gate::of(*field, texts))),
+            Test::Text(field, text) => Some((Some(*field) == seen, 1, Gate::of(*field, &[*text]))),
+            Test::OneOf(field, texts) => {
+                Some((Some(*field) == seen, texts.len(), Gate::of(*field, texts)))
+            }
             Test::Within(..) => None,
         };
         match &self.form {
             Form::Text(field, text) => Gate::of(*field, &[*text]),
             Form::Fields(tests, _) => {
-                let least = tests.iter().filter_map(gate).min_by_key(|(texts, _)| *texts);
-                least.map_or(Gate::OPEN, |(_, gate)| gate)
+                let least = tests.iter().filter_map(gate).min_by_key(|(seen, texts, _)| (*seen, *texts));
+                least.map_or(Gate::OPEN, |(.., gate)| gate)
             }
             Form::Level(_) | Form::Other => Gate::OPEN,
         }

@@ -16,6 +16,7 @@ use super::scope::Context;
 use super::sequence::Shape;
 use super::site::Site;
 use super::state::{Owner, half_of};
+use super::steps::{FactStep, RuleStep};
 use crate::plan::{FieldRef, Pattern, Plan};
 
 /// Keys, or events, from which on those of a fact or rule are asked for ahead: below, they stay in the
@@ -109,7 +110,7 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
         }
     };
     let interest = layout.interest(kind);
-    for fact in interest.facts.often(WANTS_MAX) {
+    for FactStep { fact, .. } in interest.facts.often(WANTS_MAX) {
         let by = &plan.facts[fact.0 as usize].by;
         want(layout.fact(*fact), by, List::Entries);
         layout
@@ -118,7 +119,7 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
             .iter()
             .for_each(|rule| want(layout.rule(*rule), by, List::Runs));
     }
-    for id in interest.rules.often(WANTS_MAX) {
+    for RuleStep { rule: id, .. } in interest.rules.often(WANTS_MAX) {
         let rule = &plan.rules[id.0 as usize];
         match &rule.pattern {
             Pattern::Event(_) | Pattern::Watch { .. } => {}

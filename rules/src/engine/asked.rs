@@ -11,6 +11,7 @@ use event::{EventRef, FieldType, KindId, Symbol};
 
 use super::cells::Key;
 use super::scope::{Context, key_part};
+use super::steps::{FactStep, RuleStep};
 use crate::lang::expr::Expr;
 use crate::lang::syntax::Operator;
 use crate::plan::{
@@ -325,6 +326,20 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
         Self { all, always, by_field, listed, whole_lists }
     }
 
+    /// The same, with what `say` says of each.
+    pub fn with<U: Copy>(self, say: impl Fn(T) -> U) -> Index<F, U> {
+        let said = |list: Vec<T>| list.into_iter().map(&say).collect();
+        let Self { all, always, by_field, listed, whole_lists } = self;
+        Index { all: said(all), always: said(always), by_field, listed: said(listed), whole_lists }
+    }
+
+    /// The field that it goes by first.
+    pub fn field(&self) -> Option<F> {
+        self.by_field.first().map(|(field, _)| *field)
+    }
+}
+
+impl<F: Copy, T: Copy + Numbered> Index<F, T> {
     /// All that may be asked.
     #[inline]
     pub fn all(&self) -> &[T] {
@@ -411,7 +426,7 @@ pub enum Asked<'a, T> {
     Several([&'a [T]; FIELDS_MAX + 1]),
 }
 
-impl<'a, T: Copy + Ord> Asked<'a, T> {
+impl<'a, T> Asked<'a, T> {
     #[inline]
     fn of(list: &'a [T]) -> Self {
         Self::One(list.iter())
@@ -427,17 +442,23 @@ impl<'a, T: Copy + Ord> Asked<'a, T> {
     }
 }
 
-fn next_of<T: Copy + Ord>(lists: &mut [&[T]]) -> Option<T> {
-    let least = lists.iter().filter_map(|list| list.first()).min().copied()?;
+/// The number of a fact or rule: who is asked is asked in this order.
+pub trait Numbered {
+    /// The number.
+    fn number(&self) -> u16;
+}
+
+fn next_of<T: Copy + Numbered>(lists: &mut [&[T]]) -> Option<T> {
+    let least = *lists.iter().filter_map(|list| list.first()).min_by_key(|one| one.number())?;
     for list in lists {
-        if list.first() == Some(&least) {
+        if list.first().is_some_and(|one| one.number() == least.number()) {
             *list = &list[1..];
         }
     }
     Some(least)
 }
 
-impl<T: Copy + Ord> Iterator for Asked<'_, T> {
+impl<T: Copy + Numbered> Iterator for Asked<'_, T> {
     type Item = T;
 
     #[inline(always)]
@@ -452,13 +473,13 @@ impl<T: Copy + Ord> Iterator for Asked<'_, T> {
 impl<'a> Context<'a> {
     /// Facts that an event may change.
     #[inline]
-    pub fn facts_asked(self, event: EventRef<'_>) -> Asked<'a, FactId> {
+    pub fn facts_asked(self, event: EventRef<'_>) -> Asked<'a, FactStep> {
         self.layout.interest(event.kind()).facts.asked(|field| key_part(self, event, field))
     }
 
     /// Rules that an event may step.
     #[inline]
-    pub fn rules_asked(self, event: EventRef<'_>) -> Asked<'a, RuleId> {
+    pub fn rules_asked(self, event: EventRef<'_>) -> Asked<'a, RuleStep> {
         self.layout.interest(event.kind()).rules.asked(|field| key_part(self, event, field))
     }
 

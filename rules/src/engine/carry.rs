@@ -80,11 +80,13 @@ impl Site {
             heard,
             told,
             hours,
+            hours_until,
             said: _,
             late: _,
         } = self;
         changed.clear();
         hours.clear();
+        *hours_until = EventTime::MIN;
         *ahead = Ahead::default();
         *heard = [EventBlock::new(&new.plan.vocabulary), EventBlock::new(&new.plan.vocabulary)];
         *told = EventBlock::new(&new.plan.vocabulary);

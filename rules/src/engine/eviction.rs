@@ -52,7 +52,8 @@ fn owned(cx: Context<'_>, cell: &KeyCell) -> Owned {
 }
 
 impl Site {
-    /// Gives up what has grown over a limit, and says so to those that hear it.
+    /// Lets what was detected be heard, gives up what has grown over a limit, and says so to those that
+    /// hear it.
     #[inline]
     pub(super) fn settle(&mut self, cx: Context<'_>, out: &mut Findings) {
         let State { entries, over, .. } = &self.state;
@@ -64,7 +65,9 @@ impl Site {
         }
     }
 
+    #[cold]
     fn settle_all(&mut self, cx: Context<'_>, out: &mut Findings) {
+        self.hear(cx, out);
         loop {
             while let Some(over) = self.state.over.pop() {
                 self.relieve(cx, over, out);

@@ -9,7 +9,8 @@ use super::scope::{
 };
 use super::site::Site;
 use super::state::{Owner, State};
-use crate::plan::{FactId, FactKind, FieldRef, TallyPart, Trigger};
+use super::steps::FactForm;
+use crate::plan::{Fact, FactId, FactKind, FieldRef, TallyPart, Trigger};
 use crate::value::{Env, Value};
 
 /// Drops what has left a fact's window for the key of a cell, so that its value is exact and cheap to
@@ -69,20 +70,55 @@ fn release(state: &mut State, owner: Owner, key: &Key, value: u64) -> bool {
 }
 
 impl Site {
-    /// Updates every fact that is interested in the event, and notes what changed.
-    pub(super) fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) {
-        for fact in cx.facts_asked(event) {
+    /// Updates every fact that is interested in the event, and notes what changed; whether any of them
+    /// is watched.
+    pub(super) fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) -> bool {
+        let mut watched = false;
+        for step in cx.facts_asked(event) {
+            let holder = usize::from(step.fact.0);
+            if !step.gate.passes(event) {
+                self.worked(holder, 1);
+                continue;
+            }
             let began = self.evaluated.get();
-            let plan = &cx.plan.facts[fact.0 as usize];
-            if let Some(reset) = &plan.reset
-                && self.fits(cx, reset, event)
-            {
-                self.reset_fact(cx, fact, event.occurred());
+            let fact = &cx.plan.facts[holder];
+            match (step.form, &fact.kind) {
+                (FactForm::Count, FactKind::Count { on, within }) => {
+                    self.count(cx, event, (step.fact, fact), (on, *within), None);
+                }
+                (FactForm::Distinct, FactKind::Distinct { on, of, within }) => {
+                    self.count(cx, event, (step.fact, fact), (on, *within), Some(*of));
+                }
+                (FactForm::Balance, FactKind::Balance { up, down }) => {
+                    self.balance(cx, event, (step.fact, fact), up, down);
+                }
+                _ => self.update_other(cx, event, step.fact, fact),
             }
-            if let Some(key) = key_of(cx, event, &plan.by) {
-                self.update_fact(cx, event, fact, key);
+            watched |= step.watched;
+            self.worked(holder, self.evaluated.get() - began);
+        }
+        watched
+    }
+
+    /// A fact that is set, or that the event may make forget.
+    #[inline(never)]
+    fn update_other(&mut self, cx: Context<'_>, event: EventRef<'_>, id: FactId, fact: &Fact) {
+        if let Some(reset) = &fact.reset
+            && self.fits(cx, reset, event)
+        {
+            self.reset_fact(cx, id, event.occurred());
+        }
+        match &fact.kind {
+            FactKind::Count { on, within } if on.is_of(event.kind()) => {
+                self.count(cx, event, (id, fact), (on, *within), None);
             }
-            self.worked(usize::from(fact.0), began);
+            FactKind::Distinct { on, of, within } if on.is_of(event.kind()) => {
+                self.count(cx, event, (id, fact), (on, *within), Some(*of));
+            }
+            FactKind::Balance { up, down } => self.balance(cx, event, (id, fact), up, down),
+            FactKind::Set { .. } => self.set_fact(cx, event, (id, fact)),
+            // A tally changes with the fact it counts.
+            FactKind::Count { .. } | FactKind::Distinct { .. } | FactKind::Tally { .. } => {}
         }
     }
 
@@ -182,41 +218,31 @@ impl Site {
         Some(out)
     }
 
-    fn update_fact(&mut self, cx: Context<'_>, event: EventRef<'_>, fact: FactId, key: Key) {
-        match &cx.plan.facts[fact.0 as usize].kind {
-            FactKind::Count { on, .. } => self.count(cx, event, (fact, key), on, None),
-            FactKind::Distinct { on, of, .. } => {
-                self.count(cx, event, (fact, key), on, Some(*of));
-            }
-            FactKind::Balance { up, down } => self.balance(cx, event, (fact, key), up, down),
-            FactKind::Set { .. } => self.set_fact(cx, event, fact, key),
-            // It changes with the fact it counts.
-            FactKind::Tally { .. } => {}
-        }
-    }
-
-    /// Counts an event in a window; of a field's values each once.
+    /// Counts an event of the trigger's kinds in a window; of a field's values each once.
     fn count(
         &mut self,
         cx: Context<'_>,
         event: EventRef<'_>,
-        (fact, key): (FactId, Key),
-        on: &Trigger,
+        (fact, plan): (FactId, &Fact),
+        (on, within): (&Trigger, TimeSpan),
         of: Option<FieldRef>,
     ) {
-        let at_once =
-            if on.is_of(event.kind()) { self.meets_at_once(on, event) } else { Some(false) };
+        let Some(key) = key_of(cx, event, &plan.by) else { return };
+        let at_once = self.meets_at_once(on, event);
         // What is decided takes no look at the key.
         if at_once == Some(false) {
             return;
         }
         let owner = cx.layout.fact(fact);
         let known = self.state.look(owner, &key);
+        let mut before = Value::Int(0);
         if let Ok(cell) = known {
-            freshen_cell(cx, &mut self.state, fact, cell, event.occurred());
+            while holds_outside(self.state.keys.get(cell), event.occurred(), within) {
+                drop_first(cx, &mut self.state, fact, cell);
+            }
+            // It has just been made exact.
+            before = self.state.value(cell);
         }
-        // It has just been made exact.
-        let before = known.map_or(Value::Int(0), |cell| self.state.value(cell));
         if at_once.is_none() && !self.fits_fact(cx, event, before, on) {
             return;
         }
@@ -239,10 +265,11 @@ impl Site {
         &mut self,
         cx: Context<'_>,
         event: EventRef<'_>,
-        (fact, key): (FactId, Key),
+        (fact, plan): (FactId, &Fact),
         up: &Trigger,
         down: &Trigger,
     ) {
+        let Some(key) = key_of(cx, event, &plan.by) else { return };
         let owner = cx.layout.fact(fact);
         let known = self.state.look(owner, &key);
         let before = known.map_or(Value::Int(0), |cell| self.state.value(cell));
@@ -256,9 +283,9 @@ impl Site {
         self.changed.push(Changed { fact, key, before, cell });
     }
 
-    fn set_fact(&mut self, cx: Context<'_>, event: EventRef<'_>, fact: FactId, key: Key) {
+    fn set_fact(&mut self, cx: Context<'_>, event: EventRef<'_>, (fact, plan): (FactId, &Fact)) {
         let now = event.occurred();
-        let kind = &cx.plan.facts[fact.0 as usize].kind;
+        let (Some(key), kind) = (key_of(cx, event, &plan.by), &plan.kind) else { return };
         let FactKind::Set { on, ttl, .. } = kind else { return };
         let known = self.state.find(cx.layout.fact(fact), &key);
         let before = value_in(&self.state, kind, known, now);
@@ -310,7 +337,8 @@ impl Site {
     /// What a late event sets, where nothing newer has: no level is judged by it.
     pub(super) fn set_late(&mut self, cx: Context<'_>, event: EventRef<'_>) {
         self.changed.clear();
-        for fact in cx.facts_asked(event) {
+        for step in cx.facts_asked(event) {
+            let fact = step.fact;
             let plan = &cx.plan.facts[fact.0 as usize];
             let FactKind::Set { ttl, .. } = &plan.kind else { continue };
             let Some(key) = key_of(cx, event, &plan.by) else { continue };
@@ -318,7 +346,7 @@ impl Site {
             let newer = cell.is_some_and(|c| self.state.keys.get(c).time >= event.occurred().0);
             let gone = ttl.is_some_and(|ttl| outside(self.now, event.occurred().0, ttl));
             if !newer && !gone {
-                self.update_fact(cx, event, fact, key);
+                self.set_fact(cx, event, (fact, plan));
             }
         }
         self.changed.clear();

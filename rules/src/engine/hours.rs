@@ -31,13 +31,16 @@ impl Site {
         self.hours = hours.collect();
     }
 
-    /// Looks up anew what time has passed, where no edge does it.
+    /// Looks up anew what time has passed, where no edge does it; and how long all of it holds.
     pub(super) fn refresh_hours(&mut self, cx: Context<'_>) {
         for number in 0..self.hours.len() {
             if self.hours[number].until <= self.now {
                 self.hours[number] = self.hours_of(cx, ScheduleId(number as u16), self.now);
             }
         }
+        let never = self.name == Symbol::NONE || cx.plan.calendar.schedules.is_empty();
+        let unknown = if never { EventTime::MAX } else { EventTime::MIN };
+        self.hours_until = self.hours.iter().map(|hours| hours.until).min().unwrap_or(unknown);
     }
 
     fn hours_of(&self, cx: Context<'_>, schedule: ScheduleId, at: EventTime) -> Hours {

@@ -17,12 +17,12 @@ use super::findings::EvidenceRef;
 use super::holdings::Bounds;
 use super::sequence::{Shape, shape_of};
 use super::state::Owner;
+use super::steps::{FactStep, RuleStep, listed_by};
 use crate::calendar::ScheduleId;
 use crate::condition::Bound;
-use crate::condition::Gate;
 use crate::plan::{
     Dimension, Emit, Fact, FactId, FactKind, FieldRef, Grouping, Guard, Mode, Pattern, Plan, Rule,
-    RuleId, Scope, Sequence, Session, Trigger,
+    RuleId, Scope, Sequence, Session,
 };
 
 /// Numbers set aside for the dimensions of one grouping.
@@ -48,9 +48,9 @@ pub const DEVICE: usize = 5;
 #[derive(Debug, Default)]
 pub struct Interest {
     /// Facts to update.
-    pub facts: Index<FieldRef, FactId>,
+    pub facts: Index<FieldRef, FactStep>,
     /// Rules to step.
-    pub rules: Index<FieldRef, RuleId>,
+    pub rules: Index<FieldRef, RuleStep>,
 }
 
 impl Interest {
@@ -138,8 +138,6 @@ pub struct Layout {
     credential_person: Option<(usize, usize)>,
     /// Whether the enterprise hears a rule's detections, by rule.
     forwards: Vec<bool>,
-    /// What an event must pass to concern a rule of one event, by rule.
-    gates: Vec<Gate>,
     /// How the runs of each rule are kept, of those that are sequences.
     shapes: Vec<Shape>,
     schedule_watchers: Vec<Vec<RuleId>>,
@@ -191,16 +189,6 @@ fn rules_of(plan: &Plan, scope: Scope) -> impl Iterator<Item = (RuleId, &Rule)> 
     rules.filter(move |(_, rule)| rule.scope == scope && rule.mode != Mode::Off)
 }
 
-/// What an event must pass to concern a rule. Where a condition that does not hold ends a level, or
-/// another event may be meant, all pass.
-fn gate_of(rule: &Rule) -> Gate {
-    match (&rule.pattern, rule.emit) {
-        (Pattern::Event(_), Emit::Edge) => Gate::OPEN,
-        (Pattern::Event(Trigger { condition: Some(condition), .. }), _) => condition.gate(),
-        _ => Gate::OPEN,
-    }
-}
-
 /// Who asks, and what it claims of the events it wants.
 type Asker<'a, T> = (T, &'a [Claim<FieldRef>]);
 
@@ -216,7 +204,7 @@ fn by_kind<T: Copy>(asks: &[(T, Ask)], kinds: usize) -> Vec<Vec<Asker<'_, T>>> {
 }
 
 /// Who is interested in each kind.
-fn interests(plan: &Plan, scope: Scope) -> Vec<Interest> {
+fn interests(plan: &Plan, scope: Scope, watched: impl Fn(FactId) -> bool) -> Vec<Interest> {
     let kinds = plan.vocabulary.kinds().len() + plan.rules.len();
     let facts = plan.facts.iter().enumerate().filter(|(_, fact)| fact.scope == scope);
     let facts = facts.map(|(number, fact)| (FactId(number as u16), asks_of_fact(fact)));
@@ -226,11 +214,17 @@ fn interests(plan: &Plan, scope: Scope) -> Vec<Interest> {
     let rules: Vec<_> =
         rules.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
     let (facts, rules) = (by_kind(&facts, kinds), by_kind(&rules, kinds));
-    let of_kind = |(facts, rules): (&Vec<_>, &Vec<_>)| Interest {
-        facts: Index::new(facts),
-        rules: Index::new(rules),
+    let of_kind = |(number, (facts, rules)): (usize, (&Vec<_>, &Vec<_>))| {
+        let kind = KindId(number as u16);
+        let (facts, rules) = (Index::new(facts), Index::new(rules));
+        let listed = [listed_by(facts.field()), listed_by(rules.field())];
+        let fact = |id: FactId| {
+            FactStep::new(&plan.facts[id.0 as usize], id, kind, listed[0], watched(id))
+        };
+        let rule = |id: RuleId| RuleStep::new(&plan.rules[id.0 as usize], id, kind, listed[1]);
+        Interest { facts: facts.with(fact), rules: rules.with(rule) }
     };
-    facts.iter().zip(&rules).map(of_kind).collect()
+    facts.iter().zip(&rules).enumerate().map(of_kind).collect()
 }
 
 /// Who watches each fact.
@@ -289,8 +283,8 @@ impl Layout {
 
     /// The view of one scope.
     pub fn new(plan: &Plan, scope: Scope, interner: &Interner) -> Self {
-        let by_kind = interests(plan, scope);
         let watchers = watchers(plan, scope);
+        let policies = PolicyIndex::new(plan, scope);
         let mut tallies = vec![Vec::new(); plan.facts.len()];
         for (number, fact) in plan.facts.iter().enumerate().filter(|(_, f)| f.scope == scope) {
             if let FactKind::Tally { of, .. } = &fact.kind {
@@ -316,7 +310,11 @@ impl Layout {
         let dimension_base = first_memory + memories.len() as u32;
         let link_base = dimension_base + DIMENSIONS_MAX * groupings.len() as u32;
         let policy_base = link_base + 2 * plan.links.len() as u32;
-        let policies = PolicyIndex::new(plan, scope);
+        let by_kind = interests(plan, scope, |fact| {
+            let number = fact.0 as usize;
+            let counted = !watchers[number].all().is_empty() || !tallies[number].is_empty();
+            counted || policies.reads(fact)
+        });
         let schedules = (0..plan.calendar.schedules.len() as u16).map(ScheduleId);
         let schedule_watchers: Vec<_> =
             schedules.map(|s| watches(plan, scope, |rule| rule.schedules.contains(&s))).collect();
@@ -354,7 +352,6 @@ impl Layout {
             schedule_watchers,
             table_watchers,
             forwards: forwards(plan, scope),
-            gates: plan.rules.iter().map(gate_of).collect(),
             shapes: plan.rules.iter().map(shape_of).collect(),
             hears_schedules,
             policies,
@@ -381,12 +378,6 @@ impl Layout {
     #[inline]
     pub fn detection_kind(&self, rule: RuleId) -> KindId {
         KindId(self.first_detection + rule.0)
-    }
-
-    /// What an event must pass to concern a rule.
-    #[inline]
-    pub fn gate(&self, rule: RuleId) -> Gate {
-        self.gates[rule.0 as usize]
     }
 
     /// Whether the enterprise hears a rule's detections.
@@ -433,7 +424,7 @@ impl Layout {
         &self.tallies[fact.0 as usize]
     }
 
-    /// Whether anybody must know when a fact's value is forgotten.
+    /// Whether anybody must know when a fact's value is forgotten: as of [`FactStep::watched`].
     pub fn hears_expiry(&self, fact: FactId) -> bool {
         !self.watchers(fact).all().is_empty()
             || !self.tallies(fact).is_empty()

@@ -10,6 +10,7 @@ use super::lens::Lens;
 use super::scope::{Context, Sight, key_of};
 use super::sequence::Shape;
 use super::site::{Conclusion, Site};
+use super::steps::{FactStep, RuleStep};
 use crate::condition::Condition;
 use crate::explain::Words;
 use crate::plan::{Emit, Pattern, RuleId};
@@ -57,8 +58,8 @@ impl Site {
         if out.probe().is_none() {
             return;
         }
-        let mut asked = cx.rules_asked(event).peekable();
-        for id in cx.layout.interest(event.kind()).rules.all() {
+        let mut asked = cx.rules_asked(event).map(|step| step.rule).peekable();
+        for RuleStep { rule: id, .. } in cx.layout.interest(event.kind()).rules.all() {
             if asked.next_if_eq(id).is_none() {
                 let seen = self.look(cx, *id, event, out);
                 self.saw(cx, seen, out);
@@ -169,7 +170,7 @@ impl Site {
             return;
         }
         let mut lens = self.lens(cx, RuleId(0), event.occurred());
-        for id in cx.layout.interest(event.kind()).facts.all() {
+        for FactStep { fact: id, .. } in cx.layout.interest(event.kind()).facts.all() {
             let fact = &cx.plan.facts[id.0 as usize];
             let key = key_of(cx, event, &fact.by);
             let mut sight = Sight::of(cx, self, event, &[]);

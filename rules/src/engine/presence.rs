@@ -7,6 +7,8 @@ use super::findings::Findings;
 use super::scope::{Context, Sight, field_of, key_of, outside};
 use super::site::Site;
 use super::state::{Kept, Owner, Vacant, pack};
+use super::steps::RuleStep;
+use crate::lang::expr::Expr;
 use crate::plan::{Pattern, Rule, RuleId};
 use crate::value::Value;
 
@@ -68,13 +70,13 @@ impl Site {
         &mut self,
         cx: Context<'_>,
         id: RuleId,
-        rule: &Rule,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
+        let rule = &cx.plan.rules[id.0 as usize];
         let Pattern::Travel { on, place, min_time } = &rule.pattern else { return };
         let Some(key) = key_of(cx, event, &rule.by) else { return };
-        if !self.fits(cx, on, event) {
+        if !self.meets(cx, on, event) {
             return;
         }
         let Value::Text(here) = field_of(cx, event, *place) else { return };
@@ -82,9 +84,14 @@ impl Site {
         let found = self.state.look(owner, &key);
         let last = found.ok().and_then(|cell| self.last_place(cell).zip(Some(cell)));
         if let Some(((there, time), cell)) = last.filter(|((there, _), _)| *there != here) {
-            let (word, tag) = pack(Value::Text(there));
-            let there = Kept { words: &[word], tags: u64::from(tag) };
-            let min_time = Sight::of(cx, self, event, &self.changed).with(there).span(min_time);
+            let min_time = match min_time {
+                Expr::Constant(Value::Span(span)) => Some(*span),
+                _ => {
+                    let (word, tag) = pack(Value::Text(there));
+                    let there = Kept { words: &[word], tags: u64::from(tag) };
+                    Sight::of(cx, self, event, &self.changed).with(there).span(min_time)
+                }
+            };
             if min_time.is_some_and(|m| !outside(event.occurred(), time, m)) {
                 self.conclude_with_last(cx, id, key, cell, event, out);
             }
@@ -94,7 +101,7 @@ impl Site {
 
     /// Where a late event says that somebody was, where nothing newer says otherwise.
     pub(super) fn place_late(&mut self, cx: Context<'_>, event: EventRef<'_>) {
-        for id in cx.rules_asked(event) {
+        for RuleStep { rule: id, .. } in cx.rules_asked(event) {
             let rule = &cx.plan.rules[id.0 as usize];
             let Some(key) = key_of(cx, event, &rule.by) else { continue };
             let found = self.state.look(cx.layout.rule(id), &key);

@@ -15,7 +15,7 @@ use crate::value::Value;
 
 /// What an event, or a lasting absence, does to a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     /// Nothing.
     Waits,
     /// One way to go on is barred; another is left.
@@ -30,12 +30,12 @@ enum Turn {
 
 /// One sequence rule.
 #[derive(Clone, Copy)]
-struct Line<'a> {
-    cx: Context<'a>,
-    id: RuleId,
-    rule: &'a Rule,
-    sequence: &'a Sequence,
-    shape: Shape,
+pub(super) struct Line<'a> {
+    pub cx: Context<'a>,
+    pub id: RuleId,
+    pub rule: &'a Rule,
+    pub sequence: &'a Sequence,
+    pub shape: Shape,
 }
 
 /// How the runs of a sequence are kept.
@@ -89,6 +89,7 @@ impl Step {
 }
 
 impl Site {
+    /// A sequence of steps of any form.
     pub(super) fn step_sequence(
         &mut self,
         cx: Context<'_>,
@@ -99,10 +100,7 @@ impl Site {
         out: &mut Findings,
     ) {
         let Some(key) = key_of(cx, event, &rule.by) else { return };
-        let line = Line { cx, id, rule, sequence, shape: cx.layout.shape(id) };
-        if line.shape == Shape::Single {
-            return self.step_single(line, key, event, out);
-        }
+        let line = Line { cx, id, rule, sequence, shape: Shape::Long };
         let found = self.state.look(cx.layout.rule(id), &key);
         let mut cell = found.ok();
         let used = cell.is_some_and(|cell| self.step_runs(line, key, cell, event, out));
@@ -115,50 +113,6 @@ impl Site {
         if let Some(cell) = cell {
             self.drop_if_idle(cell);
         }
-    }
-
-    /// A rule of which a key has one run at most, and its cell is that.
-    fn step_single(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>, out: &mut Findings) {
-        let Line { cx, id, sequence, .. } = line;
-        let owner = cx.layout.rule(id);
-        let found = self.state.look(owner, &key);
-        let mut starts = true;
-        if let Ok(cell) = found {
-            let turn = self.single_turn(line, cell, event);
-            if turn == Turn::Matches {
-                self.complete(line, key, self.begun(cell), None, event, out);
-            }
-            starts = match turn {
-                Turn::Matches => sequence.skip != Skip::PastLast,
-                Turn::Waits if sequence.runs == Runs::Last => self.starts(line, event),
-                Turn::Waits => false,
-                _ => true,
-            };
-            if turn == Turn::Waits && !starts {
-                return;
-            }
-        }
-        if starts && self.starts(line, event) {
-            self.serial += 1;
-            let subject = cx.layout.subject(cx.tables, event);
-            self.state.begin_run(found, (owner, &key), event, self.serial, subject);
-        } else if let Ok(cell) = found {
-            self.state.end_run(cell);
-        }
-    }
-
-    fn single_turn(&self, line: Line<'_>, cell: u32, event: EventRef<'_>) -> Turn {
-        let started = self.state.keys.get(cell).time;
-        if outside(event.occurred(), started, line.sequence.within) {
-            return Turn::Ends;
-        }
-        self.short_turn(line, event)
-    }
-
-    /// The run that a key's cell is.
-    fn begun(&self, cell: u32) -> Option<(Run, Subject)> {
-        let run = self.state.noted_run(cell)?;
-        Some((run, self.state.noted.get(self.state.keys.get(cell).value as u32).0))
     }
 
     /// Gives an event to every run of the key, in the order of their starts; whether a match has
@@ -180,16 +134,12 @@ impl Site {
                 at = next;
                 continue;
             }
-            let mut course = None;
-            let turn = if line.shape == Shape::Short {
-                self.short_turn(line, event)
-            } else {
-                self.turn(line, course.insert(self.course_of(run)), event)
-            };
+            let mut course = self.course_of(run);
+            let turn = self.turn(line, &mut course, event);
             match turn {
                 Turn::Waits => {}
                 Turn::Bars | Turn::Takes => {
-                    course.into_iter().for_each(|course| self.keep(at, course));
+                    self.keep(at, course);
                     if turn == Turn::Takes {
                         let max = usize::from(line.rule.evidence_max) - 1;
                         self.state.cite(at, Entry::of(event, 0), max);
@@ -197,7 +147,7 @@ impl Site {
                 }
                 Turn::Matches => {
                     let begun = (*self.state.runs.get(at), *self.state.subjects.get(at));
-                    self.complete(line, key, Some(begun), course.as_ref(), event, out);
+                    self.complete(line, key, Some(begun), Some(&course), event, out);
                     if line.sequence.skip == Skip::PastLast {
                         self.drop_runs(cell);
                         return true;
@@ -215,19 +165,6 @@ impl Site {
     pub(super) fn course_of(&self, run: &Run) -> Course {
         let course = self.state.course(run).copied();
         course.unwrap_or_else(|| Course::at(1, run.started))
-    }
-
-    /// What an event does to a run of a rule of two events: all of them take the same turn.
-    fn short_turn(&self, line: Line<'_>, event: EventRef<'_>) -> Turn {
-        let Sequence { steps, without, strict, .. } = line.sequence;
-        let fits = |trigger| self.fits(line.cx, trigger, event);
-        if fits(&steps[1].parts[0].on) {
-            return Turn::Matches;
-        }
-        let ends = steps[1].without.iter().any(fits)
-            || without.as_ref().is_some_and(fits)
-            || strict.as_ref().is_some_and(fits);
-        if ends { Turn::Ends } else { Turn::Waits }
     }
 
     fn turn(&self, line: Line<'_>, course: &mut Course, event: EventRef<'_>) -> Turn {
@@ -270,7 +207,7 @@ impl Site {
 
     /// The detection of a run that an event completes; without a run, of a sequence of that event
     /// alone.
-    fn complete(
+    pub(super) fn complete(
         &mut self,
         line: Line<'_>,
         key: Key,
@@ -317,7 +254,7 @@ impl Site {
     }
 
     /// Starts a run, unless the key's own stand against it. Returns the key's cell.
-    fn start_run(
+    pub(super) fn start_run(
         &mut self,
         line: Line<'_>,
         key: Key,
@@ -380,7 +317,7 @@ impl Site {
         outside(now, since, lead.span)
     }
 
-    fn note_lead(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>) {
+    pub(super) fn note_lead(&mut self, line: Line<'_>, key: Key, event: EventRef<'_>) {
         let Some(lead) = &line.sequence.lead else { return };
         if self.fits(line.cx, &lead.on, event) {
             let owner = line.cx.layout.memory_of(line.id);

@@ -7,7 +7,7 @@ use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, key_of};
 use super::site::Site;
-use crate::plan::{Emit, Rule, RuleId, Trigger};
+use crate::plan::{Emit, Pattern, Rule, RuleId, Trigger};
 use crate::value::Value;
 
 impl Site {
@@ -17,18 +17,16 @@ impl Site {
         &mut self,
         cx: Context<'_>,
         id: RuleId,
-        on: &Trigger,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        debug_assert!(on.is_of(event.kind()), "a rule of one event is asked for its kinds alone");
-        let began = self.evaluated.get();
-        let at_once = self.meets_at_once(on, event).or_else(|| self.meets_changed(on));
         let rule = &cx.plan.rules[id.0 as usize];
+        let Pattern::Event(on) = &rule.pattern else { return };
+        debug_assert!(on.is_of(event.kind()), "a rule of one event is asked for its kinds alone");
+        let at_once = self.meets_at_once(on, event).or_else(|| self.meets_changed(on));
         if at_once != Some(false) || rule.emit == Emit::Edge {
             self.judge_one(cx, id, (on, at_once), event, out);
         }
-        self.worked(cx.plan.facts.len() + usize::from(id.0), began);
     }
 
     fn judge_one(

@@ -17,6 +17,7 @@ use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight, fact_of};
 use super::seen::Seen;
 use super::state::{Kept, State};
+use super::steps::{RuleForm, RuleStep};
 use super::timers::{Due, Timers};
 use crate::calendar::Hours;
 use crate::condition::Condition;
@@ -91,6 +92,8 @@ pub struct Site {
     pub told: EventBlock,
     /// What is known of each schedule about now.
     pub hours: Vec<Hours>,
+    /// How long that holds; nothing does while nothing is known.
+    pub hours_until: EventTime,
     /// Where a detection is laid out for the policies that look at it.
     pub(super) about: EventBlock,
     /// What has been detected here: a repair says nothing twice.
@@ -161,6 +164,7 @@ impl Site {
             heard: [block(), block()],
             told: block(),
             hours: Vec::new(),
+            hours_until: EventTime::MIN,
             said: Seen::new(options.late.remembered(), SAID_MAX),
             late: None,
         }
@@ -217,7 +221,6 @@ impl Site {
             Due::Flood(cell) => self.flood_due(cx, cell, serial, at, out),
             Due::Stale(incident) => self.stale_due(incident, serial, at, out),
         }
-        self.hear(cx, out);
         self.settle(cx, out);
     }
 
@@ -225,6 +228,18 @@ impl Site {
     pub fn event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         let now = event.occurred();
         assert!(now >= self.now || self.now == EventTime::MAX, "INV-SITE: events come in order");
+        if self.timers.is_due(now) || self.upkeep.is_due(now) || now >= self.hours_until {
+            self.wake(cx, now, out);
+        }
+        self.now = self.now.max(now);
+        self.judge_event(cx, event, out);
+        self.settle(cx, out);
+        self.sweep_some(cx);
+    }
+
+    /// Something is due before the next event, or the hours must be looked up: mostly nothing is.
+    #[cold]
+    fn wake(&mut self, cx: Context<'_>, now: EventTime, out: &mut Findings) {
         let due = self.timers.is_due(now) || self.upkeep.is_due(now);
         if due || self.next_edge(cx).is_some_and(|edge| edge <= now) {
             self.advance(cx, now, out);
@@ -232,27 +247,37 @@ impl Site {
         self.now = self.now.max(now);
         self.began = self.began.min(now);
         self.refresh_hours(cx);
-        self.judge_event(cx, event, out);
-        self.hear(cx, out);
-        self.settle(cx, out);
-        self.sweep_some(cx);
     }
 
     /// Facts first, then levels, then rules.
     pub(super) fn judge_event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         if out.probe().is_some() {
-            self.look_facts(cx, event, out);
+            return self.judge_probed(cx, event, out);
         }
         let silent = event.flags().has(EventFlags::RETAINED);
         self.changed.clear();
-        if cx.layout.interest(event.kind()).is_of_facts() {
-            self.update_facts(cx, event);
+        if cx.layout.interest(event.kind()).is_of_facts() && self.update_facts(cx, event) {
             self.watch_changes(cx, event, silent, out);
         }
         if !silent {
+            for step in cx.rules_asked(event) {
+                self.step_rule(cx, step, event, out);
+            }
+        }
+    }
+
+    /// The same, while a probe looks on.
+    #[cold]
+    fn judge_probed(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        self.look_facts(cx, event, out);
+        let silent = event.flags().has(EventFlags::RETAINED);
+        self.changed.clear();
+        self.update_facts(cx, event);
+        self.watch_changes(cx, event, silent, out);
+        if !silent {
             self.look_unasked(cx, event, out);
-            for rule in cx.rules_asked(event) {
-                self.step_rule(cx, rule, event, out);
+            for step in cx.rules_asked(event) {
+                self.step_probed(cx, step, event, out);
             }
         }
     }
@@ -289,11 +314,12 @@ impl Site {
         &mut self.heard[0]
     }
 
-    /// A holder has looked at something; conditions have been evaluated since `began`.
-    pub(super) fn worked(&mut self, holder: usize, began: u64) {
+    /// A holder has looked at something, and so many conditions have been evaluated for it.
+    #[inline]
+    pub(super) fn worked(&mut self, holder: usize, conditions: u64) {
         let [looked, evaluated] = &mut self.work[holder];
         *looked += 1;
-        *evaluated += self.evaluated.get() - began;
+        *evaluated += conditions;
     }
 
     /// Makes a detection an event for those that hear it.
@@ -320,13 +346,19 @@ impl Site {
         self.late = Some((tier, true));
         // What the last event in order changed is no matter here.
         self.changed.clear();
-        let asked = match out.probe() {
-            Some(_) => cx.layout.interest(event.kind()).rules.whole(),
-            None => cx.rules_asked(event),
+        let probed = out.probe().is_some();
+        let asked = match probed {
+            true => cx.layout.interest(event.kind()).rules.whole(),
+            false => cx.rules_asked(event),
         };
-        for rule in asked {
-            if cx.plan.rules[rule.0 as usize].late {
-                self.step_rule(cx, rule, event, out);
+        for step in asked {
+            let RuleId(rule) = step.rule;
+            if cx.plan.rules[rule as usize].late {
+                if probed {
+                    self.step_probed(cx, step, event, out);
+                } else {
+                    self.step_rule(cx, step, event, out);
+                }
             }
         }
         self.settle(cx, out);
@@ -336,12 +368,21 @@ impl Site {
     /// Whether a trigger's kind and condition fit an event: one unit of work where it has any.
     #[inline]
     pub(super) fn fits(&self, cx: Context<'_>, trigger: &Trigger, event: EventRef<'_>) -> bool {
-        trigger.is_of(event.kind()) && self.meets(cx, trigger.condition.as_ref(), event)
+        trigger.is_of(event.kind()) && self.meets(cx, trigger, event)
     }
 
-    #[inline]
-    fn meets(&self, cx: Context<'_>, condition: Option<&Condition>, event: EventRef<'_>) -> bool {
-        let Some(condition) = condition else { return true };
+    /// Whether an event of a trigger's kind meets its condition.
+    #[inline(always)]
+    pub(super) fn meets(&self, cx: Context<'_>, trigger: &Trigger, event: EventRef<'_>) -> bool {
+        trigger.condition.as_ref().is_none_or(|condition| self.meets_condition(cx, condition, event))
+    }
+
+    fn meets_condition(
+        &self,
+        cx: Context<'_>,
+        condition: &Condition,
+        event: EventRef<'_>,
+    ) -> bool {
         match condition.holds_of(event) {
             Some(holds) => self.evaluates(holds),
             None => self.meets_rest(cx, condition, event),
@@ -378,30 +419,51 @@ impl Site {
         holds
     }
 
+    /// A rule that an event may step: those whom it does not concern are nearly all.
     #[inline(always)]
-    fn step_rule(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
-        if out.probe().is_none() {
-            if cx.layout.gate(id).passes(event) {
-                return self.step(cx, id, event, out);
-            }
-            let began = self.evaluated.get();
-            self.evaluates(false);
-            return self.worked(cx.plan.facts.len() + usize::from(id.0), began);
+    fn step_rule(
+        &mut self,
+        cx: Context<'_>,
+        step: RuleStep,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        if step.gate.passes(event) {
+            self.step(cx, step, event, out);
+        } else {
+            self.worked(cx.plan.facts.len() + usize::from(step.rule.0), 1);
         }
-        let seen = self.look(cx, id, event, out);
-        self.step(cx, id, event, out);
+    }
+
+    /// The same, while a probe looks on.
+    fn step_probed(
+        &mut self,
+        cx: Context<'_>,
+        step: RuleStep,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let seen = self.look(cx, step.rule, event, out);
+        self.step(cx, step, event, out);
         self.saw(cx, seen, out);
     }
 
     #[inline(always)]
-    fn step(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
-        match &cx.plan.rules[id.0 as usize].pattern {
-            Pattern::Event(on) => self.step_event(cx, id, on, event, out),
-            _ => self.step_runs_of(cx, id, event, out),
+    fn step(&mut self, cx: Context<'_>, step: RuleStep, event: EventRef<'_>, out: &mut Findings) {
+        let began = self.evaluated.get();
+        match step.form {
+            RuleForm::Event => self.step_event(cx, step.rule, event, out),
+            RuleForm::Pair => self.step_pair(cx, step, event, out),
+            RuleForm::Unless => self.step_unless(cx, step, event, out),
+            RuleForm::Travel => self.step_travel(cx, step.rule, event, out),
+            RuleForm::Other => self.step_other(cx, step.rule, event, out),
         }
+        let evaluated = self.evaluated.get() - began;
+        self.worked(cx.plan.facts.len() + usize::from(step.rule.0), evaluated);
     }
 
-    fn step_runs_of(
+    #[inline(never)]
+    fn step_other(
         &mut self,
         cx: Context<'_>,
         id: RuleId,
@@ -409,20 +471,18 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = &cx.plan.rules[id.0 as usize];
-        let began = self.evaluated.get();
         match &rule.pattern {
-            Pattern::Event(_) | Pattern::Watch { .. } => {}
             Pattern::Sequence(sequence) => {
                 self.step_sequence(cx, id, rule, sequence, event, out);
             }
-            Pattern::Unless { on, guards } => {
-                self.step_unless(cx, id, rule, on, guards, event, out);
-            }
             Pattern::Session(session) => self.step_session(cx, id, rule, session, event, out),
             Pattern::Passage { .. } => self.step_passage(cx, id, rule, event, out),
-            Pattern::Travel { .. } => self.step_travel(cx, id, rule, event, out),
+            // They have a form of their own, or no event steps them.
+            Pattern::Event(_)
+            | Pattern::Unless { .. }
+            | Pattern::Travel { .. }
+            | Pattern::Watch { .. } => {}
         }
-        self.worked(cx.plan.facts.len() + usize::from(id.0), began);
     }
 
     /// The conclusion drawn from one completing event.

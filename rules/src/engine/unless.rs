@@ -8,6 +8,7 @@ use super::pages::NIL;
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
 use super::state::Kept;
+use super::steps::{Roles, RuleStep};
 use super::timers::Due;
 use crate::plan::{Guard, Pattern, Rule, RuleId, Trigger};
 use crate::value::Value;
@@ -25,27 +26,29 @@ pub(super) fn wait_of(guards: &[Guard]) -> TimeSpan {
 }
 
 impl Site {
-    #[allow(clippy::too_many_arguments, reason = "one call site; the pieces are one rule's")]
     pub(super) fn step_unless(
         &mut self,
         cx: Context<'_>,
-        id: RuleId,
-        rule: &Rule,
-        on: &Trigger,
-        guards: &[Guard],
+        RuleStep { rule: id, roles, .. }: RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        for (number, guard) in guards.iter().enumerate() {
-            if guard.to > TimeSpan::ZERO && guard.kinds.contains(&event.kind()) {
+        let rule = &cx.plan.rules[id.0 as usize];
+        let Pattern::Unless { on, guards } = &rule.pattern else { return };
+        let guards_of_kind = || {
+            let numbered = guards.iter().enumerate();
+            numbered.filter(|(_, guard)| guard.kinds.contains(&event.kind()))
+        };
+        if roles.has(Roles::EXCUSES) {
+            for (number, guard) in guards_of_kind().filter(|(_, g)| g.to > TimeSpan::ZERO) {
                 self.satisfy(cx, id, number, guard, event);
             }
         }
-        if on.kinds.contains(&event.kind()) {
+        if roles.has(Roles::OPENS) {
             self.open(cx, id, rule, on, guards, event, out);
         }
-        for (number, guard) in guards.iter().enumerate() {
-            if guard.from < TimeSpan::ZERO && guard.kinds.contains(&event.kind()) {
+        if roles.has(Roles::REMEMBERED) {
+            for (number, guard) in guards_of_kind().filter(|(_, g)| g.from < TimeSpan::ZERO) {
                 self.remember(cx, id, number, guard, event);
             }
         }
@@ -132,7 +135,7 @@ impl Site {
         out: &mut Findings,
     ) {
         let Some(key) = key_of(cx, event, &rule.by) else { return };
-        if !self.fits(cx, on, event) {
+        if !self.meets(cx, on, event) {
             return;
         }
         let mut counts = 0;

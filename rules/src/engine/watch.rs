@@ -59,9 +59,7 @@ impl Site {
         }
         for place in 0..self.changed.len() {
             for (rule, _) in cx.layout.levels(self.changed[place].fact).unwrap_or_default() {
-                let began = self.evaluated.get();
-                self.evaluates(false);
-                self.worked(cx.plan.facts.len() + usize::from(rule.0), began);
+                self.worked(cx.plan.facts.len() + usize::from(rule.0), 1);
             }
         }
         true
@@ -229,7 +227,7 @@ impl Site {
             }
         };
         let owner = cx.layout.rule(id);
-        self.worked(cx.plan.facts.len() + usize::from(id.0), began);
+        self.worked(cx.plan.facts.len() + usize::from(id.0), self.evaluated.get() - began);
         let known = self.state.find(owner, key);
         let active = known.is_some_and(|c| self.state.value(c) == Value::Bool(true));
         match (active, holds) {

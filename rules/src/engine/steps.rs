@@ -1,0 +1,202 @@
+//! What an event of a kind may do to a fact or rule, found out once: the lists that an event goes along say it of each, in
+//! twelve bytes, so that whom it does not concern costs no look at anything else.
+
+use event::{FieldId, FieldType, KindId, TimeSpan};
+
+use super::asked::Numbered;
+use super::sequence::{Shape, shape_of};
+use crate::condition::{Condition, Gate};
+use crate::plan::{Emit, Fact, FactId, FactKind, FieldRef, Pattern, Rule, RuleId, Trigger};
+
+/// What an event may be to the one whose list it stands in: bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles(u8);
+
+impl Roles {
+    /// Of a sequence of two events: the first.
+    pub const STARTS: Self = Self(1);
+    /// The second.
+    pub const COMPLETES: Self = Self(2);
+    /// One that ends the runs that wait.
+    pub const ENDS: Self = Self(4);
+    /// Of `unless`: the opening event.
+    pub const OPENS: Self = Self(1);
+    /// A guard's, after it.
+    pub const EXCUSES: Self = Self(2);
+    /// A guard's, before it.
+    pub const REMEMBERED: Self = Self(4);
+
+    /// Any of these.
+    #[inline]
+    pub fn has(self, roles: Self) -> bool {
+        self.0 & roles.0 != 0
+    }
+
+    /// Either.
+    pub const fn or(self, roles: Self) -> Self {
+        Self(self.0 | roles.0)
+    }
+
+    fn of<const N: usize>(roles: [(Self, bool); N]) -> Self {
+        let held = roles.into_iter().filter(|(_, holds)| *holds);
+        held.fold(Self::default(), |all, (role, _)| all.or(role))
+    }
+}
+
+/// What a rule does with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleForm {
+    /// It is of one event.
+    Event,
+    /// A sequence of two events, of which nothing is kept but who the first was.
+    Pair,
+    /// `unless`.
+    Unless,
+    /// Impossible travel.
+    Travel,
+    /// Anything else: its pattern says it.
+    Other,
+}
+
+/// A rule that events of a kind may step.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleStep {
+    /// What an event must pass to concern it.
+    pub gate: Gate,
+    /// The rule.
+    pub rule: RuleId,
+    /// What it does.
+    pub form: RuleForm,
+    /// What an event of the kind may be to it.
+    pub roles: Roles,
+}
+
+/// What a fact does with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactForm {
+    /// It counts it.
+    Count,
+    /// It counts a field's values.
+    Distinct,
+    /// It goes up or down.
+    Balance,
+    /// Anything else: its kind says it.
+    Other,
+}
+
+/// A fact that events of a kind may change.
+#[derive(Clone, Copy, Debug)]
+pub struct FactStep {
+    /// What an event must pass to change it.
+    pub gate: Gate,
+    /// The fact.
+    pub fact: FactId,
+    /// What it does.
+    pub form: FactForm,
+    /// Whether anybody looks when it changes, or counts it.
+    pub watched: bool,
+}
+
+impl RuleStep {
+    /// What an event of a kind may be to a rule, where a list goes by a field already.
+    pub fn new(rule: &Rule, id: RuleId, kind: KindId, listed: Option<FieldId>) -> Self {
+        let (form, roles) = form_of(rule, kind);
+        Self { gate: gate_of_rule(rule, listed), rule: id, form, roles }
+    }
+}
+
+fn form_of(rule: &Rule, kind: KindId) -> (RuleForm, Roles) {
+    let is = |trigger: &Trigger| trigger.is_of(kind);
+    match &rule.pattern {
+        Pattern::Event(_) => (RuleForm::Event, Roles::default()),
+        Pattern::Travel { .. } => (RuleForm::Travel, Roles::default()),
+        Pattern::Sequence(of) if shape_of(rule) != Shape::Long => {
+            let ends = of.steps[1].without.iter().chain(&of.without).chain(&of.strict).any(is);
+            let roles = Roles::of([
+                (Roles::STARTS, is(&of.steps[0].parts[0].on)),
+                (Roles::COMPLETES, is(&of.steps[1].parts[0].on)),
+                (Roles::ENDS, ends),
+            ]);
+            (RuleForm::Pair, roles)
+        }
+        Pattern::Unless { on, guards } => {
+            let guards = || guards.iter().filter(|guard| guard.kinds.contains(&kind));
+            let roles = Roles::of([
+                (Roles::OPENS, is(on)),
+                (Roles::EXCUSES, guards().any(|guard| guard.to > TimeSpan::ZERO)),
+                (Roles::REMEMBERED, guards().any(|guard| guard.from < TimeSpan::ZERO)),
+            ]);
+            (RuleForm::Unless, roles)
+        }
+        _ => (RuleForm::Other, Roles::default()),
+    }
+}
+
+fn gate_of(condition: Option<&Condition>, listed: Option<FieldId>) -> Gate {
+    condition.map_or(Gate::OPEN, |condition| condition.gate(listed))
+}
+
+/// What an event must pass to concern a rule. Where a condition that does not hold ends a level, or
+/// another event may be meant, all pass.
+fn gate_of_rule(rule: &Rule, listed: Option<FieldId>) -> Gate {
+    match (&rule.pattern, rule.emit) {
+        (Pattern::Event(_), Emit::Edge) => Gate::OPEN,
+        (Pattern::Event(on), _) => gate_of(on.condition.as_ref(), listed),
+        _ => Gate::OPEN,
+    }
+}
+
+impl FactStep {
+    /// What an event of a kind may be to a fact, where a list goes by a field already.
+    pub fn new(
+        fact: &Fact,
+        id: FactId,
+        kind: KindId,
+        listed: Option<FieldId>,
+        watched: bool,
+    ) -> Self {
+        let resets = fact.reset.as_ref().is_some_and(|reset| reset.is_of(kind));
+        let gate = |on: &Trigger| gate_of(on.condition.as_ref(), listed);
+        let (form, gate) = match &fact.kind {
+            _ if resets => (FactForm::Other, Gate::OPEN),
+            FactKind::Count { on, .. } => (FactForm::Count, gate(on)),
+            FactKind::Distinct { on, .. } => (FactForm::Distinct, gate(on)),
+            FactKind::Balance { up, down } => match (up.is_of(kind), down.is_of(kind)) {
+                (true, false) => (FactForm::Balance, gate(up)),
+                (false, true) => (FactForm::Balance, gate(down)),
+                _ => (FactForm::Balance, Gate::OPEN),
+            },
+            FactKind::Set { .. } | FactKind::Tally { .. } => (FactForm::Other, Gate::OPEN),
+        };
+        Self { gate, fact: id, form, watched }
+    }
+}
+
+/// The field whose values a list is one of, where it is a text of the row.
+pub fn listed_by(field: Option<FieldRef>) -> Option<FieldId> {
+    match field {
+        Some(FieldRef::Slot(field, FieldType::String)) => Some(field),
+        _ => None,
+    }
+}
+
+impl Numbered for FactStep {
+    #[inline]
+    fn number(&self) -> u16 {
+        self.fact.0
+    }
+}
+
+impl Numbered for RuleStep {
+    #[inline]
+    fn number(&self) -> u16 {
+        self.rule.0
+    }
+}
+
+impl Numbered for RuleId {
+    #[inline]
+    fn number(&self) -> u16 {
+        self.0
+    }
+}
