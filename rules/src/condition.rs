@@ -20,8 +20,10 @@ pub struct Condition {
     written: Arc<[Written]>,
 }
 
-/// What of a condition is decided without anything of [`crate::value::Env`].
+/// What of a condition is decided without anything of [`crate::value::Env`]. Its tag is a byte by
+/// itself: it is looked at for nearly all conditions of an event.
 #[derive(Clone)]
+#[repr(u8)]
 enum Form {
     /// All of it: an event's field is this text.
     Text(FieldId, Symbol),
@@ -244,7 +246,8 @@ impl Condition {
         match &self.form {
             Form::Text(field, text) => Gate::of(*field, &[*text]),
             Form::Fields(tests, _) => {
-                let least = tests.iter().filter_map(gate).min_by_key(|(seen, texts, _)| (*seen, *texts));
+                let least =
+                    tests.iter().filter_map(gate).min_by_key(|(seen, texts, _)| (*seen, *texts));
                 least.map_or(Gate::OPEN, |(.., gate)| gate)
             }
             Form::Level(_) | Form::Other => Gate::OPEN,

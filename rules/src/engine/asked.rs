@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use event::{EventRef, FieldType, KindId, Symbol};
 
 use super::cells::Key;
-use super::scope::{Context, key_part};
+use super::scope::{Setting, key_part};
 use super::steps::{FactStep, RuleStep};
 use crate::lang::expr::Expr;
 use crate::lang::syntax::Operator;
@@ -369,6 +369,8 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn asked_of_several(&self, value: impl Fn(F) -> Option<Symbol>) -> Asked<'_, T> {
         let mut lists: [&[T]; FIELDS_MAX + 1] = [&self.always, &[], &[], &[]];
         for (list, (field, values)) in lists[1..].iter_mut().zip(&self.by_field) {
@@ -421,7 +423,7 @@ fn fields_of<F: Copy + Ord, T>(asks: &[(T, &[Claim<F>])]) -> Vec<F> {
 #[derive(Clone, Debug)]
 pub enum Asked<'a, T> {
     /// One list, which mostly is all.
-    One(std::slice::Iter<'a, T>),
+    One(&'a [T]),
     /// Several.
     Several([&'a [T]; FIELDS_MAX + 1]),
 }
@@ -429,7 +431,7 @@ pub enum Asked<'a, T> {
 impl<'a, T> Asked<'a, T> {
     #[inline]
     fn of(list: &'a [T]) -> Self {
-        Self::One(list.iter())
+        Self::One(list)
     }
 
     fn of_several(lists: [&'a [T]; FIELDS_MAX + 1]) -> Self {
@@ -464,28 +466,32 @@ impl<T: Copy + Numbered> Iterator for Asked<'_, T> {
     #[inline(always)]
     fn next(&mut self) -> Option<T> {
         match self {
-            Self::One(list) => list.next().copied(),
+            Self::One(list) => {
+                let (first, rest) = list.split_first()?;
+                *list = rest;
+                Some(*first)
+            }
             Self::Several(lists) => next_of(lists),
         }
     }
 }
 
-impl<'a> Context<'a> {
+impl<'a> Setting<'a> {
     /// Facts that an event may change.
-    #[inline]
-    pub fn facts_asked(self, event: EventRef<'_>) -> Asked<'a, FactStep> {
+    #[inline(always)]
+    pub fn facts_asked(&self, event: EventRef<'_>) -> Asked<'a, FactStep> {
         self.layout.interest(event.kind()).facts.asked(|field| key_part(self, event, field))
     }
 
     /// Rules that an event may step.
-    #[inline]
-    pub fn rules_asked(self, event: EventRef<'_>) -> Asked<'a, RuleStep> {
+    #[inline(always)]
+    pub fn rules_asked(&self, event: EventRef<'_>) -> Asked<'a, RuleStep> {
         self.layout.interest(event.kind()).rules.asked(|field| key_part(self, event, field))
     }
 
     /// Watches whose level may be another, since a fact has changed for a key.
     #[inline]
-    pub fn watches_asked(self, fact: FactId, key: &Key) -> Asked<'a, RuleId> {
+    pub fn watches_asked(&self, fact: FactId, key: &Key) -> Asked<'a, RuleId> {
         self.layout.watchers(fact).asked(|place| key[place].some())
     }
 }

@@ -11,7 +11,7 @@ use event::{
 };
 
 use super::findings::Findings;
-use super::scope::Context;
+use super::scope::{Context, Setting};
 use super::site::Site;
 use super::{Engine, ROW_PART};
 use crate::plan::RuleId;
@@ -67,7 +67,7 @@ impl Engine {
             Some((shard, site)) => (layout, &mut shards[shard].sites[site].site),
             None => (enterprise_layout, enterprise),
         };
-        let cx = Context { plan, layout, tables, interner };
+        let cx = &Setting { plan, layout, tables, interner };
         site.advance(cx, now, out);
         act(site, cx, out);
     }
@@ -114,11 +114,11 @@ impl Engine {
             let next = changes.get(number + 1);
             let last = next.is_none_or(|next| next.table != change.table);
             let row = ChangedRow { change, table, last, position, at };
-            let cx = Context { plan, layout, tables, interner };
+            let cx = &Setting { plan, layout, tables, interner };
             for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
                 row.tell(cx, &mut admitted.site, out);
             }
-            let cx = Context { plan, layout: enterprise_layout, tables, interner };
+            let cx = &Setting { plan, layout: enterprise_layout, tables, interner };
             row.tell(cx, enterprise, out);
         }
     }

@@ -2,6 +2,7 @@
 
 use event::{EventRef, EventTime, Symbol, TimeSpan};
 
+use super::asked::Asked;
 use super::cells::{Entry, Key, KeyCell};
 use super::pages::NIL;
 use super::scope::{
@@ -9,7 +10,7 @@ use super::scope::{
 };
 use super::site::Site;
 use super::state::{Owner, State};
-use super::steps::FactForm;
+use super::steps::{FactForm, FactStep};
 use crate::plan::{Fact, FactId, FactKind, FieldRef, TallyPart, Trigger};
 use crate::value::{Env, Value};
 
@@ -73,31 +74,39 @@ impl Site {
     /// Updates every fact that is interested in the event, and notes what changed; whether any of them
     /// is watched.
     pub(super) fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) -> bool {
-        let mut watched = false;
-        for step in cx.facts_asked(event) {
-            let holder = usize::from(step.fact.0);
-            if !step.gate.passes(event) {
-                self.worked(holder, 1);
-                continue;
+        match cx.facts_asked(event) {
+            Asked::One(steps) => {
+                steps.iter().fold(false, |watched, step| self.update(cx, *step, event) | watched)
             }
-            let began = self.evaluated.get();
-            let fact = &cx.plan.facts[holder];
-            match (step.form, &fact.kind) {
-                (FactForm::Count, FactKind::Count { on, within }) => {
-                    self.count(cx, event, (step.fact, fact), (on, *within), None);
-                }
-                (FactForm::Distinct, FactKind::Distinct { on, of, within }) => {
-                    self.count(cx, event, (step.fact, fact), (on, *within), Some(*of));
-                }
-                (FactForm::Balance, FactKind::Balance { up, down }) => {
-                    self.balance(cx, event, (step.fact, fact), up, down);
-                }
-                _ => self.update_other(cx, event, step.fact, fact),
+            several @ Asked::Several(_) => {
+                several.fold(false, |watched, step| self.update(cx, step, event) | watched)
             }
-            watched |= step.watched;
-            self.worked(holder, self.evaluated.get() - began);
         }
-        watched
+    }
+
+    /// Whether it is watched, where it may have changed.
+    fn update(&mut self, cx: Context<'_>, step: FactStep, event: EventRef<'_>) -> bool {
+        let holder = usize::from(step.fact.0);
+        if !step.gate.passes(event) {
+            self.worked(holder, 1);
+            return false;
+        }
+        let began = self.evaluated.get();
+        let fact = &cx.plan.facts[holder];
+        match (step.form, &fact.kind) {
+            (FactForm::Count, FactKind::Count { on, within }) => {
+                self.count(cx, event, (step.fact, fact), (on, *within), None);
+            }
+            (FactForm::Distinct, FactKind::Distinct { on, of, within }) => {
+                self.count(cx, event, (step.fact, fact), (on, *within), Some(*of));
+            }
+            (FactForm::Balance, FactKind::Balance { up, down }) => {
+                self.balance(cx, event, (step.fact, fact), up, down);
+            }
+            _ => self.update_other(cx, event, step.fact, fact),
+        }
+        self.worked(holder, self.evaluated.get() - began);
+        step.watched
     }
 
     /// A fact that is set, or that the event may make forget.

@@ -123,7 +123,7 @@ fn memories_of(rule: &Rule) -> Vec<Memory> {
 pub struct Layout {
     by_kind: Vec<Interest>,
     watchers: Vec<Index<usize, RuleId>>,
-    levels: Vec<Option<Vec<(RuleId, Bound)>>>,
+    watched: Vec<Watched>,
     tallies: Vec<Vec<FactId>>,
     memory_base: Vec<u32>,
     memories: Vec<Memory>,
@@ -246,10 +246,21 @@ fn watchers(plan: &Plan, scope: Scope) -> Vec<Index<usize, RuleId>> {
     watchers.iter().map(of_fact).collect()
 }
 
-/// What watches say of a balance's value and of nothing else, where they are few and no other watches
-/// look at it; by fact. A balance moves by events alone, each of which is judged: what is not so of its value
-/// before an event is no level.
-fn levels(plan: &Plan, scope: Scope) -> Vec<Option<Vec<(RuleId, Bound)>>> {
+/// Who looks when a fact has changed.
+#[derive(Debug)]
+pub enum Watched {
+    /// Nobody.
+    Not,
+    /// Watches that say something of its value and of nothing else, where they are few and no other
+    /// looks at it. It is a balance, which moves by events alone, each of which is judged: what is not
+    /// so of its value before an event is no level.
+    Levels(Vec<(RuleId, Bound)>),
+    /// Others.
+    Otherwise,
+}
+
+/// Who looks at each fact, of the watches of a scope and its policies.
+fn watched(plan: &Plan, scope: Scope, policies: &PolicyIndex) -> Vec<Watched> {
     let by = |fact: &FactId| plan.facts[fact.0 as usize].by.as_slice();
     let level_of = |changed: FactId, id: RuleId, rule: &Rule| match &rule.pattern {
         Pattern::Watch { fact, hold: None, condition, .. } if *fact == changed => {
@@ -266,19 +277,23 @@ fn levels(plan: &Plan, scope: Scope) -> Vec<Option<Vec<(RuleId, Bound)>>> {
         let changed = FactId(number as u16);
         let watchers = rules_of(plan, scope).filter(|(_, rule)| watches(changed, rule));
         let levels = watchers.map(|(id, rule)| level_of(changed, id, rule));
-        let levels = levels.take(LEVELS_MAX + 1).collect::<Option<Vec<_>>>()?;
-        let plain = matches!(plan.facts[number].kind, FactKind::Balance { .. });
-        (plain && levels.len() <= LEVELS_MAX).then_some(levels)
+        let levels = levels.take(LEVELS_MAX + 1).collect::<Option<Vec<_>>>();
+        match levels.filter(|levels| !policies.reads(changed) && levels.len() <= LEVELS_MAX) {
+            Some(levels) if levels.is_empty() => Watched::Not,
+            Some(levels) if matches!(plan.facts[number].kind, FactKind::Balance { .. }) => {
+                Watched::Levels(levels)
+            }
+            _ => Watched::Otherwise,
+        }
     };
     (0..plan.facts.len()).map(of_fact).collect()
 }
 
 impl Layout {
-    /// What is said of a fact's value by those who watch it, where that is all; nothing is where
-    /// a policy reads it.
+    /// Who looks when a fact has changed.
     #[inline]
-    pub fn levels(&self, fact: FactId) -> Option<&[(RuleId, Bound)]> {
-        self.levels[fact.0 as usize].as_deref().filter(|_| !self.policies.reads(fact))
+    pub fn watched(&self, fact: FactId) -> &Watched {
+        &self.watched[fact.0 as usize]
     }
 
     /// The view of one scope.
@@ -310,10 +325,11 @@ impl Layout {
         let dimension_base = first_memory + memories.len() as u32;
         let link_base = dimension_base + DIMENSIONS_MAX * groupings.len() as u32;
         let policy_base = link_base + 2 * plan.links.len() as u32;
-        let by_kind = interests(plan, scope, |fact| {
-            let number = fact.0 as usize;
-            let counted = !watchers[number].all().is_empty() || !tallies[number].is_empty();
-            counted || policies.reads(fact)
+        let watched = watched(plan, scope, &policies);
+        // Whoever counts its keys may be watched, too.
+        let by_kind = interests(plan, scope, |FactId(fact)| {
+            let fact = fact as usize;
+            !matches!(watched[fact], Watched::Not) || !tallies[fact].is_empty()
         });
         let schedules = (0..plan.calendar.schedules.len() as u16).map(ScheduleId);
         let schedule_watchers: Vec<_> =
@@ -334,7 +350,7 @@ impl Layout {
         let mut layout = Self {
             wanted: Wanted::default(),
             by_kind,
-            levels: levels(plan, scope),
+            watched,
             watchers,
             tallies,
             memory_base,
@@ -412,23 +428,15 @@ impl Layout {
         &self.watchers[fact.0 as usize]
     }
 
-    /// Whether anybody must look when a fact has changed.
-    #[inline]
-    pub fn is_watched(&self, fact: FactId) -> bool {
-        !self.watchers(fact).all().is_empty() || self.policies.reads(fact)
-    }
-
     /// Facts that count the keys of a fact.
     #[inline]
     pub fn tallies(&self, fact: FactId) -> &[FactId] {
         &self.tallies[fact.0 as usize]
     }
 
-    /// Whether anybody must know when a fact's value is forgotten: as of [`FactStep::watched`].
+    /// Whether anybody must know when a fact's value is forgotten.
     pub fn hears_expiry(&self, fact: FactId) -> bool {
-        !self.watchers(fact).all().is_empty()
-            || !self.tallies(fact).is_empty()
-            || self.policies.reads(fact)
+        !matches!(self.watched(fact), Watched::Not) || !self.tallies(fact).is_empty()
     }
 
     /// The number of an owner.

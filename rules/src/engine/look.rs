@@ -7,7 +7,7 @@ use super::Engine;
 use super::cells::{Course, Entry, Key, Run};
 use super::findings::{EvidenceRef, Findings, HeldBy};
 use super::lens::Lens;
-use super::scope::{Context, Sight, key_of};
+use super::scope::{Context, Setting, Sight, key_of};
 use super::sequence::Shape;
 use super::site::{Conclusion, Site};
 use super::steps::{FactStep, RuleStep};
@@ -300,7 +300,7 @@ impl Engine {
     pub fn waiting(&self, rule: crate::plan::RuleId) -> Vec<(Symbol, RunView)> {
         let sites = self.shards.iter().flat_map(|shard| &shard.sites).map(|a| &a.site);
         let (plan, tables, interner) = (&*self.plan, &*self.tables, &*self.interner);
-        let cx = Context { plan, layout: &self.layout, tables, interner };
+        let cx = &Setting { plan, layout: &self.layout, tables, interner };
         let all = sites.chain([&self.enterprise]);
         let named = |site: &Site, runs: Vec<RunView>| {
             let name = site.name;

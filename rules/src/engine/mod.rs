@@ -97,7 +97,7 @@ use merge::{AT_SITES, Merge};
 use parts::ELSEWHERE;
 use reach::Reach;
 use reorder::{Reorder, Rows, Waiting};
-use scope::Context;
+use scope::Setting;
 use seen::Seen;
 use site::Site;
 use streams::Streams;
@@ -480,7 +480,7 @@ impl Engine {
         let watermark = self.streams.watermark();
         let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
         let Self { books, rows, floor, options, enterprise, part, .. } = self;
-        let cx = Context { plan, layout, tables, interner };
+        let cx = &Setting { plan, layout, tables, interner };
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
             let Admitted { site, waiting, floor: let_go, .. } = admitted;
             loop {
@@ -533,7 +533,7 @@ impl Engine {
         if let Part::Sites { .. } = part {
             return;
         }
-        let cx = Context { plan, layout: enterprise_layout, tables, interner };
+        let cx = &Setting { plan, layout: enterprise_layout, tables, interner };
         enterprise.expect_first(|places| merge.behind(rows, places));
         loop {
             enterprise.expect(cx, |places| merge.behind(rows, places));

@@ -9,13 +9,13 @@ use super::pages::NIL;
 use super::scope::{Context, key_of, outside};
 use super::sequence::{Line, Shape, Turn};
 use super::site::Site;
-use super::state::Vacant;
 use super::steps::{Roles, RuleStep};
 use crate::plan::{Pattern, Runs, Sequence, Skip};
 use crate::value::Value;
 
 impl Site {
-    pub(super) fn step_pair(
+    /// A rule of which a key has one run at most, and its cell is that.
+    pub(super) fn step_single(
         &mut self,
         cx: Context<'_>,
         RuleStep { rule: id, roles, .. }: RuleStep,
@@ -25,26 +25,9 @@ impl Site {
         let rule = &cx.plan.rules[id.0 as usize];
         let Pattern::Sequence(sequence) = &rule.pattern else { return };
         let Some(key) = key_of(cx, event, &rule.by) else { return };
-        let line = Line { cx, id, rule, sequence, shape: cx.layout.shape(id) };
-        let found = self.state.look(cx.layout.rule(id), &key);
-        if line.shape == Shape::Single {
-            self.step_single(line, roles, (key, found), event, out);
-        } else {
-            self.step_short(line, roles, (key, found), event, out);
-        }
-    }
-
-    /// A rule of which a key has one run at most, and its cell is that.
-    #[inline(always)]
-    fn step_single(
-        &mut self,
-        line: Line<'_>,
-        roles: Roles,
-        (key, found): (Key, Result<u32, Vacant>),
-        event: EventRef<'_>,
-        out: &mut Findings,
-    ) {
-        let Line { cx, id, sequence, .. } = line;
+        let line = Line { cx, id, rule, sequence, shape: Shape::Single };
+        let owner = cx.layout.rule(id);
+        let found = self.state.look(owner, &key);
         let mut may_start = true;
         if let Ok(cell) = found {
             let started = self.state.keys.get(cell).time;
@@ -65,7 +48,6 @@ impl Site {
         if may_start && self.pair_starts(line, roles, event) {
             self.serial += 1;
             let subject = cx.layout.subject(cx.tables, event);
-            let owner = cx.layout.rule(id);
             self.state.begin_run(found, (owner, &key), event, self.serial, subject);
         } else if let Ok(cell) = found {
             self.state.end_run(cell);
@@ -79,15 +61,18 @@ impl Site {
     }
 
     /// A rule of which a key has a list of runs.
-    #[inline(always)]
-    fn step_short(
+    pub(super) fn step_short(
         &mut self,
-        line: Line<'_>,
-        roles: Roles,
-        (key, found): (Key, Result<u32, Vacant>),
+        cx: Context<'_>,
+        RuleStep { rule: id, roles, .. }: RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
+        let rule = &cx.plan.rules[id.0 as usize];
+        let Pattern::Sequence(sequence) = &rule.pattern else { return };
+        let Some(key) = key_of(cx, event, &rule.by) else { return };
+        let line = Line { cx, id, rule, sequence, shape: Shape::Short };
+        let found = self.state.look(cx.layout.rule(id), &key);
         let mut cell = found.ok();
         let used = cell.is_some_and(|cell| self.turn_runs(line, roles, (key, cell), event, out));
         if !used && self.pair_starts(line, roles, event) {
@@ -161,20 +146,21 @@ impl Site {
     #[inline]
     fn pair_turn(&self, line: Line<'_>, roles: Roles, event: EventRef<'_>) -> Turn {
         let Sequence { steps, without, strict, .. } = line.sequence;
+        let fits = |trigger| self.fits(line.cx, trigger, event);
         if roles.has(Roles::COMPLETES) && self.meets(line.cx, &steps[1].parts[0].on, event) {
             return Turn::Matches;
         }
-        let mut ends = steps[1].without.iter().chain(without).chain(strict);
-        if roles.has(Roles::ENDS) && ends.any(|trigger| self.fits(line.cx, trigger, event)) {
-            return Turn::Ends;
-        }
-        Turn::Waits
+        let ends = roles.has(Roles::ENDS)
+            || roles.has(Roles::MAY_END)
+                && (steps[1].without.iter().any(fits)
+                    || without.as_ref().is_some_and(fits)
+                    || strict.as_ref().is_some_and(fits));
+        if ends { Turn::Ends } else { Turn::Waits }
     }
 
     /// Whether an event may start a run.
     #[inline]
     fn pair_starts(&self, line: Line<'_>, roles: Roles, event: EventRef<'_>) -> bool {
-        roles.has(Roles::STARTS)
-            && self.meets(line.cx, &line.sequence.steps[0].parts[0].on, event)
+        roles.has(Roles::STARTS) && self.meets(line.cx, &line.sequence.steps[0].parts[0].on, event)
     }
 }

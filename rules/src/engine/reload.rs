@@ -16,7 +16,7 @@ use super::layout::{Held, Layout};
 use super::merge::{AT_SITES, Merge};
 use super::reach::Reach;
 use super::reorder::{Rows, Waiting};
-use super::scope::Context;
+use super::scope::Setting;
 use super::{Admitted, Engine, Options, Shard};
 use crate::meaning::Meanings;
 use crate::plan::{
@@ -376,10 +376,11 @@ impl Engine {
         self.readmit(&moves, &plan, &options);
         let Self { shards, enterprise, interner, .. } = self;
         let scopes = [(&self.layout, &layout), (&self.enterprise_layout, &enterprise_layout)];
-        let [site, across] = scopes.map(|(was, is)| {
-            let was = Context { plan: &self.plan, layout: was, tables: &self.tables, interner };
-            (was, Context { plan: &plan, layout: is, tables: &tables, interner })
+        let settings = scopes.map(|(was, is)| {
+            let was = Setting { plan: &self.plan, layout: was, tables: &self.tables, interner };
+            (was, Setting { plan: &plan, layout: is, tables: &tables, interner })
         });
+        let [site, across] = settings.each_ref().map(|(was, is)| (was, is));
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
             admitted.site.carry(&moves, site, options.state_max, out);
         }
@@ -396,11 +397,11 @@ impl Engine {
     fn decide_held(&mut self, out: &mut Findings) {
         let Self { plan, interner, layout, enterprise_layout, tables, shards, enterprise, .. } =
             self;
-        let cx = Context { plan, layout, tables, interner };
+        let cx = &Setting { plan, layout, tables, interner };
         for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
             admitted.site.decide_held(cx, out);
         }
-        enterprise.decide_held(Context { plan, layout: enterprise_layout, tables, interner }, out);
+        enterprise.decide_held(&Setting { plan, layout: enterprise_layout, tables, interner }, out);
         self.release(out);
     }
 

@@ -16,7 +16,7 @@ use super::late::Due;
 use super::merge::AT_SITES;
 use super::pages::NIL;
 use super::reorder::Waiting;
-use super::scope::Context;
+use super::scope::{Context, Setting};
 use super::site::Site;
 use super::state::Owner;
 use super::{Engine, Options};
@@ -67,9 +67,9 @@ impl Engine {
         let once = lateness < self.options.duplicates_within;
         if once {
             let before = out.len();
-            let cx = Context { plan, layout, tables, interner };
+            let cx = &Setting { plan, layout, tables, interner };
             shards[place.0].sites[place.1].site.late(cx, event, tier, out);
-            let cx = Context { plan, layout: enterprise_layout, tables, interner };
+            let cx = &Setting { plan, layout: enterprise_layout, tables, interner };
             self.enterprise.late(cx, event, tier, out);
             let found = out.iter().skip(before).filter(|finding| finding.is_detection());
             found.for_each(|_| self.late.counts.count(tier));
@@ -136,7 +136,14 @@ impl Engine {
             Some((shard, place)) => (&mut shards[*shard].sites[*place].site, &*layout),
             None => (&mut self.enterprise, &*enterprise_layout),
         };
-        site.tell_late(Context { plan, layout, tables, interner }, with, finding, how, cleared, out)
+        site.tell_late(
+            &Setting { plan, layout, tables, interner },
+            with,
+            finding,
+            how,
+            cleared,
+            out,
+        )
     }
 
     fn reaches(&self, row: EventRef<'_>) -> TimeSpan {
@@ -174,10 +181,10 @@ impl Engine {
             let place = side.place(admitted.site.name);
             let Self { plan, interner, layout, tables, shards, .. } = &mut side;
             let site = &mut shards[place.0].sites[place.1].site;
-            site.seed(Context { plan, layout, tables, interner }, &admitted.site, from);
+            site.seed(&Setting { plan, layout, tables, interner }, &admitted.site, from);
         }
         let Self { plan, interner, enterprise_layout: layout, tables, enterprise, .. } = &mut side;
-        enterprise.seed(Context { plan, layout, tables, interner }, &self.enterprise, from);
+        enterprise.seed(&Setting { plan, layout, tables, interner }, &self.enterprise, from);
         let read = side.books.iter().map(|books| books.waiting).sum();
         side.streams.pass(self.streams.watermark());
         side.release(&mut out);
@@ -215,9 +222,9 @@ impl Engine {
         for row in order {
             let place = self.place(row.site());
             let Self { plan, interner, layout, enterprise_layout, tables, shards, .. } = self;
-            let cx = Context { plan, layout, tables, interner };
+            let cx = &Setting { plan, layout, tables, interner };
             shards[place.0].sites[place.1].site.take_over(cx, row, out);
-            let cx = Context { plan, layout: enterprise_layout, tables, interner };
+            let cx = &Setting { plan, layout: enterprise_layout, tables, interner };
             self.enterprise.take_over(cx, row, out);
         }
         self.late.rows = rows;

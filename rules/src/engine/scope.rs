@@ -16,9 +16,12 @@ use crate::condition::Condition;
 use crate::plan::{FactId, FactKind, FieldRef, Plan, SessionField};
 use crate::value::{Env, Value};
 
-/// What does not change while an event is judged.
+/// What does not change while an event is judged: lent, so that a step is handed a word.
+pub type Context<'a> = &'a Setting<'a>;
+
+/// What it is.
 #[derive(Clone, Copy)]
-pub struct Context<'a> {
+pub struct Setting<'a> {
     /// The rulebook.
     pub plan: &'a Plan,
     /// What was derived from it for this scope.

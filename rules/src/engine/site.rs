@@ -8,6 +8,7 @@ use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, Symbol};
 
 use super::Options;
 use super::ahead::Ahead;
+use super::asked::Asked;
 use super::cells::{Course, Held, Key};
 use super::correlation::{Correlation, Spoken};
 use super::eviction::Turn;
@@ -260,10 +261,26 @@ impl Site {
             self.watch_changes(cx, event, silent, out);
         }
         if !silent {
-            for step in cx.rules_asked(event) {
-                self.step_rule(cx, step, event, out);
+            match cx.rules_asked(event) {
+                Asked::One(steps) => {
+                    for step in steps {
+                        self.step_rule(cx, *step, event, out);
+                    }
+                }
+                several @ Asked::Several(_) => self.step_several(cx, several, event, out),
             }
         }
+    }
+
+    #[inline(never)]
+    fn step_several(
+        &mut self,
+        cx: Context<'_>,
+        steps: Asked<'_, RuleStep>,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        steps.for_each(|step| self.step_rule(cx, step, event, out));
     }
 
     /// The same, while a probe looks on.
@@ -317,9 +334,7 @@ impl Site {
     /// A holder has looked at something, and so many conditions have been evaluated for it.
     #[inline]
     pub(super) fn worked(&mut self, holder: usize, conditions: u64) {
-        let [looked, evaluated] = &mut self.work[holder];
-        *looked += 1;
-        *evaluated += conditions;
+        worked(&mut self.work[holder], conditions);
     }
 
     /// Makes a detection an event for those that hear it.
@@ -374,15 +389,13 @@ impl Site {
     /// Whether an event of a trigger's kind meets its condition.
     #[inline(always)]
     pub(super) fn meets(&self, cx: Context<'_>, trigger: &Trigger, event: EventRef<'_>) -> bool {
-        trigger.condition.as_ref().is_none_or(|condition| self.meets_condition(cx, condition, event))
+        trigger
+            .condition
+            .as_ref()
+            .is_none_or(|condition| self.meets_condition(cx, condition, event))
     }
 
-    fn meets_condition(
-        &self,
-        cx: Context<'_>,
-        condition: &Condition,
-        event: EventRef<'_>,
-    ) -> bool {
+    fn meets_condition(&self, cx: Context<'_>, condition: &Condition, event: EventRef<'_>) -> bool {
         match condition.holds_of(event) {
             Some(holds) => self.evaluates(holds),
             None => self.meets_rest(cx, condition, event),
@@ -453,7 +466,8 @@ impl Site {
         let began = self.evaluated.get();
         match step.form {
             RuleForm::Event => self.step_event(cx, step.rule, event, out),
-            RuleForm::Pair => self.step_pair(cx, step, event, out),
+            RuleForm::Short => self.step_short(cx, step, event, out),
+            RuleForm::Single => self.step_single(cx, step, event, out),
             RuleForm::Unless => self.step_unless(cx, step, event, out),
             RuleForm::Travel => self.step_travel(cx, step.rule, event, out),
             RuleForm::Other => self.step_other(cx, step.rule, event, out),
@@ -463,13 +477,7 @@ impl Site {
     }
 
     #[inline(never)]
-    fn step_other(
-        &mut self,
-        cx: Context<'_>,
-        id: RuleId,
-        event: EventRef<'_>,
-        out: &mut Findings,
-    ) {
+    fn step_other(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
         let rule = &cx.plan.rules[id.0 as usize];
         match &rule.pattern {
             Pattern::Sequence(sequence) => {
@@ -639,6 +647,13 @@ impl Site {
         }
         self.say_of_incident(Effect::Cleared(incident), at, out);
     }
+}
+
+/// A holder has looked at something, and so many conditions have been evaluated for it.
+#[inline]
+pub(super) fn worked([looked, evaluated]: &mut [u64; 2], conditions: u64) {
+    *looked += 1;
+    *evaluated += conditions;
 }
 
 /// 48 bits of event time and 80 bits over rule name, key, completing event, and, for a rule with

@@ -14,7 +14,7 @@ use super::merge::{AT_SITES, Merge};
 use super::pages::{Bytes, Store};
 use super::reorder::{Reorder, Rows, Waiting};
 use super::saving::{Part, Saving, Stores};
-use super::scope::Context;
+use super::scope::{Context, Setting};
 use super::site::{RuleCount, Site};
 use super::streams::Stream;
 use super::{Engine, Options, Shard};
@@ -368,12 +368,12 @@ impl Engine {
         engine.saved_changes = engine.tables.serial();
         let Self { plan, interner, layout, enterprise_layout, tables, shards, enterprise, .. } =
             &mut engine;
-        let cx = Context { plan, layout, tables, interner };
+        let cx = &Setting { plan, layout, tables, interner };
         for admitted in shards.iter_mut().flat_map(|s| &mut s.sites) {
             admitted.seen.reindex();
             admitted.site.finish_load(cx);
         }
-        enterprise.finish_load(Context { plan, layout: enterprise_layout, tables, interner });
+        enterprise.finish_load(&Setting { plan, layout: enterprise_layout, tables, interner });
         Ok(engine)
     }
 

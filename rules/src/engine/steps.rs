@@ -17,8 +17,10 @@ impl Roles {
     pub const STARTS: Self = Self(1);
     /// The second.
     pub const COMPLETES: Self = Self(2);
-    /// One that ends the runs that wait.
+    /// One that ends the runs that wait, whatever it says.
     pub const ENDS: Self = Self(4);
+    /// One that ends them if it meets a condition.
+    pub const MAY_END: Self = Self(8);
     /// Of `unless`: the opening event.
     pub const OPENS: Self = Self(1);
     /// A guard's, after it.
@@ -48,8 +50,11 @@ impl Roles {
 pub enum RuleForm {
     /// It is of one event.
     Event,
-    /// A sequence of two events, of which nothing is kept but who the first was.
-    Pair,
+    /// A sequence of two events, of which nothing is kept but who the first was; a key has any number
+    /// of runs,
+    Short,
+    /// or one at most.
+    Single,
     /// `unless`.
     Unless,
     /// Impossible travel.
@@ -93,7 +98,7 @@ pub struct FactStep {
     pub fact: FactId,
     /// What it does.
     pub form: FactForm,
-    /// Whether anybody looks when it changes, or counts it.
+    /// Whether anybody looks when it has changed.
     pub watched: bool,
 }
 
@@ -110,14 +115,23 @@ fn form_of(rule: &Rule, kind: KindId) -> (RuleForm, Roles) {
     match &rule.pattern {
         Pattern::Event(_) => (RuleForm::Event, Roles::default()),
         Pattern::Travel { .. } => (RuleForm::Travel, Roles::default()),
-        Pattern::Sequence(of) if shape_of(rule) != Shape::Long => {
-            let ends = of.steps[1].without.iter().chain(&of.without).chain(&of.strict).any(is);
+        Pattern::Sequence(of) => {
+            let form = match shape_of(rule) {
+                Shape::Long => return (RuleForm::Other, Roles::default()),
+                Shape::Short => RuleForm::Short,
+                Shape::Single => RuleForm::Single,
+            };
+            let ends = || {
+                let ends = of.steps[1].without.iter().chain(&of.without).chain(&of.strict);
+                ends.filter(|trigger| is(trigger))
+            };
             let roles = Roles::of([
                 (Roles::STARTS, is(&of.steps[0].parts[0].on)),
                 (Roles::COMPLETES, is(&of.steps[1].parts[0].on)),
-                (Roles::ENDS, ends),
+                (Roles::ENDS, ends().any(|trigger| trigger.condition.is_none())),
+                (Roles::MAY_END, ends().next().is_some()),
             ]);
-            (RuleForm::Pair, roles)
+            (form, roles)
         }
         Pattern::Unless { on, guards } => {
             let guards = || guards.iter().filter(|guard| guard.kinds.contains(&kind));

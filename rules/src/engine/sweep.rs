@@ -27,6 +27,7 @@ impl Site {
         }
     }
 
+    #[inline(never)]
     fn sweep_next(&mut self, cx: Context<'_>) {
         let next = |hand: &mut u32, end: u32| {
             let from = *hand;

@@ -8,10 +8,10 @@ use event::{EventRef, EventTime, Identity, Symbol, TimeSpan};
 use super::cells::{Course, Entry, Key, Run, halves, whole};
 use super::facts::key_from;
 use super::findings::Findings;
-use super::layout::{AREA, CREDENTIAL, DEVICE, DOOR, PERSON, Subject};
+use super::layout::{AREA, CREDENTIAL, DEVICE, DOOR, PERSON, Subject, Watched};
 use super::pages::NIL;
 use super::scope::{Changed, Context, Sight, fact_value, value_in};
-use super::site::{Conclusion, Site};
+use super::site::{Conclusion, Site, worked};
 use super::state::Kept;
 use super::timers::Due;
 use crate::plan::{FactId, FactKind, FieldRef, Pattern, RuleId};
@@ -54,33 +54,31 @@ impl Site {
     /// Whether what the event has changed moves no level: nothing is watched of it, or what is said of
     /// its value alone was as true before as it is now, and a level where it is true.
     fn levels_stay(&mut self, cx: Context<'_>) -> bool {
-        if !self.changed.iter().all(|changed| self.stays(cx, changed)) {
-            return false;
-        }
-        for place in 0..self.changed.len() {
-            for (rule, _) in cx.layout.levels(self.changed[place].fact).unwrap_or_default() {
-                self.worked(cx.plan.facts.len() + usize::from(rule.0), 1);
+        for changed in &self.changed {
+            let levels = match cx.layout.watched(changed.fact) {
+                Watched::Not => continue,
+                Watched::Levels(levels) if changed.cell != NIL => levels,
+                Watched::Levels(_) | Watched::Otherwise => return false,
+            };
+            let now = self.state.value(changed.cell);
+            for (rule, bound) in levels {
+                let is_level = || {
+                    let level = self.state.find(cx.layout.rule(*rule), &changed.key);
+                    level.is_some_and(|level| self.state.value(level) == Value::Bool(true))
+                };
+                let stays = match (bound.holds(changed.before), bound.holds(now)) {
+                    (Some(false), Some(false)) => true,
+                    (Some(true), Some(true)) => is_level(),
+                    _ => false,
+                };
+                if !stays {
+                    return false;
+                }
+                // Were another to rise or fall after it, it would count twice.
+                worked(&mut self.work[cx.plan.facts.len() + usize::from(rule.0)], 1);
             }
         }
         true
-    }
-
-    fn stays(&self, cx: Context<'_>, changed: &Changed) -> bool {
-        let Changed { fact, ref key, before, cell } = *changed;
-        if !cx.layout.is_watched(fact) {
-            return true;
-        }
-        let Some(levels) = cx.layout.levels(fact).filter(|_| cell != NIL) else { return false };
-        let now = self.state.value(cell);
-        let is_level = |rule| {
-            let level = self.state.find(cx.layout.rule(rule), key);
-            level.is_some_and(|level| self.state.value(level) == Value::Bool(true))
-        };
-        levels.iter().all(|(rule, bound)| match (bound.holds(before), bound.holds(now)) {
-            (Some(false), Some(false)) => true,
-            (Some(true), Some(true)) => is_level(*rule),
-            _ => false,
-        })
     }
 
     /// Levels follow a fact that has lost something at a limit.
