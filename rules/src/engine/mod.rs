@@ -13,6 +13,7 @@ mod holdings;
 mod hours;
 mod idle;
 mod index;
+mod judge;
 mod keys;
 mod late;
 mod layout;

@@ -11,7 +11,6 @@ use super::sequence::{Line, Shape, Turn};
 use super::site::Site;
 use super::steps::{Roles, RuleStep};
 use crate::plan::{Pattern, Runs, Sequence, Skip};
-use crate::value::Value;
 
 impl Site {
     /// A rule of which a key has one run at most, and its cell is that.

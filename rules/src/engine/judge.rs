@@ -1,0 +1,175 @@
+//! What an event does at a site: to facts, to levels, to rules, in this order.
+
+use event::{EventFlags, EventRef};
+
+use super::asked::Asked;
+use super::findings::Findings;
+use super::scope::{Context, Sight, fact_of};
+use super::site::Site;
+use super::steps::{RuleForm, RuleStep};
+use crate::condition::Condition;
+use crate::plan::{Pattern, RuleId, Trigger};
+
+impl Site {
+    /// Facts first, then levels, then rules.
+    pub(super) fn judge_event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        if out.probe().is_some() {
+            return self.judge_probed(cx, event, out);
+        }
+        let silent = event.flags().has(EventFlags::RETAINED);
+        self.changed.clear();
+        if cx.layout.interest(event.kind()).is_of_facts() && self.update_facts(cx, event) {
+            self.watch_changes(cx, event, silent, out);
+        }
+        if !silent {
+            match cx.rules_asked(event) {
+                Asked::One(steps) => {
+                    for step in steps {
+                        self.step_rule(cx, *step, event, out);
+                    }
+                }
+                several @ Asked::Several(_) => self.step_several(cx, several, event, out),
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn step_several(
+        &mut self,
+        cx: Context<'_>,
+        steps: Asked<'_, RuleStep>,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        steps.for_each(|step| self.step_rule(cx, step, event, out));
+    }
+
+    /// The same, while a probe looks on.
+    #[cold]
+    fn judge_probed(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        self.look_facts(cx, event, out);
+        let silent = event.flags().has(EventFlags::RETAINED);
+        self.changed.clear();
+        self.update_facts(cx, event);
+        self.watch_changes(cx, event, silent, out);
+        if !silent {
+            self.look_unasked(cx, event, out);
+            for step in cx.rules_asked(event) {
+                self.step_probed(cx, step, event, out);
+            }
+        }
+    }
+
+    /// Whether a trigger's kind and condition fit an event: one unit of work where it has any.
+    #[inline]
+    pub(super) fn fits(&self, cx: Context<'_>, trigger: &Trigger, event: EventRef<'_>) -> bool {
+        trigger.is_of(event.kind()) && self.meets(cx, trigger, event)
+    }
+
+    /// Whether an event of a trigger's kind meets its condition.
+    #[inline(always)]
+    pub(super) fn meets(&self, cx: Context<'_>, trigger: &Trigger, event: EventRef<'_>) -> bool {
+        trigger
+            .condition
+            .as_ref()
+            .is_none_or(|condition| self.meets_condition(cx, condition, event))
+    }
+
+    fn meets_condition(&self, cx: Context<'_>, condition: &Condition, event: EventRef<'_>) -> bool {
+        match condition.holds_of(event) {
+            Some(holds) => self.evaluates(holds),
+            None => self.meets_rest(cx, condition, event),
+        }
+    }
+
+    /// Whether an event of a trigger's kind meets its condition, where the fields alone decide.
+    #[inline]
+    pub(super) fn meets_at_once(&self, trigger: &Trigger, event: EventRef<'_>) -> Option<bool> {
+        let Some(condition) = &trigger.condition else { return Some(true) };
+        condition.holds_of(event).map(|holds| self.evaluates(holds))
+    }
+
+    /// As [`Self::meets`], where the fields alone have not decided.
+    pub(super) fn meets_rest(
+        &self,
+        cx: Context<'_>,
+        condition: &Condition,
+        event: EventRef<'_>,
+    ) -> bool {
+        if let Some((fact, bound)) = condition.fact() {
+            let value = fact_of(cx, &self.state, &self.changed, event, fact);
+            if let Some(holds) = bound.holds(value) {
+                return self.evaluates(holds);
+            }
+        }
+        self.evaluates(condition.rest().holds(&Sight::of(cx, self, event, &self.changed)))
+    }
+
+    /// Counts a condition that has been evaluated without more ado.
+    #[inline]
+    pub(super) fn evaluates(&self, holds: bool) -> bool {
+        self.evaluated.set(self.evaluated.get() + 1);
+        holds
+    }
+
+    /// A rule that an event may step: those whom it does not concern are nearly all.
+    #[inline(always)]
+    pub(super) fn step_rule(
+        &mut self,
+        cx: Context<'_>,
+        step: RuleStep,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        if step.gate.passes(event) {
+            self.step(cx, step, event, out);
+        } else {
+            self.worked(cx.plan.facts.len() + usize::from(step.rule.0), 1);
+        }
+    }
+
+    /// The same, while a probe looks on.
+    pub(super) fn step_probed(
+        &mut self,
+        cx: Context<'_>,
+        step: RuleStep,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let seen = self.look(cx, step.rule, event, out);
+        self.step(cx, step, event, out);
+        self.saw(cx, seen, out);
+    }
+
+    #[inline(always)]
+    fn step(&mut self, cx: Context<'_>, step: RuleStep, event: EventRef<'_>, out: &mut Findings) {
+        let began = self.evaluated.get();
+        match step.form {
+            RuleForm::Event => self.step_event(cx, step.rule, event, out),
+            RuleForm::Short => self.step_short(cx, step, event, out),
+            RuleForm::Single => self.step_single(cx, step, event, out),
+            RuleForm::Unless => self.step_unless(cx, step, event, out),
+            RuleForm::Travel => self.step_travel(cx, step.rule, event, out),
+            RuleForm::Other => self.step_other(cx, step.rule, event, out),
+        }
+        let evaluated = self.evaluated.get() - began;
+        self.worked(cx.plan.facts.len() + usize::from(step.rule.0), evaluated);
+    }
+
+    #[inline(never)]
+    fn step_other(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
+        let rule = &cx.plan.rules[id.0 as usize];
+        match &rule.pattern {
+            Pattern::Sequence(sequence) => {
+                self.step_sequence(cx, id, rule, sequence, event, out);
+            }
+            Pattern::Session(session) => self.step_session(cx, id, rule, session, event, out),
+            Pattern::Passage { .. } => self.step_passage(cx, id, rule, event, out),
+            // They have a form of their own, or no event steps them.
+            Pattern::Event(_)
+            | Pattern::Unless { .. }
+            | Pattern::Travel { .. }
+            | Pattern::Watch { .. } => {}
+        }
+    }
+}
