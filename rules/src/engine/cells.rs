@@ -58,6 +58,8 @@ impl KeyCell {
     const TAG: u32 = 15;
     const USED: u32 = 1 << 4;
     const RUN: u32 = 1 << 5;
+    /// Of an idle cell, in the place of the tag: how often the sweep passes it by.
+    const ROUNDS: u32 = 7;
     const EVENT: u32 = 1 << 6;
     /// Of an owner: the key holds nothing and counts for nothing; see [`super::idle`].
     pub const IDLE: u32 = 1 << 31;
@@ -88,7 +90,21 @@ impl KeyCell {
     #[inline]
     pub fn rest(&mut self) {
         self.owner |= Self::IDLE;
-        self.form = self.form & Self::RUN | Self::USED;
+        self.form = self.form & Self::RUN | Self::ROUNDS;
+    }
+
+    /// The sweep comes by while it stands empty; whether that was often enough.
+    #[inline]
+    pub fn is_swept(&mut self) -> bool {
+        let left = self.form & Self::ROUNDS;
+        self.form -= u32::from(left != 0);
+        left == 0
+    }
+
+    /// Whether it is an owner's for a key, empty or not.
+    #[inline(always)]
+    pub fn is(&self, owner: Owner, key: Packed) -> bool {
+        self.key == key && self.owner & !Self::IDLE == owner.0 + 1
     }
 
     /// Whether it stands empty, and is kept for the key to come back.
@@ -136,10 +152,10 @@ impl KeyCell {
         self.form & Self::RUN != 0
     }
 
-    /// Begins to be a run, or ends.
+    /// Begins to be an owner's run: as little used as that.
     #[inline]
-    pub fn be_run(&mut self, run: bool) {
-        self.form = self.form & !Self::RUN | if run { Self::RUN } else { 0 };
+    pub fn begin(&mut self, owner: Owner) {
+        (self.owner, self.form) = (owner.0 + 1, Self::RUN);
     }
 
     /// Keeps an event in the cell itself: of a key that has no list, and has not spoken.
@@ -156,8 +172,9 @@ impl KeyCell {
         evidence(place, [self.aux, self.spare], self.time)
     }
 
-    /// Forgets the event kept in it: before the cell is freed.
+    /// Forgets the event kept in it, and that it is a run: before the cell is freed.
     pub fn forget_noted(&mut self) {
+        self.form &= !Self::RUN;
         (self.head, self.tail) = (NIL, NIL);
     }
 

@@ -29,12 +29,12 @@ pub fn freshen_cell(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32,
 
 /// Takes the first event off a key of a fact, and counts it out.
 pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
-    let Some(entry) = state.leave_window(cell) else { return };
+    let Some(value) = state.leave_window(cell) else { return };
     let counted_out = match &cx.plan.facts[fact.0 as usize].kind {
         FactKind::Count { .. } => true,
         FactKind::Distinct { .. } => {
             let key = state.key(cell);
-            release(state, cx.layout.fact(fact), &key, entry.words[0])
+            release(state, cx.layout.fact(fact), &key, value)
         }
         FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => false,
     };

@@ -110,7 +110,7 @@ impl Aged for Age {
 }
 
 /// Puts a cell at the end of a line.
-#[inline]
+#[inline(always)]
 pub fn join<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
     let last = std::mem::replace(&mut line.newest, index);
     *cells.get_mut(index).age_mut() = Age { older: last, newer: NIL };
@@ -121,7 +121,7 @@ pub fn join<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
 }
 
 /// Takes a cell out of a line.
-#[inline]
+#[inline(always)]
 pub fn leave<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
     let Age { older, newer } = cells.get(index).age();
     match older {

@@ -5,10 +5,10 @@
 //! in no line, counts among nobody's keys, and reads as if it were not there. Idle cells are a third
 //! of all at most, and one that stays idle is freed when the sweep comes by for the second time.
 
-use event::EventRef;
+use event::{EventRef, Symbol};
 
 use super::cells::{KeyCell, Noted, Run};
-use super::holdings::{Over, join, leave};
+use super::holdings::{join, leave};
 use super::keys::Key;
 use super::layout::Subject;
 use super::pages::NIL;
@@ -44,7 +44,7 @@ impl State {
         debug_assert!(cell.head == NIL && !cell.is_idle(), "an empty key is retired, and once");
         let owner = cell.owner();
         cell.rest();
-        self.let_go(index, owner);
+        self.let_go(index, owner, 0);
         self.idle[0] += 1;
     }
 
@@ -56,7 +56,7 @@ impl State {
         let owner = cell.owner();
         *cell = KeyCell { key: cell.key, ..KeyCell::of(owner) };
         self.idle[0] -= 1;
-        self.hold(index, owner);
+        self.hold(index, owner, 0);
         index
     }
 
@@ -77,38 +77,28 @@ impl State {
                 join(&mut holding.key_line, &mut self.keys, index);
                 index
             }
-            Err(Vacant(NIL)) => {
-                let index = self.make(owner, key);
-                let at = self.noted.insert(Noted(subject));
-                self.keys.get_mut(index).value = u64::from(at);
-                self.count_run(owner);
-                index
-            }
-            Err(Vacant(idle)) => {
-                self.keys.get_mut(idle).owner = owner.0 + 1;
+            Err(Vacant(NIL)) => self.make_run(owner, key),
+            Err(Vacant(index)) => {
                 self.idle = [self.idle[0] - 1, self.idle[1] - 1];
-                self.hold(idle, owner);
-                self.count_run(owner);
-                idle
+                self.hold(index, owner, 1);
+                index
             }
         };
         let cell = self.keys.get_mut(index);
         let at = cell.value as u32;
         cell.value = serial << 32 | u64::from(at);
-        cell.be_run(true);
-        cell.use_it(false);
+        cell.begin(owner);
         cell.note(event);
         *self.noted.get_mut(at) = Noted(subject);
     }
 
-    #[inline]
-    fn count_run(&mut self, owner: Owner) {
-        let holder = self.bounds.holder(owner);
-        let holding = self.holdings.get_mut(holder);
-        holding.runs += 1;
-        if holding.runs > self.bounds.limits(holder).runs {
-            self.over.push(Over::Runs(holder));
-        }
+    #[cold]
+    #[inline(never)]
+    fn make_run(&mut self, owner: Owner, key: &Key) -> u32 {
+        let subject = Noted([Symbol::NONE; 6]);
+        let (index, at) = (self.make(owner, key, 1), self.noted.insert(subject));
+        self.keys.get_mut(index).value = u64::from(at);
+        index
     }
 
     /// The run that a key's cell is has ended, and with it the key holds nothing.
@@ -121,8 +111,7 @@ impl State {
         assert!(cell.is_run() && !cell.is_idle(), "a run ends once");
         let owner = cell.owner();
         cell.rest();
-        self.holdings.get_mut(self.bounds.holder(owner)).runs -= 1;
-        self.let_go(index, owner);
+        self.let_go(index, owner, 1);
         self.idle = [self.idle[0] + 1, self.idle[1] + 1];
     }
 
@@ -130,7 +119,6 @@ impl State {
     pub fn forget_run(&mut self, cell: u32) {
         let key = self.keys.get_mut(cell);
         assert!(key.is_run() && !key.is_idle(), "a run ends once");
-        key.be_run(false);
         key.forget_noted();
         let (at, owner) = (key.value as u32, key.owner());
         self.noted.remove(at);
@@ -176,9 +164,8 @@ impl State {
 
     /// The sweep comes by an idle cell.
     pub fn sweep_idle(&mut self, index: u32) {
-        let cell = self.keys.get_mut(index);
-        if cell.is_used() {
-            return cell.use_it(false);
+        if !self.keys.get_mut(index).is_swept() {
+            return;
         }
         self.index.remove(self.tag_at(index), index);
         self.scrap_idle(index);

@@ -120,40 +120,38 @@ impl Index {
         None
     }
 
-    /// The cell of a tag that is the one looked for.
+    /// The cell of a tag that is the one looked for, where it is all but sure to be found at once; or
+    /// whether it is anywhere else, if at all.
     #[inline(always)]
-    pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+    pub fn find_near(&self, tag: u32, same: impl Fn(u32) -> bool) -> Result<u32, bool> {
         for slot in &self.slots[self.home(tag)..] {
-            let Some(cell) = slot.cell() else {
-                return if self.old.is_empty() { None } else { self.find_old(tag, same) };
-            };
-            if slot.tag() == tag && same(cell) {
-                return Some(cell);
+            if slot.tag() == tag
+                && let Some(cell) = slot.cell()
+                && same(cell)
+            {
+                return Ok(cell);
+            }
+            if slot.cell().is_none() {
+                return Err(!self.old.is_empty());
             }
         }
-        self.find_further(tag, same)
+        Err(true)
     }
 
-    /// The same from the front of the table: the row reaches its end.
-    #[cold]
-    #[inline(never)]
-    fn find_further(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
-        for slot in &self.slots {
+    /// The cell of a tag that is the one looked for.
+    pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+        let (before, behind) = self.slots.split_at(self.home(tag));
+        for slot in behind.iter().chain(before) {
             let Some(cell) = slot.cell() else { break };
             if slot.tag() == tag && same(cell) {
                 return Some(cell);
             }
         }
-        self.find_old(tag, same)
+        if self.old.is_empty() { None } else { self.find_old(tag, same) }
     }
 
     /// The same in the table before.
-    #[cold]
-    #[inline(never)]
     fn find_old(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
-        if self.old.is_empty() {
-            return None;
-        }
         let is = |slot: Slot| slot.tag() == tag && slot.cell().is_some_and(&same);
         self.old_place(tag, is).and_then(|at| self.old[at].cell())
     }
@@ -297,7 +295,12 @@ mod tests {
         for step in 0..20_000_u32 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let key = random >> 16 & if step < 10_000 { 0x3ff } else { 0x7 };
-            match index.find(tag(key), |cell| cell == key) {
+            let found = index.find(tag(key), |cell| cell == key);
+            match index.find_near(tag(key), |cell| cell == key) {
+                Ok(cell) => assert_eq!(found, Some(cell)),
+                Err(elsewhere) => assert!(elsewhere || found.is_none()),
+            }
+            match found {
                 Some(cell) => {
                     assert_eq!(map.remove(&key), Some(cell));
                     index.remove(tag(key), cell);

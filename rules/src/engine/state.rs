@@ -93,40 +93,49 @@ impl State {
     }
 
     /// The cell of an owner and key.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, owner: Owner, key: &Key) -> Option<u32> {
         self.look(owner, key).ok()
     }
 
     /// The cell of an owner and key, or where it would be entered.
+    #[inline(always)]
     pub fn look(&self, owner: Owner, key: &Key) -> Result<u32, Vacant> {
-        let Some(packed) = Packed::of(key) else { return self.look_wide(owner, key) };
-        let (keys, is) = (&self.keys, owner.0 + 1);
-        let tag = beside(packed.half(), owner);
-        let found = self.index.find(tag, |cell| {
-            let cell = keys.get(cell);
-            cell.key == packed && cell.owner & !KeyCell::IDLE == is
-        });
-        self.unless_idle(found)
+        let (cell, whose) = match Packed::of(key) {
+            Some(packed) => self.seek(owner, packed),
+            None => self.seek_wide(owner, key),
+        };
+        if whose == owner.0 + 1 { Ok(cell) } else { Err(Vacant(cell)) }
+    }
+
+    /// The cell of an owner and key, and whose that says it is; `NIL` where there is none.
+    fn seek(&self, owner: Owner, key: Packed) -> (u32, u32) {
+        let keys = &self.keys;
+        let tag = beside(key.half(), owner);
+        let found = self.index.find_near(tag, |cell| keys.get(cell).is(owner, key));
+        match found {
+            Ok(cell) => (cell, keys.get(cell).owner),
+            Err(false) => (NIL, 0),
+            Err(true) => self.seek_further(owner, key),
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn look_wide(&self, owner: Owner, key: &Key) -> Result<u32, Vacant> {
-        let found = self.index.find(tag_of(owner, key), |cell| {
-            let cell = self.keys.get(cell);
-            cell.owner & !KeyCell::IDLE == owner.0 + 1 && self.is_wide(cell, key)
-        });
-        self.unless_idle(found)
+    fn seek_further(&self, owner: Owner, key: Packed) -> (u32, u32) {
+        let tag = beside(key.half(), owner);
+        let found = self.index.find(tag, |cell| self.keys.get(cell).is(owner, key));
+        found.map_or((NIL, 0), |cell| (cell, self.keys.get(cell).owner))
     }
 
-    #[inline(always)]
-    fn unless_idle(&self, found: Option<u32>) -> Result<u32, Vacant> {
-        match found {
-            None => Err(Vacant(NIL)),
-            Some(cell) if self.keys.get(cell).is_idle() => Err(Vacant(cell)),
-            Some(cell) => Ok(cell),
-        }
+    #[cold]
+    #[inline(never)]
+    fn seek_wide(&self, owner: Owner, key: &Key) -> (u32, u32) {
+        let found = self.index.find(tag_of(owner, key), |cell| {
+            let cell = self.keys.get(cell);
+            cell.is(owner, cell.key) && self.is_wide(cell, key)
+        });
+        found.map_or((NIL, 0), |cell| (cell, self.keys.get(cell).owner))
     }
 
     /// Whether a cell, if it is one at all, is that of an owner and key.
@@ -239,38 +248,41 @@ impl State {
 
     /// Makes a key one that holds something: its idle cell, or a new one.
     fn enter(&mut self, Vacant(idle): Vacant, owner: Owner, key: &Key, value: Value) -> u32 {
-        let index = if idle == NIL { self.make(owner, key) } else { self.wake(idle) };
+        let index = if idle == NIL { self.make(owner, key, 0) } else { self.wake(idle) };
         self.keys.get_mut(index).set(pack(value));
         index
     }
 
-    /// Makes a cell for a key that has none.
+    /// Makes a cell for a key that has none, and so many runs.
     #[inline(never)]
-    pub(super) fn make(&mut self, owner: Owner, key: &Key) -> u32 {
+    pub(super) fn make(&mut self, owner: Owner, key: &Key, runs: u32) -> u32 {
         let key = self.keep_key(key);
         let index = self.keys.insert(KeyCell { key, ..KeyCell::of(owner) });
         self.index.insert(self.tag_at(index), index);
-        self.hold(index, owner);
+        self.hold(index, owner, runs);
         index
     }
 
-    /// A cell counts among its holder's keys.
+    /// A cell counts among its holder's keys, and so many runs with it.
     #[inline(always)]
-    pub(super) fn hold(&mut self, index: u32, owner: Owner) {
+    pub(super) fn hold(&mut self, index: u32, owner: Owner, runs: u32) {
         let holder = self.bounds.holder(owner);
-        let holding = self.holdings.get_mut(holder);
-        holding.keys += 1;
+        let (holding, limits) = (self.holdings.get_mut(holder), self.bounds.limits(holder));
+        (holding.keys, holding.runs) = (holding.keys + 1, holding.runs + runs);
         join(&mut holding.key_line, &mut self.keys, index);
-        if holding.keys > self.bounds.limits(holder).keys {
+        if holding.keys > limits.keys {
             self.over.push(Over::Keys(holder));
+        }
+        if runs > 0 && holding.runs > limits.runs {
+            self.over.push(Over::Runs(holder));
         }
     }
 
     /// It does no longer.
     #[inline(always)]
-    pub(super) fn let_go(&mut self, index: u32, owner: Owner) {
+    pub(super) fn let_go(&mut self, index: u32, owner: Owner, runs: u32) {
         let holding = self.holdings.get_mut(self.bounds.holder(owner));
-        holding.keys -= 1;
+        (holding.keys, holding.runs) = (holding.keys - 1, holding.runs - runs);
         leave(&mut holding.key_line, &mut self.keys, index);
     }
 
@@ -283,7 +295,7 @@ impl State {
 
     /// Forgets a cell, where [`Self::reindex`] follows.
     pub fn free(&mut self, index: u32) {
-        self.let_go(index, self.keys.get(index).owner());
+        self.let_go(index, self.keys.get(index).owner(), 0);
         self.scrap(index);
     }
 
@@ -415,14 +427,25 @@ impl State {
         }
     }
 
-    /// Takes the first event off a window; the next one is its first then.
+    /// Takes the first event off a window, where there is one, and gives what was counted of it; the
+    /// next one is the first then.
     #[inline]
-    pub fn leave_window(&mut self, cell: u32) -> Option<Entry> {
-        let entry = self.pop_front(cell)?;
-        if entry.next != NIL {
-            self.keys.get_mut(cell).time = entry.words[NEXT_TIME] as i64;
+    pub fn leave_window(&mut self, cell: u32) -> Option<u64> {
+        let key = self.keys.get_mut(cell);
+        let head = key.head;
+        if head == NIL {
+            return None;
         }
-        Some(entry)
+        let Entry { next, words, .. } = *self.entries.get(head);
+        self.entries.remove(head);
+        key.event_left();
+        key.head = next;
+        match next {
+            NIL => key.tail = NIL,
+            _ => key.time = words[NEXT_TIME] as i64,
+        }
+        self.holdings.get_mut(self.bounds.holder(key.owner())).events -= 1;
+        Some(words[0])
     }
 
     /// Takes the first entry off a cell's list.
