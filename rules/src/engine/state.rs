@@ -110,14 +110,17 @@ impl State {
 
     /// The cell of an owner and key, and whose that says it is; `NIL` where there is none.
     fn seek(&self, owner: Owner, key: Packed) -> (u32, u32) {
-        let keys = &self.keys;
-        let tag = beside(key.half(), owner);
-        let found = self.index.find_near(tag, |cell| keys.get(cell).is(owner, key));
-        match found {
-            Ok(cell) => (cell, keys.get(cell).owner),
-            Err(false) => (NIL, 0),
-            Err(true) => self.seek_further(owner, key),
+        match self.index.first_of(beside(key.half(), owner)) {
+            Err(true) => return (NIL, 0),
+            Ok(cell) => {
+                let held = self.keys.get(cell);
+                if held.is(owner, key) {
+                    return (cell, held.owner);
+                }
+            }
+            Err(false) => {}
         }
+        self.seek_further(owner, key)
     }
 
     #[cold]
