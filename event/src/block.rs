@@ -3,6 +3,8 @@
 //! Row = eight header words, then one word for each slot of the vocabulary. A slot whose presence
 //! bit is clear holds garbage and is never read.
 
+use std::ops::Range;
+
 use crate::identity::Identity;
 use crate::prefetch::prefetch;
 use crate::record::{Position, SourceId, StreamId};
@@ -210,6 +212,13 @@ impl EventBlock {
         EventMut(&mut self.words[..self.used][index * self.stride..(index + 1) * self.stride])
     }
 
+    /// Some rows in order. Panics where there are not so many.
+    #[inline]
+    pub fn some(&self, rows: Range<usize>) -> impl ExactSizeIterator<Item = EventRef<'_>> {
+        let words = &self.words[..self.used][rows.start * self.stride..rows.end * self.stride];
+        words.chunks_exact(self.stride).map(EventRef)
+    }
+
     /// All rows in order.
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
@@ -276,6 +285,20 @@ impl<'a> EventRef<'a> {
     #[inline]
     pub fn flags(&self) -> EventFlags {
         EventFlags((self.0[CLASS] >> 16) as u16)
+    }
+
+    /// Stream and source as a word: the same for all events of a stream.
+    #[must_use]
+    #[inline]
+    pub fn origin(&self) -> u32 {
+        (self.0[CLASS] >> 32) as u32
+    }
+
+    /// The header alone, as a row without fields: whoever reads it does not look at the length again.
+    #[must_use]
+    #[inline(always)]
+    pub fn head(&self) -> Option<Self> {
+        self.0.first_chunk::<HEADER_WORDS>().map(|words| Self(words))
     }
 
     /// The input stream it came by: the unit of watermarks.

@@ -23,8 +23,19 @@ use crate::plan::{FieldRef, Pattern, Plan};
 /// caches anyway, and asking costs more than it gives.
 const MANY: u32 = 512;
 
-/// So many events of a site go by, at least, before it is looked up anew who has so many keys.
-const LOOK_EVERY: u32 = 1_024;
+/// So many turns of a site go by, at least, before it is looked up anew who has so many keys.
+const LOOK_EVERY: u32 = 256;
+
+/// Events that are asked for together: a turn.
+const TURN: u8 = 4;
+
+/// Look-ups asked for of one event: past it most rules of a large rulebook will not come to theirs.
+const WANTS_MAX: usize = 16;
+
+/// Turns of which something is known: the next one, whose lists are asked for; the one after that,
+/// whose cells are; and the one behind it, of which the index is asked where its keys' cells are. Each
+/// needs what the one before has brought. The rows of yet another are asked for.
+const TURNS: usize = 3;
 
 /// What is asked for at a site: by those that have many keys there.
 #[derive(Debug, Default)]
@@ -32,38 +43,35 @@ pub struct Ahead {
     wants: Vec<Want>,
     /// Which of them events of a kind have.
     by_kind: Vec<Range<u32>>,
-    /// Events until it is looked up anew.
-    left: u32,
-    /// What was found out of the events behind, by their place in the queue.
-    found: [Found; FOUND],
-    /// Events asked for so far: where the next one's stands among them.
-    next: usize,
+    /// Events of this turn that are still to come.
+    left: u8,
+    /// Turns until it is looked up anew.
+    looks: u32,
+    /// What was found out of the turns to come; the furthest stands where the current one did.
+    turns: [Turn; TURNS],
+    current: usize,
 }
 
-/// Events of which something is found out: more than the furthest is behind.
-const FOUND: usize = 16;
-
-/// What was found out of an event.
-#[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    /// Where what is wanted of it begins.
-    from: u32,
-    /// How much that is.
-    many: u32,
-    /// Of each, half of its key's hash, then its cell; [`NIL`] where it has none.
-    words: [u32; WANTS_MAX],
+/// What was found out of some events.
+#[derive(Debug)]
+struct Turn {
+    many: usize,
+    asked: [Asked; WANTS_MAX * TURN as usize],
 }
 
-/// Look-ups asked for of one event: past it most rules of a large rulebook will not come to theirs.
-const WANTS_MAX: usize = 16;
+impl Default for Turn {
+    fn default() -> Self {
+        let what = What { owner: Owner(0), list: List::Nothing, few: false };
+        Self { many: 0, asked: [Asked { what, word: NIL }; WANTS_MAX * TURN as usize] }
+    }
+}
 
-/// How far behind the next event each is asked for, a few steps, which take about as long as memory
-/// does: its row, where the index says which cells its keys have, the cells, the first run or event
-/// of their lists. Each needs what the one before has brought.
-const ROW: usize = 14;
-const SLOT: usize = 9;
-const CELL: usize = 6;
-const LIST: usize = 3;
+/// One look-up that was asked for: half of its key's hash, then its cell, [`NIL`] where it has none.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    what: What,
+    word: u32,
+}
 
 /// What a list is one of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +88,15 @@ enum List {
 struct Want {
     /// The field that is the key.
     by: FieldId,
-    owner: Owner,
     /// Who answers for it.
     holder: u32,
+    what: What,
+}
+
+/// Whose key it is.
+#[derive(Clone, Copy, Debug)]
+struct What {
+    owner: Owner,
     /// What the cell's list is one of.
     list: List,
     /// Whether the keys are few, and no more than what their lists hold is asked for.
@@ -106,7 +120,7 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
         let [FieldRef::Slot(by, FieldType::String)] = by else { return };
         if wanted.len() < WANTS_MAX {
             let holder = layout.bounds.holder(owner);
-            wanted.push(Want { by: *by, owner, holder, list, few: false });
+            wanted.push(Want { by: *by, holder, what: What { owner, list, few: false } });
         }
     };
     let interest = layout.interest(kind);
@@ -139,6 +153,8 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
             }
         }
     }
+    // Those of one field together: the key's hash is the same.
+    wanted.sort_by_key(|want| want.by);
     wanted
 }
 
@@ -150,94 +166,100 @@ impl Site {
         self.state.keys.peek(run.key_cell).into_iter().for_each(fetch);
     }
 
-    /// Asks for what the events behind the one that is stepped next will look up. Where nobody has
-    /// many keys it is one comparison.
-    #[inline]
+    /// Asks for what the events behind the one that is stepped now will look up. Where nobody has
+    /// many keys, and between turns, it is one comparison.
+    #[inline(always)]
     pub fn expect<'a>(&mut self, cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
         match self.ahead.left.checked_sub(1) {
             Some(left) => self.ahead.left = left,
+            None => self.expect_turn(cx, behind),
+        }
+    }
+
+    #[inline(never)]
+    fn expect_turn<'a>(&mut self, cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
+        self.ahead.left = TURN - 1;
+        match self.ahead.looks.checked_sub(1) {
+            Some(looks) => self.ahead.looks = looks,
             None => self.look_who_is_large(cx),
         }
         if self.ahead.wants.is_empty() {
             return;
         }
-        if let Some(event) = behind(ROW) {
-            event.expect();
-        }
-        let next = self.ahead.next;
-        self.ahead.next = next.wrapping_add(1);
-        // Where another event has come between, something else is asked for, and nothing is wrong.
-        self.ask_for_slots(next.wrapping_add(SLOT) % FOUND, behind(SLOT));
-        self.ask_for_cells(next.wrapping_add(CELL) % FOUND);
-        self.ask_for_lists(next.wrapping_add(LIST) % FOUND);
+        let (current, furthest) = (self.ahead.current, TURNS * usize::from(TURN) - 1);
+        let [next, after] = [1, 2].map(|behind| (current + behind) % TURNS);
+        self.ahead.current = next;
+        self.ask_for_slots(current, furthest, behind);
+        self.ask_for_cells(after);
+        self.ask_for_lists(next);
     }
 
-    /// The same for the first of events that come all at once: when [`Self::expect`] sees them they are
-    /// nearer already than it asks for.
+    /// The same for events that come all at once, before the first: when [`Self::expect`] sees them
+    /// they are nearer already than it asks for.
     pub fn expect_first<'a>(&mut self, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
         if self.ahead.wants.is_empty() || behind(1).is_none() {
             return;
         }
-        let next = self.ahead.next;
-        for place in 0..SLOT {
-            self.ask_for_slots(next.wrapping_add(place) % FOUND, behind(place));
+        (self.ahead.left, self.ahead.current) = (0, 0);
+        for turn in 0..TURNS {
+            self.ask_for_slots(turn, turn * usize::from(TURN), &behind);
         }
-        for place in 0..CELL {
-            self.ask_for_cells(next.wrapping_add(place) % FOUND);
-        }
-        for place in 0..LIST {
-            self.ask_for_lists(next.wrapping_add(place) % FOUND);
-        }
+        (0..TURNS - 1).for_each(|turn| self.ask_for_cells(turn));
+        self.ask_for_lists(0);
     }
 
     #[inline(always)]
-    fn ask_for_slots(&mut self, place: usize, event: Option<EventRef<'_>>) {
-        let Ahead { wants, by_kind, found, .. } = &mut self.ahead;
-        let found = &mut found[place];
-        found.many = 0;
-        let Some(event) = event else { return };
-        let Some(range) = by_kind.get(event.kind().0 as usize) else { return };
-        (found.from, found.many) = (range.start, range.end - range.start);
-        let wants = &wants[range.start as usize..range.end as usize];
-        for (number, want) in wants.iter().enumerate() {
-            let word = &mut found.words[number % WANTS_MAX];
-            let Some(key) = event.text(want.by).and_then(Symbol::some) else {
-                *word = NIL;
-                continue;
-            };
-            *word = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
-            if !want.few {
-                fetch(self.state.slot(want.owner, *word));
+    fn ask_for_slots<'a>(
+        &mut self,
+        turn: usize,
+        from: usize,
+        behind: impl Fn(usize) -> Option<EventRef<'a>>,
+    ) {
+        let Ahead { wants, by_kind, turns, .. } = &mut self.ahead;
+        let Turn { many, asked } = &mut turns[turn];
+        let mut next = 0;
+        for place in from..from + usize::from(TURN) {
+            let Some(event) = behind(place) else { break };
+            let Some(range) = by_kind.get(event.kind().0 as usize) else { continue };
+            let wants = wants.get(range.start as usize..range.end as usize).unwrap_or_default();
+            // Those of one field stand together: its half is the same.
+            let (mut by, mut word) = (None, NIL);
+            for Want { what, by: field, .. } in wants {
+                if by != Some(*field) {
+                    by = Some(*field);
+                    let key = event.text_or_none(*field);
+                    word = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
+                }
+                if !what.few {
+                    fetch(self.state.slot(what.owner, word));
+                }
+                if let Some(asked) = asked.get_mut(next) {
+                    (*asked, next) = (Asked { what: *what, word }, next + 1);
+                }
             }
         }
+        *many = next;
     }
 
     #[inline(always)]
-    fn ask_for_cells(&mut self, place: usize) {
-        let Ahead { wants, found, .. } = &mut self.ahead;
-        let Found { from, many, words } = &mut found[place];
-        let Some(wants) = wants.get(*from as usize..(*from + *many) as usize) else { return };
-        for (number, want) in wants.iter().enumerate() {
-            let word = &mut words[number % WANTS_MAX];
-            if *word == NIL {
-                continue;
-            }
+    fn ask_for_cells(&mut self, turn: usize) {
+        let Turn { many, asked } = &mut self.ahead.turns[turn];
+        let Some(asked) = asked.get_mut(..*many) else { return };
+        for Asked { what, word } in asked {
             // Were it another's cell the wrong line would be asked for, and nothing else be wrong.
-            *word = self.state.likely(want.owner, *word).unwrap_or(NIL);
-            if let (false, Some(cell)) = (want.few, self.state.keys.peek(*word)) {
+            *word = self.state.likely(what.owner, *word).unwrap_or(NIL);
+            if let (false, Some(cell)) = (what.few, self.state.keys.peek(*word)) {
                 fetch(cell);
             }
         }
     }
 
     #[inline(always)]
-    fn ask_for_lists(&self, place: usize) {
-        let Found { from, many, words } = &self.ahead.found[place];
-        let wants = self.ahead.wants.get(*from as usize..(*from + *many) as usize);
-        for (number, want) in wants.unwrap_or_default().iter().enumerate() {
-            let index = &words[number % WANTS_MAX];
-            let Some(cell) = self.state.keys.peek(*index) else { continue };
-            match want.list {
+    fn ask_for_lists(&self, turn: usize) {
+        let Turn { many, asked } = &self.ahead.turns[turn];
+        for Asked { what, word } in asked.get(..*many).unwrap_or_default() {
+            let Some(cell) = self.state.keys.peek(*word) else { continue };
+            match what.list {
                 List::Nothing => {}
                 List::Run => {
                     // A run that ends leaves the line by age, too.
@@ -254,8 +276,8 @@ impl Site {
 
     #[cold]
     fn look_who_is_large(&mut self, cx: Context<'_>) {
-        let Ahead { wants, by_kind, left, found, .. } = &mut self.ahead;
-        *found = Default::default();
+        let Ahead { wants, by_kind, looks, turns, .. } = &mut self.ahead;
+        turns.iter_mut().for_each(|turn| turn.many = 0);
         let (holdings, kinds) = (&self.state.holdings, &cx.layout.wanted.0);
         wants.clear();
         by_kind.clear();
@@ -264,10 +286,11 @@ impl Site {
             wants.extend(of_kind.iter().filter_map(|want| {
                 let holding = holdings.get(want.holder);
                 let few = holding.keys < MANY;
-                (!few || holding.events >= MANY).then_some(Want { few, ..*want })
+                let what = What { few, ..want.what };
+                (!few || holding.events >= MANY).then_some(Want { what, ..*want })
             }));
             by_kind.push(from..wants.len() as u32);
         }
-        *left = LOOK_EVERY.max(4 * kinds.len() as u32);
+        *looks = LOOK_EVERY.max(kinds.len() as u32);
     }
 }

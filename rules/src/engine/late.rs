@@ -92,12 +92,47 @@ pub struct Due {
 
 /// What is known of one stretch of the log.
 #[derive(Clone, Copy, Debug)]
-struct Stretch {
+pub struct Stretch {
     first: u64,
     last: u64,
     least: EventTime,
     greatest: EventTime,
     events: u64,
+}
+
+impl Stretch {
+    /// Of no delivery.
+    pub const NOTHING: Self = Self {
+        first: u64::MAX,
+        last: 0,
+        least: EventTime::MAX,
+        greatest: EventTime::MIN,
+        events: 0,
+    };
+
+    /// One event more.
+    #[inline(always)]
+    pub fn note(&mut self, position: Position, occurred: EventTime) {
+        self.first = self.first.min(position.0);
+        self.last = self.last.max(position.0);
+        self.least = self.least.min(occurred);
+        self.greatest = self.greatest.max(occurred);
+        self.events += 1;
+    }
+
+    fn add(&mut self, more: Self) {
+        self.first = self.first.min(more.first);
+        self.last = self.last.max(more.last);
+        self.least = self.least.min(more.least);
+        self.greatest = self.greatest.max(more.greatest);
+        self.events += more.events;
+    }
+}
+
+/// The number of the stretch that a delivery lies in.
+#[inline(always)]
+pub fn number_of(position: Position) -> u64 {
+    position.0 / REACH_BYTES
 }
 
 /// Late events of all sites.
@@ -153,7 +188,6 @@ impl Late {
 
     /// Notes where an event stands. What lies further back than twice what may still come late is
     /// forgotten.
-    #[inline(always)]
     pub fn note(
         &mut self,
         event: EventRef<'_>,
@@ -161,17 +195,24 @@ impl Late {
         watermark: EventTime,
         recorded: TimeSpan,
     ) {
-        let position = event.position().0;
-        let number = position / REACH_BYTES;
-        if self.growing.is_none_or(|(growing, _)| growing != number) {
+        let number = number_of(event.position());
+        if self.growing() != Some(number) {
             self.go_on(number, watermark.minus(recorded).minus(recorded));
         }
-        let Some((_, stretch)) = &mut self.growing else { return };
-        stretch.first = stretch.first.min(position);
-        stretch.last = stretch.last.max(position);
-        stretch.least = stretch.least.min(occurred);
-        stretch.greatest = stretch.greatest.max(occurred);
-        stretch.events += 1;
+        let mut one = Stretch::NOTHING;
+        one.note(event.position(), occurred);
+        self.grow(one);
+    }
+
+    /// The number of the stretch that grows.
+    pub fn growing(&self) -> Option<u64> {
+        self.growing.map(|(number, _)| number)
+    }
+
+    /// Notes all of what lies in the stretch that grows; how many events.
+    pub fn grow(&mut self, more: Stretch) -> u64 {
+        self.growing.iter_mut().for_each(|(_, stretch)| stretch.add(more));
+        more.events
     }
 
     /// Another stretch grows from now on; those that end before a time are forgotten.
@@ -181,14 +222,7 @@ impl Late {
             self.stretches.insert(number, stretch);
         }
         self.stretches.retain(|_, stretch| stretch.greatest >= forget);
-        let new = Stretch {
-            first: u64::MAX,
-            last: 0,
-            least: EventTime::MAX,
-            greatest: EventTime::MIN,
-            events: 0,
-        };
-        self.growing = Some((number, self.stretches.remove(&number).unwrap_or(new)));
+        self.growing = Some((number, self.stretches.remove(&number).unwrap_or(Stretch::NOTHING)));
     }
 
     /// Keeps a late event until it is repaired; refused, and counted, when too many wait, or the
@@ -204,10 +238,15 @@ impl Late {
         self.due = Some(self.due.map_or(due, |other| other.min(due)));
     }
 
-    /// One event more that is no redelivery: when a repair is due does not hang on those.
+    /// So many events more that are no redeliveries: when a repair is due does not hang on those.
     #[inline]
-    pub fn pass(&mut self) {
-        self.since += 1;
+    pub fn pass(&mut self, events: u64) {
+        self.since += events;
+    }
+
+    /// No repair is due before this time.
+    pub fn due(&self) -> EventTime {
+        self.due.unwrap_or(EventTime::MAX)
     }
 
     /// Whether time has come so far that a repair is due. Where less has come than the last one

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use event::{EventBlock, EventRef, EventTime, Interner, Vocabulary};
 
-use super::reorder::{Reorder, Rows, Waiting};
+use super::reorder::{Rows, Waiting};
 
 /// The rows that wait at sites.
 pub const AT_SITES: usize = 0;
@@ -19,14 +19,16 @@ pub struct Merge {
     fresh: Vec<Waiting>,
     /// Where the runs of `fresh` end.
     ends: Vec<usize>,
-    line: Reorder,
     spare: Vec<Waiting>,
+    /// What is settled, in order; and what of that is next.
+    line: Vec<Waiting>,
+    next: usize,
 }
 
 /// What sites forwarded, on its way to the enterprise's engine.
 pub struct Forwarded {
     rows: Rows,
-    line: Reorder,
+    line: Vec<Waiting>,
     /// How far they have come.
     pub watermark: EventTime,
 }
@@ -36,21 +38,21 @@ impl Forwarded {
     #[must_use]
     pub fn new(vocabulary: &Vocabulary, interner: Arc<Interner>) -> Self {
         let rows = Rows::new(EventBlock::new(vocabulary).stride(), interner);
-        Self { rows, line: Reorder::default(), watermark: EventTime::MIN }
+        Self { rows, line: Vec::new(), watermark: EventTime::MIN }
     }
 }
 
 impl Merge {
     /// Nothing forwarded; the first line's rows have this number.
     pub fn new(rows: usize) -> Self {
-        let (fresh, spare, line) = (Vec::new(), Vec::new(), Reorder::default());
-        Self { rows, fresh, ends: Vec::new(), line, spare }
+        let (fresh, spare, line) = (Vec::new(), Vec::new(), Vec::new());
+        Self { rows, fresh, ends: Vec::new(), spare, line, next: 0 }
     }
 
     /// Events waiting.
     #[inline]
     pub fn len(&self) -> usize {
-        self.fresh.len() + self.line.len()
+        self.fresh.len() + self.line.len() - self.next
     }
 
     /// Takes a row over from a site.
@@ -70,7 +72,7 @@ impl Merge {
         self.push(rows, Waiting { at: event.occurred(), rank, line: 0, row });
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, rows: &[Rows], new: Waiting) {
         if self.fresh.last().is_some_and(|last| new.is_before(&rows[self.rows..], *last)) {
             self.ends.push(self.fresh.len());
@@ -81,35 +83,30 @@ impl Merge {
     /// Puts what has come in its place: before anything is let go.
     pub fn settle(&mut self, rows: &[Rows]) {
         let rows = &rows[self.rows..];
+        self.line.drain(..std::mem::take(&mut self.next));
         while !self.ends.is_empty() {
             self.merge_runs(rows);
         }
-        for waiting in self.fresh.drain(..) {
-            self.line.push(rows, waiting);
+        let Some(first) = self.fresh.first() else { return };
+        if self.line.last().is_some_and(|last| first.is_before(rows, *last)) {
+            self.ends.push(self.line.len());
+            std::mem::swap(&mut self.fresh, &mut self.line);
+            self.fresh.append(&mut self.line);
+            self.merge_runs(rows);
         }
+        self.line.append(&mut self.fresh);
     }
 
     /// Merges each run with the one behind it.
     fn merge_runs(&mut self, rows: &[Rows]) {
-        let (fresh, ends) = (&self.fresh, &mut self.ends);
+        let (fresh, ends, merged) = (&self.fresh, &mut self.ends, &mut self.spare);
         ends.push(fresh.len());
-        self.spare.clear();
-        self.spare.extend_from_slice(fresh);
+        merged.clear();
         let (mut begin, mut kept) = (0, 0);
         for run in (0..ends.len()).step_by(2) {
             let middle = ends[run];
             let end = ends.get(run + 1).copied().unwrap_or(middle);
-            let (left, right) = (&fresh[begin..middle], &fresh[middle..end]);
-            let merged = &mut self.spare[begin..end];
-            let (mut a, mut b) = (0, 0);
-            while let (Some(first), Some(second)) = (left.get(a), right.get(b)) {
-                let second_first = second.is_before(rows, *first);
-                merged[a + b] = if second_first { *second } else { *first };
-                (a, b) = (a + usize::from(!second_first), b + usize::from(second_first));
-            }
-            // Of one of them nothing is left.
-            let rest = if a < left.len() { &left[a..] } else { &right[b..] };
-            merged[a + b..].copy_from_slice(rest);
+            merge_two(rows, &fresh[begin..middle], &fresh[middle..end], merged);
             ends[kept] = end;
             (begin, kept) = (end, kept + 1);
         }
@@ -117,26 +114,34 @@ impl Merge {
         std::mem::swap(&mut self.fresh, &mut self.spare);
     }
 
-    /// What stands so many places behind the next event, where it came in order.
+    /// What stands so many places behind the next event.
     #[inline]
     pub fn behind<'r>(&self, rows: &'r [Rows], places: usize) -> Option<EventRef<'r>> {
-        let Waiting { line, row, .. } = self.line.behind(places)?;
-        Some(rows[self.rows + usize::from(line)].get(row))
+        let waiting = self.line.get(self.next + places)?;
+        Some(rows[self.rows_of(*waiting)].get(waiting.row))
     }
 
-    /// Takes the next event that occurred before `watermark`; `MAX` lets all go. Which rows it is
-    /// one of, and its number.
+    /// Takes the next event that occurred before `watermark`; `MAX` lets all go.
     #[inline(always)]
-    pub fn pop(&mut self, rows: &[Rows], watermark: EventTime) -> Option<(usize, u32)> {
-        let Waiting { line, row, .. } = self.line.pop(&rows[self.rows..], watermark)?;
-        Some((self.rows + usize::from(line), row))
+    pub fn pop(&mut self, watermark: EventTime) -> Option<Waiting> {
+        let next = *self.line.get(self.next)?;
+        if next.at >= watermark && watermark != EventTime::MAX {
+            return None;
+        }
+        self.next += 1;
+        Some(next)
     }
 
-    /// Every row that waits, of an engine that judges all itself, in no particular order: for a
-    /// snapshot.
+    /// Which rows one is of that was forwarded.
+    #[inline(always)]
+    pub fn rows_of(&self, waiting: Waiting) -> usize {
+        self.rows + usize::from(waiting.line)
+    }
+
+    /// Every row that waits, of an engine that judges all itself, in order: for a snapshot.
     pub fn iter<'r>(&self, rows: &'r [Rows]) -> impl Iterator<Item = (u8, EventRef<'r>)> {
         let rows = &rows[self.rows];
-        self.line.iter().map(|waiting| (waiting.rank, rows.get(waiting.row)))
+        self.line[self.next..].iter().map(|waiting| (waiting.rank, rows.get(waiting.row)))
     }
 
     /// Hands over all that is settled.
@@ -147,25 +152,39 @@ impl Merge {
 
     /// Takes what was handed over, a line from each engine; it is to be settled.
     pub fn take_over(&mut self, rows: &mut [Rows], forwarded: &mut [Forwarded]) {
-        // What still waits goes with what is new, whose rows take the place of its own.
-        while let Some(left) = self.line.pop(&rows[self.rows..], EventTime::MAX) {
-            let (own, to) = (
-                &mut rows[self.rows + usize::from(left.line)],
-                &mut forwarded[usize::from(left.line)],
-            );
+        // What still waits goes in front of what is new, whose rows take the place of its own.
+        for left in self.line.drain(..).skip(std::mem::take(&mut self.next)) {
+            let line = usize::from(left.line);
+            let (own, to) = (&mut rows[self.rows + line], &mut forwarded[line].rows);
             own.give_up(left.row);
-            let row = to.rows.keep(own.get(left.row));
-            to.line.push(std::slice::from_ref(&to.rows), Waiting { line: 0, row, ..left });
+            let row = to.keep(own.get(left.row));
+            self.fresh.push(Waiting { row, ..left });
         }
         for (line, from) in forwarded.iter_mut().enumerate() {
             if !self.fresh.is_empty() {
                 self.ends.push(self.fresh.len());
             }
-            let waiting = std::iter::from_fn(|| {
-                from.line.pop(std::slice::from_ref(&from.rows), EventTime::MAX)
-            });
+            let waiting = from.line.drain(..);
             self.fresh.extend(waiting.map(|waiting| Waiting { line: line as u16, ..waiting }));
             std::mem::swap(&mut rows[self.rows + line], &mut from.rows);
         }
     }
+}
+
+/// Adds two runs to another, in order.
+fn merge_two(rows: &[Rows], left: &[Waiting], right: &[Waiting], to: &mut Vec<Waiting>) {
+    let begin = to.len();
+    // Overwritten but for the end of the one of which something is left.
+    to.extend_from_slice(left);
+    to.extend_from_slice(right);
+    let (mut a, mut b) = (0, 0);
+    for next in &mut to[begin..] {
+        let (Some(first), Some(second)) = (left.get(a), right.get(b)) else { break };
+        let second_first = second.is_before(rows, *first);
+        *next = if second_first { *second } else { *first };
+        (a, b) = (a + usize::from(!second_first), b + usize::from(second_first));
+    }
+    let rest = if a < left.len() { &left[a..] } else { &right[b..] };
+    let whole = to.len();
+    to[whole - rest.len()..].copy_from_slice(rest);
 }

@@ -1,5 +1,6 @@
 //! The engine: admission, sites, the enterprise pseudo-site. Pure: a function of what it is fed.
 
+mod admission;
 mod ahead;
 mod asked;
 mod carry;
@@ -25,6 +26,7 @@ mod pairs;
 mod parts;
 mod presence;
 mod reach;
+mod release;
 mod reload;
 mod reorder;
 mod repair;
@@ -53,11 +55,7 @@ use std::sync::Arc;
 use event::books::SourceBooks;
 use event::control::Control;
 use event::tables::Tables;
-use event::vocabulary::{KIND_ADVANCE, RANK_DETECTION};
-use event::{
-    EventBlock, EventFlags, EventRef, EventTime, Interner, Position, SourceId, StreamId, Symbol,
-    TimeSpan,
-};
+use event::{EventBlock, EventTime, Interner, Position, SourceId, StreamId, Symbol, TimeSpan};
 use hashbrown::HashMap;
 
 pub use reload::Next;
@@ -70,13 +68,6 @@ pub(crate) use runs::run_bytes;
 pub use site::RuleCount;
 pub use sum::Sum;
 pub use usage::{Evicted, GivenUp, Usage};
-
-/// Events that are admitted before what is due of them is let go: they, and what they touch, stay in
-/// the nearest caches.
-const TOGETHER: usize = 128;
-
-/// Sites whose places are at hand. A power of two.
-const NEAR: usize = 64;
 
 /// The part of a delivery, or of a control record, that changes a row of a table.
 pub const ROW_PART: u16 = u16::MAX;
@@ -95,10 +86,8 @@ use crate::plan::{Plan, Scope};
 use late::Late;
 use layout::Layout;
 use merge::{AT_SITES, Merge};
-use parts::ELSEWHERE;
 use reach::Reach;
 use reorder::{Reorder, Rows, Waiting};
-use scope::Setting;
 use seen::Seen;
 use site::Site;
 use streams::Streams;
@@ -204,7 +193,7 @@ pub struct Engine {
     /// Shard and place of a site.
     places: HashMap<Symbol, (usize, usize), foldhash::fast::FixedState>,
     /// Those that were asked for last, by the low bits of the symbol.
-    near: [(Symbol, (usize, usize)); NEAR],
+    near: admission::Near,
     enterprise: Site,
     /// What waits at sites; behind it, in an engine that does a part of the work, what is handed
     /// over.
@@ -241,7 +230,7 @@ impl Engine {
             books: vec![SourceBooks::default(); options.sources.len().max(1)],
             ranks: plan.vocabulary.kinds().iter().map(|k| k.rank).collect(),
             places: HashMap::default(),
-            near: [(Symbol::NONE, (0, 0)); NEAR],
+            near: [admission::NOBODY; admission::NEAR],
             scratch: EventBlock::new(&plan.vocabulary),
             reach: Reach::new(&plan, options.late.recorded),
             late: Late::new(&plan.vocabulary),
@@ -277,42 +266,6 @@ impl Engine {
             Input::EndOfInput => self.streams.finish(),
         }
         self.release(out);
-    }
-
-    /// Takes the events of a block from `from` on, up to the one that makes a repair due
-    /// ([`Engine::due`]); where to go on. What is found does not depend on where blocks end.
-    pub fn feed_some(&mut self, events: &EventBlock, from: usize, out: &mut Findings) -> usize {
-        let probed = out.probe().is_some();
-        let mut next = from;
-        while next < events.len() {
-            let until = events.len().min(next + TOGETHER);
-            self.expect(events, next, until);
-            while next < until {
-                if probed {
-                    self.admit_probed(events.get(next), out);
-                } else {
-                    self.admit(events.get(next), out);
-                }
-                next += 1;
-                if self.repair_is_due() {
-                    self.release(out);
-                    return next;
-                }
-            }
-            self.release(out);
-        }
-        next
-    }
-
-    /// Asks for what the admission of these events will look at.
-    fn expect(&self, events: &EventBlock, from: usize, until: usize) {
-        for event in (from..until).map(|place| events.get(place)) {
-            let (site, (shard, place)) = self.near[event.site().0 as usize % NEAR];
-            let Some(shard) = self.shards.get(shard) else { continue };
-            if site == event.site() && site != Symbol::NONE {
-                shard.sites[place].seen.expect(event.identity());
-            }
-        }
     }
 
     /// The events' side of the books, by `SourceId`; the deliveries' side is the caller's.
@@ -369,189 +322,5 @@ impl Engine {
         let of_site = |s: &Site| s.state.bytes() + s.correlation.incidents.bytes() + s.held.bytes();
         let sites = self.shards.iter().flat_map(|s| &s.sites);
         sites.map(|a| of_site(&a.site) + a.seen.bytes()).sum::<usize>() + of_site(&self.enterprise)
-    }
-
-    /// Judges one event: duplicate, late, or to wait for the watermark.
-    #[inline(always)]
-    fn admit(&mut self, event: EventRef<'_>, out: &mut Findings) {
-        let source = event.source();
-        if event.kind() == KIND_ADVANCE {
-            return self.advance(event);
-        }
-        let (occurred, quarantined) = self.judged_time(event);
-        let place = self.place(event.site());
-        if place == ELSEWHERE {
-            self.streams.hear(event, (!quarantined).then_some(occurred));
-            return;
-        }
-        let watermark = self.streams.watermark();
-        self.late.note(event, occurred, watermark, self.options.late.recorded);
-        let rank = self.ranks[event.kind().0 as usize];
-        let admitted = &mut self.shards[place.0].sites[place.1];
-        let mut full = false;
-        let books = &mut self.books[source.0 as usize];
-        books.events += 1;
-        if event.flags() != EventFlags::default() {
-            books.retained += u64::from(event.flags().has(EventFlags::RETAINED));
-            books.unknown_device += u64::from(event.flags().has(EventFlags::UNKNOWN_DEVICE));
-        }
-        if !admitted.seen.is_new(event.identity(), occurred, watermark) {
-            books.duplicate += 1;
-        } else if occurred < watermark.max(admitted.floor) {
-            books.late += 1;
-            self.late.pass();
-            self.late(event, occurred, place, out);
-        } else {
-            books.waiting += 1;
-            self.late.pass();
-            let row = self.rows[AT_SITES].keep(event);
-            if quarantined {
-                let mut row = self.rows[AT_SITES].get_mut(row);
-                row.times(occurred, event.recorded());
-                row.flag(EventFlags::QUARANTINED);
-            }
-            admitted.waiting.push(&self.rows, Waiting { at: occurred, rank, line: 0, row });
-            full = admitted.waiting.len() > self.options.waiting_max;
-        }
-        self.streams.hear(event, (!quarantined).then_some(occurred));
-        if full {
-            // At once, and not at the end of the batch: batches are no part of the meaning.
-            self.release(out);
-        }
-    }
-
-    /// A stream has come so far: no event to judge.
-    #[cold]
-    fn advance(&mut self, event: EventRef<'_>) {
-        self.streams.advance(event.stream(), event.source(), event.occurred());
-        let one = u64::from(self.part.counts());
-        let books = &mut self.books[event.source().0 as usize];
-        (books.events, books.accepted) = (books.events + one, books.accepted + one);
-    }
-
-    /// The time an event is judged by, and whether its device's clock is off beyond its bound.
-    #[inline(always)]
-    fn judged_time(&self, event: EventRef<'_>) -> (EventTime, bool) {
-        match self.options.clock_skew_max {
-            Some(max) if self.options.live => {
-                let skew = event.occurred().since(event.recorded()).0.saturating_abs();
-                if skew > max.0 { (event.recorded(), true) } else { (event.occurred(), false) }
-            }
-            _ => (event.occurred(), false),
-        }
-    }
-
-    /// Where a site's state is; made at its first event.
-    #[inline(always)]
-    fn place(&mut self, site: Symbol) -> (usize, usize) {
-        let near = self.near[site.0 as usize % NEAR];
-        if near.0 == site && site != Symbol::NONE {
-            return near.1;
-        }
-        self.place_far(site)
-    }
-
-    #[inline(never)]
-    fn place_far(&mut self, site: Symbol) -> (usize, usize) {
-        let place = self.places.get(&site).copied().unwrap_or_else(|| self.begin(site));
-        self.near[site.0 as usize % NEAR] = (site, place);
-        place
-    }
-
-    fn begin(&mut self, site: Symbol) -> (usize, usize) {
-        if self.part.leaves(self.places.len()) {
-            self.places.insert(site, ELSEWHERE);
-            return ELSEWHERE;
-        }
-        let digest = self.interner.digest(site);
-        let shard = (digest % self.shards.len() as u128) as usize;
-        let sites = &mut self.shards[shard].sites;
-        sites.push(Admitted {
-            site: Site::new(site, &self.plan, &self.layout, &self.options),
-            seen: Seen::new(self.options.duplicates_within, self.options.duplicates_max),
-            waiting: Reorder::default(),
-            floor: EventTime::MIN,
-        });
-        self.places.insert(site, (shard, sites.len() - 1));
-        (shard, sites.len() - 1)
-    }
-
-    /// Lets go what the watermark has passed: site by site, then the enterprise.
-    fn release(&mut self, out: &mut Findings) {
-        let watermark = self.streams.watermark();
-        let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
-        let Self { books, rows, floor, options, enterprise, part, .. } = self;
-        let cx = &Setting { plan, layout, tables, interner };
-        for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
-            let Admitted { site, waiting, floor: let_go, .. } = admitted;
-            loop {
-                let at_sites = &rows[AT_SITES];
-                let behind = |places| Some(at_sites.get(waiting.behind(places)?.row));
-                site.expect(cx, behind);
-                let mut next = waiting.pop(rows, watermark);
-                // Past the limit the oldest goes early: order may suffer, nothing is lost.
-                let early = next.is_none() && waiting.len() > options.waiting_max;
-                if early {
-                    next = waiting.pop(rows, EventTime::MAX);
-                }
-                let Some(next) = next else { break };
-                let event = at_sites.get(next.row);
-                if early {
-                    site.early += 1;
-                    *let_go = next.at;
-                }
-                // An event of a source that is no more counts in no books.
-                if let Some(counts) = books.get_mut(event.source().0 as usize) {
-                    counts.waiting -= 1;
-                    if event.flags().has(EventFlags::QUARANTINED) {
-                        counts.quarantined += 1;
-                    } else {
-                        counts.accepted += 1;
-                    }
-                }
-                site.event(cx, event, out);
-                if !enterprise_layout.needs(event.kind()) {
-                    rows[AT_SITES].give_up(next.row);
-                } else if next.at >= *floor {
-                    merge.take(rows, next);
-                } else {
-                    // The enterprise has let go a later one early.
-                    enterprise.early += 1;
-                    rows[AT_SITES].give_up(next.row);
-                }
-            }
-            site.advance(cx, watermark, out);
-            for detection in site.told.iter() {
-                if detection.occurred() < *floor {
-                    enterprise.early += 1;
-                } else {
-                    merge.keep(rows, RANK_DETECTION, detection);
-                }
-            }
-            site.told.clear();
-        }
-        merge.settle(rows);
-        if let Part::Sites { .. } = part {
-            return;
-        }
-        let cx = &Setting { plan, layout: enterprise_layout, tables, interner };
-        enterprise.expect_first(|places| merge.behind(rows, places));
-        loop {
-            enterprise.expect(cx, |places| merge.behind(rows, places));
-            let mut next = merge.pop(rows, watermark);
-            let early = next.is_none() && merge.len() > options.waiting_max;
-            if early {
-                next = merge.pop(rows, EventTime::MAX);
-            }
-            let Some((of, row)) = next else { break };
-            let event = rows[of].get(row);
-            if early {
-                enterprise.early += 1;
-                *floor = event.occurred();
-            }
-            enterprise.event(cx, event, out);
-            rows[of].give_up(row);
-        }
-        enterprise.advance(cx, watermark, out);
     }
 }

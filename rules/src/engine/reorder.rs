@@ -100,13 +100,15 @@ struct Ring {
     places: Box<[Waiting]>,
     head: u32,
     tail: u32,
+    /// When the last that was pushed occurred.
+    last: EventTime,
 }
 
 const NOBODY: Waiting = Waiting { at: EventTime::MIN, rank: 0, line: 0, row: 0 };
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { places: [NOBODY; 16].into(), head: 0, tail: 0 }
+        Self { places: [NOBODY; 16].into(), head: 0, tail: 0, last: EventTime::MIN }
     }
 }
 
@@ -134,7 +136,7 @@ impl Ring {
         }
         let mask = self.places.len() - 1;
         self.places[self.tail as usize & mask] = new;
-        self.tail = self.tail.wrapping_add(1);
+        (self.tail, self.last) = (self.tail.wrapping_add(1), new.at);
     }
 
     #[cold]
@@ -177,8 +179,7 @@ impl Reorder {
     #[inline(always)]
     pub fn push(&mut self, rows: &[Rows], new: Waiting) {
         // Where nothing waits it is whoever was the last: he was let go before.
-        let last = self.ordered.at(self.ordered.tail.wrapping_sub(1));
-        if new.at > last.at {
+        if new.at > self.ordered.last {
             self.ordered.push(new);
         } else {
             self.push_near(rows, new);

@@ -27,6 +27,9 @@ const BUCKETS_MIN: usize = 16;
 /// one takes have their place there before the last eighth has come.
 const MOVED: u64 = 16;
 
+/// How far in front of those that are entered or forgotten the line is asked for.
+const CELLS_AHEAD: usize = 12;
+
 /// Pages that the line grows by at once, at most.
 const PAGES_MORE: usize = 64;
 
@@ -89,12 +92,13 @@ impl Bucket {
     /// places, so that what is next lives where all do.
     #[inline]
     fn enter(&mut self, bits: u32, place: u32, living: Living) -> bool {
-        let way = (self.bits[WAYS] & 7) as usize % WAYS;
+        let way = ((self.bits[WAYS] & 7) as usize).min(WAYS - 1);
         if self.bits[way] != 0 && living.has(self.places[way]) {
             return false;
         }
         (self.bits[way], self.places[way]) = (bits, place);
-        self.bits[WAYS] = (self.bits[WAYS] & SPILLED) | ((way as u32 + 1) % WAYS as u32);
+        let next = if way == WAYS - 1 { 0 } else { way as u32 + 1 };
+        self.bits[WAYS] = (self.bits[WAYS] & SPILLED) | next;
         true
     }
 
@@ -273,9 +277,13 @@ impl Seen {
     #[inline(never)]
     fn forget(&mut self, watermark: EventTime) {
         for _ in 0..2 {
-            if self.head != self.tail && self.expired(self.head, watermark) {
-                self.forget_oldest();
+            if watermark < self.lasts
+                || self.head == self.tail
+                || !self.expired(self.head, watermark)
+            {
+                break;
             }
+            self.forget_oldest();
         }
     }
 
@@ -283,6 +291,9 @@ impl Seen {
     fn forget_oldest(&mut self) {
         self.head += 1;
         self.look_at_oldest();
+        let page = (self.head / PAGE_CELLS as u64 - self.first) as usize;
+        let page = self.pages.get(page).map_or(&[][..], |page| &page[..]);
+        prefetch(page, self.head as usize % PAGE_CELLS + CELLS_AHEAD);
     }
 
     #[inline]
@@ -344,6 +355,10 @@ impl Seen {
         self.moved = self.tail.min(from + MOVED);
         let living = self.living();
         for place in from..self.moved {
+            let home = bits_of(self.cell(place).identity) as usize & (self.wider.len() - 1);
+            prefetch(&self.wider, home);
+        }
+        for place in from..self.moved {
             let identity = self.cell(place).identity;
             enter(&mut self.wider, place, identity, living);
         }
@@ -356,7 +371,10 @@ impl Seen {
     fn append(&mut self, cell: SeenCell) {
         let place = self.tail;
         self.make_room(place);
-        *self.cell_mut(place) = cell;
+        let page = (place / PAGE_CELLS as u64 - self.first) as usize;
+        let (page, within) = (&mut self.pages[page], place as usize % PAGE_CELLS);
+        page[within] = cell;
+        prefetch(&page[..], within + CELLS_AHEAD);
         self.tail += 1;
         if self.head == place {
             self.look_at_oldest();

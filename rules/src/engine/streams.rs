@@ -44,6 +44,39 @@ struct Holder {
     others: EventTime,
 }
 
+/// Events of one stream, heard one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Hearing {
+    id: StreamId,
+    /// Whether it holds the watermark, and would go on holding it.
+    holds: bool,
+    slack: TimeSpan,
+    /// Where the next of the others stands.
+    others: EventTime,
+    /// Every event before this time is released; one at it is not.
+    pub watermark: EventTime,
+    reached: EventTime,
+}
+
+impl Hearing {
+    /// How far time has come with one that occurred then; `None` where it changes more than its stream,
+    /// and the watermark if the stream holds that.
+    #[inline(always)]
+    pub fn with(&self, occurred: EventTime) -> Option<EventTime> {
+        if !self.holds {
+            return Some(self.watermark);
+        }
+        let own = EventTime(occurred.0.checked_sub(self.slack.0)?);
+        (own <= self.others).then(|| own.max(self.watermark))
+    }
+
+    /// One that occurred then, with which time has come so far.
+    #[inline(always)]
+    pub fn hear(&mut self, occurred: EventTime, watermark: EventTime) {
+        (self.reached, self.watermark) = (self.reached.max(occurred), watermark);
+    }
+}
+
 impl Streams {
     /// No stream yet; slack by source.
     pub fn new(slacks: Vec<TimeSpan>) -> Self {
@@ -81,34 +114,36 @@ impl Streams {
 
     /// An event of a stream has come, whatever becomes of it; one whose time is known moves its
     /// stream on.
-    #[inline(always)]
-    pub fn hear(&mut self, event: EventRef<'_>, occurred: Option<EventTime>) {
-        // Nearly always: of a stream that holds the watermark and goes on holding it.
-        if let Some(holder) = self.holder
-            && holder.stream == event.stream()
-            && let Some(occurred) = occurred
-            && let Some(Some(stream)) = self.streams.get_mut(usize::from(holder.stream.0))
-        {
-            let own = occurred.minus(holder.slack);
-            if own <= holder.others {
-                self.silent_since = None;
-                stream.heard = Some(place_of(event));
-                stream.reached = stream.reached.max(occurred);
-                self.watermark = self.watermark.max(own);
-                return;
-            }
-        }
-        self.hear_any(event, occurred);
-    }
-
     #[inline(never)]
-    fn hear_any(&mut self, event: EventRef<'_>, occurred: Option<EventTime>) {
+    pub fn hear(&mut self, event: EventRef<'_>, occurred: Option<EventTime>) {
         let (id, source) = (event.stream(), event.source());
         let stream = self.stream(id, source);
         stream.heard = Some(place_of(event));
         if let Some(occurred) = occurred {
             self.reach(id, source, occurred);
         }
+    }
+
+    /// What hearing events of a stream changes, where that is no more than the stream itself, and
+    /// the watermark if it holds that.
+    pub fn hearing(&self, id: StreamId) -> Option<Hearing> {
+        let stream = self.streams.get(id.0 as usize)?.as_ref()?;
+        let holder = self.holder?;
+        let holds = holder.stream == id;
+        if !holds && (stream.idle || stream.ended || stream.reached == EventTime::MIN) {
+            return None;
+        }
+        let (Holder { slack, others, .. }, watermark) = (holder, self.watermark);
+        Some(Hearing { id, holds, slack, others, watermark, reached: stream.reached })
+    }
+
+    /// Some events have been heard, the newest of them last.
+    pub fn heard(&mut self, hearing: Hearing, newest: EventRef<'_>) {
+        let Hearing { id, watermark, reached, .. } = hearing;
+        if let Some(Some(stream)) = self.streams.get_mut(id.0 as usize) {
+            (stream.reached, stream.heard) = (reached, Some(place_of(newest)));
+        }
+        (self.watermark, self.silent_since) = (watermark, None);
     }
 
     /// Whether an event that is read again had come before.
