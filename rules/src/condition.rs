@@ -50,26 +50,49 @@ enum Test {
 enum Rest {
     Nothing,
     /// A fact is a number within a bound.
-    Fact(FactId, Bound),
+    Fact(FactId, Limit),
     /// Something else.
     Expr(Arc<Expr>),
 }
 
-/// What must hold of a text field, where nothing is told but the field and a mask of the texts that it
-/// may have: what does not pass does not meet the condition, and of what does not some does. A table of
-/// them stays in the caches where ten thousand conditions do not.
+/// What must hold of one field, in two words: what does not pass does not meet the condition. Where it is
+/// one of several texts, a mask of them is looked at, and of what does not meet it some passes.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
+    word: u32,
     field: FieldId,
-    texts: u32,
+    how: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Open,
+    Text,
+    Texts,
+    AtLeast,
+    Below,
 }
 
 impl Gate {
     /// All pass.
-    pub const OPEN: Self = Self { field: FieldId(0), texts: u32::MAX };
+    pub const OPEN: Self = Self { word: 0, field: FieldId(0), how: How::Open };
 
-    fn of(field: FieldId, texts: &[Symbol]) -> Self {
-        Self { field, texts: texts.iter().fold(0, |all, text| all | Self::bit(*text)) }
+    /// What a test lets pass; and whether that is just what meets it.
+    fn of(test: &Test) -> (Self, bool) {
+        match test {
+            Test::Text(field, text) => (Self { word: text.0, field: *field, how: How::Text }, true),
+            Test::OneOf(field, texts) => {
+                let word = texts.iter().fold(0, |all, text| all | Self::bit(*text));
+                (Self { word, field: *field, how: How::Texts }, false)
+            }
+            Test::Within(field, Bound { least, is }) => match i32::try_from(*least) {
+                Ok(least) => {
+                    let how = if *is { How::AtLeast } else { How::Below };
+                    (Self { word: least as u32, field: *field, how }, true)
+                }
+                Err(_) => (Self::OPEN, false),
+            },
+        }
     }
 
     #[inline]
@@ -78,10 +101,74 @@ impl Gate {
     }
 
     /// Whether an event may meet the condition.
-    #[inline]
+    #[inline(always)]
     pub fn passes(self, event: EventRef<'_>) -> bool {
-        self.texts == u32::MAX
-            || event.text(self.field).is_some_and(|text| self.texts & Self::bit(text) != 0)
+        if self.how == How::Open {
+            return true;
+        }
+        let Some(value) = event.slot(self.field) else { return false };
+        let least = i64::from(self.word as i32);
+        match self.how {
+            How::Open => true,
+            How::Text => value as u32 == self.word,
+            How::Texts => self.word & Self::bit(Symbol(value as u32)) != 0,
+            How::AtLeast => value as i64 >= least,
+            How::Below => (value as i64) < least,
+        }
+    }
+}
+
+/// What a fact is compared with.
+#[derive(Clone, Copy, Debug)]
+pub enum Limit {
+    /// A constant.
+    Constant(Bound),
+    /// A field of the event, which is this much above it or below.
+    Field(FieldId, Operator, i64),
+}
+
+impl Limit {
+    /// The fact of a comparison, and what it is compared with.
+    fn of(expr: &Expr) -> Option<(FactId, Self)> {
+        if let Some((Expr::Fact(fact), bound)) = Bound::of(expr) {
+            return Some((*fact, Self::Constant(bound)));
+        }
+        let Expr::Compare(operator, field, than) = expr else { return None };
+        let Expr::Field(FieldRef::Slot(field, FieldType::Int)) = **field else { return None };
+        if !matches!(
+            operator,
+            Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual
+        ) {
+            return None;
+        }
+        let (fact, add) = match &**than {
+            Expr::Fact(fact) => (*fact, 0),
+            Expr::Arithmetic(Operator::Add, a, b) => match (&**a, &**b) {
+                (Expr::Fact(fact), Expr::Constant(Value::Int(n)))
+                | (Expr::Constant(Value::Int(n)), Expr::Fact(fact)) => (*fact, *n),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some((fact, Self::Field(field, *operator, add)))
+    }
+
+    /// Whether a fact's value meets it; `None` where it or the field is no integer.
+    #[inline]
+    pub fn holds(self, value: Value, event: EventRef<'_>) -> Option<bool> {
+        match self {
+            Self::Constant(bound) => bound.holds(value),
+            Self::Field(field, operator, add) => {
+                let (Value::Int(n), Some(field)) = (value, event.int(field)) else { return None };
+                let than = n.saturating_add(add);
+                Some(match operator {
+                    Operator::Less => field < than,
+                    Operator::LessEqual => field <= than,
+                    Operator::Greater => field > than,
+                    _ => field >= than,
+                })
+            }
+        }
     }
 }
 
@@ -118,6 +205,27 @@ impl Bound {
 }
 
 impl Test {
+    /// Whether a list of events by this field's texts has those that meet it, and no other.
+    fn is_listed(&self, by: Option<FieldId>) -> bool {
+        match self {
+            Self::Text(field, text) => Some(*field) == by && text.some().is_some(),
+            Self::OneOf(field, texts) => {
+                Some(*field) == by && texts.iter().all(|text| text.some().is_some())
+            }
+            Self::Within(..) => false,
+        }
+    }
+
+    /// How much it lets pass, about.
+    fn texts(&self) -> usize {
+        match self {
+            Self::Text(..) => 1,
+            Self::Within(_, Bound { least, .. }) if i32::try_from(*least).is_err() => usize::MAX,
+            Self::Within(..) => 2,
+            Self::OneOf(_, texts) => 1 + texts.len(),
+        }
+    }
+
     fn of(expr: &Expr) -> Option<Self> {
         if let Some((Expr::Field(FieldRef::Slot(field, FieldType::Int)), bound)) = Bound::of(expr) {
             return Some(Self::Within(*field, bound));
@@ -182,9 +290,9 @@ impl Form {
         }
         // What is quickly decided first.
         tests.sort_by_key(|test| matches!(test, Test::OneOf(..)));
-        let rest = match (rest.first().and_then(Bound::of), rest.len()) {
+        let rest = match (rest.first().and_then(Limit::of), rest.len()) {
             (_, 0) => Rest::Nothing,
-            (Some((Expr::Fact(fact), bound)), 1) => Rest::Fact(*fact, bound),
+            (Some((fact, limit)), 1) => Rest::Fact(fact, limit),
             _ if tests.is_empty() => return Self::Other,
             _ => {
                 let both = |a, b| Expr::And(Box::new(a), Box::new(b));
@@ -233,33 +341,47 @@ impl Condition {
         }
     }
 
-    /// What the condition says of one text field of an event, in two words: of another one than a field
-    /// that was looked at before, if it does.
-    pub(crate) fn gate(&self, seen: Option<FieldId>) -> Gate {
-        let gate = |test: &Test| match test {
-            Test::Text(field, text) => Some((Some(*field) == seen, 1, Gate::of(*field, &[*text]))),
-            Test::OneOf(field, texts) => {
-                Some((Some(*field) == seen, texts.len(), Gate::of(*field, texts)))
+    /// What the condition says of one field of an event; and whether no other field is left to be
+    /// looked at. A list of events may have been gone by that have one of the texts of a field that the
+    /// condition wants.
+    pub(crate) fn gate(&self, listed: Option<FieldId>) -> (Gate, bool) {
+        let text;
+        let tests = match &self.form {
+            Form::Text(field, of) => {
+                text = [Test::Text(*field, *of)];
+                &text[..]
             }
-            Test::Within(..) => None,
+            Form::Fields(tests, _) => tests,
+            Form::Level(_) | Form::Other => return (Gate::OPEN, false),
         };
-        match &self.form {
-            Form::Text(field, text) => Gate::of(*field, &[*text]),
-            Form::Fields(tests, _) => {
-                let least =
-                    tests.iter().filter_map(gate).min_by_key(|(seen, texts, _)| (*seen, *texts));
-                least.map_or(Gate::OPEN, |(.., gate)| gate)
+        let left: Vec<&Test> = tests.iter().filter(|test| !test.is_listed(listed)).collect();
+        // One that is said twice is in the list of one of the two.
+        let left = if tests.len() - left.len() > 1 { tests.iter().collect() } else { left };
+        match left[..] {
+            [] => (Gate::OPEN, true),
+            [one] => Gate::of(one),
+            [first, ..] => {
+                let least = left.iter().min_by_key(|test| test.texts());
+                (Gate::of(least.unwrap_or(&first)).0, false)
             }
-            Form::Level(_) | Form::Other => Gate::OPEN,
+        }
+    }
+
+    /// Whether an event meets it that its fields speak for; `None` where more is asked than fields.
+    #[inline]
+    pub(crate) fn holds_by_fields(&self) -> Option<bool> {
+        match &self.form {
+            Form::Text(..) | Form::Fields(_, Rest::Nothing) => Some(true),
+            _ => None,
         }
     }
 
     /// The fact and the bound that are left to be asked, where [`Self::holds_of`] has not decided and
     /// that is all.
     #[inline]
-    pub(crate) fn fact(&self) -> Option<(FactId, Bound)> {
+    pub(crate) fn fact(&self) -> Option<(FactId, Limit)> {
         match &self.form {
-            Form::Fields(_, Rest::Fact(fact, bound)) => Some((*fact, *bound)),
+            Form::Fields(_, Rest::Fact(fact, limit)) => Some((*fact, *limit)),
             _ => None,
         }
     }

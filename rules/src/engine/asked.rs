@@ -28,7 +28,8 @@ const WHOLE_MAX: usize = 1_024;
 /// What follows from a condition that holds: the field has one of these values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim<F> {
-    field: F,
+    /// The field.
+    pub field: F,
     values: Vec<Symbol>,
 }
 
@@ -96,7 +97,8 @@ fn claims_of(expr: &Expr, field: &impl Fn(&Expr) -> Option<FieldRef>) -> Vec<Cla
     }
 }
 
-fn claims(trigger: &Trigger) -> Vec<Claim<FieldRef>> {
+/// What follows from a trigger's condition, where it holds.
+pub fn claims(trigger: &Trigger) -> Vec<Claim<FieldRef>> {
     trigger.condition.as_ref().map_or(Vec::new(), |c| claims_of(c, &field_of_event))
 }
 
@@ -333,9 +335,13 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
         Index { all: said(all), always: said(always), by_field, listed: said(listed), whole_lists }
     }
 
-    /// The field that it goes by first.
+    /// The field that it goes by, where that is one: whoever claims something of it stands in the lists
+    /// of the values claimed first, and nowhere else.
     pub fn field(&self) -> Option<F> {
-        self.by_field.first().map(|(field, _)| *field)
+        match &self.by_field[..] {
+            [(field, _)] => Some(*field),
+            _ => None,
+        }
     }
 }
 

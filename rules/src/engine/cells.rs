@@ -126,11 +126,22 @@ impl KeyCell {
         self.form = self.form & !Self::TAG | tag;
     }
 
+    /// The number that the value is; 0 where it is none.
+    #[inline]
+    pub fn number(&self) -> i64 {
+        if self.tag() == super::state::INT { self.value as i64 } else { 0 }
+    }
+
+    /// The text that the value is.
+    #[inline]
+    pub fn text(&self) -> Option<Symbol> {
+        (self.tag() == super::state::TEXT).then_some(Symbol(self.value as u32))
+    }
+
     /// Adds to the number that the value is, or is from now on; the number then.
     #[inline]
     pub fn add(&mut self, by: i64) -> i64 {
-        let before = if self.tag() == super::state::INT { self.value as i64 } else { 0 };
-        let after = before.saturating_add(by);
+        let after = self.number().saturating_add(by);
         self.set((after as u64, super::state::INT));
         after
     }

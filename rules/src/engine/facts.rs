@@ -6,11 +6,11 @@ use super::asked::Asked;
 use super::cells::{Entry, Key, KeyCell};
 use super::pages::NIL;
 use super::scope::{
-    Changed, Context, Sight, cell_of, fact_value, field_of, key_of, outside, value_in,
+    Changed, Context, Sight, cell_of, fact_value, key_of, outside, text_of, value_in,
 };
 use super::site::Site;
 use super::state::{Owner, State};
-use super::steps::{FactForm, FactStep};
+use super::steps::{FactForm, FactStep, Roles};
 use crate::plan::{Fact, FactId, FactKind, FieldRef, TallyPart, Trigger};
 use crate::value::{Env, Value};
 
@@ -78,13 +78,22 @@ impl Site {
             Asked::One(steps) => {
                 steps.iter().fold(false, |watched, step| self.update(cx, *step, event) | watched)
             }
-            several @ Asked::Several(_) => {
-                several.fold(false, |watched, step| self.update(cx, step, event) | watched)
-            }
+            several @ Asked::Several(_) => self.update_several(cx, several, event),
         }
     }
 
+    #[inline(never)]
+    fn update_several(
+        &mut self,
+        cx: Context<'_>,
+        steps: Asked<'_, FactStep>,
+        event: EventRef<'_>,
+    ) -> bool {
+        steps.fold(false, |watched, step| self.update(cx, step, event) | watched)
+    }
+
     /// Whether it is watched, where it may have changed.
+    #[inline(always)]
     fn update(&mut self, cx: Context<'_>, step: FactStep, event: EventRef<'_>) -> bool {
         let holder = usize::from(step.fact.0);
         if !step.gate.passes(event) {
@@ -95,23 +104,24 @@ impl Site {
         let fact = &cx.plan.facts[holder];
         match (step.form, &fact.kind) {
             (FactForm::Count, FactKind::Count { on, within }) => {
-                self.count(cx, event, (step.fact, fact), (on, *within), None);
+                self.count(cx, event, (step, fact), (on, *within), None);
             }
             (FactForm::Distinct, FactKind::Distinct { on, of, within }) => {
-                self.count(cx, event, (step.fact, fact), (on, *within), Some(*of));
+                self.count(cx, event, (step, fact), (on, *within), Some(*of));
             }
             (FactForm::Balance, FactKind::Balance { up, down }) => {
                 self.balance(cx, event, (step.fact, fact), up, down);
             }
-            _ => self.update_other(cx, event, step.fact, fact),
+            _ => self.update_other(cx, event, step, fact),
         }
         self.worked(holder, self.evaluated.get() - began);
-        step.watched
+        step.roles.has(Roles::WATCHED)
     }
 
     /// A fact that is set, or that the event may make forget.
     #[inline(never)]
-    fn update_other(&mut self, cx: Context<'_>, event: EventRef<'_>, id: FactId, fact: &Fact) {
+    fn update_other(&mut self, cx: Context<'_>, event: EventRef<'_>, step: FactStep, fact: &Fact) {
+        let id = step.fact;
         if let Some(reset) = &fact.reset
             && self.fits(cx, reset, event)
         {
@@ -119,10 +129,10 @@ impl Site {
         }
         match &fact.kind {
             FactKind::Count { on, within } if on.is_of(event.kind()) => {
-                self.count(cx, event, (id, fact), (on, *within), None);
+                self.count(cx, event, (step, fact), (on, *within), None);
             }
             FactKind::Distinct { on, of, within } if on.is_of(event.kind()) => {
-                self.count(cx, event, (id, fact), (on, *within), Some(*of));
+                self.count(cx, event, (step, fact), (on, *within), Some(*of));
             }
             FactKind::Balance { up, down } => self.balance(cx, event, (id, fact), up, down),
             FactKind::Set { .. } => self.set_fact(cx, event, (id, fact)),
@@ -232,34 +242,36 @@ impl Site {
         &mut self,
         cx: Context<'_>,
         event: EventRef<'_>,
-        (fact, plan): (FactId, &Fact),
+        (FactStep { fact, roles, .. }, plan): (FactStep, &Fact),
         (on, within): (&Trigger, TimeSpan),
         of: Option<FieldRef>,
     ) {
         let Some(key) = key_of(cx, event, &plan.by) else { return };
-        let at_once = self.meets_at_once(on, event);
+        let at_once = self.meets_at_once(on, roles, event);
         // What is decided takes no look at the key.
         if at_once == Some(false) {
             return;
         }
         let owner = cx.layout.fact(fact);
         let known = self.state.look(owner, &key);
-        let mut before = Value::Int(0);
+        let mut before = 0;
         if let Ok(cell) = known {
             while holds_outside(self.state.keys.get(cell), event.occurred(), within) {
                 drop_first(cx, &mut self.state, fact, cell);
             }
             // It has just been made exact.
-            before = self.state.value(cell);
+            before = self.state.keys.get(cell).number();
         }
+        let before = Value::Int(before);
         if at_once.is_none() && !self.fits_fact(cx, event, before, on) {
             return;
         }
-        let of = of.map(|of| field_of(cx, event, of));
         let value = match of {
             None => None,
-            Some(Value::Text(value)) if value != Symbol::NONE => Some(value),
-            Some(_) => return,
+            Some(of) => match text_of(cx, event, of).and_then(Symbol::some) {
+                None => return,
+                some => some,
+            },
         };
         let cell = self.state.use_or_enter(known, owner, &key, Value::Int(0));
         match value {
@@ -281,7 +293,7 @@ impl Site {
         let Some(key) = key_of(cx, event, &plan.by) else { return };
         let owner = cx.layout.fact(fact);
         let known = self.state.look(owner, &key);
-        let before = known.map_or(Value::Int(0), |cell| self.state.value(cell));
+        let before = Value::Int(known.map_or(0, |cell| self.state.keys.get(cell).number()));
         let up = self.fits_fact(cx, event, before, up);
         let down = self.fits_fact(cx, event, before, down);
         if up == down {
@@ -330,7 +342,8 @@ impl Site {
             Some(condition) => self.sight_of_fact(cx, event, before).holds(condition),
             None => true,
         };
-        trigger.is_of(event.kind()) && self.meets_at_once(trigger, event).unwrap_or_else(more)
+        trigger.is_of(event.kind())
+            && self.meets_at_once(trigger, Roles::default(), event).unwrap_or_else(more)
     }
 
     /// What a fact's own expression sees: its value so far, too.

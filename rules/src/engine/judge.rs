@@ -6,7 +6,7 @@ use super::asked::Asked;
 use super::findings::Findings;
 use super::scope::{Context, Sight, fact_of};
 use super::site::Site;
-use super::steps::{RuleForm, RuleStep};
+use super::steps::{Roles, RuleForm, RuleStep};
 use crate::condition::Condition;
 use crate::plan::{Pattern, RuleId, Trigger};
 
@@ -18,7 +18,8 @@ impl Site {
         }
         let silent = event.flags().has(EventFlags::RETAINED);
         self.changed.clear();
-        if cx.layout.interest(event.kind()).is_of_facts() && self.update_facts(cx, event) {
+        let facts = cx.layout.interest(event.kind()).is_of_facts();
+        if facts && self.update_facts(cx, event) && !self.levels_stay(cx) {
             self.watch_changes(cx, event, silent, out);
         }
         if !silent {
@@ -82,11 +83,22 @@ impl Site {
         }
     }
 
-    /// Whether an event of a trigger's kind meets its condition, where the fields alone decide.
-    #[inline]
-    pub(super) fn meets_at_once(&self, trigger: &Trigger, event: EventRef<'_>) -> Option<bool> {
+    /// Whether an event of a trigger's kind meets its condition, where the fields alone decide. A list
+    /// or a gate may have looked at them already.
+    #[inline(always)]
+    pub(super) fn meets_at_once(
+        &self,
+        trigger: &Trigger,
+        roles: Roles,
+        event: EventRef<'_>,
+    ) -> Option<bool> {
         let Some(condition) = &trigger.condition else { return Some(true) };
-        condition.holds_of(event).map(|holds| self.evaluates(holds))
+        let decided = if roles.has(Roles::SURE) {
+            condition.holds_by_fields()
+        } else {
+            condition.holds_of(event)
+        };
+        decided.map(|holds| self.evaluates(holds))
     }
 
     /// As [`Self::meets`], where the fields alone have not decided.
@@ -96,9 +108,9 @@ impl Site {
         condition: &Condition,
         event: EventRef<'_>,
     ) -> bool {
-        if let Some((fact, bound)) = condition.fact() {
+        if let Some((fact, limit)) = condition.fact() {
             let value = fact_of(cx, &self.state, &self.changed, event, fact);
-            if let Some(holds) = bound.holds(value) {
+            if let Some(holds) = limit.holds(value, event) {
                 return self.evaluates(holds);
             }
         }
@@ -137,7 +149,8 @@ impl Site {
         out: &mut Findings,
     ) {
         let seen = self.look(cx, step.rule, event, out);
-        self.step(cx, step, event, out);
+        // It may be asked though no list says so, and no gate was looked at.
+        self.step(cx, RuleStep { roles: step.roles.without(Roles::SURE), ..step }, event, out);
         self.saw(cx, seen, out);
     }
 
@@ -145,7 +158,7 @@ impl Site {
     fn step(&mut self, cx: Context<'_>, step: RuleStep, event: EventRef<'_>, out: &mut Findings) {
         let began = self.evaluated.get();
         match step.form {
-            RuleForm::Event => self.step_event(cx, step.rule, event, out),
+            RuleForm::Event => self.step_event(cx, step, event, out),
             RuleForm::Short => self.step_short(cx, step, event, out),
             RuleForm::Single => self.step_single(cx, step, event, out),
             RuleForm::Unless => self.step_unless(cx, step, event, out),

@@ -4,7 +4,7 @@ use event::{EventRef, Symbol};
 
 use super::cells::{Entry, Key};
 use super::findings::Findings;
-use super::scope::{Context, Sight, field_of, key_of, outside};
+use super::scope::{Context, Sight, key_of, outside, text_of};
 use super::site::Site;
 use super::state::{Kept, Owner, Vacant, pack};
 use super::steps::RuleStep;
@@ -79,7 +79,7 @@ impl Site {
         if !self.meets(cx, on, event) {
             return;
         }
-        let Value::Text(here) = field_of(cx, event, *place) else { return };
+        let Some(here) = text_of(cx, event, *place) else { return };
         let owner = cx.layout.rule(id);
         let found = self.state.look(owner, &key);
         let last = found.ok().and_then(|cell| self.last_place(cell).zip(Some(cell)));
@@ -123,7 +123,7 @@ impl Site {
                     }
                 }
                 Pattern::Travel { on, place, .. } if sight.fits(on) => {
-                    if let Value::Text(here) = field_of(cx, event, *place) {
+                    if let Some(here) = text_of(cx, event, *place) {
                         self.note_place(cx.layout.rule(id), &key, found, here, event);
                     }
                 }
@@ -133,10 +133,8 @@ impl Site {
     }
 
     fn last_place(&self, cell: u32) -> Option<(Symbol, i64)> {
-        match self.state.value(cell) {
-            Value::Text(place) => Some((place, self.state.keys.get(cell).time)),
-            _ => None,
-        }
+        let cell = self.state.keys.get(cell);
+        Some((cell.text()?, cell.time))
     }
 
     /// Remembers where a key was last, and by which event.

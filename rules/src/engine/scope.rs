@@ -98,6 +98,19 @@ pub fn field_of(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Value 
     value.unwrap_or(Value::Missing)
 }
 
+/// A text of an event.
+#[inline(always)]
+pub fn text_of(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option<Symbol> {
+    match field {
+        FieldRef::Slot(id, FieldType::String) => event.text(id),
+        FieldRef::Site => Some(event.site()),
+        _ => match field_of(cx, event, field) {
+            Value::Text(text) => Some(text),
+            _ => None,
+        },
+    }
+}
+
 /// What stands in no slot of a row.
 fn other_field(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Value {
     match field {

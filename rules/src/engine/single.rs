@@ -7,6 +7,7 @@ use super::findings::Findings;
 use super::pages::NIL;
 use super::scope::{Context, key_of};
 use super::site::Site;
+use super::steps::RuleStep;
 use crate::plan::{Emit, Pattern, Rule, RuleId, Trigger};
 use crate::value::Value;
 
@@ -16,14 +17,15 @@ impl Site {
     pub(super) fn step_event(
         &mut self,
         cx: Context<'_>,
-        id: RuleId,
+        RuleStep { rule: id, roles, .. }: RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
         let rule = &cx.plan.rules[id.0 as usize];
         let Pattern::Event(on) = &rule.pattern else { return };
         debug_assert!(on.is_of(event.kind()), "a rule of one event is asked for its kinds alone");
-        let at_once = self.meets_at_once(on, event).or_else(|| self.meets_changed(on));
+        let at_once = self.meets_at_once(on, roles, event);
+        let at_once = at_once.or_else(|| self.meets_changed(on, event));
         if at_once != Some(false) || rule.emit == Emit::Edge {
             self.judge_one(cx, id, (on, at_once), event, out);
         }
@@ -91,10 +93,10 @@ impl Site {
     /// As [`Self::meets_at_once`], where all that is left is a fact that the event has just changed:
     /// it is exact, and its cell is at hand.
     #[inline]
-    fn meets_changed(&self, trigger: &Trigger) -> Option<bool> {
-        let (fact, bound) = trigger.condition.as_ref()?.fact()?;
+    fn meets_changed(&self, trigger: &Trigger, event: EventRef<'_>) -> Option<bool> {
+        let (fact, limit) = trigger.condition.as_ref()?.fact()?;
         let changed = self.changed.iter().find(|changed| changed.fact == fact)?;
         let cell = Some(changed.cell).filter(|cell| *cell != NIL)?;
-        bound.holds(self.state.value(cell)).map(|holds| self.evaluates(holds))
+        limit.holds(self.state.value(cell), event).map(|holds| self.evaluates(holds))
     }
 }

@@ -10,7 +10,7 @@ pub use super::keys::half_of;
 use super::keys::{Packed, WideKey};
 use super::layout::Subject;
 use super::pages::{Bytes, NIL, Pages, Store};
-pub use super::words::{INT, Kept, pack, pack_into, unpack};
+pub use super::words::{INT, Kept, TEXT, pack, pack_into, unpack};
 use crate::value::Value;
 
 /// Who owns a key cell: facts, then rules, then what hangs on rules; see [`super::layout`].

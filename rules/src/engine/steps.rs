@@ -3,9 +3,9 @@
 
 use event::{FieldId, FieldType, KindId, TimeSpan};
 
-use super::asked::Numbered;
+use super::asked::{Numbered, claims};
 use super::sequence::{Shape, shape_of};
-use crate::condition::{Condition, Gate};
+use crate::condition::Gate;
 use crate::plan::{Emit, Fact, FactId, FactKind, FieldRef, Pattern, Rule, RuleId, Trigger};
 
 /// What an event may be to the one whose list it stands in: bits.
@@ -21,6 +21,11 @@ impl Roles {
     pub const ENDS: Self = Self(4);
     /// One that ends them if it meets a condition.
     pub const MAY_END: Self = Self(8);
+    /// Of a fact, or a rule of one event: one that meets what the condition says of fields, by the list
+    /// that it stands in and the gate.
+    pub const SURE: Self = Self(16);
+    /// Of a fact: somebody looks when it has changed.
+    pub const WATCHED: Self = Self(32);
     /// Of `unless`: the opening event.
     pub const OPENS: Self = Self(1);
     /// A guard's, after it.
@@ -37,6 +42,12 @@ impl Roles {
     /// Either.
     pub const fn or(self, roles: Self) -> Self {
         Self(self.0 | roles.0)
+    }
+
+    /// These, less some.
+    #[inline]
+    pub const fn without(self, roles: Self) -> Self {
+        Self(self.0 & !roles.0)
     }
 
     fn of<const N: usize>(roles: [(Self, bool); N]) -> Self {
@@ -98,15 +109,16 @@ pub struct FactStep {
     pub fact: FactId,
     /// What it does.
     pub form: FactForm,
-    /// Whether anybody looks when it has changed.
-    pub watched: bool,
+    /// What an event of the kind may be to it.
+    pub roles: Roles,
 }
 
 impl RuleStep {
     /// What an event of a kind may be to a rule, where a list goes by a field already.
     pub fn new(rule: &Rule, id: RuleId, kind: KindId, listed: Option<FieldId>) -> Self {
         let (form, roles) = form_of(rule, kind);
-        Self { gate: gate_of_rule(rule, listed), rule: id, form, roles }
+        let (gate, sure) = gate_of_rule(rule, listed);
+        Self { gate, rule: id, form, roles: roles.or(Roles::of([(Roles::SURE, sure)])) }
     }
 }
 
@@ -146,17 +158,23 @@ fn form_of(rule: &Rule, kind: KindId) -> (RuleForm, Roles) {
     }
 }
 
-fn gate_of(condition: Option<&Condition>, listed: Option<FieldId>) -> Gate {
-    condition.map_or(Gate::OPEN, |condition| condition.gate(listed))
+/// What an event must pass to meet a trigger's condition, of a list of those that have one of a field's
+/// texts; and whether that leaves no field to be looked at.
+fn gate_of(trigger: &Trigger, listed: Option<FieldId>) -> (Gate, bool) {
+    let Some(condition) = &trigger.condition else { return (Gate::OPEN, true) };
+    let by = listed.map(|field| FieldRef::Slot(field, FieldType::String));
+    // Where it says more of the field, the list may be of the other.
+    let once = claims(trigger).iter().filter(|claim| Some(claim.field) == by).count() == 1;
+    condition.gate(listed.filter(|_| once))
 }
 
 /// What an event must pass to concern a rule. Where a condition that does not hold ends a level, or
 /// another event may be meant, all pass.
-fn gate_of_rule(rule: &Rule, listed: Option<FieldId>) -> Gate {
+fn gate_of_rule(rule: &Rule, listed: Option<FieldId>) -> (Gate, bool) {
     match (&rule.pattern, rule.emit) {
-        (Pattern::Event(_), Emit::Edge) => Gate::OPEN,
-        (Pattern::Event(on), _) => gate_of(on.condition.as_ref(), listed),
-        _ => Gate::OPEN,
+        (Pattern::Event(_), Emit::Edge) => (Gate::OPEN, false),
+        (Pattern::Event(on), _) => gate_of(on, listed),
+        _ => (Gate::OPEN, false),
     }
 }
 
@@ -170,19 +188,21 @@ impl FactStep {
         watched: bool,
     ) -> Self {
         let resets = fact.reset.as_ref().is_some_and(|reset| reset.is_of(kind));
-        let gate = |on: &Trigger| gate_of(on.condition.as_ref(), listed);
-        let (form, gate) = match &fact.kind {
-            _ if resets => (FactForm::Other, Gate::OPEN),
+        let gate = |on: &Trigger| gate_of(on, listed);
+        let open = (Gate::OPEN, false);
+        let (form, (gate, sure)) = match &fact.kind {
+            _ if resets => (FactForm::Other, open),
             FactKind::Count { on, .. } => (FactForm::Count, gate(on)),
             FactKind::Distinct { on, .. } => (FactForm::Distinct, gate(on)),
             FactKind::Balance { up, down } => match (up.is_of(kind), down.is_of(kind)) {
                 (true, false) => (FactForm::Balance, gate(up)),
                 (false, true) => (FactForm::Balance, gate(down)),
-                _ => (FactForm::Balance, Gate::OPEN),
+                _ => (FactForm::Balance, open),
             },
-            FactKind::Set { .. } | FactKind::Tally { .. } => (FactForm::Other, Gate::OPEN),
+            FactKind::Set { .. } | FactKind::Tally { .. } => (FactForm::Other, open),
         };
-        Self { gate, fact: id, form, watched }
+        let roles = Roles::of([(Roles::SURE, sure), (Roles::WATCHED, watched)]);
+        Self { gate, fact: id, form, roles }
     }
 }
 

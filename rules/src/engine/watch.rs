@@ -31,6 +31,7 @@ struct Cause<'a> {
 
 impl Site {
     /// Judges every level that the event's facts may have moved.
+    #[inline(never)]
     pub(super) fn watch_changes(
         &mut self,
         cx: Context<'_>,
@@ -38,9 +39,6 @@ impl Site {
         silent: bool,
         out: &mut Findings,
     ) {
-        if out.probe().is_none() && self.levels_stay(cx) {
-            return;
-        }
         let cause = Cause {
             row: Some(event),
             entry: Entry::of(event, 0),
@@ -53,14 +51,14 @@ impl Site {
 
     /// Whether what the event has changed moves no level: nothing is watched of it, or what is said of
     /// its value alone was as true before as it is now, and a level where it is true.
-    fn levels_stay(&mut self, cx: Context<'_>) -> bool {
+    pub(super) fn levels_stay(&mut self, cx: Context<'_>) -> bool {
         for changed in &self.changed {
             let levels = match cx.layout.watched(changed.fact) {
                 Watched::Not => continue,
                 Watched::Levels(levels) if changed.cell != NIL => levels,
                 Watched::Levels(_) | Watched::Otherwise => return false,
             };
-            let now = self.state.value(changed.cell);
+            let now = Value::Int(self.state.keys.get(changed.cell).number());
             for (rule, bound) in levels {
                 let is_level = || {
                     let level = self.state.find(cx.layout.rule(*rule), &changed.key);

@@ -6,6 +6,8 @@ use crate::value::Value;
 
 /// The tag of an integer.
 pub const INT: u32 = 2;
+/// The tag of a text.
+pub const TEXT: u32 = 4;
 
 /// A value as one word and a tag; `Missing` and lists have tag 0 and are not kept.
 #[inline]
@@ -15,7 +17,7 @@ pub fn pack(value: Value) -> (u64, u32) {
         Value::Bool(b) => (u64::from(b), 1),
         Value::Int(n) => (n as u64, INT),
         Value::Float(x) => (x.to_bits(), 3),
-        Value::Text(s) => (u64::from(s.0), 4),
+        Value::Text(s) => (u64::from(s.0), TEXT),
         Value::Time(t) => (t.0 as u64, 5),
         Value::Span(s) => (s.0 as u64, 6),
     }
@@ -28,7 +30,7 @@ pub fn unpack(bits: u64, tag: u32) -> Value {
         1 => Value::Bool(bits != 0),
         INT => Value::Int(bits as i64),
         3 => Value::Float(f64::from_bits(bits)),
-        4 => Value::Text(Symbol(bits as u32)),
+        TEXT => Value::Text(Symbol(bits as u32)),
         5 => Value::Time(EventTime(bits as i64)),
         6 => Value::Span(TimeSpan(bits as i64)),
         _ => Value::Missing,
