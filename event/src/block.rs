@@ -154,23 +154,23 @@ impl EventBlock {
     /// Adds a row with an all-zero header and no field present.
     #[inline(always)]
     pub fn push(&mut self) -> EventMut<'_> {
-        self.push_with(0)
-    }
-
-    /// Adds a row with an all-zero header which says that it has these fields, as bits: each is to be
-    /// [`EventMut::put`].
-    #[inline(always)]
-    pub fn push_with(&mut self, fields: u64) -> EventMut<'_> {
         let row = self.room();
         if let Some((header, slots)) = row.split_first_chunk_mut::<HEADER_WORDS>() {
-            // The fields that a row before it had; to clear all of them takes longer.
-            let mut stale = header[PRESENT] & !fields;
+            clear(slots, header[PRESENT]);
             *header = [0; HEADER_WORDS];
-            header[PRESENT] = fields;
-            while stale != 0 {
-                slots[stale.trailing_zeros() as usize] = 0;
-                stale &= stale - 1;
-            }
+        }
+        EventMut(row)
+    }
+
+    /// Adds a row with this header, which says that it has these fields, as bits: each is to be
+    /// [`EventMut::put`].
+    #[inline(always)]
+    pub fn push_header(&mut self, header: &Header, fields: u64) -> EventMut<'_> {
+        let row = self.room();
+        if let Some((head, slots)) = row.split_first_chunk_mut::<HEADER_WORDS>() {
+            clear(slots, head[PRESENT] & !fields);
+            EventMut(head).header(header);
+            head[PRESENT] = fields;
         }
         EventMut(row)
     }
@@ -223,6 +223,15 @@ impl EventBlock {
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
         self.words[..self.used].chunks_exact(self.stride).map(EventRef)
+    }
+}
+
+/// Clears the fields that a row before had, as bits; to clear all of them takes longer.
+#[inline(always)]
+fn clear(slots: &mut [u64], mut stale: u64) {
+    while stale != 0 {
+        slots[stale.trailing_zeros() as usize] = 0;
+        stale &= stale - 1;
     }
 }
 

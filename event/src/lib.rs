@@ -26,7 +26,7 @@ pub mod vocabulary;
 pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header};
 pub use identity::{Digest, Identity};
 pub use record::{
-    Origin, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
+    Origin, Position, ROOM, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
 };
 pub use reject::RejectReason;
 pub use symbol::{Interner, Symbol, SymbolCache};

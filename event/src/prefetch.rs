@@ -3,20 +3,23 @@
 /// Asks for the cache line of an element that will be read soon; no effect where there is none.
 #[inline(always)]
 pub fn prefetch<T>(of: &[T], index: usize) {
-    if let Some(element) = of.get(index) {
-        fetch(element);
-    }
+    ask(of.as_ptr().wrapping_add(index));
 }
 
 /// Asks for the cache line that a value begins in.
 #[inline(always)]
 pub fn fetch<T>(value: &T) {
-    // SAFETY: a prefetch reads nothing and cannot fault; the address is that of a live reference.
+    ask(value);
+}
+
+#[inline(always)]
+fn ask<T>(value: *const T) {
+    // SAFETY: a prefetch reads nothing and cannot fault, whatever the address.
     #[cfg(target_arch = "x86_64")]
     #[allow(unsafe_code)]
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
+        _mm_prefetch::<_MM_HINT_T0>(value.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value;

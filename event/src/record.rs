@@ -120,7 +120,8 @@ impl Origin {
 /// Records in one reused buffer.
 #[derive(Clone, Debug, Default)]
 pub struct RecordBlock {
-    /// As long as it ever was, so that nothing is cleared before it is read into.
+    /// As long as it ever was, so that nothing is cleared before it is read into, and by [`ROOM`] longer
+    /// than what is used of it.
     buffer: Vec<u8>,
     /// How much of it belongs to the records.
     used: usize,
@@ -128,6 +129,9 @@ pub struct RecordBlock {
     /// As many as records, up to the last one that has some.
     origins: Vec<Origin>,
 }
+
+/// Bytes that can be read from the begin of each payload of a block on, however short it is.
+pub const ROOM: usize = 544;
 
 /// One record, read.
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +153,8 @@ pub struct RecordRef<'a> {
     /// The bytes as they came.
     pub payload: &'a [u8],
     /// The payload, and whatever stands behind it in the same buffer: who reads many bytes at once
-    /// need not stop short of the payload's end. It may be no longer than the payload.
+    /// need not stop short of the payload's end. Of a record that stands in no block it may be no longer
+    /// than the payload.
     pub room: &'a [u8],
 }
 
@@ -248,6 +253,7 @@ impl RecordBlock {
         self.buffer.truncate(self.used);
         let result = fill(&mut self.buffer);
         self.used = self.buffer.len();
+        self.buffer.resize(self.used + ROOM, 0);
         (start..self.used as u32, result)
     }
 
@@ -259,8 +265,8 @@ impl RecordBlock {
         fill: impl FnOnce(&mut [u8]) -> R,
     ) -> (Range<u32>, R) {
         let (start, end) = (self.used, self.used + len);
-        if self.buffer.len() < end {
-            self.buffer.resize(end, 0);
+        if self.buffer.len() < end + ROOM {
+            self.buffer.resize(end + ROOM, 0);
         }
         self.used = end;
         (start as u32..end as u32, fill(&mut self.buffer[start..end]))

@@ -3,6 +3,7 @@
 //! An interned id is an accident of arrival. It never enters a hash, an output or an order: what
 //! goes there is the text, or its digest, which the table keeps beside it.
 
+use std::hint::select_unpredictable;
 use std::sync::{Arc, Mutex};
 
 use hashbrown::HashTable;
@@ -146,20 +147,44 @@ impl Interner {
 /// Bytes of the longest text that stands in a cell itself: door, badge and zone names do.
 const INLINE_BYTES_MAX: usize = 15;
 
-/// Cells of a new cache; it doubles when three quarters are taken.
-const CELLS_MIN: usize = 1_024;
-/// Cells that are copied to the larger cache for each text that comes: all are long before that is
+/// Texts that one line of memory has room for.
+const TEXTS: usize = 3;
+/// Lines of a new cache; it doubles when there is more than [`FULL`] in each.
+const LINES_MIN: usize = 512;
+/// Texts in four lines of a full cache: with so many, one in twelve stands in another line than it should.
+const FULL: usize = 7;
+/// Lines that are copied to the larger cache for each text that comes: all are long before that is
 /// full.
-const COPIED: usize = 8;
+const COPIED: usize = 4;
 
-/// A short text and its symbol in one half of a cache line: a look-up touches no other memory.
+/// Short texts and their symbols in one line of memory: a look-up touches no other, but seldom.
 #[derive(Clone, Copy, Debug, Default, bytemuck::Zeroable)]
-#[repr(align(32))]
-struct Cell {
-    /// The bytes, zeros behind them and their number in the last: no two texts look alike. Zero is
-    /// an empty cell, for the empty text is never kept.
-    key: [u64; 2],
-    symbol: Symbol,
+#[repr(align(64))]
+struct Line {
+    /// The bytes of each, zeros behind them and their number in the last: no two texts look alike. Zero
+    /// is none, for the empty text is never kept; none is behind one that is.
+    keys: [[u64; 2]; TEXTS],
+    symbols: [Symbol; TEXTS],
+}
+
+impl Line {
+    /// The symbol of a text, if it stands here. All are compared, whichever it is: a branch for each
+    /// would be guessed wrong every other time.
+    #[inline(always)]
+    fn find(&self, key: [u64; 2]) -> Symbol {
+        let mut found = Symbol::UNKNOWN;
+        for at in 0..TEXTS {
+            let other = (self.keys[at][0] ^ key[0]) | (self.keys[at][1] ^ key[1]);
+            found = select_unpredictable(other == 0, self.symbols[at], found);
+        }
+        found
+    }
+
+    /// Where another text has room.
+    #[inline]
+    fn room(&self) -> Option<usize> {
+        self.keys.iter().position(|key| *key == [0, 0])
+    }
 }
 
 /// The key of a text of 1 to [`INLINE_BYTES_MAX`] bytes.
@@ -183,16 +208,16 @@ fn inline_key(text: &[u8]) -> [u64; 2] {
 /// One thread's view of the [`Interner`]: a text seen before costs no lock.
 pub struct SymbolCache {
     shared: Arc<Interner>,
-    /// A power of two of cells, searched from the hash on; never full.
-    cells: Vec<Cell>,
+    /// A power of two of lines, searched from the hash on; never full.
+    lines: Vec<Line>,
     /// One less than their number.
     mask: usize,
     taken: usize,
-    /// The cells before there were as many, until all are copied; and how many are.
-    old: Vec<Cell>,
+    /// The lines before there were as many, until all are copied; and how many are.
+    old: Vec<Line>,
     copied: usize,
     /// Those that will be there when there are twice as many.
-    next: Fresh<Cell>,
+    next: Fresh<Line>,
     /// Drawn for each cache, or a sender could choose names that all fall into one place. Where a
     /// symbol stands in the cache is in no output.
     secret: [u64; 2],
@@ -208,10 +233,10 @@ impl SymbolCache {
         use std::hash::BuildHasher as _;
         let random = std::hash::RandomState::new();
         let secret = [random.hash_one(0), random.hash_one(1)];
-        let cells = vec![Cell::default(); CELLS_MIN];
-        let (mask, caught_up) = (cells.len() - 1, shared.len());
+        let lines = vec![Line::default(); LINES_MIN];
+        let (mask, caught_up) = (lines.len() - 1, shared.len());
         let (old, next, long) = (Vec::new(), Fresh::default(), HashTable::new());
-        Self { shared, cells, mask, taken: 0, old, copied: 0, next, secret, long, caught_up }
+        Self { shared, lines, mask, taken: 0, old, copied: 0, next, secret, long, caught_up }
     }
 
     /// As [`Interner::intern`].
@@ -247,7 +272,7 @@ impl SymbolCache {
     #[inline(always)]
     pub fn expect(&self, key: [u64; 2]) -> u32 {
         let home = self.home(key);
-        prefetch(&self.cells, home & self.mask);
+        prefetch(&self.lines, home & self.mask);
         home as u32
     }
 
@@ -255,21 +280,23 @@ impl SymbolCache {
     #[must_use]
     #[inline(always)]
     pub fn look_at(&self, home: u32, key: [u64; 2]) -> Symbol {
-        match self.cells.get(home as usize & self.mask) {
-            Some(cell) if (cell.key[0] ^ key[0]) | (cell.key[1] ^ key[1]) == 0 => cell.symbol,
-            _ => self.find_on(key),
+        let line = self.lines.get(home as usize & self.mask);
+        match line.map_or(Symbol::UNKNOWN, |line| line.find(key)) {
+            Symbol::UNKNOWN => self.find_on(key[0], key[1]),
+            known => known,
         }
     }
 
+    #[cold]
     #[inline(never)]
-    fn find_on(&self, key: [u64; 2]) -> Symbol {
-        self.find(key)
+    fn find_on(&self, low: u64, high: u64) -> Symbol {
+        self.find([low, high])
     }
 
-    /// The empty text ends at an empty cell, whose symbol is its own.
+    /// The empty text is found wherever there is none, whose symbol is its own.
     #[inline(always)]
     fn find(&self, key: [u64; 2]) -> Symbol {
-        match self.find_in(&self.cells, self.mask, key) {
+        match self.find_in(&self.lines, self.mask, key) {
             Symbol::UNKNOWN if !self.old.is_empty() => self.find_old(key),
             known => known,
         }
@@ -282,21 +309,19 @@ impl SymbolCache {
     }
 
     #[inline(always)]
-    fn find_in(&self, cells: &[Cell], mask: usize, key: [u64; 2]) -> Symbol {
+    fn find_in(&self, lines: &[Line], mask: usize, key: [u64; 2]) -> Symbol {
         let mut at = self.home(key) & mask;
-        while let Some(cell) = cells.get(at) {
-            if (cell.key[0] ^ key[0]) | (cell.key[1] ^ key[1]) == 0 {
-                return cell.symbol;
-            }
-            if cell.key == [0, 0] {
-                break;
+        while let Some(line) = lines.get(at) {
+            let found = line.find(key);
+            if found != Symbol::UNKNOWN || line.keys[TEXTS - 1] == [0, 0] {
+                return found;
             }
             at = (at + 1) & mask;
         }
         Symbol::UNKNOWN
     }
 
-    /// Where the search for a key begins, of as many cells as may be: the middle of a product is moved
+    /// Where the search for a key begins, of as many lines as may be: the middle of a product is moved
     /// by every bit of it.
     #[inline(always)]
     fn home(&self, [low, high]: [u64; 2]) -> usize {
@@ -324,7 +349,7 @@ impl SymbolCache {
     }
 
     /// Goes on copying as if so many texts had come. Where no more come, a half-copied cache would stay
-    /// one for ever: a name that is still among the old cells is looked for twice, and nobody has
+    /// one for ever: a name that is still among the old lines is looked for twice, and nobody has
     /// asked for the memory of those.
     #[inline]
     pub fn settle(&mut self, texts: usize) {
@@ -339,28 +364,30 @@ impl SymbolCache {
             self.long.insert_unique(hash, (hash, symbol), |(h, _)| *h);
             return;
         }
-        let (most, twice) = (self.cells.len() / 4 * 3, 2 * self.cells.len());
+        let (most, twice) = (self.lines.len() / 4 * FULL, 2 * self.lines.len());
         if self.taken >= most - most / 16 {
             self.next.make_ready(twice);
         }
         if self.taken >= most {
             self.copy(usize::MAX);
             let larger = self.next.take(twice);
-            self.old = std::mem::replace(&mut self.cells, larger);
-            self.mask = self.cells.len() - 1;
+            self.old = std::mem::replace(&mut self.lines, larger);
+            self.mask = self.lines.len() - 1;
         }
         self.copy(COPIED);
-        self.put(Cell { key: inline_key(text.as_bytes()), symbol });
+        self.put(inline_key(text.as_bytes()), symbol);
         self.taken += 1;
     }
 
-    /// Copies so many of the old cells: nobody waits for all of them.
+    /// Copies so many of the old lines: nobody waits for all of them.
     fn copy(&mut self, count: usize) {
         let until = self.old.len().min(self.copied.saturating_add(count));
         for place in self.copied..until {
-            let cell = self.old[place];
-            if cell.key != [0, 0] {
-                self.put(cell);
+            let line = self.old[place];
+            for (key, symbol) in line.keys.iter().zip(line.symbols) {
+                if *key != [0, 0] {
+                    self.put(*key, symbol);
+                }
             }
         }
         self.copied = until;
@@ -369,12 +396,16 @@ impl SymbolCache {
         }
     }
 
-    fn put(&mut self, cell: Cell) {
-        let mut at = self.home(cell.key) & self.mask;
-        while self.cells[at].key != [0, 0] {
+    fn put(&mut self, key: [u64; 2], symbol: Symbol) {
+        let mut at = self.home(key) & self.mask;
+        loop {
+            let line = &mut self.lines[at];
+            if let Some(room) = line.room() {
+                (line.keys[room], line.symbols[room]) = (key, symbol);
+                return;
+            }
             at = (at + 1) & self.mask;
         }
-        self.cells[at] = cell;
     }
 
     #[inline(never)]
@@ -422,10 +453,10 @@ mod tests {
     #[test]
     fn a_cache_that_grew_is_copied_without_new_texts() {
         let mut cache = SymbolCache::new(Interner::shared());
-        let texts: Vec<_> = (0..CELLS_MIN * 3 / 4 + 9).map(|n| format!("B{n}")).collect();
+        let texts: Vec<_> = (0..LINES_MIN / 4 * FULL + 9).map(|n| format!("B{n}")).collect();
         let symbols: Vec<_> = texts.iter().map(|text| cache.intern(text)).collect();
         assert!(!cache.old.is_empty(), "it grew just now");
-        for _ in 0..CELLS_MIN / COPIED / 4 {
+        for _ in 0..LINES_MIN / COPIED / 4 {
             cache.settle(4);
             let looked = |(text, symbol): (&String, _)| Some(cache.look(text.as_bytes())) == symbol;
             assert!(texts.iter().zip(symbols.iter().copied()).all(looked));

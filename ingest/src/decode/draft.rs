@@ -208,7 +208,8 @@ impl Station<'_, '_> {
     /// What is true of an event beside its content, but that it has no identity.
     #[inline(always)]
     pub fn flags(&self, kind: KindId, device: Symbol, control: bool) -> EventFlags {
-        self.context.flags(self.record.flags, kind, device, control, self.tables)
+        let (context, said) = (&self.context, self.record.flags);
+        context.flags(context.flags_of_kind(kind), said, device, control, self.tables)
     }
 
     /// The site whose clock local times are of, of an event that says `site`.
@@ -284,22 +285,25 @@ impl Station<'_, '_> {
 }
 
 impl Context {
-    /// See [`Station::flags`].
+    /// What is true of every event of a kind.
+    pub fn flags_of_kind(&self, kind: KindId) -> EventFlags {
+        let is_life_safety = self.life_safety[kind.0 as usize];
+        if is_life_safety { EventFlags::LIFE_SAFETY } else { EventFlags::default() }
+    }
+
+    /// What is true of an event, beside what is true of its kind.
     #[inline(always)]
     pub fn flags(
         &self,
+        of_kind: EventFlags,
         said: RecordFlags,
-        kind: KindId,
         device: Symbol,
         control: bool,
         tables: &Tables,
     ) -> EventFlags {
-        let mut flags = EventFlags::default();
+        let mut flags = of_kind;
         if said.has(RecordFlags::RETAINED) {
             flags = flags.with(EventFlags::RETAINED);
-        }
-        if self.life_safety[kind.0 as usize] {
-            flags = flags.with(EventFlags::LIFE_SAFETY);
         }
         if let Some((devices, _)) = self.devices
             && !control

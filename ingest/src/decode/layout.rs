@@ -12,7 +12,8 @@
 use event::identity::ShortParts;
 use event::tables::Tables;
 use event::{
-    EventBlock, EventTime, FieldId, Header, KindId, RecordRef, SourceId, Symbol, SymbolCache,
+    EventBlock, EventFlags, EventTime, FieldId, Header, KindId, ROOM, RecordRef, SourceId, Symbol,
+    SymbolCache,
 };
 
 use super::program::{From, Made, When, padded};
@@ -48,13 +49,39 @@ const NO_FIELD: FieldId = FieldId(u8::MAX);
 enum Clock {
     Rfc3339(Spot),
     /// An integer in units of so many microseconds.
-    Epoch(Spot, i64),
+    Epoch(Int, i64),
     /// When it was recorded.
     Recorded,
 }
 
+/// A whole number that is read.
+#[derive(Clone, Copy, Debug)]
+struct Int {
+    spot: Spot,
+    /// The least of as many digits: what is less begins with a zero.
+    least: u64,
+    /// The field that it goes to, or none.
+    field: FieldId,
+}
+
 impl Spot {
     const NONE: Self = Self { from: 0, len: 0 };
+}
+
+impl Int {
+    const NONE: Self = Self { spot: Spot::NONE, least: 0, field: NO_FIELD };
+
+    fn of(spot: Spot, field: FieldId) -> Option<Self> {
+        let least = 10_u64.checked_pow(spot.len.checked_sub(1)?)?;
+        Some(Self { spot, least: if spot.len > 1 { least } else { 0 }, field })
+    }
+
+    /// Its value; the layout says that all are digits.
+    #[inline(always)]
+    fn read(&self, bytes: &[u8; ROOM]) -> Option<u64> {
+        let value = number(Sixteen::within(bytes, self.spot.from), self.spot.len);
+        (value >= self.least).then_some(value)
+    }
 }
 
 impl Name {
@@ -84,30 +111,10 @@ impl<T: Copy> Few<T> {
     fn all(&self) -> &[T] {
         &self.list[..self.len.min(LAYOUT_VALUES_MAX)]
     }
-
-    #[inline(always)]
-    fn at(&self, at: usize) -> &T {
-        &self.list[at % LAYOUT_VALUES_MAX]
-    }
 }
 
-/// What was found of a payload before its turn.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Expected {
-    /// Layouts made before.
-    pub made: u32,
-    /// The mapping, and the place of the layout among its; past all where it has none.
-    pub mapping: u32,
-    pub place: u32,
-    /// Where its names stand among the symbols.
-    homes: [u32; LAYOUT_VALUES_MAX],
-}
-
-impl Expected {
-    /// Of a payload that nobody has looked at.
-    pub const NOTHING: Self =
-        Self { made: 0, mapping: u32::MAX, place: u32::MAX, homes: [0; LAYOUT_VALUES_MAX] };
-}
+/// Where the names of a payload stand among the symbols.
+pub(super) type Homes = [u32; LAYOUT_VALUES_MAX];
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
@@ -122,18 +129,19 @@ pub(super) struct Layout {
     /// Whether there are fields that are the same for all.
     pub constants: bool,
     kind: KindId,
+    flags: EventFlags,
     /// When it was last of use, in payloads.
     pub used: u64,
     /// Of the payload, from its begin on, but for the last bytes.
     blocks: [Block; LAYOUT_BYTES_MAX / Block::BYTES],
     /// Ends with the payload.
     last: Block,
-    /// First digits of several: none may be a zero.
+    /// First digits of several that nobody reads: none may be a zero.
     leading: Few<u32>,
     /// The device, then the site, where the payload says it, then the other names of fields.
     names: Few<Name>,
     site_always: Symbol,
-    ints: Few<(Spot, FieldId)>,
+    ints: Few<Int>,
     /// The row's fields, as bits.
     present: u64,
     occurred: Clock,
@@ -159,13 +167,14 @@ impl Layout {
         id_with_time: false,
         constants: false,
         kind: KindId(0),
+        flags: EventFlags(0),
         used: 0,
         blocks: [Block::NONE; LAYOUT_BYTES_MAX / Block::BYTES],
         last: Block::NONE,
         leading: Few::none(0),
         names: Few::none(Name::NONE),
         site_always: Symbol::NONE,
-        ints: Few::none((Spot::NONE, NO_FIELD)),
+        ints: Few::none(Int::NONE),
         present: 0,
         occurred: Clock::Recorded,
         recorded: None,
@@ -178,33 +187,24 @@ impl Layout {
 
     /// Whether a payload is laid out so.
     #[inline(always)]
-    pub fn fits(&self, record: &RecordRef<'_>) -> bool {
-        let payload = record.payload;
-        if payload.len() != self.len as usize || record.source != self.source {
+    pub fn fits(&self, payload: &[u8], source: SourceId) -> bool {
+        if payload.len() != self.len as usize || source != self.source {
             return false;
         }
         let Some(last) = payload.last_chunk() else { return false };
         let mut wrong = Wrong::NOTHING.with(last, &self.last);
-        let mut blocks = self.blocks.iter();
-        for bytes in payload.as_chunks::<{ Block::BYTES }>().0 {
-            let Some(block) = blocks.next() else { return false };
-            wrong = wrong.with(bytes, block);
+        let (all, _) = payload.as_chunks::<{ Block::BYTES }>();
+        for at in 0..all.len().min(self.blocks.len()) {
+            wrong = wrong.with(&all[at], &self.blocks[at]);
         }
-        let mut zeros = false;
-        for at in self.leading.all() {
-            zeros |= payload.get(*at as usize) == Some(&b'0');
-        }
-        wrong.is_nothing() && !zeros
+        wrong.is_nothing() && !self.leading.all().iter().any(|at| payload[*at as usize] == b'0')
     }
 
     /// Asks for the memory of the names that a payload laid out so has.
     #[inline(always)]
-    pub fn expect(&self, record: &RecordRef<'_>, symbols: &SymbolCache, expected: &mut Expected) {
-        let Some(bytes) = Scanned::beyond(record) else { return };
-        for at in 0..self.names.len {
-            if let Some(key) = self.names.at(at).key(bytes) {
-                expected.homes[at % LAYOUT_VALUES_MAX] = symbols.expect(key);
-            }
+    pub fn expect(&self, bytes: &[u8; ROOM], symbols: &SymbolCache, homes: &mut Homes) {
+        for at in 0..self.names.len.min(LAYOUT_VALUES_MAX) {
+            homes[at] = symbols.expect(self.names.list[at].key(bytes));
         }
     }
 
@@ -213,13 +213,12 @@ impl Layout {
     #[inline(always)]
     pub fn run(
         &self,
-        record: &RecordRef<'_>,
-        expected: &Expected,
+        (record, bytes): (&RecordRef<'_>, &[u8; ROOM]),
+        homes: &Homes,
         (reading, tables): (&Reading, &Tables),
         context: &mut Context,
         out: &mut EventBlock,
     ) -> Option<()> {
-        let bytes = Scanned::beyond(record)?;
         let occurred = self.occurred.read(bytes, record, context)?;
         let recorded = match self.recorded {
             _ if !reading.history => record.recorded,
@@ -227,17 +226,20 @@ impl Layout {
             Some(clock) => clock.read(bytes, record, context)?,
         };
         let look = |at: usize, symbols: &SymbolCache| {
-            let home = expected.homes[at % LAYOUT_VALUES_MAX];
-            symbols.look_at(home, self.names.at(at).key(bytes)?).known()
+            let at = at % LAYOUT_VALUES_MAX;
+            symbols.look_at(homes[at], self.names.list[at].key(bytes))
         };
-        let device = look(0, &context.symbols)?;
-        let said = if self.site_said { look(1, &context.symbols)? } else { self.site_always };
+        let device = look(0, &context.symbols).known()?;
+        let said = match self.site_said {
+            true => look(1, &context.symbols).known()?,
+            false => self.site_always,
+        };
         let site = context.site(said, device, self.control, (reading, tables)).ok()?;
-        let of_device = self.names.at(0);
+        let Name { from, field, .. } = self.names.list[0];
         let parts = &mut context.parts;
         parts.begin(&self.head);
-        parts.short(self.device_at, Sixteen::at(bytes, of_device.from)?.bytes());
-        let mut end = parts.part(self.device_end, self.id.bytes(bytes)?, self.id.len as usize);
+        parts.short(self.device_at, Sixteen::within(bytes, from).bytes());
+        let mut end = parts.part(self.device_end, self.id.part(bytes), self.id.len as usize);
         if self.id_with_time {
             end = parts.time(end, occurred);
         }
@@ -246,7 +248,7 @@ impl Layout {
             recorded,
             identity: parts.identity(end),
             kind: self.kind,
-            flags: context.flags(record.flags, self.kind, device, self.control, tables),
+            flags: context.flags(self.flags, record.flags, device, self.control, tables),
             stream: record.stream,
             source: record.source,
             site,
@@ -255,19 +257,20 @@ impl Layout {
             part: 0,
         };
         let row = out.len();
-        let mut event = out.push_with(self.present);
-        event.header(&header);
-        event.put(of_device.field, device.0.into());
-        let mut all = true;
+        let mut event = out.push_header(&header, self.present);
+        event.put(field, device.0.into());
+        let mut unknown = false;
         for at in 1 + usize::from(self.site_said)..self.names.len {
             let symbol = look(at, &context.symbols);
-            all &= symbol.is_some();
-            event.put(self.names.at(at).field, symbol.unwrap_or_default().0.into());
+            unknown |= symbol == Symbol::UNKNOWN;
+            event.put(self.names.list[at % LAYOUT_VALUES_MAX].field, symbol.0.into());
         }
-        for (spot, field) in self.ints.all() {
-            event.put(*field, spot.int(bytes).unwrap_or_default());
+        for int in self.ints.all() {
+            let value = int.read(bytes);
+            unknown |= value.is_none();
+            event.put(int.field, value.unwrap_or_default());
         }
-        if !all {
+        if unknown {
             out.truncate(row);
             return None;
         }
@@ -279,8 +282,8 @@ impl Layout {
     pub fn of(
         record: &RecordRef<'_>,
         scanned: &Scanned<'_>,
-        made: &Made,
-        asked: u64,
+        (made, asked): (&Made, u64),
+        flags: EventFlags,
         feed: &str,
     ) -> Option<Self> {
         let mut layout = Self {
@@ -290,6 +293,7 @@ impl Layout {
             id_with_time: made.id_with_time,
             constants: !made.constants.is_empty(),
             kind: made.kind,
+            flags,
             ..Self::NONE
         };
         layout.lay_out(record.payload, scanned, made, asked)?;
@@ -315,8 +319,11 @@ impl Layout {
         asked: u64,
     ) -> Option<()> {
         let spot = |register: u8| Spot::of(register, scanned);
-        self.occurred = Clock::of(made.occurred, scanned);
-        self.recorded = made.recorded.map(|when| Clock::of(when, scanned));
+        self.occurred = Clock::of(made.occurred, scanned)?;
+        self.recorded = match made.recorded {
+            Some(when) => Some(Clock::of(when, scanned)?),
+            None => None,
+        };
         self.id = spot(made.id);
         let From::Register(device) = made.device else { return None };
         self.names.push(Name::of(spot(device))?)?;
@@ -338,7 +345,7 @@ impl Layout {
         }
         for (at, field) in &made.ints {
             self.present |= 1 << field.0;
-            self.ints.push((spot(*at), *field))?;
+            self.ints.push(Int::of(spot(*at), *field)?)?;
         }
         made.constants.iter().for_each(|(field, _)| self.present |= 1 << field.0);
         let fixed = match made.feed {
@@ -348,6 +355,14 @@ impl Layout {
         let is_fixed = |from: u32| scanned.texts(fixed).any(|place| place.from() == from);
         let mut may = [May::be(0); LAYOUT_BYTES_MAX];
         may.iter_mut().zip(payload).for_each(|(may, byte)| *may = May::be(*byte));
+        // Numbers that are read, each of which must be one.
+        let clocks = [Some(self.occurred), self.recorded].into_iter().flatten();
+        let clocks = clocks.filter_map(|clock| match clock {
+            Clock::Epoch(int, _) => Some(int),
+            _ => None,
+        });
+        let read: Vec<_> = self.ints.all().iter().copied().chain(clocks).collect();
+        let is_read = |from: usize| read.iter().any(|int| int.spot.from == from as u32);
         let mut numbers = Few::none(u32::MAX);
         for (from, to, is_text) in values(payload) {
             if is_text && is_fixed(from as u32) {
@@ -356,22 +371,14 @@ impl Layout {
             may[from..to].fill(if is_text { May::TEXT } else { May::DIGIT });
             if !is_text {
                 numbers.push(from as u32)?;
-                if to - from > 1 {
+                if to - from > 1 && !is_read(from) {
                     self.leading.push(from as u32)?;
                 }
             }
         }
-        // Numbers that are read, each of which must be one.
-        let ints = self.ints.all().iter().map(|(spot, _)| Some(*spot));
-        let clocks = [Some(self.occurred), self.recorded].into_iter().flatten();
-        let clocks = clocks.map(|clock| match clock {
-            Clock::Epoch(spot, _) => Some(spot),
-            _ => None,
-        });
-        let mut read = ints.chain(clocks).flatten();
         if self.id.len == 0
             || self.id.len as usize > ShortParts::PART_MAX
-            || !read.all(|spot| numbers.all().contains(&spot.from))
+            || !read.iter().all(|int| numbers.all().contains(&int.spot.from))
         {
             return None;
         }
@@ -392,9 +399,9 @@ impl Name {
 
     /// Its sixteen bytes as a key.
     #[inline(always)]
-    fn key(&self, bytes: &[u8]) -> Option<[u64; 2]> {
-        let [low, high] = Sixteen::at(bytes, self.from)?.words();
-        Some([low & self.mask[0], high & self.mask[1] | self.tail])
+    fn key(&self, bytes: &[u8; ROOM]) -> [u64; 2] {
+        let [low, high] = Sixteen::within(bytes, self.from).words();
+        [low & self.mask[0], high & self.mask[1] | self.tail]
     }
 }
 
@@ -405,38 +412,32 @@ impl Spot {
         Self { from: place.from(), len: place.len() as u32 }
     }
 
-    /// A whole number, of which the layout says that it is one.
-    #[inline(always)]
-    fn int(self, bytes: &[u8]) -> Option<u64> {
-        Some(number(Sixteen::at(bytes, self.from)?, self.len))
-    }
-
     /// A part of an identity.
     #[inline(always)]
-    fn bytes(self, bytes: &[u8]) -> Option<&[u8; ShortParts::PART_MAX]> {
-        let from = self.from as usize;
-        bytes.get(from..from + ShortParts::PART_MAX)?.first_chunk()
+    fn part(self, bytes: &[u8; ROOM]) -> &[u8; ShortParts::PART_MAX] {
+        let from = self.from as usize % (ROOM - ShortParts::PART_MAX);
+        bytes[from..].first_chunk().unwrap_or(&[0; ShortParts::PART_MAX])
     }
 }
 
 impl Clock {
-    fn of(when: When, scanned: &Scanned<'_>) -> Self {
-        match when {
+    fn of(when: When, scanned: &Scanned<'_>) -> Option<Self> {
+        Some(match when {
             When::Rfc3339(at) => Self::Rfc3339(Spot::of(at, scanned)),
-            When::Epoch(at, unit) => Self::Epoch(Spot::of(at, scanned), unit),
+            When::Epoch(at, unit) => Self::Epoch(Int::of(Spot::of(at, scanned), NO_FIELD)?, unit),
             When::Recorded => Self::Recorded,
-        }
+        })
     }
 
     #[inline(always)]
     fn read(
         self,
-        bytes: &[u8],
+        bytes: &[u8; ROOM],
         record: &RecordRef<'_>,
         context: &mut Context,
     ) -> Option<EventTime> {
         match self {
-            Self::Epoch(spot, unit) => (spot.int(bytes)? as i64).checked_mul(unit).map(EventTime),
+            Self::Epoch(int, unit) => (int.read(bytes)? as i64).checked_mul(unit).map(EventTime),
             Self::Rfc3339(Spot { from, len }) => {
                 let text = bytes.get(from as usize..(from + len) as usize)?;
                 context.times.parse_rfc3339(text)

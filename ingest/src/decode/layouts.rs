@@ -1,11 +1,27 @@
 //! The layouts of one mapping's payloads: which one a payload has, and from which one is made.
 
-use event::{RecordRef, SymbolCache};
+use event::{EventFlags, KindId, ROOM, RecordRef, SourceId, SymbolCache};
 
-use super::layout::{Expected, Layout};
+use super::layout::{Homes, Layout};
 use super::program::Programs;
 use super::scan::Scanned;
-use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_SETS, LAYOUTS_ALIKE_MAX};
+use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_SETS, LAYOUT_VALUES_MAX, LAYOUTS_ALIKE_MAX};
+
+/// What was found of a payload before its turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    /// Layouts made before.
+    made: u32,
+    /// The place of its layout; past all where it has none.
+    place: u32,
+    pub homes: Homes,
+}
+
+impl Expected {
+    /// Of a payload that nobody has looked at.
+    pub const NOTHING: Self =
+        Self { made: u32::MAX, place: NOWHERE, homes: [0; LAYOUT_VALUES_MAX] };
+}
 
 /// Layouts of payloads, by their lengths.
 pub(super) struct Layouts {
@@ -27,7 +43,7 @@ pub(super) struct Layouts {
     /// Nothing is looked at before this one.
     rest: u64,
     /// Layouts made so far: what was found before another one was made may be that one now.
-    pub made: u32,
+    made: u32,
 }
 
 /// No layout's place.
@@ -55,41 +71,50 @@ impl Layouts {
         }
     }
 
-    /// Looks for the layout of a payload, and asks for the memory of the names that it has.
+    /// Looks for the layout of a payload, which may be read on behind, and asks for the memory of the
+    /// names that it has.
     #[inline(always)]
     pub fn expect(
         &mut self,
-        record: &RecordRef<'_>,
+        payload: &[u8],
+        bytes: &[u8; ROOM],
+        source: SourceId,
         symbols: &SymbolCache,
         expected: &mut Expected,
     ) {
         (expected.made, expected.place) = (self.made, NOWHERE);
         self.now += 1;
-        let Some(last) = self.last.get(record.payload.len()) else { return };
+        let Some(last) = self.last.get(payload.len()) else { return };
         if self.now < self.rest {
             return;
         }
         let mut place = *last;
-        if !self.layouts.get(place as usize).is_some_and(|layout| layout.fits(record)) {
-            place = self.other(record);
+        if !self.layouts.get(place as usize).is_some_and(|layout| layout.fits(payload, source)) {
+            place = self.other(payload, source);
         }
         let Some(layout) = self.layouts.get_mut(place as usize) else { return };
         self.found += 1;
         layout.used = self.now;
         expected.place = place;
-        layout.expect(record, symbols, expected);
+        layout.expect(bytes, symbols, &mut expected.homes);
     }
 
     /// The place of a layout that no payload of this length had last.
     #[cold]
     #[inline(never)]
-    fn other(&mut self, record: &RecordRef<'_>) -> u32 {
-        let len = record.payload.len();
-        let first = len % LAYOUT_SETS * LAYOUTS_ALIKE_MAX;
+    fn other(&mut self, payload: &[u8], source: SourceId) -> u32 {
+        let first = payload.len() % LAYOUT_SETS * LAYOUTS_ALIKE_MAX;
         let set = self.layouts.get(first..first + LAYOUTS_ALIKE_MAX).unwrap_or_default();
-        let Some(at) = set.iter().position(|layout| layout.fits(record)) else { return NOWHERE };
-        self.last[len] = (first + at) as u32;
-        self.last[len]
+        let found = set.iter().position(|layout| layout.fits(payload, source));
+        let Some(at) = found else { return NOWHERE };
+        let place = (first + at) as u32;
+        self.last[payload.len()] = place;
+        place
+    }
+
+    /// Whether others were made since this one was looked for.
+    pub fn is_stale(&self, expected: &Expected) -> bool {
+        expected.made != self.made
     }
 
     /// The layout that a payload was found to have, if no other was made since.
@@ -105,7 +130,7 @@ impl Layouts {
         record: &RecordRef<'_>,
         scanned: &Scanned<'_>,
         (program, programs): (usize, &Programs),
-        feed: &str,
+        (feed, flags): (&str, impl Fn(KindId) -> EventFlags),
     ) {
         let len = record.payload.len();
         if self.now < self.rest || len > LAYOUT_BYTES_MAX {
@@ -130,10 +155,11 @@ impl Layouts {
         let first = len % LAYOUT_SETS * LAYOUTS_ALIKE_MAX;
         let set = first..first + LAYOUTS_ALIKE_MAX;
         let oldest = set.min_by_key(|at| self.layouts[*at].used).unwrap_or(first);
-        self.made = self.made.wrapping_add(1);
+        self.made = self.made.wrapping_add(1) % u32::MAX;
         let made = programs.made(program);
-        let mut layout =
-            made.and_then(|made| Layout::of(record, scanned, made, programs.asked(), feed));
+        let mut layout = made.and_then(|made| {
+            Layout::of(record, scanned, (made, programs.asked()), flags(made.kind), feed)
+        });
         match &mut layout {
             Some(layout) => (layout.program, layout.used) = (program, self.now),
             None => self.worth -= FAILED,

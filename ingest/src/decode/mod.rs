@@ -22,6 +22,8 @@ mod scan;
 mod shapes;
 mod sixteen;
 
+pub(crate) use self::sixteen::line_ends;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -38,7 +40,7 @@ use hashbrown::HashMap;
 use jiff::tz::TimeZone;
 use simd_json::Buffers;
 
-use self::layout::Expected;
+use self::layouts::Expected;
 use crate::mapping::{Format, Mapping, Mappings};
 
 /// How the deliveries of one source are read.
@@ -119,6 +121,26 @@ impl Fast {
         let programs = program::Programs::of(&plan);
         let layouts = layouts::Layouts::none();
         Some(Self { shapes: shapes::Shapes::of(tree, plan.named)?, plan, programs, layouts })
+    }
+}
+
+impl Fast {
+    /// The event of a payload whose layout is known; `None` where it is not, and nothing was done.
+    #[inline(always)]
+    fn event(
+        &self,
+        record: &RecordRef<'_>,
+        expected: &Expected,
+        by: (&Reading, &Tables),
+        context: &mut Context,
+        out: &mut EventBlock,
+    ) -> Option<()> {
+        let layout = self.layouts.at(expected)?;
+        layout.run((record, record.room.first_chunk()?), &expected.homes, by, context, out)?;
+        if layout.constants {
+            self.programs.put_constants(layout.program, out);
+        }
+        Some(())
     }
 }
 
@@ -308,10 +330,8 @@ impl Decoder {
 
     /// Decodes one delivery. On [`Outcome::Rejected`] nothing stays in `out`.
     pub fn decode(&mut self, record: &RecordRef<'_>, out: &mut EventBlock) -> Outcome {
-        let mut expected = Expected::NOTHING;
-        self.expect(record, &mut expected);
         self.changes.clear();
-        match self.laid_out(record, &expected, out) {
+        match self.decode_alone(record, out) {
             Some(()) => Outcome::Decoded(1),
             None => self.decode_unexpected(record, out),
         }
@@ -387,28 +407,6 @@ impl Decoder {
         Err(RejectReason::NoMapping)
     }
 
-    /// The event of a payload whose layout is known; `None` where it is not, and nothing was done.
-    #[inline(always)]
-    fn laid_out(
-        &mut self,
-        record: &RecordRef<'_>,
-        expected: &Expected,
-        out: &mut EventBlock,
-    ) -> Option<()> {
-        let Fast { programs, layouts, .. } = self.fast.get(expected.mapping as usize)?.as_ref()?;
-        let layout = layouts.at(expected)?;
-        let source = record.source.0 as usize;
-        let by = (self.readings.get(source)?, &*self.tables);
-        layout.run(record, expected, by, &mut self.context, out)?;
-        if layout.constants {
-            programs.put_constants(layout.program, out);
-        }
-        let roads = self.roads.get_mut(source)?;
-        roads.scanned += 1;
-        roads.laid_out += 1;
-        Some(())
-    }
-
     /// The fast road; `None` leaves the delivery, as if nothing had been, to the other one.
     #[inline(never)]
     fn scan(&mut self, index: usize, record: &RecordRef<'_>, out: &mut EventBlock) -> Option<bool> {
@@ -421,7 +419,8 @@ impl Decoder {
             self.roads[record.source.0 as usize].scanned += 1;
             let program::Ran::Made(place) = ran else { return Some(false) };
             let feed = self.interner.text(self.readings[record.source.0 as usize].feed);
-            layouts.learn(record, &scanned, (place, programs), feed);
+            let flags = |kind| self.context.flags_of_kind(kind);
+            layouts.learn(record, &scanned, (place, programs), (feed, flags));
             return Some(true);
         }
         let mapping = &self.mappings.list[index];

@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code, reason = "intrinsics of SSE2, which every x86-64 processor has")]
 
+use event::ROOM;
+
 #[derive(Clone, Copy, Debug)]
 #[repr(align(16))]
 pub(super) struct Sixteen([u8; 16]);
@@ -143,6 +145,13 @@ impl Sixteen {
         bytes.get(at..at + 16)?.first_chunk().copied().map(Self)
     }
 
+    /// Those at a place below 512.
+    #[inline(always)]
+    pub fn within(bytes: &[u8; ROOM], at: u32) -> Self {
+        let at = at as usize % (ROOM - 32);
+        Self(bytes[at..at + 16].first_chunk().copied().unwrap_or_default())
+    }
+
     pub const fn of(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
@@ -251,6 +260,14 @@ impl Sixteen {
     }
 }
 
+/// Line ends among sixty-four bytes, a bit for each.
+#[inline(always)]
+pub(crate) fn line_ends(bytes: &[u8; 64]) -> u64 {
+    let (parts, _) = bytes.as_chunks::<16>();
+    let ends = |part: &[u8; 16]| u64::from(Sixteen(*part).same(Sixteen([b'\n'; 16])));
+    parts.iter().rev().fold(0, |mask, part| mask << 16 | ends(part))
+}
+
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn bits(each: impl DoubleEndedIterator<Item = bool>) -> u32 {
     each.rev().fold(0, |bits, is_so| bits << 1 | u32::from(is_so))
@@ -312,6 +329,11 @@ mod tests {
             let wanted = text.get(at as usize..at as usize + 16);
             assert_eq!(read.as_ref().map(<[u8; 16]>::as_slice), wanted);
         }
+        let mut lines = [b'a'; 64];
+        for place in [0, 15, 16, 40, 63] {
+            lines[place] = b'\n';
+        }
+        assert_eq!(line_ends(&lines), 1 | 1 << 15 | 1 << 16 | 1 << 40 | 1 << 63);
         let bytes = *b"\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\x80";
         assert_eq!(Sixteen(bytes).words(), [1, 0x80 << 56 | 2]);
     }

@@ -14,6 +14,7 @@ use event::{
     EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
 };
 
+use crate::decode::line_ends;
 use crate::limits::BLOCK_BYTES;
 
 /// Bytes read at once where one delivery is wanted: it is seldom longer.
@@ -219,19 +220,22 @@ impl Input {
         let last = at + wanted as u64 == self.len;
         let topic = block.append(self.name.as_bytes());
         let (bytes, mut records) = block.cut(&range, topic);
+        let any = self.record(RecordKind::Delivery, RecordFlags::default(), Position(0), b"");
         let (mut start, mut rows) = (0, 0);
-        while start < bytes.len() && rows < most {
-            let rest = &bytes[start..];
-            let Some(end) = row_end(rest, self.csv).or(last.then_some(rest.len())) else { break };
-            let row = trim(&rest[..end]);
+        let mut row = |end: usize| {
+            let row = trim(&bytes[start..end]);
             if !row.is_empty() {
                 let position = Position(self.base + at + start as u64);
-                let flags = flags(row.len(), limit);
-                let record = self.record(RecordKind::Delivery, flags, position, b"");
+                let record = RecordRef { flags: flags(row.len(), limit), position, ..any };
                 records.push(&record, start..start + row.len().min(limit));
             }
-            start += end;
+            start = end;
             rows += 1;
+            rows < most
+        };
+        let all = if self.csv { csv_rows(bytes, &mut row) } else { lines(bytes, &mut row) };
+        if all && last {
+            row(bytes.len());
         }
         Ok(start as u64)
     }
@@ -293,14 +297,40 @@ impl Quotes {
     }
 }
 
+/// Says where each row of CSV ends, behind its line end, as long as more are wanted; whether they are.
+fn csv_rows(bytes: &[u8], row: &mut impl FnMut(usize) -> bool) -> bool {
+    let mut start = 0;
+    while let Some(len) = Quotes::default().end(&bytes[start..], true) {
+        start += len;
+        if !row(start) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The same of lines: sixty-four bytes are looked at at once, and of lines that are a hundred long each
+/// only once.
+fn lines(bytes: &[u8], row: &mut impl FnMut(usize) -> bool) -> bool {
+    let (chunks, rest) = bytes.as_chunks();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let mut ends = line_ends(chunk);
+        while ends != 0 {
+            if !row(64 * number + ends.trailing_zeros() as usize + 1) {
+                return false;
+            }
+            ends &= ends - 1;
+        }
+    }
+    let before = bytes.len() - rest.len();
+    memchr::memchr_iter(b'\n', rest).all(|at| row(before + at + 1))
+}
+
 fn flags(len: usize, limit: usize) -> RecordFlags {
     if len > limit { RecordFlags::OVERSIZE } else { RecordFlags::default() }
 }
 
-fn row_end(bytes: &[u8], csv: bool) -> Option<usize> {
-    Quotes::default().end(bytes, csv)
-}
-
+#[inline(always)]
 fn trim(row: &[u8]) -> &[u8] {
     let row = row.strip_suffix(b"\n").unwrap_or(row);
     let row = row.strip_suffix(b"\r").unwrap_or(row);
