@@ -41,7 +41,7 @@ impl Both {
         // What stands behind a payload in its buffer is none of it, whatever it would make of it.
         const TAILS: [&str; 6] = ["", "\n{\"id\":7", "\"}", "}", "7,\"ts\":7}", " \n \""];
         self.seen += 1;
-        let tail = [TAILS[self.seen % TAILS.len()], &" }".repeat(50)].concat();
+        let tail = [TAILS[self.seen % TAILS.len()], &" }".repeat(event::ROOM / 2)].concat();
         let room = [payload, tail.as_bytes()].concat();
         let (payload, rest) = room.split_at(payload.len());
         let room = if rest.starts_with(b" }") { payload } else { &room };
