@@ -137,7 +137,10 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
         let rule = &plan.rules[id.0 as usize];
         match &rule.pattern {
             Pattern::Event(_) | Pattern::Watch { .. } => {}
-            Pattern::Unless { guards, .. } => {
+            Pattern::Unless { on, guards } => {
+                if on.kinds.contains(&kind) {
+                    want(layout.rule(*id), &rule.by, List::Nothing);
+                }
                 for (number, guard) in guards.iter().enumerate() {
                     want(layout.guard_waiting(*id, number), &guard.same, List::Entries);
                 }
@@ -278,16 +281,16 @@ impl Site {
     fn look_who_is_large(&mut self, cx: Context<'_>) {
         let Ahead { wants, by_kind, looks, turns, .. } = &mut self.ahead;
         turns.iter_mut().for_each(|turn| turn.many = 0);
-        let (holdings, kinds) = (&self.state.holdings, &cx.layout.wanted.0);
+        let (state, kinds) = (&self.state, &cx.layout.wanted.0);
         wants.clear();
         by_kind.clear();
         for of_kind in kinds {
             let from = wants.len() as u32;
             wants.extend(of_kind.iter().filter_map(|want| {
-                let holding = holdings.get(want.holder);
-                let few = holding.keys < MANY;
+                let few = state.cells_of[want.holder as usize] < MANY;
                 let what = What { few, ..want.what };
-                (!few || holding.events >= MANY).then_some(Want { what, ..*want })
+                let many = !few || state.holdings.get(want.holder).events >= MANY;
+                many.then_some(Want { what, ..*want })
             }));
             by_kind.push(from..wants.len() as u32);
         }

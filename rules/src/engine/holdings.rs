@@ -151,6 +151,8 @@ pub struct Bounds {
     holders: Vec<u32>,
     limits: Vec<Limits>,
     first_rule: u32,
+    /// Who answers for all that is nobody's else.
+    last: u32,
 }
 
 impl Bounds {
@@ -167,7 +169,8 @@ impl Bounds {
         let first_rule = plan.facts.len() as u32;
         let own = 0..first_rule + plan.rules.len() as u32;
         let holders = own.chain(memories.map(|rule| first_rule + rule)).collect();
-        Self { holders, limits, first_rule }
+        let last = limits.len() as u32 - 1;
+        Self { holders, limits, first_rule, last }
     }
 
     /// How many holders there are.
@@ -178,7 +181,10 @@ impl Bounds {
     /// Who answers for an owner's cells.
     #[inline]
     pub fn holder(&self, owner: Owner) -> u32 {
-        self.holders.get(owner.0 as usize).copied().unwrap_or(self.holders() - 1)
+        match self.holders.get(owner.0 as usize) {
+            Some(holder) => *holder,
+            None => self.last,
+        }
     }
 
     /// Who answers for a rule's runs.

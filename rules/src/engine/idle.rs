@@ -190,11 +190,13 @@ impl State {
         self.scrap(index);
     }
 
-    /// Counts the idle cells: after a restore.
-    pub(super) fn count_idle(&mut self) {
+    /// Counts the cells: after a restore, and under other owners.
+    pub(super) fn count_cells(&mut self) {
         self.idle = [0; 2];
+        self.cells_of = vec![0; self.bounds.holders() as usize];
         for index in self.keys.indexes() {
             let cell = self.keys.get(index);
+            self.cells_of[self.bounds.holder(cell.owner()) as usize] += 1;
             if cell.is_idle() {
                 self.idle = [self.idle[0] + 1, self.idle[1] + u32::from(cell.is_run())];
             }

@@ -5,7 +5,7 @@
 //! the slots alone.
 //!
 //! A table that grows stays beside the new one until all of it has been copied, a few slots for each
-//! key that comes: nobody waits for all of it at once.
+//! key that comes, and for each event: nobody waits for all of it at once.
 
 use bytemuck::{Pod, Zeroable};
 use event::fresh::Fresh;
@@ -202,6 +202,14 @@ impl Index {
             0..SLOTS_MANY => len,
             _ if len.is_power_of_two() => len / 2,
             _ => len / 3,
+        }
+    }
+
+    /// Time goes by: where few keys come the table before would stay for long.
+    #[inline]
+    pub fn go_on(&mut self) {
+        if !self.old.is_empty() {
+            self.copy(32 * COPIED);
         }
     }
 

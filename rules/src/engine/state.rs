@@ -52,6 +52,8 @@ pub struct State {
     pub over: Vec<Over>,
     /// Cells that stand empty, and those of them that keep a [`Noted`].
     pub(super) idle: [u32; 2],
+    /// Cells by holder, those that stand empty included.
+    pub(super) cells_of: Vec<u32>,
 }
 
 /// What the index keeps of an owner and a key: the upper part of half of the key's hash, and the lower
@@ -86,6 +88,7 @@ impl State {
             noted: Pages::default(),
             courses: Pages::default(),
             holdings,
+            cells_of: vec![0; bounds.holders() as usize],
             bounds,
             over: Vec::new(),
             idle: [0; 2],
@@ -262,6 +265,7 @@ impl State {
         let key = self.keep_key(key);
         let index = self.keys.insert(KeyCell { key, ..KeyCell::of(owner) });
         self.index.insert(self.tag_at(index), index);
+        self.cells_of[self.bounds.holder(owner) as usize] += 1;
         self.hold(index, owner, runs);
         index
     }
@@ -305,6 +309,7 @@ impl State {
     /// Frees a cell that counts for nothing any more, where nothing finds it any more.
     pub(super) fn scrap(&mut self, index: u32) {
         self.forget_key(index);
+        self.cells_of[self.bounds.holder(self.keys.get(index).owner()) as usize] -= 1;
         self.keys.remove(index);
     }
 
@@ -317,6 +322,7 @@ impl State {
         }
         let old = std::mem::replace(&mut self.holdings, holdings);
         self.bounds = bounds;
+        self.count_cells();
         for number in old.indexes() {
             let was = *old.get(number);
             if let Some(place) = place(number) {
@@ -655,7 +661,7 @@ impl State {
     /// Builds the index from the cells.
     pub fn reindex(&mut self) {
         self.index.clear();
-        self.count_idle();
+        self.count_cells();
         for index in 0..self.keys.len() {
             if self.keys.get(index).owner != 0 {
                 self.index.insert(self.tag_at(index), index);

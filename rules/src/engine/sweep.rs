@@ -47,6 +47,7 @@ impl Site {
             self.expect_sweep(hand + 4);
             self.sweep_run(cx, hand);
         }
+        self.state.index.go_on();
         incidents.for_each(|hand| self.correlation.forget(hand, self.now));
     }
 
