@@ -24,6 +24,10 @@ use super::{Admitted, Engine};
 /// the nearest caches.
 const TOGETHER: usize = 128;
 
+/// Events that are looked over before they are admitted: about as many lines of memory as can be on
+/// their way at once.
+const RUN: usize = 32;
+
 /// Sites whose places are at hand. A power of two.
 pub const NEAR: usize = 64;
 
@@ -68,42 +72,61 @@ impl Engine {
     /// Takes the events of a block from `from` on, up to the one that makes a repair due
     /// ([`Engine::due`]); where to go on. What is found does not depend on where blocks end.
     pub fn feed_some(&mut self, events: &EventBlock, from: usize, out: &mut Findings) -> usize {
-        let probed = out.probe().is_some();
-        let (mut next, mut each) = (from, [Plain::NONE; TOGETHER]);
+        let (mut next, mut each) = (from, [Plain::NONE; RUN]);
         while next < events.len() {
             let until = events.len().min(next + TOGETHER);
-            let mut is_first = true;
-            while next < until {
-                let before = next;
-                if !probed {
-                    next = self.admit_run(events, next..until, &mut each);
-                }
-                if std::mem::take(&mut is_first) {
-                    events.some(next..until).for_each(|event| self.expect(event));
-                }
-                if next == before {
-                    if probed {
-                        self.admit_probed(events.get(next), out);
-                    } else {
-                        self.admit(events.get(next), out);
-                    }
-                    next += 1;
-                }
-                if self.repair_is_due() {
-                    self.release(out);
-                    return next;
-                }
+            let mut due = false;
+            while next < until && !due {
+                let end = until.min(next + RUN);
+                next = self.admit_some(events, next..end, &mut each, out);
+                due = self.repair_is_due();
             }
             self.release(out);
+            if due {
+                return next;
+            }
+        }
+        next
+    }
+
+    /// Admits these events, up to one that makes a repair due; where to go on.
+    fn admit_some(
+        &mut self,
+        events: &EventBlock,
+        these: Range<usize>,
+        each: &mut [Plain; RUN],
+        out: &mut Findings,
+    ) -> usize {
+        let (mut next, end, probed) = (these.start, these.end, out.probe().is_some());
+        while next < end {
+            let before = next;
+            if !probed {
+                next = self.admit_run(events, next..end, each);
+            }
+            if before == these.start && next < end {
+                events.some(next..end).for_each(|event| self.expect(event));
+            }
+            if next == before {
+                if probed {
+                    self.admit_probed(events.get(next), out);
+                } else {
+                    self.admit(events.get(next), out);
+                }
+                next += 1;
+            }
+            if self.repair_is_due() {
+                break;
+            }
         }
         next
     }
 
     /// Asks for what the admission of an event will look at.
     fn expect(&self, event: EventRef<'_>) {
-        let Some((shard, place)) = place_near(&self.near, event.site()) else { return };
-        let Some(shard) = self.shards.get(shard) else { return };
-        shard.sites[place].seen.expect(event.identity());
+        if let Some((shard, place)) = place_near(&self.near, event.site()) {
+            let shard = self.shards.get(shard);
+            shard.into_iter().for_each(|s| s.sites[place].seen.expect(event.identity()));
+        }
     }
 
     /// The events of one stream, from a place on, of which each is new or a duplicate and in time, of a
@@ -114,13 +137,13 @@ impl Engine {
         &self,
         events: &EventBlock,
         these: Range<usize>,
-        each: &mut [Plain; TOGETHER],
+        each: &mut [Plain; RUN],
     ) -> Option<Run> {
         let first = events.get(these.start);
         let (origin, number, due) = (first.origin(), self.late.growing()?, self.late.due());
         let mut hearing = self.streams.hearing(first.stream())?;
         let skew_max = self.options.clock_skew_max.filter(|_| self.options.live);
-        let waiting_max = self.options.waiting_max.saturating_sub(TOGETHER);
+        let waiting_max = self.options.waiting_max.saturating_sub(RUN);
         let (mut many, mut stretch) = (0, Stretch::NOTHING);
         let (mut retained, mut unknown_device) = (0, 0);
         for (event, plain) in events.some(these).zip(each) {
@@ -159,7 +182,7 @@ impl Engine {
         &mut self,
         events: &EventBlock,
         these: Range<usize>,
-        each: &mut [Plain; TOGETHER],
+        each: &mut [Plain; RUN],
     ) -> usize {
         let from = these.start;
         let Some(run) = self.survey(events, these, each) else { return from };

@@ -192,6 +192,8 @@ impl Site {
         let (current, furthest) = (self.ahead.current, TURNS * usize::from(TURN) - 1);
         let [next, after] = [1, 2].map(|behind| (current + behind) % TURNS);
         self.ahead.current = next;
+        let turn = usize::from(TURN);
+        (furthest + turn..furthest + 2 * turn).map_while(&behind).for_each(|event| event.expect());
         self.ask_for_slots(current, furthest, behind);
         self.ask_for_cells(after);
         self.ask_for_lists(next);

@@ -38,8 +38,8 @@ impl Rows {
     #[inline(always)]
     pub fn keep(&mut self, event: EventRef<'_>) -> u32 {
         let Some(row) = self.free.pop() else { return self.grow(event) };
-        let start = row as usize * self.stride;
-        self.words[start..start + self.stride].copy_from_slice(event.words());
+        let (start, told) = (row as usize * self.stride, event.told());
+        self.words[start..start + told.len()].copy_from_slice(told);
         row
     }
 

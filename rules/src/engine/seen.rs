@@ -122,7 +122,8 @@ pub struct Seen {
     /// Places of the oldest, and behind the newest. They count on for ever.
     head: u64,
     tail: u64,
-    /// Before this time the oldest is not forgotten for its age.
+    /// When the oldest occurred; before when it is not forgotten for its age.
+    oldest: EventTime,
     lasts: EventTime,
     index: Box<[Bucket]>,
     /// A wider one, into which what is remembered goes little by little, the oldest first; it takes
@@ -162,6 +163,7 @@ impl Seen {
             first: 0,
             head: 0,
             tail: 0,
+            oldest: EventTime::MAX,
             lasts: EventTime::MAX,
             index: Box::default(),
             wider: Box::default(),
@@ -203,8 +205,8 @@ impl Seen {
         if watermark >= self.lasts {
             self.forget(watermark);
         }
-        let cell = SeenCell { occurred: occurred.0, identity: halves(identity.0) };
-        let (bits, place, living) = (bits_of(cell.identity), self.tail, self.living());
+        let halves = halves(identity.0);
+        let (bits, place, living) = (bits_of(halves), self.tail, self.living());
         let home = bits as usize & self.index.len().wrapping_sub(1);
         if self.len() < self.room
             && let Some(bucket) = self.index.get_mut(home)
@@ -212,16 +214,17 @@ impl Seen {
             && !bucket.spills(living)
             && bucket.enter(bits, place as u32, living)
         {
-            self.append(cell);
+            self.append(halves, occurred);
             return true;
         }
-        self.judge(cell, watermark)
+        self.judge(identity, occurred, watermark)
     }
 
     /// Where it is not plain at first sight.
     #[inline(never)]
-    fn judge(&mut self, cell: SeenCell, watermark: EventTime) -> bool {
-        if let Some(place) = self.find(cell.identity) {
+    fn judge(&mut self, identity: Identity, occurred: EventTime, watermark: EventTime) -> bool {
+        let identity = halves(identity.0);
+        if let Some(place) = self.find(identity) {
             // Past the horizon it is forgotten whether its cell was freed already or not: what is
             // freed when depends on traffic, what is a duplicate may not.
             if !self.expired(place, watermark) {
@@ -230,7 +233,7 @@ impl Seen {
             if self.saving.contains(&place) {
                 self.put_aside();
             }
-            self.cell_mut(place).occurred = cell.occurred;
+            self.cell_mut(place).occurred = occurred.0;
             self.unsaved = self.unsaved.min(place);
             self.look_at_oldest();
             return true;
@@ -239,8 +242,8 @@ impl Seen {
             self.make_way();
         }
         let living = self.living();
-        enter(&mut self.index, self.tail, cell.identity, living);
-        self.append(cell);
+        enter(&mut self.index, self.tail, identity, living);
+        self.append(identity, occurred);
         true
     }
 
@@ -277,10 +280,7 @@ impl Seen {
     #[inline(never)]
     fn forget(&mut self, watermark: EventTime) {
         for _ in 0..2 {
-            if watermark < self.lasts
-                || self.head == self.tail
-                || !self.expired(self.head, watermark)
-            {
+            if self.head == self.tail || watermark.since(self.oldest) < self.within {
                 break;
             }
             self.forget_oldest();
@@ -291,9 +291,6 @@ impl Seen {
     fn forget_oldest(&mut self) {
         self.head += 1;
         self.look_at_oldest();
-        let page = (self.head / PAGE_CELLS as u64 - self.first) as usize;
-        let page = self.pages.get(page).map_or(&[][..], |page| &page[..]);
-        prefetch(page, self.head as usize % PAGE_CELLS + CELLS_AHEAD);
     }
 
     #[inline]
@@ -368,12 +365,12 @@ impl Seen {
     }
 
     #[inline(always)]
-    fn append(&mut self, cell: SeenCell) {
+    fn append(&mut self, identity: [u64; 2], occurred: EventTime) {
         let place = self.tail;
         self.make_room(place);
         let page = (place / PAGE_CELLS as u64 - self.first) as usize;
         let (page, within) = (&mut self.pages[page], place as usize % PAGE_CELLS);
-        page[within] = cell;
+        page[within] = SeenCell { occurred: occurred.0, identity };
         prefetch(&page[..], within + CELLS_AHEAD);
         self.tail += 1;
         if self.head == place {
@@ -383,9 +380,14 @@ impl Seen {
 
     #[inline]
     fn look_at_oldest(&mut self) {
-        let any = self.head != self.tail;
-        let oldest = if any { EventTime(self.cell(self.head).occurred) } else { EventTime::MAX };
-        self.lasts = oldest.plus(self.within);
+        self.oldest = EventTime::MAX;
+        if self.head != self.tail {
+            let page = (self.head / PAGE_CELLS as u64 - self.first) as usize;
+            let (page, within) = (&self.pages[page], self.head as usize % PAGE_CELLS);
+            prefetch(&page[..], within + CELLS_AHEAD);
+            self.oldest = EventTime(page[within].occurred);
+        }
+        self.lasts = self.oldest.plus(self.within);
     }
 
     /// Pages up to the one of a place.

@@ -382,10 +382,12 @@ impl Site {
             omitted,
             level: conclusion.level,
         };
-        self.said.is_new(Identity(spoken.id.0), spoken.at, spoken.at);
+        let said = Identity(spoken.id.0);
+        self.said.expect(said);
         out.look_spoken(&conclusion, spoken.id, mark);
         let marks = (mark, out.why_mark());
         self.bind(cx, rule, &conclusion, out);
+        self.said.is_new(said, spoken.at, spoken.at);
         if rule.mode == Mode::Shadow {
             self.say(cx, &spoken, Effect::Shadowed, marks, out);
             return None;

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use event::block::HEADER_WORDS;
 use event::books::SourceBooks;
-use event::{EventRef, EventTime, Interner, SourceId, StreamId, Symbol};
+use event::{EventRef, EventTime, FieldId, Interner, SourceId, StreamId, Symbol};
 
 use super::eviction::Turn;
 use super::merge::{AT_SITES, Merge};
@@ -129,7 +130,10 @@ fn load_books(input: &mut Bytes<'_>) -> Option<SourceBooks> {
 /// A waiting row with its rank.
 fn save_row(rank: u8, event: EventRef<'_>, out: &mut Vec<u8>) {
     put(out, u64::from(rank));
-    out.extend_from_slice(bytemuck::cast_slice(event.words()));
+    out.extend_from_slice(bytemuck::cast_slice(&event.words()[..HEADER_WORDS]));
+    for field in (0..(event.words().len() - HEADER_WORDS) as u8).map(FieldId) {
+        put(out, event.slot(field).unwrap_or(0));
+    }
 }
 
 fn load_row(input: &mut Bytes<'_>, words: &mut [u64]) -> Option<u8> {

@@ -319,7 +319,7 @@ mod tests {
     fn any_holder_is_the_one_that_a_look_at_all_streams_finds() {
         let mut streams = Streams::new(vec![TimeSpan::from_secs(2), TimeSpan::ZERO]);
         let (mut reached, mut away) = ([EventTime::MIN; 4], [true; 4]);
-        let (mut seed, mut expected) = (7_u64, EventTime::MIN);
+        let (mut seed, mut expected, mut heard) = (7_u64, EventTime::MIN, 0);
         for _ in 0..10_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let (number, what) = ((seed >> 33) as usize % 4, seed >> 40 & 15);
@@ -332,7 +332,15 @@ mod tests {
                     let to = at((seed >> 50) as i64 % 50 + expected.0.max(0) / 1_000_000 - 10);
                     reached[number] = reached[number].max(to);
                     away[number] = false;
-                    streams.reach(id, source, to);
+                    let hearing = streams.hearing(id).filter(|_| seed >> 60 & 1 == 1);
+                    match hearing.and_then(|hearing| Some((hearing, hearing.with(to)?))) {
+                        Some((mut hearing, watermark)) => {
+                            hearing.hear(to, watermark);
+                            streams.heard(hearing, EventRef::from_words(&[0; 8]));
+                            heard += 1;
+                        }
+                        None => streams.reach(id, source, to),
+                    }
                 }
             }
             let slack = |n: usize| TimeSpan::from_secs(if n.is_multiple_of(2) { 2 } else { 0 });
@@ -342,6 +350,7 @@ mod tests {
             expected = expected.max(active.or(spoke).unwrap_or(EventTime::MIN));
             assert_eq!(streams.watermark(), expected, "seed {seed}");
         }
+        assert!(heard > 1_000, "{heard} changed no more than their stream");
     }
 
     #[test]
