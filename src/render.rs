@@ -1,19 +1,22 @@
 //! Findings in words: symbols become texts, positions become the evidence that stands there.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use event::control;
 use event::control::Control;
 use event::identity::TimedId;
-use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output, Said};
+use event::incident::{Change, Cited, CitedRoom, Detection, Incident, IncidentState, Output, Said};
 use event::tables::Tables;
-use event::{RecordBlock, RecordRef, Symbol};
+use event::{EventTime, RecordBlock, RecordRef, Symbol};
 use ingest::decode::{Decoder, raw_text};
 use ingest::log::LogError;
 use rules::engine::ROW_PART;
 use rules::engine::findings::{Effect, EvidenceRef, Finding, Findings};
 use rules::value::Value;
+use sinks::Outputs;
+use sinks::store::Head;
 
 use crate::setup::Setup;
 
@@ -83,19 +86,16 @@ pub trait Evidences {
 }
 
 /// A changed row as evidence: who changed what, or the delivery that did.
-fn changed_row(at: &EvidenceRef, record: &RecordRef<'_>) -> Option<Evidence> {
-    if at.part != ROW_PART {
-        return None;
-    }
+fn changed_row(at: &EvidenceRef, record: &RecordRef<'_>, room: &mut CitedRoom) {
     let by = Control::parse(record.payload).map(|control| control.by).unwrap_or_default();
     let raw = raw_text(record.payload);
     let said = Said { feed: "tables", kind: "TableChanged", device: &by, raw: &raw };
     let position = record.position.0.to_string();
-    Some(Evidence::new(&["tables/", &position], said, at.occurred, record.recorded))
+    room.set(&["tables/", &position], said, at.occurred, record.recorded);
 }
 
-/// Places of what was cited lately: at 300 B each 1 MB.
-const CITED: usize = 4_096;
+/// Places of what was cited lately: at 300 B each 5 MB.
+const CITED: usize = 16_384;
 
 /// Turns findings of one configuration into outputs.
 pub struct Renderer {
@@ -105,22 +105,88 @@ pub struct Renderer {
     older: BTreeMap<String, Decoder>,
     block: RecordBlock,
     /// What was cited lately, by its place: one in three is cited again soon, by another rule.
-    cited: Vec<Option<(EvidenceRef, Evidence)>>,
+    cited: Vec<(Option<EvidenceRef>, CitedRoom)>,
+    /// Memory for a key and for a value.
+    key: String,
+    value: String,
 }
 
 impl Renderer {
     /// A renderer with a decoder of its own.
     pub fn new(setup: Arc<Setup>) -> anyhow::Result<Self> {
         let (decoder, older) = (setup.decoder()?, BTreeMap::new());
-        Ok(Self { setup, decoder, older, block: RecordBlock::new(), cited: vec![None; CITED] })
+        let cited = vec![(None, CitedRoom::default()); CITED];
+        let (block, key, value) = (RecordBlock::new(), String::new(), String::new());
+        Ok(Self { setup, decoder, older, block, cited, key, value })
     }
 
     /// The tables have changed: evidence is read with these.
     pub fn know(&mut self, tables: &Arc<Tables>) {
         if !Arc::ptr_eq(self.decoder.tables(), tables) {
-            self.cited.fill(None);
+            self.cited.iter_mut().for_each(|(at, _)| *at = None);
             self.decoder.know(tables);
         }
+        self.decoder.catch_up();
+    }
+
+    /// One finding, added to what the store is told: when it was concluded, and what is added to its
+    /// number, by its site.
+    pub fn tell(
+        &mut self,
+        (findings, finding): (&Findings, &Finding),
+        evidences: &mut impl Evidences,
+        (concluded, base): (EventTime, impl Fn(&str) -> u64),
+        outputs: &mut Outputs,
+    ) -> std::io::Result<()> {
+        if finding.effect != Effect::Opened {
+            let mut output = self.output(findings, finding, evidences)?;
+            output.concluded = Some(concluded);
+            output.seq += base(&output.site);
+            outputs.push(output);
+            return Ok(());
+        }
+        let setup = self.setup.clone();
+        let rule = &setup.plan.rules[finding.rule.0 as usize];
+        let text = |symbol| setup.interner.text(symbol);
+        let site = if finding.site == Symbol::NONE { ENTERPRISE } else { text(finding.site) };
+        let (mut key, mut value) = (std::mem::take(&mut self.key), std::mem::take(&mut self.value));
+        key.clear();
+        self.put_key(finding, &mut key);
+        let head = Head {
+            id: finding.id,
+            seq: finding.seq + base(site),
+            late: finding.late,
+            concluded: Some(concluded),
+            at: finding.at,
+            severity: finding.severity,
+            verification: finding.verification,
+            omitted: u64::from(finding.omitted),
+            site,
+            rule: &rule.id,
+            title: &rule.title,
+            area: finding.area.some().map(text),
+            person: finding.person.some().map(text),
+            key: &key,
+            config_hash: &setup.hash,
+        };
+        let (why, evidence) = (findings.why(finding), findings.evidence(finding));
+        let values = rule.why.len().min(why.len());
+        let mut writing = outputs.open(&head, values + usize::from(!finding.complete));
+        for (nth, ((label, _), shown)) in rule.why.iter().zip(why).enumerate() {
+            value.clear();
+            self.put_value(*shown, findings.texts(finding, nth), &mut value);
+            writing.why(label, &value);
+        }
+        if !finding.complete {
+            writing.why(HISTORY, "incomplete");
+        }
+        writing.events(evidence.len());
+        for at in evidence {
+            writing.event(&self.evidence(at, evidences)?);
+        }
+        writing.end();
+        (self.key, self.value) = (key, value);
+        Ok(())
     }
 
     /// One finding as an output.
@@ -195,8 +261,23 @@ impl Renderer {
     }
 
     fn key(&self, finding: &Finding) -> String {
+        let mut key = String::new();
+        self.put_key(finding, &mut key);
+        key
+    }
+
+    fn put_key(&self, finding: &Finding, key: &mut String) {
         let parts = finding.key.iter().filter_map(|part| part.some());
-        parts.map(|part| self.text(part)).collect::<Vec<_>>().join("/")
+        self.put_texts(parts, "/", key);
+    }
+
+    fn put_texts(&self, texts: impl Iterator<Item = Symbol>, between: &str, out: &mut String) {
+        for (place, symbol) in texts.enumerate() {
+            if place > 0 {
+                out.push_str(between);
+            }
+            out.push_str(self.setup.interner.text(symbol));
+        }
     }
 
     fn incident(&self, detection: &Detection) -> Incident {
@@ -227,7 +308,7 @@ impl Renderer {
         let rule = &setup.plan.rules[finding.rule.0 as usize];
         let mut events = Vec::new();
         for evidence in findings.evidence(finding) {
-            events.push(self.evidence(evidence, evidences)?);
+            events.push(self.evidence(evidence, evidences)?.into());
         }
         let values = rule.why.iter().map(|(label, _)| label.clone());
         let shown = findings
@@ -261,35 +342,47 @@ impl Renderer {
         &mut self,
         at: &EvidenceRef,
         evidences: &mut impl Evidences,
-    ) -> std::io::Result<Evidence> {
+    ) -> std::io::Result<Cited<'_>> {
         let place = (at.position.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % CITED;
-        match &self.cited[place] {
-            Some((known, evidence)) if known == at => return Ok(evidence.clone()),
-            _ => {}
+        if self.cited[place].0 != Some(*at) {
+            self.cite(at, place, evidences)?;
         }
+        Ok(self.cited[place].1.cited())
+    }
+
+    /// Reads an event again, and puts what is cited of it to its place.
+    fn cite(
+        &mut self,
+        at: &EvidenceRef,
+        place: usize,
+        evidences: &mut impl Evidences,
+    ) -> std::io::Result<()> {
+        let (known, room) = &mut self.cited[place];
+        *known = None;
         self.block.clear();
         let found = evidences.read(at.position, &mut self.block)?;
-        let cited = if found == Found::There && !self.block.is_empty() {
-            let record = self.block.get(0);
+        let there = found == Found::There && !self.block.is_empty();
+        if there && at.part == ROW_PART {
+            changed_row(at, &self.block.get(0), room);
+            *known = Some(*at);
+        } else if there {
             let decoder = match evidences.decoded_by(at.position)? {
                 Some(setup) if setup.hash != self.setup.hash => older(&mut self.older, &setup)?,
                 _ => &mut self.decoder,
             };
-            changed_row(at, &record).or_else(|| decoder.cite(&record, at.part))
-        } else {
-            None
-        };
-        if let Some(cited) = cited {
-            self.cited[place] = Some((*at, cited.clone()));
-            return Ok(cited);
+            if decoder.cite_into(&self.block.get(0), at.part, room) {
+                *known = Some(*at);
+            }
         }
-        let (why, raw) = match found {
-            Found::Unretained(raw) => ("unretained", raw),
-            Found::There | Found::Pruned => ("pruned", String::new()),
-        };
-        let said = Said { raw: &raw, ..Said::default() };
-        let id = format!("{why}/{:032x}", at.identity.0);
-        Ok(Evidence::new(&[&id], said, at.occurred, at.occurred))
+        if known.is_none() {
+            let (why, raw) = match found {
+                Found::Unretained(raw) => ("unretained/", raw),
+                Found::There | Found::Pruned => ("pruned/", String::new()),
+            };
+            let said = Said { raw: &raw, ..Said::default() };
+            room.set(&[why, &format!("{:032x}", at.identity.0)], said, at.occurred, at.occurred);
+        }
+        Ok(())
     }
 
     fn text(&self, symbol: Symbol) -> String {
@@ -301,18 +394,26 @@ impl Renderer {
     }
 
     fn value(&self, value: Value, texts: &[Symbol]) -> String {
-        match value {
-            Value::Missing => "missing".into(),
-            Value::Bool(v) => v.to_string(),
-            Value::Int(v) => v.to_string(),
-            Value::Float(v) => v.to_string(),
-            Value::Text(v) => self.text(v),
-            Value::Time(v) => v.to_string(),
-            Value::Span(v) => v.to_string(),
+        let mut shown = String::new();
+        self.put_value(value, texts, &mut shown);
+        shown
+    }
+
+    fn put_value(&self, value: Value, texts: &[Symbol], out: &mut String) {
+        // Writing into memory cannot fail.
+        let _ = match value {
+            Value::Missing => write!(out, "missing"),
+            Value::Bool(v) => write!(out, "{v}"),
+            Value::Int(v) => write!(out, "{v}"),
+            Value::Float(v) => write!(out, "{v}"),
+            Value::Time(v) => write!(out, "{v}"),
+            Value::Span(v) => write!(out, "{v}"),
+            Value::Text(v) => write!(out, "{}", self.setup.interner.text(v)),
             Value::List { .. } => {
-                texts.iter().map(|s| self.text(*s)).collect::<Vec<_>>().join(", ")
+                self.put_texts(texts.iter().copied(), ", ", out);
+                Ok(())
             }
-        }
+        };
     }
 }
 

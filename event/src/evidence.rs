@@ -32,27 +32,93 @@ pub struct Said<'a> {
     pub raw: &'a str,
 }
 
+/// An event as it is cited, its texts wherever they stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Cited<'a> {
+    /// `feed/device/id`, the payload's own id unhashed at the end.
+    pub id: &'a str,
+    /// What it says.
+    pub said: Said<'a>,
+    /// When it happened.
+    pub occurred: EventTime,
+    /// When it was recorded.
+    pub recorded: EventTime,
+}
+
+/// Memory for an event as it is cited, which serves again for another.
+#[derive(Clone, Debug, Default)]
+pub struct CitedRoom {
+    occurred: EventTime,
+    recorded: EventTime,
+    texts: String,
+    /// Where each text but the last ends.
+    ends: [u32; 4],
+}
+
+impl CitedRoom {
+    /// Replaces what was there: parts of the id, what the event says, when it happened, when it was
+    /// recorded.
+    pub fn set(&mut self, id: &[&str], said: Said<'_>, occurred: EventTime, recorded: EventTime) {
+        let Self { texts, ends, .. } = self;
+        texts.clear();
+        *ends = write(id, said, texts);
+        (self.occurred, self.recorded) = (occurred, recorded);
+    }
+
+    /// What is there.
+    #[must_use]
+    pub fn cited(&self) -> Cited<'_> {
+        let text = |nth| text(&self.texts, &self.ends, nth);
+        let said = Said { feed: text(1), kind: text(2), device: text(3), raw: text(4) };
+        Cited { id: text(0), said, occurred: self.occurred, recorded: self.recorded }
+    }
+}
+
+/// Adds the texts one behind the other; where each but the last ends.
+fn write(id: &[&str], said: Said<'_>, texts: &mut String) -> [u32; 4] {
+    let Said { feed, kind, device, raw } = said;
+    let rest = [feed, kind, device, raw];
+    texts.reserve(id.iter().chain(&rest).map(|text| text.len()).sum());
+    id.iter().for_each(|part| texts.push_str(part));
+    rest.map(|text| {
+        let end = texts.len() as u32;
+        texts.push_str(text);
+        end
+    })
+}
+
+fn text<'a>(texts: &'a str, ends: &[u32; 4], nth: usize) -> &'a str {
+    let start = nth.checked_sub(1).map_or(0, |before| ends[before]) as usize;
+    let end = ends.get(nth).map_or(texts.len(), |end| *end as usize);
+    &texts[start..end]
+}
+
+impl From<Cited<'_>> for Evidence {
+    fn from(cited: Cited<'_>) -> Self {
+        Self::new(&[cited.id], cited.said, cited.occurred, cited.recorded)
+    }
+}
+
 impl Evidence {
+    /// The same, lent.
+    #[must_use]
+    pub fn cited(&self) -> Cited<'_> {
+        let (feed, kind, device, raw) = (self.feed(), self.kind(), self.device(), self.raw());
+        let said = Said { feed, kind, device, raw };
+        Cited { id: self.id(), said, occurred: self.occurred, recorded: self.recorded }
+    }
+
     /// An event by the parts of its id (`feed/device/id`, the payload's own id unhashed at the end), what
     /// it says, when it happened and when it was recorded.
     #[must_use]
     pub fn new(id: &[&str], said: Said<'_>, occurred: EventTime, recorded: EventTime) -> Self {
-        let Said { feed, kind, device, raw } = said;
-        let rest = [feed, kind, device, raw];
-        let len: usize = id.iter().chain(&rest).map(|text| text.len()).sum();
-        let (mut texts, mut ends) = (String::with_capacity(len), [0; 4]);
-        id.iter().for_each(|part| texts.push_str(part));
-        for (end, text) in ends.iter_mut().zip(rest) {
-            *end = texts.len() as u32;
-            texts.push_str(text);
-        }
+        let mut texts = String::new();
+        let ends = write(id, said, &mut texts);
         Self { occurred, recorded, texts: texts.into(), ends }
     }
 
     fn text(&self, nth: usize) -> &str {
-        let start = nth.checked_sub(1).map_or(0, |before| self.ends[before]) as usize;
-        let end = self.ends.get(nth).map_or(self.texts.len(), |end| *end as usize);
-        &self.texts[start..end]
+        text(&self.texts, &self.ends, nth)
     }
 
     /// `feed/device/id`, the payload's own id unhashed at the end.

@@ -16,4 +16,4 @@ pub mod webhook;
 pub use outbox::{Outbox, SinkStatus};
 pub use settings::SinkSettings;
 pub use sink::{Disposition, Notification, Sink};
-pub use store::{DeadLetter, Filter, Reader, Store, StoreError};
+pub use store::{DeadLetter, Filter, Outputs, Reader, Store, StoreError};

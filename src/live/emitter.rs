@@ -1,13 +1,12 @@
 //! The store's thread: what was found leaves once the log holds what it stands on (INV-ONCE).
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use event::incident::Output;
 use event::{EventTime, Position};
-use sinks::{DeadLetter, Store};
+use sinks::{DeadLetter, Outputs, Store};
 
 use super::snapshots::Snapshot;
 use super::status::Live;
@@ -33,7 +32,7 @@ pub struct Batch {
     pub until: Position,
     /// When the newest delivery of the step was taken, where there is one.
     pub recorded: Option<EventTime>,
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<Outputs>,
     pub dead: Vec<DeadLetter>,
 }
 
@@ -47,6 +46,11 @@ impl Batch {
         self.dead.extend(next.dead);
         self
     }
+
+    /// How many outputs.
+    pub fn len(&self) -> usize {
+        self.outputs.iter().map(Outputs::len).sum()
+    }
 }
 
 /// Emits.
@@ -56,6 +60,8 @@ pub struct Emitter {
     pub live: Arc<Live>,
     /// Where snapshots go on to.
     pub keep: SyncSender<Box<Snapshot>>,
+    /// The way back to the teller, of memory to be used again.
+    pub spare: Sender<Outputs>,
 }
 
 impl Emitter {
@@ -68,7 +74,7 @@ impl Emitter {
                 Emit::Snapshot(snapshot) => self.hand_on(snapshot)?,
                 Emit::Outputs(mut batch) => {
                     // What has come meanwhile goes into the same transaction.
-                    while batch.outputs.len() < OUTPUTS_PER_COMMIT {
+                    while batch.len() < OUTPUTS_PER_COMMIT {
                         // Soon after a commit the next one waits a little for company.
                         let left = gathered.saturating_duration_since(Instant::now());
                         match messages.recv_timeout(left) {
@@ -82,8 +88,13 @@ impl Emitter {
                     }
                     self.commit(&batch)?;
                     gathered = Instant::now() + GATHER;
-                    if let Some(recorded) = batch.recorded.filter(|_| !batch.outputs.is_empty()) {
+                    if let Some(recorded) = batch.recorded.filter(|_| batch.len() > 0) {
                         self.live.visible(crate::now().since(recorded));
+                    }
+                    for mut outputs in batch.outputs {
+                        outputs.clear();
+                        // Whoever takes it back may have ended.
+                        let _ = self.spare.send(outputs);
                     }
                 }
             }
@@ -97,7 +108,7 @@ impl Emitter {
         self.wait_durable(until)?;
         debug_assert!(self.live.log().durable() >= until, "INV-ONCE: left before it was durable");
         crate::crash::point("store-committing");
-        while let Err(error) = self.store.commit(outputs, dead) {
+        while let Err(error) = self.store.commit_all(outputs, dead) {
             if !error.may_pass() || self.live.stopping() {
                 return Err(error.into());
             }

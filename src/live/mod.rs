@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
@@ -38,7 +38,7 @@ use ingest::source::kafka::Again;
 use ingest::source::settings::{Kind, SourceSettings};
 use ingest::source::{http, kafka, mqtt, stdin};
 use rules::engine::Findings;
-use sinks::{Outbox, Store};
+use sinks::{Outbox, Outputs, Store};
 
 use crate::history::History;
 use crate::setup::Setup;
@@ -143,7 +143,7 @@ impl Program {
         let checkpoint = store.checkpoint()?;
         let keeper = keeper::Keeper::new(snapshots, checkpoint, log, live.clone(), spare.clone());
         let emit = spawn_store(&mut threads, &live, keeper, (store, changed))?;
-        let told = spawn_teller(&mut threads, &live, engine.clone(), (evidence, bases, emit))?;
+        let told = spawn_teller(&mut threads, &live, engine.clone(), (evidence, bases), emit)?;
         let follower = follower::Follower {
             setup: engine,
             rulebooks: rulebooks.clone(),
@@ -290,15 +290,16 @@ fn spawn(
     Ok(std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?)
 }
 
-/// The store's thread, and the keeper's behind it; the way there.
+/// The store's thread, and the keeper's behind it; the way there, and that of memory back.
 fn spawn_store(
     threads: &mut Vec<JoinHandle<()>>,
     live: &Arc<Live>,
     keeper: keeper::Keeper,
     (store, changed): (Store, tokio::sync::watch::Sender<u64>),
-) -> anyhow::Result<SyncSender<Emit>> {
+) -> anyhow::Result<(SyncSender<Emit>, Receiver<Outputs>)> {
     let ((keep, kept), (emit, emitted)) = (sync_channel(1), sync_channel(EMIT_MAX));
-    let emitter = emitter::Emitter { store, changed, live: live.clone(), keep };
+    let (spare, outputs) = channel();
+    let emitter = emitter::Emitter { store, changed, live: live.clone(), keep, spare };
     threads.push(spawn("keeper", live.clone(), move || {
         priority::step_behind();
         keeper.run(&kept)
@@ -307,7 +308,7 @@ fn spawn_store(
         priority::step_behind();
         emitter.run(&emitted)
     })?);
-    Ok(emit)
+    Ok((emit, outputs))
 }
 
 /// The teller's thread, which begins under a configuration; the way there.
@@ -315,11 +316,12 @@ fn spawn_teller(
     threads: &mut Vec<JoinHandle<()>>,
     live: &Arc<Live>,
     setup: Arc<Setup>,
-    (evidence, bases, emit): (teller::LogEvidence, BTreeMap<String, u64>, SyncSender<Emit>),
+    (evidence, bases): (teller::LogEvidence, BTreeMap<String, u64>),
+    (emit, outputs): (SyncSender<Emit>, Receiver<Outputs>),
 ) -> anyhow::Result<teller::Told> {
     let (tell, judged) = sync_channel(TELL_MAX);
     let (spare, findings) = channel();
-    let teller = teller::Teller { evidence, bases, judged, spare, emit, held: None };
+    let teller = teller::Teller { evidence, bases, judged, spare, emit, outputs, held: None };
     threads.push(spawn("teller", live.clone(), move || {
         priority::step_behind();
         teller.run(setup)

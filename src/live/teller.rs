@@ -10,7 +10,7 @@ use event::tables::Tables;
 use event::{EventTime, Position, RecordBlock};
 use ingest::log::LogReader;
 use rules::engine::Findings;
-use sinks::DeadLetter;
+use sinks::{DeadLetter, Outputs};
 
 use super::emitter::{Batch, Emit, OUTPUTS_PER_COMMIT};
 use super::rulebooks::Rulebooks;
@@ -94,6 +94,8 @@ pub struct Teller {
     /// The way back to the engine's thread, of memory to be used again.
     pub spare: Sender<Findings>,
     pub emit: SyncSender<Emit>,
+    /// Memory that the store's thread gives back.
+    pub outputs: Receiver<Outputs>,
     /// What the store had no room for.
     pub held: Option<Batch>,
 }
@@ -113,7 +115,8 @@ impl Teller {
                 Tell::Judged(judged) => judged,
                 Tell::Filled => continue,
             };
-            let mut outputs = Vec::new();
+            let mut outputs = self.outputs.try_recv().unwrap_or_default();
+            let base = |site: &str| self.bases.get(site).copied().unwrap_or(0);
             for mut part in judged.parts.drain(..) {
                 // What was found is told in the words of the configuration that found it.
                 if !Arc::ptr_eq(&part.setup, &current) {
@@ -122,18 +125,16 @@ impl Teller {
                 }
                 renderer.know(&part.tables);
                 for finding in part.findings.iter() {
-                    let mut output =
-                        renderer.output(&part.findings, finding, &mut self.evidence)?;
-                    output.concluded = Some(part.concluded);
-                    output.seq += self.bases.get(&output.site).copied().unwrap_or(0);
-                    outputs.push(output);
+                    let found = (&part.findings, finding);
+                    let (evidence, of) = (&mut self.evidence, (part.concluded, base));
+                    renderer.tell(found, evidence, of, &mut outputs)?;
                 }
                 part.findings.clear();
                 // Whoever takes it back may have ended.
                 let _ = self.spare.send(part.findings);
             }
             let Judged { until, recorded, dead, .. } = judged;
-            self.hand_on(Batch { until, recorded, outputs, dead })?;
+            self.hand_on(Batch { until, recorded, outputs: vec![outputs], dead })?;
         }
         self.flush()
     }
@@ -155,7 +156,7 @@ impl Teller {
         if let Some(held) = self.held.take() {
             new = held.and(new);
         }
-        if new.outputs.len() >= OUTPUTS_PER_COMMIT {
+        if new.len() >= OUTPUTS_PER_COMMIT {
             return self.send(Emit::Outputs(new));
         }
         match self.emit.try_send(Emit::Outputs(new)) {

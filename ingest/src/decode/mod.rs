@@ -29,12 +29,12 @@ use std::sync::Arc;
 
 use event::control::RowChange;
 use event::identity::ShortParts;
-use event::incident::{Evidence, Said};
+use event::incident::{CitedRoom, Evidence, Said};
 use event::limits::{DEPTH_MAX, EVENTS_PER_DELIVERY_MAX};
 use event::tables::Tables;
 use event::{
-    EventBlock, EventRef, EventTime, Interner, RecordFlags, RecordRef, RejectReason, SourceId,
-    Symbol, SymbolCache, TimeReader, Vocabulary,
+    EventBlock, EventTime, Interner, RecordFlags, RecordRef, RejectReason, SourceId, Symbol,
+    SymbolCache, TimeReader, Vocabulary,
 };
 use hashbrown::HashMap;
 use jiff::tz::TimeZone;
@@ -363,32 +363,45 @@ impl Decoder {
 
     /// Reads event `part` of a delivery again, in words: the cold way, for evidence.
     pub fn cite(&mut self, record: &RecordRef<'_>, part: u16) -> Option<Evidence> {
+        let mut room = CitedRoom::default();
+        self.cite_into(record, part, &mut room).then(|| room.cited().into())
+    }
+
+    /// The same into memory that was used before; `false` where there is no such event.
+    pub fn cite_into(&mut self, record: &RecordRef<'_>, part: u16, room: &mut CitedRoom) -> bool {
+        if part == 0 && self.cite_along(record, room).is_some() {
+            return true;
+        }
         let mut block = self.again.take();
         self.context.cited = Some(Vec::with_capacity(1));
         let outcome = self.decode_unexpected(record, &mut block);
-        let cited = self.context.cited.take();
-        let evidence = match outcome {
-            Outcome::Decoded(events) if part < events => {
-                let row = block.get(part as usize);
-                cited
-                    .as_ref()
-                    .and_then(|all| all.get(part as usize))
-                    .map(|c| self.evidence(record, row, c))
+        let cited = self.context.cited.take().unwrap_or_default();
+        let there = match (outcome, cited.get(part as usize)) {
+            (Outcome::Decoded(events), Some(cited)) if part < events => {
+                let (interner, row) = (&self.interner, block.get(part as usize));
+                let (feed, device) = (interner.text(cited.feed), interner.text(row.device()));
+                let kind = &self.mappings.vocabulary.kind(row.kind()).name;
+                let said = Said { feed, kind, device, raw: &raw_text(record.payload) };
+                let id = [feed, "/", device, "/", &cited.id];
+                room.set(&id, said, row.occurred(), row.recorded());
+                true
             }
-            _ => None,
+            _ => false,
         };
         block.clear();
         self.again = block;
-        evidence
+        there
     }
 
-    fn evidence(&self, record: &RecordRef<'_>, row: EventRef<'_>, cited: &Cited) -> Evidence {
-        let interner = &self.interner;
-        let (feed, device) = (interner.text(cited.feed), interner.text(row.device()));
-        let kind = &self.mappings.vocabulary.kind(row.kind()).name;
-        let said = Said { feed, kind, device, raw: &raw_text(record.payload) };
-        let id = [feed, "/", device, "/", &cited.id];
-        Evidence::new(&id, said, row.occurred(), row.recorded())
+    /// Reads what is said of the only event of a payload for which there is a program.
+    fn cite_along(&mut self, record: &RecordRef<'_>, room: &mut CitedRoom) -> Option<()> {
+        let index = self.first_mapping(record).ok()?;
+        let Fast { shapes, plan, programs, .. } = self.fast[index].as_mut()?;
+        let symbols = &self.context.symbols;
+        let scanned = scan::Scanned::read(record, shapes, symbols, &mut self.room)?;
+        let out = &mut self.again;
+        let mut station = station!(self, record, out);
+        programs.cite(plan, &scanned, &mut station, room)
     }
 
     /// The first of the source's mappings that takes the topic.

@@ -7,12 +7,14 @@
 //! empty one, and whatever may be refused it leaves to the plan, before anything is done.
 
 use event::identity::ShortParts;
+use event::incident::{CitedRoom, Said};
 use event::{
     EventBlock, EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, Symbol,
 };
 
 use super::draft::Station;
 use super::plan::{IdPlan, KindPlan, Name, PartPlan, Plan, Question, TimePlan};
+use super::raw_text;
 use super::scan::{Place, Present, Scanned};
 use crate::limits::{PROGRAM_ASKED_MAX, PROGRAMS_MAX, REGISTERS_MAX};
 
@@ -119,7 +121,33 @@ impl Programs {
         scanned: &Scanned<'_>,
         station: &mut Station<'_, '_>,
     ) -> Option<Ran> {
-        if self.places.is_empty() || station.context.cited.is_some() {
+        if station.context.cited.is_some() {
+            return None;
+        }
+        let at = self.place(plan, scanned, station.interner)?;
+        match &self.places.get(at)?.as_ref()?.1 {
+            Program::Nothing => Some(Ran::Nothing),
+            Program::One(made) => made.run(scanned, station).map(|()| Ran::Made(at)),
+            Program::Plan => None,
+        }
+    }
+
+    /// Says what is cited of the event of a payload; `None` where the plan must see to it.
+    pub fn cite(
+        &mut self,
+        plan: &Plan,
+        scanned: &Scanned<'_>,
+        station: &mut Station<'_, '_>,
+        room: &mut CitedRoom,
+    ) -> Option<()> {
+        let at = self.place(plan, scanned, station.interner)?;
+        self.made(at)?.cite(scanned, station, room)
+    }
+
+    /// Where the program for a payload stands; `None` where there is none yet.
+    #[inline(always)]
+    fn place(&mut self, plan: &Plan, scanned: &Scanned<'_>, interner: &Interner) -> Option<usize> {
+        if self.places.is_empty() {
             return None;
         }
         let form = self.form(scanned);
@@ -127,16 +155,10 @@ impl Programs {
         loop {
             at &= self.places.len() - 1;
             match &*self.places.get_mut(at)? {
-                Some((known, program)) if known.is(&form) => {
-                    return match program {
-                        Program::Nothing => Some(Ran::Nothing),
-                        Program::One(made) => made.run(scanned, station).map(|()| Ran::Made(at)),
-                        Program::Plan => None,
-                    };
-                }
+                Some((known, _)) if known.is(&form) => return Some(at),
                 Some(_) => at += 1,
                 None => {
-                    self.add(at, form, plan, station.interner);
+                    self.add(at, form, plan, interner);
                     return None;
                 }
             }
@@ -288,6 +310,42 @@ impl Made {
             event.fields(self.ints.iter().map(|(at, f)| (*f, scanned.at(*at).int() as u64)));
             self.put_constants(&mut event);
         }
+        Some(())
+    }
+
+    /// Says what is cited of the event; `None` where the plan must see to it.
+    fn cite(
+        &self,
+        scanned: &Scanned<'_>,
+        station: &mut Station<'_, '_>,
+        room: &mut CitedRoom,
+    ) -> Option<()> {
+        let device = self.device.symbol(scanned)?;
+        let site = match &self.site {
+            None => Symbol::NONE,
+            Some(site) => site.symbol(scanned)?,
+        };
+        station.site(site, device, self.control).ok()?;
+        let occurred = self.occurred.read(scanned, station)?;
+        let recorded = match self.recorded {
+            None => occurred,
+            Some(when) => when.read(scanned, station)?,
+        };
+        let recorded = if station.reading.history { recorded } else { station.record.recorded };
+        let feed = match &self.feed {
+            Some(feed) => feed.symbol(scanned)?,
+            None => station.reading.feed,
+        };
+        let id = scanned.text(scanned.at(self.id));
+        let named = self.texts.iter().all(|(at, _)| known(scanned.at(*at)).is_some());
+        if !named || self.strict && id.is_empty() || id.len() > ShortParts::PART_MAX {
+            return None;
+        }
+        let (interner, raw) = (station.interner, raw_text(station.record.payload));
+        let (feed, device) = (interner.text(feed), interner.text(device));
+        let kind = &station.mappings.vocabulary.kind(self.kind).name;
+        let said = Said { feed, kind, device, raw: &raw };
+        room.set(&[feed, "/", device, "/", id], said, occurred, recorded);
         Some(())
     }
 

@@ -1,14 +1,16 @@
 //! Turning the engine's outputs into rows, each exactly once.
 
+use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use event::EventTime;
 use event::identity::TimedId;
-use event::incident::{Change, Detection, Evidence, Incident, IncidentState, Output, Tier};
+use event::incident::{Change, Detection, Evidence, IncidentState, Output, Tier};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::{Doing, StoreError};
+use super::outputs::{Opened, Outputs, Told};
 use super::writing::Writing;
 use super::{acts, column, counter, document, read};
 
@@ -18,28 +20,56 @@ pub(super) struct Changes<'o> {
     places: BTreeMap<i64, usize>,
     /// What is counted is added up here, and stored once a commit.
     counts: BTreeMap<&'static str, i64>,
+    /// The same of what opened.
+    opened: Opens,
     /// The revision given last.
     revision: i64,
+    /// Whether somebody is told of what opens.
+    told: bool,
+}
+
+#[derive(Default)]
+struct Opens {
+    detections: i64,
+    events: i64,
+}
+
+/// Which output it was.
+#[derive(Clone, Copy)]
+pub(super) struct By<'o> {
+    pub(super) site: &'o str,
+    pub(super) seq: u64,
+    late: Option<Tier>,
+}
+
+impl<'o> From<&'o Output> for By<'o> {
+    fn from(output: &'o Output) -> Self {
+        Self { site: &output.site, seq: output.seq, late: output.late }
+    }
 }
 
 /// What one commit did to one incident.
 pub(super) struct Changed<'o> {
     pub(super) n: i64,
     pub(super) what: BTreeSet<&'static str>,
-    pub(super) detections: Vec<&'o Detection>,
+    pub(super) detections: Vec<Cow<'o, Detection>>,
     /// The last output that changed it.
-    pub(super) by: &'o Output,
+    pub(super) by: By<'o>,
     /// Whether people are told: something of it is no mere record of long ago.
     pub(super) told: bool,
-    /// Its row is of this commit: it was born with its revision.
-    fresh: bool,
 }
 
 impl<'o> Changes<'o> {
-    pub(super) fn of(&mut self, n: i64, by: &'o Output, what: &'static str) -> &mut Changed<'o> {
+    pub(super) fn of(
+        &mut self,
+        n: i64,
+        by: impl Into<By<'o>>,
+        what: &'static str,
+    ) -> &mut Changed<'o> {
+        let by = by.into();
         let place = *self.places.entry(n).or_insert_with(|| {
             let (what, detections) = (BTreeSet::new(), Vec::new());
-            self.incidents.push(Changed { n, what, detections, by, told: false, fresh: false });
+            self.incidents.push(Changed { n, what, detections, by, told: false });
             self.incidents.len() - 1
         });
         let changed = &mut self.incidents[place];
@@ -59,23 +89,40 @@ impl<'o> Changes<'o> {
     }
 }
 
-/// Applies all outputs that are not in the store yet.
-pub(super) fn apply<'o>(db: &Connection, outputs: &'o [Output]) -> Result<Changes<'o>, StoreError> {
+/// Applies all outputs that are not in the store yet; `told` where somebody is told of what changes.
+pub(super) fn apply<'o>(
+    db: &Connection,
+    outputs: &'o [Outputs],
+    told: bool,
+) -> Result<Changes<'o>, StoreError> {
     let mut writing = Writing::begin(db)?;
     let mut emitted: BTreeMap<&str, u64> = BTreeMap::new();
-    let revision = counter::get(db, counter::REVISION)?;
+    let before = counter::get(db, counter::REVISION)?;
     let (incidents, places, counts) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-    let mut changes = Changes { incidents, places, counts, revision };
-    for output in outputs {
-        let last = match emitted.entry(output.site.as_str()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(emitted_of(db, &output.site)?),
+    let opened = Opens::default();
+    let mut changes = Changes { incidents, places, counts, opened, revision: before, told };
+    for output in outputs.iter().flat_map(Outputs::iter) {
+        let (site, seq) = match output {
+            Told::Opened(opened) => (opened.site(), opened.seq()),
+            Told::Other(output) => (output.site.as_str(), output.seq),
         };
-        if output.seq > *last {
-            *last = output.seq;
-            change(&mut writing, output, &mut changes)?;
+        let last = match emitted.entry(site) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(emitted_of(db, site)?),
+        };
+        if seq <= *last {
+            continue;
+        }
+        *last = seq;
+        match output {
+            Told::Opened(opened) => open(&mut writing, opened, &mut changes)?,
+            Told::Other(output) => {
+                writing.flush()?;
+                change(&mut writing, output, &mut changes)?;
+            }
         }
     }
+    writing.flush()?;
     for (site, last) in emitted {
         db.prepare_cached(
             "INSERT INTO site (name, emitted_seq) VALUES (?1, ?2)
@@ -85,15 +132,19 @@ pub(super) fn apply<'o>(db: &Connection, outputs: &'o [Output]) -> Result<Change
         .doing("storing a site's emitted_seq")?;
     }
     for place in 0..changes.incidents.len() {
-        let Changed { n, fresh, .. } = changes.incidents[place];
-        if !fresh {
+        let n = changes.incidents[place].n;
+        // What is of this commit was born with its revision.
+        if n <= before {
             let revision = changes.next_revision();
             db.prepare_cached("UPDATE incident SET revision = ?2 WHERE n = ?1")
                 .and_then(|mut s| s.execute([n, revision]))
                 .doing("numbering a change")?;
         }
     }
-    changes.count(counter::REVISION, changes.revision - revision);
+    let Opens { detections, events } = changes.opened;
+    changes.count(counter::DETECTIONS, detections);
+    changes.count(counter::EVENTS, events);
+    changes.count(counter::REVISION, changes.revision - before);
     for (name, more) in &changes.counts {
         counter::add(db, name, *more)?;
     }
@@ -116,18 +167,13 @@ pub(super) fn emitted_seq(db: &Connection) -> Result<BTreeMap<String, u64>, Stor
 }
 
 fn change<'o>(
-    writing: &mut Writing<'_>,
+    writing: &mut Writing<'_, '_>,
     output: &'o Output,
     changes: &mut Changes<'o>,
 ) -> Result<(), StoreError> {
     let db = writing.db;
     match &output.change {
-        Change::Opened(incident, detection) => {
-            open(writing, incident, detection, output, changes)?;
-            for to in &incident.links {
-                link(db, output, (incident.id, *to), incident.opened_at, changes)?;
-            }
-        }
+        Change::Opened(..) => unreachable!("it is told as an opening"),
         Change::Joined(detection) => {
             let id = detection.incident.unwrap_or_default();
             let n = known(db, output, id)?;
@@ -135,7 +181,7 @@ fn change<'o>(
             if join(writing, n, detection, changes)? {
                 let text = format!("joined by {}: {}", detection.rule, detection.title);
                 timeline(db, n, detection.at, "joined", Some(detection.id), &text)?;
-                changes.of(n, output, "joined").detections.push(detection);
+                changes.of(n, output, "joined").detections.push(Cow::Borrowed(detection));
                 rise(db, n, before, detection, output, changes)?;
             }
         }
@@ -160,7 +206,7 @@ fn change<'o>(
             changes.of(n, output, "escalated");
         }
         Change::Linked { incident, to, at } => {
-            link(db, output, (*incident, *to), *at, changes)?;
+            link(db, output.into(), (*incident, *to), *at, changes)?;
         }
         Change::Acted { .. }
         | Change::Unshelved { .. }
@@ -185,56 +231,37 @@ fn change<'o>(
 /// Opens an incident with its first detection: one row that is right at once, where neither is
 /// known. An engine that began anew tells what stands here already: then it is joined, if at all.
 fn open<'o>(
-    writing: &mut Writing<'_>,
-    incident: &Incident,
-    detection: &'o Detection,
-    output: &'o Output,
+    writing: &mut Writing<'_, 'o>,
+    opened: Opened<'o>,
     changes: &mut Changes<'o>,
 ) -> Result<(), StoreError> {
-    let id = incident.id.to_string();
-    let (known_already, stands) = writing.stands(&id)?;
+    let (id, at) = (opened.id(), opened.opened_at());
+    let by = By { site: opened.site(), seq: opened.seq(), late: opened.late() };
+    let (known_already, stands) = writing.stands(id)?;
     if known_already {
-        let n = known(writing.db, output, incident.id)?;
-        if join(writing, n, detection, changes)? {
-            changes.of(n, output, "opened").detections.push(detection);
+        let n = known(writing.db, by, id)?;
+        let detection = opened.detection();
+        if join(writing, n, &detection, changes)? {
+            changes.of(n, by, "opened").detections.push(Cow::Owned(detection));
         }
-        return Ok(());
+    } else {
+        let n = changes.next_revision();
+        // The detection may stand here as one that was held back, or made in the shadow.
+        let kept = !stands;
+        writing.open(n, opened, kept)?;
+        if kept {
+            changes.opened.detections += 1;
+            changes.opened.events += opened.distinct() as i64;
+        }
+        if changes.told {
+            let detections = kept.then(|| Cow::Owned(opened.detection()));
+            changes.of(n, by, "opened").detections.extend(detections);
+        }
     }
-    // The detection may stand here as one that was held back, or made in the shadow.
-    let kept = (!stands).then_some(detection);
-    let distinct = kept.map_or(0, |d| document::distinct(&d.events));
-    document::write(detection, &mut writing.document);
-    let n = changes.next_revision();
-    writing
-        .incident
-        .execute(params![
-            n,
-            id,
-            incident.rule,
-            incident.title,
-            column::of_severity(incident.severity.max(detection.severity)),
-            incident.site,
-            incident.area,
-            incident.person,
-            incident.state.as_str(),
-            incident.opened_at.0,
-            incident.updated_at.0.max(detection.at.0),
-            incident.config_hash,
-            output.late.map(Tier::as_str),
-            u8::from(!stands),
-            distinct,
-            kept.map_or(0, |d| d.evidence_omitted),
-            detection.verification,
-            kept.map_or_else(String::new, |d| column::of_feeds(feeds_of(d))),
-            output.concluded.map(|at| at.0),
-            kept.map(|_| &writing.document[..]),
-        ])
-        .doing("storing an incident")?;
-    let changed = changes.of(n, output, "opened");
-    changed.fresh = true;
-    changed.detections.extend(kept);
-    changes.count(counter::DETECTIONS, i64::from(!stands));
-    changes.count(counter::EVENTS, distinct as i64);
+    for to in opened.links() {
+        writing.flush()?;
+        link(writing.db, by, (id, *to), at, changes)?;
+    }
     Ok(())
 }
 
@@ -254,7 +281,7 @@ fn cite(db: &Connection, incident: i64, events: &[Evidence]) -> Result<usize, St
 
 /// Adds a detection to an incident; `false` where it is there already.
 fn join(
-    writing: &mut Writing<'_>,
+    writing: &mut Writing<'_, '_>,
     incident: i64,
     detection: &Detection,
     changes: &mut Changes<'_>,
@@ -324,7 +351,7 @@ fn rise<'o>(
 
 /// A detection that a policy holds back: kept as it is, told nobody, counted on the incident.
 fn suppress<'o>(
-    writing: &mut Writing<'_>,
+    writing: &mut Writing<'_, '_>,
     detection: &Detection,
     by: &str,
     output: &'o Output,
@@ -357,14 +384,15 @@ fn suppress<'o>(
 
 /// Adds the row of a detection that opened no incident; `false` where it is there already.
 fn store_detection(
-    writing: &mut Writing<'_>,
+    writing: &mut Writing<'_, '_>,
     incident: Option<i64>,
     detection: &Detection,
 ) -> Result<bool, StoreError> {
     let (doing, id) = ("storing a detection", detection.id.to_string());
-    if writing.stands(&id)?.1 {
+    if writing.stands(detection.id)?.1 {
         return Ok(false);
     }
+    writing.stands_now(detection.id);
     document::write(detection, &mut writing.document);
     writing
         .detection
@@ -389,7 +417,7 @@ fn store_detection(
 /// for it.
 fn link<'o>(
     db: &Connection,
-    output: &'o Output,
+    by: By<'o>,
     (newer, older): (TimedId, TimedId),
     at: EventTime,
     changes: &mut Changes<'o>,
@@ -404,7 +432,7 @@ fn link<'o>(
     for (id, other) in [(newer, older), (older, newer)] {
         if let Some(n) = row_of(db, id)? {
             timeline(db, n, at, "linked", Some(other), &format!("linked with {other}"))?;
-            changes.of(n, output, "linked");
+            changes.of(n, by, "linked");
         }
     }
     Ok(())
@@ -416,11 +444,10 @@ pub(super) fn row_of(db: &Connection, id: TimedId) -> Result<Option<i64>, StoreE
         .doing("finding an incident")
 }
 
-fn known(db: &Connection, output: &Output, incident: TimedId) -> Result<i64, StoreError> {
-    row_of(db, incident)?.ok_or_else(|| StoreError::UnknownIncident {
-        site: output.site.clone(),
-        seq: output.seq,
-        incident,
+fn known<'o>(db: &Connection, by: impl Into<By<'o>>, incident: TimedId) -> Result<i64, StoreError> {
+    row_of(db, incident)?.ok_or_else(|| {
+        let By { site, seq, .. } = by.into();
+        StoreError::UnknownIncident { site: site.to_owned(), seq, incident }
     })
 }
 

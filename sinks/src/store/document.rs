@@ -4,9 +4,11 @@
 //! both. Numbers are LEB128, texts stand behind their length, times are eight bytes, little endian.
 //! A changed layout is another [`FORMAT`], and the old one is still read.
 
+use std::ops::Range;
+
 use event::EventTime;
 use event::identity::Digest;
-use event::incident::{Detection, Evidence, Said, Severity, Tier};
+use event::incident::{Cited, Detection, Evidence, Said, Severity, Tier};
 
 /// The first byte.
 const FORMAT: u8 = 1;
@@ -27,10 +29,8 @@ pub(super) struct Document {
 /// Replaces `out` by a detection's document.
 pub(super) fn write(detection: &Detection, out: &mut Vec<u8>) {
     out.clear();
-    let late = TIERS.iter().position(|tier| *tier == detection.late).unwrap_or_default();
-    out.extend([FORMAT, detection.severity as u8, late as u8]);
-    number(detection.evidence_omitted, out);
-    text(&detection.key, out);
+    let Detection { severity, late, evidence_omitted, key, .. } = detection;
+    begin((*severity, *late, *evidence_omitted, key), out);
     number(detection.why.len() as u64, out);
     for (name, value) in &detection.why {
         text(name, out);
@@ -38,15 +38,38 @@ pub(super) fn write(detection: &Detection, out: &mut Vec<u8>) {
     }
     number(detection.events.len() as u64, out);
     for event in &detection.events {
-        for part in [event.id(), event.feed(), event.kind(), event.device(), event.raw()] {
-            text(part, out);
-        }
-        out.extend(event.occurred.0.to_le_bytes());
-        out.extend(event.recorded.0.to_le_bytes());
+        cite(&event.cited(), out);
     }
 }
 
-fn number(mut value: u64, out: &mut Vec<u8>) {
+/// Adds what comes first: severity, how late, events omitted, key.
+pub(super) fn begin(
+    (severity, late, omitted, key): (Severity, Option<Tier>, u64, &str),
+    out: &mut Vec<u8>,
+) {
+    let late = TIERS.iter().position(|tier| *tier == late).unwrap_or_default();
+    out.extend([FORMAT, severity as u8, late as u8]);
+    number(omitted, out);
+    text(key, out);
+}
+
+/// Adds an event, of so many as were said; where its id and its kind stand.
+pub(super) fn cite(event: &Cited<'_>, out: &mut Vec<u8>) -> [Range<usize>; 2] {
+    let Said { feed, kind, device, raw } = event.said;
+    text(event.id, out);
+    let id = out.len() - event.id.len()..out.len();
+    text(feed, out);
+    text(kind, out);
+    let kind = out.len() - kind.len()..out.len();
+    text(device, out);
+    text(raw, out);
+    out.extend_from_slice(&event.occurred.0.to_le_bytes());
+    out.extend_from_slice(&event.recorded.0.to_le_bytes());
+    [id, kind]
+}
+
+/// Adds a number: how many follow.
+pub(super) fn number(mut value: u64, out: &mut Vec<u8>) {
     while value > 0x7f {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -54,7 +77,8 @@ fn number(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-fn text(text: &str, out: &mut Vec<u8>) {
+/// Adds a text.
+pub(super) fn text(text: &str, out: &mut Vec<u8>) {
     number(text.len() as u64, out);
     out.extend_from_slice(text.as_bytes());
 }

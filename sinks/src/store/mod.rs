@@ -10,6 +10,7 @@ mod error;
 mod figures;
 pub(crate) mod file;
 mod notify;
+mod outputs;
 pub(crate) mod queue;
 mod read;
 mod upgrade;
@@ -28,6 +29,7 @@ pub use dead::DeadLetter;
 pub(crate) use error::Doing;
 pub use error::StoreError;
 pub use figures::AlarmFigures;
+pub use outputs::{Head, Outputs, Writing};
 pub use read::Reader;
 pub use view::{
     Counts, DeadLetterView, DetectionView, Filter, IncidentDetail, IncidentSummary, LinkedIncident,
@@ -138,15 +140,30 @@ impl Store {
     /// SQLite refused (see [`StoreError::may_pass`]), or an output speaks of an incident that is
     /// not there. Nothing of the call is stored then, as far as SQLite can tell.
     pub fn commit(&mut self, outputs: &[Output], dead: &[DeadLetter]) -> Result<(), StoreError> {
-        if outputs.is_empty() && dead.is_empty() {
+        let mut all = Outputs::default();
+        all.extend(outputs.iter().cloned());
+        self.commit_all(&[all], dead)
+    }
+
+    /// As [`Self::commit`], of outputs as they are told.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_all(
+        &mut self,
+        outputs: &[Outputs],
+        dead: &[DeadLetter],
+    ) -> Result<(), StoreError> {
+        if outputs.iter().all(Outputs::is_empty) && dead.is_empty() {
             return Ok(());
         }
         let tx = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .doing("beginning a commit")?;
-        let changed = commit::apply(&tx, outputs)?;
-        let notified = notify::enqueue(&tx, &changed, &self.limits)?;
+        let sinks = queue::configured(&tx)?;
+        let changed = commit::apply(&tx, outputs, !sinks.is_empty())?;
+        let notified = notify::enqueue(&tx, &changed, &sinks, &self.limits)?;
         for letter in dead {
             dead::keep(&tx, dead::Class::Delivery, letter)?;
         }

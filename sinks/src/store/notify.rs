@@ -54,9 +54,9 @@ struct Cited<'a> {
 pub(super) fn enqueue(
     db: &Connection,
     changes: &Changes<'_>,
+    sinks: &[(i64, String)],
     limits: &StoreLimits,
 ) -> Result<bool, StoreError> {
-    let sinks = queue::configured(db)?;
     if sinks.is_empty() {
         return Ok(false);
     }
@@ -79,12 +79,12 @@ pub(super) fn enqueue(
                 s.query_row(row, |row| row.get(0))
             })
             .doing("storing a notification")?;
-        for (sink, _) in &sinks {
+        for (sink, _) in sinks {
             queue::push(db, *sink, n)?;
         }
         told = true;
     }
-    for (sink, name) in &sinks {
+    for (sink, name) in sinks {
         bury_excess(db, *sink, name, limits.outbox_pending_max)?;
     }
     Ok(told)

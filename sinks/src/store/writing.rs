@@ -1,33 +1,66 @@
 //! What a commit writes with: statements that are looked up once.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use event::identity::TimedId;
+use event::incident::Tier;
 use rusqlite::{CachedStatement, Connection};
 
+use super::column;
 use super::error::{Doing, StoreError};
+use super::outputs::Opened;
+
+/// Incidents of one statement: beginning and ending one costs as much as a row.
+const ROWS: usize = 16;
+/// Values of one of them.
+const VALUES: usize = 21;
 
 /// A transaction, with the statements that run for every incident: looking one up by its text costs
 /// an eighth of what it does.
-pub(super) struct Writing<'c> {
+pub(super) struct Writing<'c, 'o> {
     pub(super) db: &'c Connection,
-    pub(super) incident: CachedStatement<'c>,
+    incident: CachedStatement<'c>,
+    incidents: CachedStatement<'c>,
     /// What stands under an id: an incident, the detection that opened it, another detection.
-    pub(super) stands: CachedStatement<'c>,
+    stands: CachedStatement<'c>,
     pub(super) detection: CachedStatement<'c>,
     /// Memory for the document of one detection.
     pub(super) document: Vec<u8>,
+    /// Incidents whose rows are not written yet, and whether the detection is kept with each.
+    pending: Vec<(i64, Opened<'o>, bool)>,
+    /// Greater than any id, of an incident or a detection, that stood here before.
+    newest: Option<TimedId>,
+    /// Ids of this commit.
+    ids: HashSet<TimedId>,
 }
 
-impl<'c> Writing<'c> {
+/// Inserts so many incidents. `n` is the revision, too.
+fn insertion(rows: usize) -> String {
+    let one = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    format!(
+        "INSERT INTO incident (n, id, rule, title, severity, site, area, person, state, opened_at,
+             updated_at, config_hash, late, detections, events, evidence_omitted, verification,
+             feeds, revision, concluded_at, opening) VALUES {}",
+        vec![one; rows].join(", ")
+    )
+}
+
+impl<'c, 'o> Writing<'c, 'o> {
     pub(super) fn begin(db: &'c Connection) -> Result<Self, StoreError> {
+        static ONE: LazyLock<String> = LazyLock::new(|| insertion(1));
+        static MANY: LazyLock<String> = LazyLock::new(|| insertion(ROWS));
         let prepare = |text| db.prepare_cached(text).doing("preparing a commit");
+        let newest: Option<String> = prepare(
+            "SELECT max(coalesce((SELECT max(id) FROM incident), ''),
+                 coalesce((SELECT max(id) FROM detection), ''))",
+        )?
+        .query_row([], |row| row.get(0))
+        .doing("looking for the newest incident")?;
         Ok(Self {
             db,
-            incident: prepare(
-                "INSERT INTO incident (n, id, rule, title, severity, site, area, person, state,
-                     opened_at, updated_at, config_hash, late, detections, events,
-                     evidence_omitted, verification, feeds, revision, concluded_at, opening)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                     ?17, ?18, ?1, ?19, ?20)",
-            )?,
+            incident: prepare(&ONE)?,
+            incidents: prepare(&MANY)?,
             stands: prepare(
                 "SELECT (SELECT opening IS NOT NULL FROM incident WHERE id = ?1),
                      EXISTS (SELECT 1 FROM detection WHERE id = ?1)",
@@ -38,15 +71,96 @@ impl<'c> Writing<'c> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?,
             document: Vec::new(),
+            pending: Vec::with_capacity(ROWS),
+            newest: newest.as_deref().and_then(TimedId::parse),
+            ids: HashSet::new(),
         })
     }
 
     /// Whether there is an incident of an id, and a detection.
-    pub(super) fn stands(&mut self, id: &str) -> Result<(bool, bool), StoreError> {
-        let found = self.stands.query_row([id], |row| {
+    pub(super) fn stands(&mut self, id: TimedId) -> Result<(bool, bool), StoreError> {
+        if self.ids.contains(&id) {
+            self.flush()?;
+        } else if self.newest.is_none_or(|newest| id > newest) {
+            return Ok((false, false));
+        }
+        let found = self.stands.query_row([id.to_string()], |row| {
             let opening: Option<bool> = row.get(0)?;
             Ok((opening.is_some(), opening == Some(true) || row.get(1)?))
         });
         found.doing("looking for an incident")
     }
+
+    /// Something stands under an id from now on.
+    pub(super) fn stands_now(&mut self, id: TimedId) {
+        self.ids.insert(id);
+    }
+
+    /// Adds the row of an incident that is not there, with the detection that opened it, or without.
+    pub(super) fn open(
+        &mut self,
+        n: i64,
+        opened: Opened<'o>,
+        kept: bool,
+    ) -> Result<(), StoreError> {
+        self.ids.insert(opened.id());
+        self.pending.push((n, opened, kept));
+        if self.pending.len() == ROWS { self.flush() } else { Ok(()) }
+    }
+
+    /// Whatever reads or changes incidents finds all of them afterwards.
+    pub(super) fn flush(&mut self) -> Result<(), StoreError> {
+        let all = |statement: &mut CachedStatement<'_>, rows: &[(i64, Opened<'o>, bool)]| {
+            for (place, (n, opened, kept)) in rows.iter().enumerate() {
+                bind(statement, place * VALUES, (*n, *opened, *kept))?;
+            }
+            statement.raw_execute().map(|_| ())
+        };
+        let written = if self.pending.len() == ROWS {
+            all(&mut self.incidents, &self.pending)
+        } else {
+            self.pending.chunks(1).try_for_each(|row| all(&mut self.incident, row))
+        };
+        self.pending.clear();
+        written.doing("storing an incident")
+    }
+}
+
+/// Gives a statement the values of a row, the first of which is the one behind `before`.
+fn bind(
+    statement: &mut CachedStatement<'_>,
+    before: usize,
+    (n, opened, kept): (i64, Opened<'_>, bool),
+) -> rusqlite::Result<()> {
+    let mut next = before;
+    macro_rules! bind {
+        ($($value:expr),* $(,)?) => {
+            $(next += 1; statement.raw_bind_parameter(next, $value)?;)*
+        };
+    }
+    let id = opened.id().text();
+    bind!(
+        n,
+        std::str::from_utf8(&id)?,
+        opened.rule(),
+        opened.title(),
+        column::of_severity(opened.severity()),
+        opened.site(),
+        opened.area(),
+        opened.person(),
+        opened.state().as_str(),
+        opened.opened_at().0,
+        opened.updated_at().0,
+        opened.config_hash(),
+        opened.late().map(Tier::as_str),
+        u8::from(kept),
+        if kept { opened.distinct() } else { 0 },
+        if kept { opened.omitted() } else { 0 },
+        opened.verification(),
+        if kept { opened.feeds() } else { "" },
+        n,
+        opened.concluded().map(|at| at.0),
+        kept.then(|| opened.document()),
+    );
+    Ok(())
 }
