@@ -209,6 +209,41 @@ fn what_is_in_no_file_yet_is_read() {
     }
 }
 
+/// What was written lately is read again without its file, however small its writes were; what is older out of
+/// it.
+#[test]
+fn what_was_written_lately_is_read_again_from_memory() {
+    let files = ForgetfulFiles::default();
+    let mut writer = ok(open(&files, u64::MAX));
+    let from = Position(0);
+    let mut reader = ok(LogReader::open(&dir(), Arc::new(files.clone()), writer.progress(), from));
+    let mut first = block(0, 5);
+    ok(writer.append(&mut first));
+    let mut read = |first: &RecordBlock, place| {
+        let mut again = RecordBlock::new();
+        reader.at(first.get(place).position, &mut again).map(|_| {
+            let same = again.get(0).payload == first.get(place).payload;
+            assert!(same, "another record");
+        })
+    };
+    for n in 1..200 {
+        ok(writer.append(&mut block(n * 5, 5)));
+        ok(read(&first, (n % 5) as usize));
+    }
+    let segment = dir().join(format!("{:016x}.log", 0));
+    files.flip(&segment, 20 + 28 + first.get(2).position.0 as usize + 12);
+    ok(read(&first, 2));
+    // Past what is kept in memory the file is asked, and what is wrong in it is seen.
+    let payload = vec![b'x'; 1 << 20];
+    for _ in 0..40 {
+        let (small, mut long) = (block(0, 1), RecordBlock::new());
+        long.push(&RecordRef { payload: &payload, ..small.get(0) });
+        ok(writer.append(&mut long));
+    }
+    ok(read(&first, 1));
+    assert!(read(&first, 2).is_err(), "the file was not asked");
+}
+
 /// INV-ACK: what was durable before a power cut is there after it, whatever else is torn.
 #[test]
 fn what_is_durable_survives_a_power_cut_at_any_byte() {

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use event::RejectReason;
 
 use super::Shared;
-use crate::live::{Holder, holders};
+use crate::live::{Cause, Holder, holders};
 
 pub async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let text = tokio::task::spawn_blocking(move || text(&shared) + &alarms(&shared))
@@ -180,10 +180,35 @@ fn text(shared: &Shared) -> String {
     let mut family = Family::new(&mut out, "visible_seconds", "summary", help);
     quantiles.iter().for_each(|(q, seconds)| family.value(&[("quantile", q)], *seconds));
     let _ = writeln!(out, "portcullis_visible_seconds_count {count}");
+    pauses(shared, &mut out);
     for (name, help, value) in shared.live.gauges() {
         Family::new(&mut out, name, "gauge", help).value(&[], value);
     }
     out
+}
+
+/// For how long the engine's thread is at one thing.
+fn pauses(shared: &Shared, out: &mut String) {
+    let name = "engine_pause_seconds";
+    let help =
+        "What the engine's thread does at a stretch, by what it is: a detection waits for it.";
+    Family::new(out, name, "histogram", help);
+    for (cause, of) in Cause::ALL.iter().zip(shared.live.pauses()) {
+        let (cause, count) = (("cause", cause.as_str()), of.count as f64);
+        let mut buckets = Family { out, name: "engine_pause_seconds_bucket" };
+        for (bound, within) in of.buckets() {
+            buckets.value(&[cause, ("le", bound)], within as f64);
+        }
+        buckets.value(&[cause, ("le", "+Inf")], count);
+        let mut one = |name, value| Family { out, name }.value(&[cause], value);
+        one("engine_pause_seconds_sum", of.sum.as_secs_f64());
+        one("engine_pause_seconds_count", count);
+    }
+    let help = "The longest of them since the start.";
+    let mut family = Family::new(out, "engine_pause_longest_seconds", "gauge", help);
+    for (cause, of) in Cause::ALL.iter().zip(shared.live.pauses()) {
+        family.value(&[("cause", cause.as_str())], of.longest.as_secs_f64());
+    }
 }
 
 /// How rulebooks took over, and who does not see all since.

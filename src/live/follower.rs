@@ -12,6 +12,7 @@ use sinks::DeadLetter;
 
 use super::epoch::Reign;
 use super::keeper::Spare;
+use super::pauses::{Cause, Pauses};
 use super::rulebooks::Rulebooks;
 use super::snapshots::Snapshot;
 use super::status::Live;
@@ -24,7 +25,7 @@ const STEP_BYTES: usize = 64 * 1024;
 /// The same of a recovery, where nobody waits for a single detection.
 const RECOVERY_STEP_BYTES: usize = 256 * 1024;
 /// Findings on their way to the teller that take one place.
-pub const FINDINGS_A_PLACE: usize = 16;
+pub const FINDINGS_A_PLACE: usize = 4;
 /// Time between two snapshots at most, where something has come.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 /// A snapshot longer than that waits until the log has grown by half as much: writing state costs
@@ -58,6 +59,7 @@ pub struct Follower {
     pub snapshot_len: u64,
     /// Up to where the figures that others see are the engine's, and since when.
     pub looked: Option<(Position, Instant)>,
+    pub pauses: Pauses,
 }
 
 impl Follower {
@@ -65,10 +67,13 @@ impl Follower {
     pub fn run(mut self) -> anyhow::Result<()> {
         let (mut snapshot_at, mut snapshot_time) = (self.reader.position(), Instant::now());
         let mut block = RecordBlock::new();
+        self.pauses = Pauses::begin();
         self.look(self.reader.position());
         loop {
             let here = self.reader.position();
-            self.live.look_at_usage(&self.pipeline);
+            if self.live.look_at_usage(&self.pipeline) {
+                self.pauses.lap(Cause::Figures);
+            }
             self.go_on_saving(SNAPSHOT_STEP_BYTES)?;
             let patience = match (&self.saving, self.looked_at() == Some(here)) {
                 (Some(_), _) => Duration::ZERO,
@@ -88,6 +93,7 @@ impl Follower {
                 }
                 continue;
             }
+            self.pauses.idle();
             let recovering = self.live.recovered_behind(here);
             let step = match recovering {
                 0 => STEP_BYTES,
@@ -97,6 +103,7 @@ impl Follower {
             if !self.read(&mut block, step)? {
                 continue;
             }
+            self.pauses.lap(Cause::Reading);
             let until = self.reader.position();
             self.judge_all(&block, until)?;
             self.progress.held().judged(until);
@@ -116,7 +123,11 @@ impl Follower {
     /// Lets the figures be seen that stand at a position.
     fn look(&mut self, here: Position) {
         if self.looked_at() != Some(here) {
-            self.live.stepped(&self.pipeline, here);
+            let pauses = self.pauses.so_far();
+            if !self.live.stepped(&self.pipeline, here, pauses) {
+                return;
+            }
+            self.pauses.lap(Cause::Figures);
         }
         self.looked = Some((here, Instant::now()));
     }
@@ -158,6 +169,7 @@ impl Follower {
             self.take_over(&block.get(place), control)?;
             from = place + 1;
         }
+        self.pauses.lap(Cause::Judging);
         if judged.parts.is_empty() && judged.dead.is_empty() {
             return Ok(());
         }
@@ -167,7 +179,9 @@ impl Follower {
             newest.filter(|r| r.kind == RecordKind::Delivery).map(|r| r.recorded).next();
         let found: usize = judged.parts.iter().map(|part| part.findings.len()).sum();
         self.send(Tell::Judged(judged))?;
-        (0..found / FINDINGS_A_PLACE).try_for_each(|_| self.send(Tell::Filled))
+        (0..found / FINDINGS_A_PLACE).try_for_each(|_| self.send(Tell::Filled))?;
+        self.pauses.lap(Cause::Telling);
+        Ok(())
     }
 
     /// Gives records to the engine, up to one by which another configuration takes over.
@@ -239,6 +253,7 @@ impl Follower {
         let books = self.pipeline.deliveries().to_vec();
         let snapshot = Snapshot { config, position, resume, full, books, engine: memory };
         self.saving = Some(Box::new(snapshot));
+        self.pauses.lap(Cause::Snapshot);
         Ok(())
     }
 
@@ -246,7 +261,9 @@ impl Follower {
     /// all before it does.
     fn go_on_saving(&mut self, budget: usize) -> anyhow::Result<()> {
         let Some(mut snapshot) = self.saving.take() else { return Ok(()) };
-        if self.pipeline.engine.save_some(&mut snapshot.engine, budget) {
+        let whole = self.pipeline.engine.save_some(&mut snapshot.engine, budget);
+        self.pauses.lap(Cause::Snapshot);
+        if whole {
             self.snapshot_len = snapshot.engine.len() as u64;
             return self.send(Tell::Snapshot(snapshot));
         }

@@ -12,6 +12,7 @@ mod emitter;
 pub mod epoch;
 mod follower;
 mod keeper;
+mod pauses;
 mod priority;
 mod recovery;
 mod reloads;
@@ -45,6 +46,7 @@ use crate::setup::Setup;
 pub use controls::Controls;
 use emitter::Emit;
 use epoch::Epoch;
+pub use pauses::Cause;
 use recovery::{Recovered, recover};
 pub use reloads::{Outcome, Refusal, Reloads};
 use rulebooks::Kept;
@@ -56,10 +58,11 @@ pub use status::{Holder, Live, holders};
 const INTAKE_BATCHES_MAX: usize = 64;
 /// Messages between teller and store: when it is full they get longer, up to a transaction each.
 const EMIT_MAX: usize = 16;
-/// What was found, block by block, between engine and teller: a second of small blocks, so that the
+/// What was found, block by block, between engine and teller: half a second of small blocks, so that the
 /// engine does not wait for a slow commit. A block takes a further place for each
-/// [`follower::FINDINGS_A_PLACE`] findings: 64 Ki of them, 20 MiB.
-const TELL_MAX: usize = 4_096;
+/// [`follower::FINDINGS_A_PLACE`] findings: 4 Ki of them. With more, what they cite would no longer be
+/// in memory when they are told.
+const TELL_MAX: usize = 1_024;
 
 /// How the program is started.
 #[derive(Clone, Debug)]
@@ -159,6 +162,7 @@ impl Program {
             saving: None,
             snapshot_len: 0,
             looked: None,
+            pauses: pauses::Pauses::begin(),
         };
         threads.push(spawn("engine", live.clone(), move || follower.run())?);
         let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);

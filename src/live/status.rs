@@ -1,7 +1,7 @@
 //! How the program is doing: what health, metrics and the console read.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use event::books::SourceBooks;
@@ -15,6 +15,7 @@ use rules::engine::{Evicted, GivenUp, LateCounts, Usage};
 use rules::plan::{Plan, RuleId};
 use sinks::{Outbox, SinkStatus};
 
+use super::pauses::Histograms;
 use super::strangers::Strangers;
 use crate::pipeline::Pipeline;
 use crate::setup::Setup;
@@ -62,6 +63,7 @@ struct Figures {
     /// Of which facts and rules it was logged already that they give up.
     warned: Vec<bool>,
     late: LateCounts,
+    pauses: Histograms,
     log_fault: Option<String>,
     store_fault: Option<String>,
 }
@@ -159,15 +161,21 @@ impl Live {
         self.progress.held()
     }
 
-    /// The engine has read the log up to a position.
-    pub fn stepped(&self, pipeline: &Pipeline, read: Position) {
+    /// The engine has read the log up to a position. `false` where somebody looks at the figures just now: the
+    /// engine does not wait for that.
+    pub fn stepped(&self, pipeline: &Pipeline, read: Position, pauses: &Histograms) -> bool {
+        let mut figures = match self.figures.try_lock() {
+            Ok(figures) => figures,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if read > self.recovered_at => return false,
+            Err(TryLockError::WouldBlock) => lock(&self.figures),
+        };
         let tables = pipeline.engine.tables();
         let mut known = lock(&self.tables);
         if !Arc::ptr_eq(&known, tables) {
             *known = tables.clone();
         }
         drop(known);
-        let mut figures = lock(&self.figures);
         figures.books = pipeline.books();
         figures.roads = pipeline.roads().to_vec();
         figures.blind = pipeline.engine.blind().collect();
@@ -175,23 +183,31 @@ impl Live {
         figures.watermark = pipeline.engine.watermark().0;
         figures.state_bytes = pipeline.engine.state_bytes();
         figures.late = pipeline.engine.late_counts();
+        figures.pauses = *pauses;
         if read >= self.recovered_at && figures.at_recovery.is_none() {
             debug_assert_eq!(read, self.recovered_at, "INV-BOOKS: read past what was recovered");
             figures.at_recovery = Some(figures.books.clone());
         }
+        true
     }
 
-    /// Looks at what facts and rules cost and hold, once in a while: that takes a look at each of
-    /// them at every site.
-    pub fn look_at_usage(&self, pipeline: &Pipeline) {
+    /// Looks at what facts and rules cost and hold, once in a while, and whether it did: that takes a look
+    /// at each of them at every site.
+    pub fn look_at_usage(&self, pipeline: &Pipeline) -> bool {
         let mut figures = lock(&self.figures);
         if figures.looked_at.is_some_and(|at| at.elapsed() < USAGE_EVERY) {
-            return;
+            return false;
         }
         figures.looked_at = Some(Instant::now());
         figures.usage = pipeline.engine.usage();
         figures.evicted = pipeline.engine.evicted();
         figures.warn_of_limits(pipeline.engine.plan());
+        true
+    }
+
+    /// For how long the engine's thread was at one thing, by what that was.
+    pub fn pauses(&self) -> Histograms {
+        lock(&self.figures).pauses
     }
 
     /// Another configuration is in force in the engine.

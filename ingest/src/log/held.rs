@@ -9,7 +9,8 @@ use event::{Position, RecordBlock};
 /// still in the cache then.
 const AHEAD_BYTES_MAX: usize = 2 << 20;
 
-/// Bytes of judged ones kept for evidence. What is older is asked for at the source.
+/// Bytes of judged ones kept for evidence. What is older is asked for at the source. Who tells what was found
+/// is up to 4 Ki findings behind.
 const JUDGED_BYTES_MAX: usize = 64 << 20;
 
 /// Shared by the log's writer, which puts them in, and its readers.

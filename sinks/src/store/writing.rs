@@ -32,7 +32,7 @@ pub(super) struct Writing<'c, 'o> {
     /// Greater than any id, of an incident or a detection, that stood here before.
     newest: Option<TimedId>,
     /// Ids of this commit.
-    ids: HashSet<TimedId>,
+    ids: HashSet<TimedId, foldhash::fast::FixedState>,
 }
 
 /// Inserts so many incidents. `n` is the revision, too.
@@ -73,7 +73,7 @@ impl<'c, 'o> Writing<'c, 'o> {
             document: Vec::new(),
             pending: Vec::with_capacity(ROWS),
             newest: newest.as_deref().and_then(TimedId::parse),
-            ids: HashSet::new(),
+            ids: HashSet::default(),
         })
     }
 
