@@ -135,8 +135,11 @@ impl Program {
         let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
         let [reader, again] = readers(&log_dir, (progress.clone(), from), &sources)?;
         pipeline.read_again(&engine, History::Log(again.clone().lenient()))?;
-        let evidence =
-            teller::LogEvidence { reader: again, rulebooks: rulebooks.clone(), last: None };
+        let evidence = teller::LogEvidence {
+            reader: again.with_chunks(),
+            rulebooks: rulebooks.clone(),
+            last: None,
+        };
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 
         let full_needed = snapshots.full_needed();

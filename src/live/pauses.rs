@@ -167,9 +167,12 @@ mod tests {
     #[test]
     fn what_lies_between_two_looks_is_told_by_its_cause() {
         let mut pauses = Pauses::begin();
-        std::thread::sleep(Duration::from_millis(3));
+        let ago = |pauses: &mut Pauses| {
+            pauses.last = pauses.last.checked_sub(Duration::from_millis(3)).expect("an instant");
+        };
+        ago(&mut pauses);
         pauses.idle();
-        std::thread::sleep(Duration::from_millis(3));
+        ago(&mut pauses);
         pauses.lap(Cause::Snapshot);
         let of = *pauses.so_far();
         assert!(of[Cause::Snapshot as usize].longest >= Duration::from_millis(3));

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of one write: small appends come together.
 const TOGETHER_BYTES: usize = 256 << 10;
-/// Bytes kept of what stands in its file: of the ten rules 19 events in 20 that are cited are less than 11 MB
-/// old, and who tells of them is as much behind at most.
-const FILED_BYTES_MAX: u64 = 24 << 20;
+/// Bytes kept of what stands in its file: whoever tells what was found is a few blocks behind, and of what is
+/// cited three in ten are the last event of all.
+const FILED_BYTES_MAX: u64 = 4 << 20;
 
 /// Shared by who appends, who writes and who reads.
 #[derive(Debug, Default)]
