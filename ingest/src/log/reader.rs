@@ -317,7 +317,7 @@ impl LogReader {
         }
         let segment = &self.segments[place];
         let (offset, room) = (segment.offset(position), &mut self.bytes[..wanted]);
-        let mut read = |room: &mut [u8], offset| segment.file.read_at(room, offset);
+        let read = |room: &mut [u8], offset| segment.file.read_at(room, offset);
         let read = match &mut self.chunks {
             Some(chunks) => chunks.copy((segment.first, offset), room, read),
             None => read(room, offset),
