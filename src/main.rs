@@ -19,6 +19,7 @@ mod pipeline;
 mod render;
 mod replay;
 mod report;
+mod room;
 mod run;
 mod setup;
 mod test;

@@ -94,8 +94,8 @@ fn changed_row(at: &EvidenceRef, record: &RecordRef<'_>, room: &mut CitedRoom) {
     room.set(&["tables/", &position], said, at.occurred, record.recorded);
 }
 
-/// Places of what was cited lately: at 300 B each 5 MB.
-const CITED: usize = 16_384;
+/// Places of what was cited lately: at 450 B each 4 MB.
+const CITED: usize = 8_192;
 
 /// Turns findings of one configuration into outputs.
 pub struct Renderer {

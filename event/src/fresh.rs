@@ -7,6 +7,10 @@ use bytemuck::Zeroable;
 
 /// Bytes of a page, at least.
 const PAGE_BYTES: usize = 4_096;
+/// Bytes from which on the pages may be large ones, which another thread makes ready.
+const LARGE_BYTES: usize = 1 << 20;
+/// What is large is given so many calls for each page of it before it is touched.
+const CALLS_A_PAGE: usize = 2;
 
 /// Memory that is zero.
 #[derive(Debug)]
@@ -14,11 +18,13 @@ pub struct Fresh<T> {
     memory: Vec<T>,
     /// So many of its elements stand in pages that were touched.
     touched: usize,
+    /// Calls that still touch nothing.
+    wait: usize,
 }
 
 impl<T> Default for Fresh<T> {
     fn default() -> Self {
-        Self { memory: Vec::new(), touched: 0 }
+        Self { memory: Vec::new(), touched: 0, wait: 0 }
     }
 }
 
@@ -28,7 +34,13 @@ impl<T: Zeroable> Fresh<T> {
     #[inline(never)]
     pub fn make_ready(&mut self, len: usize) -> bool {
         if self.memory.len() != len {
-            (self.memory, self.touched) = (bytemuck::zeroed_vec(len), 0);
+            let bytes = len * size_of::<T>();
+            let wait = if bytes < LARGE_BYTES { 0 } else { bytes / PAGE_BYTES * CALLS_A_PAGE };
+            *self = Self { memory: bytemuck::zeroed_vec(len), touched: 0, wait };
+        }
+        if self.wait > 0 {
+            self.wait -= 1;
+            return false;
         }
         if let Some(first) = self.memory.get_mut(self.touched) {
             *first = T::zeroed();
@@ -67,6 +79,9 @@ mod tests {
         assert!(table.len() == 2_048 && table.iter().all(|n| *n == 0) && fresh.bytes() == 0);
         // Of another size than was expected, or not begun.
         assert!(!fresh.make_ready(2_048));
+        // What is large waits for whoever makes it ready.
+        let mut large = Fresh::<u64>::default();
+        assert_eq!((1..).find(|_| large.make_ready(1 << 17)), Some(256 * 3));
         assert_eq!((fresh.take(512).len(), fresh.bytes()), (512, 0));
     }
 }

@@ -64,6 +64,9 @@ const EMIT_MAX: usize = 16;
 /// in memory when they are told.
 const TELL_MAX: usize = 1_024;
 
+/// Memory made ready for teller and store each.
+const TELLING_ROOM_BYTES: usize = 4 << 20;
+
 /// How the program is started.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -135,11 +138,7 @@ impl Program {
         let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
         let [reader, again] = readers(&log_dir, (progress.clone(), from), &sources)?;
         pipeline.read_again(&engine, History::Log(again.clone().lenient()))?;
-        let evidence = teller::LogEvidence {
-            reader: again.with_chunks(),
-            rulebooks: rulebooks.clone(),
-            last: None,
-        };
+        let evidence = teller::LogEvidence::new(again.with_chunks(), rulebooks.clone());
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 
         let full_needed = snapshots.full_needed();
@@ -166,6 +165,7 @@ impl Program {
             snapshot_len: 0,
             looked: None,
             pauses: pauses::Pauses::begin(),
+            places: Vec::new(),
         };
         threads.push(spawn("engine", live.clone(), move || follower.run())?);
         let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
@@ -313,6 +313,7 @@ fn spawn_store(
     })?);
     threads.push(spawn("store", live.clone(), move || {
         priority::step_behind();
+        crate::room::make_room(TELLING_ROOM_BYTES);
         emitter.run(&emitted)
     })?);
     Ok((emit, outputs))
@@ -327,13 +328,15 @@ fn spawn_teller(
     (emit, outputs): (SyncSender<Emit>, Receiver<Outputs>),
 ) -> anyhow::Result<teller::Told> {
     let (tell, judged) = sync_channel(TELL_MAX);
-    let (spare, findings) = channel();
-    let teller = teller::Teller { evidence, bases, judged, spare, emit, outputs, held: None };
+    let (given_back, spare) = channel();
+    let teller =
+        teller::Teller { evidence, bases, judged, spare: given_back, emit, outputs, held: None };
     threads.push(spawn("teller", live.clone(), move || {
         priority::step_behind();
+        crate::room::make_room(TELLING_ROOM_BYTES);
         teller.run(setup)
     })?);
-    Ok(teller::Told { tell, findings })
+    Ok(teller::Told { tell, spare })
 }
 
 /// The configuration that judged what stands at a position of a data folder's log, of a program that

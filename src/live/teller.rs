@@ -43,6 +43,8 @@ pub struct Part {
     pub setup: Arc<Setup>,
     pub tables: Arc<Tables>,
     pub findings: Findings,
+    /// What it cites of the block that was judged.
+    pub near: RecordBlock,
     /// When it was found, by our own clock.
     pub concluded: EventTime,
 }
@@ -50,19 +52,31 @@ pub struct Part {
 /// The engine's side of the way: there, and the memory that comes back, to be used again.
 pub struct Told {
     pub tell: SyncSender<Tell>,
-    pub findings: Receiver<Findings>,
+    pub spare: Receiver<(Findings, RecordBlock)>,
 }
 
 /// Evidence out of the log, decoded by what was in force there.
 pub struct LogEvidence {
-    pub reader: LogReader,
-    pub rulebooks: Arc<Rulebooks>,
+    reader: LogReader,
+    /// What was copied before, in the order of the log.
+    near: RecordBlock,
+    rulebooks: Arc<Rulebooks>,
     /// The configuration that decoded what was read last: nearly always the same.
-    pub last: Option<Arc<Setup>>,
+    last: Option<Arc<Setup>>,
+}
+
+impl LogEvidence {
+    pub fn new(reader: LogReader, rulebooks: Arc<Rulebooks>) -> Self {
+        Self { reader, near: RecordBlock::new(), rulebooks, last: None }
+    }
 }
 
 impl Evidences for LogEvidence {
     fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<Found> {
+        if let Some(place) = self.near.find(position) {
+            block.push(&self.near.get(place));
+            return Ok(Found::There);
+        }
         Found::of(self.reader.at(position, block))
     }
 
@@ -92,7 +106,7 @@ pub struct Teller {
     pub bases: BTreeMap<String, u64>,
     pub judged: Receiver<Tell>,
     /// The way back to the engine's thread, of memory to be used again.
-    pub spare: Sender<Findings>,
+    pub spare: Sender<(Findings, RecordBlock)>,
     pub emit: SyncSender<Emit>,
     /// Memory that the store's thread gives back.
     pub outputs: Receiver<Outputs>,
@@ -124,6 +138,7 @@ impl Teller {
                     current = part.setup;
                 }
                 renderer.know(&part.tables);
+                self.evidence.near = part.near;
                 for finding in part.findings.iter() {
                     let found = (&part.findings, finding);
                     let (evidence, of) = (&mut self.evidence, (part.concluded, base));
@@ -131,7 +146,8 @@ impl Teller {
                 }
                 part.findings.clear();
                 // Whoever takes it back may have ended.
-                let _ = self.spare.send(part.findings);
+                let near = std::mem::take(&mut self.evidence.near);
+                let _ = self.spare.send((part.findings, near));
             }
             let Judged { until, recorded, dead, .. } = judged;
             self.hand_on(Batch { until, recorded, outputs: vec![outputs], dead })?;

@@ -14,7 +14,7 @@ use super::segment::Segment;
 use super::{LogError, Progress, frame};
 
 /// Bytes read for one record at first: few are longer.
-const RECORD_BYTES: usize = 512;
+const RECORD_BYTES: usize = 256;
 
 /// Reads a log that is being written.
 #[derive(Clone, Debug)]
