@@ -34,11 +34,12 @@ static WANTED: [Wanted; 16] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)
 /// Who makes it ready.
 static READIER: OnceLock<Thread> = OnceLock::new();
 
-/// From now on a thread of its own touches what is new before it is used: the system clears a large page when it
+/// From now on a thread of its own, which begins with `begin`, touches what is new before it is used: the system clears a large page when it
 /// is touched first, and whoever looks up something waits for that, milliseconds where the memory of a virtual
 /// machine is new to its host, too.
-pub fn make_ready_beside() -> std::io::Result<()> {
-    let thread = std::thread::Builder::new().name("pages".to_owned()).spawn(|| {
+pub fn make_ready_beside(begin: fn()) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("pages".to_owned()).spawn(move || {
+        begin();
         loop {
             for (start, len) in &WANTED {
                 let bytes = len.load(Ordering::Acquire);
@@ -222,7 +223,7 @@ mod tests {
     /// What it holds is what was written, over every way from size to size, whoever touches it, too.
     #[test]
     fn sizes_around_a_large_page_keep_what_they_hold() {
-        make_ready_beside().expect("a thread");
+        make_ready_beside(|| {}).expect("a thread");
         let sizes = [1, 4_096, LARGE - 1, LARGE, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 5 * PAGE];
         for from in sizes {
             for to in sizes {

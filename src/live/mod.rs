@@ -47,6 +47,7 @@ pub use controls::Controls;
 use emitter::Emit;
 use epoch::Epoch;
 pub use pauses::Cause;
+pub use priority::step_behind;
 use recovery::{Recovered, recover};
 pub use reloads::{Outcome, Refusal, Reloads};
 use rulebooks::Kept;
@@ -308,11 +309,11 @@ fn spawn_store(
     let (spare, outputs) = channel();
     let emitter = emitter::Emitter { store, changed, live: live.clone(), keep, spare };
     threads.push(spawn("keeper", live.clone(), move || {
-        priority::step_behind();
+        step_behind();
         keeper.run(&kept)
     })?);
     threads.push(spawn("store", live.clone(), move || {
-        priority::step_behind();
+        step_behind();
         crate::room::make_room(TELLING_ROOM_BYTES);
         emitter.run(&emitted)
     })?);
@@ -332,7 +333,7 @@ fn spawn_teller(
     let teller =
         teller::Teller { evidence, bases, judged, spare: given_back, emit, outputs, held: None };
     threads.push(spawn("teller", live.clone(), move || {
-        priority::step_behind();
+        step_behind();
         crate::room::make_room(TELLING_ROOM_BYTES);
         teller.run(setup)
     })?);

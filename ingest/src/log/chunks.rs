@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn what_is_copied_is_the_file_as_it_is_now() {
-        let mut file: Vec<u8> = (0..50_000_u32).map(|n| (n * n >> 7) as u8).collect();
+        let mut file: Vec<u8> = (0..50_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
         let (mut chunks, mut reads) = (Chunks::default(), 0);
         for round in 0_u64..2_000 {
             let offset = round * 7_919 % (file.len() as u64 + 100);
