@@ -155,12 +155,12 @@ impl Limit {
 
     /// Whether a fact's value meets it; `None` where it or the field is no integer.
     #[inline]
-    pub fn holds(self, value: Value, event: EventRef<'_>) -> Option<bool> {
+    pub fn holds(&self, value: Value, event: EventRef<'_>) -> Option<bool> {
         match self {
             Self::Constant(bound) => bound.holds(value),
             Self::Field(field, operator, add) => {
-                let (Value::Int(n), Some(field)) = (value, event.int(field)) else { return None };
-                let than = n.saturating_add(add);
+                let (Value::Int(n), Some(field)) = (value, event.int(*field)) else { return None };
+                let than = n.saturating_add(*add);
                 Some(match operator {
                     Operator::Less => field < than,
                     Operator::LessEqual => field <= than,
@@ -379,9 +379,9 @@ impl Condition {
     /// The fact and the bound that are left to be asked, where [`Self::holds_of`] has not decided and
     /// that is all.
     #[inline]
-    pub(crate) fn fact(&self) -> Option<(FactId, Limit)> {
+    pub(crate) fn fact(&self) -> Option<(FactId, &Limit)> {
         match &self.form {
-            Form::Fields(_, Rest::Fact(fact, limit)) => Some((*fact, *limit)),
+            Form::Fields(_, Rest::Fact(fact, limit)) => Some((*fact, limit)),
             _ => None,
         }
     }

@@ -126,10 +126,16 @@ impl KeyCell {
         self.form = self.form & !Self::TAG | tag;
     }
 
-    /// The number that the value is; 0 where it is none.
+    /// The number that the value is.
+    #[inline]
+    pub fn int(&self) -> Option<i64> {
+        (self.tag() == super::state::INT).then_some(self.value as i64)
+    }
+
+    /// As [`Self::int`]; 0 where it is none.
     #[inline]
     pub fn number(&self) -> i64 {
-        if self.tag() == super::state::INT { self.value as i64 } else { 0 }
+        self.int().unwrap_or(0)
     }
 
     /// The text that the value is.

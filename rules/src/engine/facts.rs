@@ -95,49 +95,38 @@ impl Site {
     /// Whether it is watched, where it may have changed.
     #[inline(always)]
     fn update(&mut self, cx: Context<'_>, step: FactStep, event: EventRef<'_>) -> bool {
-        let holder = usize::from(step.fact.0);
         if !step.gate.passes(event) {
-            self.worked(holder, 1);
             return false;
         }
         let began = self.evaluated.get();
-        let fact = &cx.plan.facts[holder];
-        match (step.form, &fact.kind) {
-            (FactForm::Count, FactKind::Count { on, within }) => {
-                self.count(cx, event, (step, fact), (on, *within), None);
-            }
-            (FactForm::Distinct, FactKind::Distinct { on, of, within }) => {
-                self.count(cx, event, (step, fact), (on, *within), Some(*of));
-            }
-            (FactForm::Balance, FactKind::Balance { up, down }) => {
-                self.balance(cx, event, (step.fact, fact), up, down);
-            }
-            _ => self.update_other(cx, event, step, fact),
+        match step.form {
+            FactForm::Count => self.count(cx, step, event),
+            FactForm::Balance => self.balance(cx, step.fact, event),
+            FactForm::Other => self.update_other(cx, step, event),
         }
-        self.worked(holder, self.evaluated.get() - began);
+        self.worked(usize::from(step.fact.0), self.evaluated.get() - began);
         step.roles.has(Roles::WATCHED)
     }
 
     /// A fact that is set, or that the event may make forget.
     #[inline(never)]
-    fn update_other(&mut self, cx: Context<'_>, event: EventRef<'_>, step: FactStep, fact: &Fact) {
-        let id = step.fact;
+    fn update_other(&mut self, cx: Context<'_>, step: FactStep, event: EventRef<'_>) {
+        let (id, fact) = (step.fact, &cx.plan.facts[step.fact.0 as usize]);
         if let Some(reset) = &fact.reset
             && self.fits(cx, reset, event)
         {
             self.reset_fact(cx, id, event.occurred());
         }
         match &fact.kind {
-            FactKind::Count { on, within } if on.is_of(event.kind()) => {
-                self.count(cx, event, (step, fact), (on, *within), None);
+            FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => {
+                if on.is_of(event.kind()) {
+                    self.count(cx, step, event);
+                }
             }
-            FactKind::Distinct { on, of, within } if on.is_of(event.kind()) => {
-                self.count(cx, event, (step, fact), (on, *within), Some(*of));
-            }
-            FactKind::Balance { up, down } => self.balance(cx, event, (id, fact), up, down),
+            FactKind::Balance { .. } => self.balance(cx, id, event),
             FactKind::Set { .. } => self.set_fact(cx, event, (id, fact)),
-            // A tally changes with the fact it counts.
-            FactKind::Count { .. } | FactKind::Distinct { .. } | FactKind::Tally { .. } => {}
+            // It changes with the fact it counts.
+            FactKind::Tally { .. } => {}
         }
     }
 
@@ -241,11 +230,15 @@ impl Site {
     fn count(
         &mut self,
         cx: Context<'_>,
+        FactStep { fact, roles, .. }: FactStep,
         event: EventRef<'_>,
-        (FactStep { fact, roles, .. }, plan): (FactStep, &Fact),
-        (on, within): (&Trigger, TimeSpan),
-        of: Option<FieldRef>,
     ) {
+        let plan = &cx.plan.facts[fact.0 as usize];
+        let (on, within, of) = match &plan.kind {
+            FactKind::Count { on, within } => (on, *within, None),
+            FactKind::Distinct { on, of, within } => (on, *within, Some(*of)),
+            FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => return,
+        };
         let Some(key) = key_of(cx, event, &plan.by) else { return };
         let at_once = self.meets_at_once(on, roles, event);
         // What is decided takes no look at the key.
@@ -282,14 +275,9 @@ impl Site {
     }
 
     /// Moves a balance up or down; an event of both moves nothing.
-    fn balance(
-        &mut self,
-        cx: Context<'_>,
-        event: EventRef<'_>,
-        (fact, plan): (FactId, &Fact),
-        up: &Trigger,
-        down: &Trigger,
-    ) {
+    fn balance(&mut self, cx: Context<'_>, fact: FactId, event: EventRef<'_>) {
+        let plan = &cx.plan.facts[fact.0 as usize];
+        let FactKind::Balance { up, down } = &plan.kind else { return };
         let Some(key) = key_of(cx, event, &plan.by) else { return };
         let owner = cx.layout.fact(fact);
         let known = self.state.look(owner, &key);

@@ -70,12 +70,13 @@ impl Site {
     /// Whether an event of a trigger's kind meets its condition.
     #[inline(always)]
     pub(super) fn meets(&self, cx: Context<'_>, trigger: &Trigger, event: EventRef<'_>) -> bool {
-        trigger
-            .condition
-            .as_ref()
-            .is_none_or(|condition| self.meets_condition(cx, condition, event))
+        match &trigger.condition {
+            None => true,
+            Some(condition) => self.meets_condition(cx, condition, event),
+        }
     }
 
+    #[inline(never)]
     fn meets_condition(&self, cx: Context<'_>, condition: &Condition, event: EventRef<'_>) -> bool {
         match condition.holds_of(event) {
             Some(holds) => self.evaluates(holds),
@@ -135,8 +136,6 @@ impl Site {
     ) {
         if step.gate.passes(event) {
             self.step(cx, step, event, out);
-        } else {
-            self.worked(cx.plan.facts.len() + usize::from(step.rule.0), 1);
         }
     }
 

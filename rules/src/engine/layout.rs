@@ -632,7 +632,13 @@ impl Layout {
     }
 
     /// Fills in the area and the person from the site model.
-    pub fn complete(&self, tables: &Tables, mut subject: Subject) -> Subject {
+    #[inline]
+    pub fn complete(&self, tables: &Tables, subject: Subject) -> Subject {
+        let model = [self.door_area, self.device_area, self.credential_person];
+        if model == [None; 3] { subject } else { self.from_model(tables, subject) }
+    }
+
+    fn from_model(&self, tables: &Tables, mut subject: Subject) -> Subject {
         let from_model = |place: Option<(usize, usize)>, key: Symbol| {
             let (table, column) = place?;
             match tables.cell(table, key, column)? {

@@ -97,6 +97,7 @@ impl Site {
         let (fact, limit) = trigger.condition.as_ref()?.fact()?;
         let changed = self.changed.iter().find(|changed| changed.fact == fact)?;
         let cell = Some(changed.cell).filter(|cell| *cell != NIL)?;
-        limit.holds(self.state.value(cell), event).map(|holds| self.evaluates(holds))
+        let value = Value::Int(self.state.keys.get(cell).int()?);
+        limit.holds(value, event).map(|holds| self.evaluates(holds))
     }
 }

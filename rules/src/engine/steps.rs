@@ -90,10 +90,8 @@ pub struct RuleStep {
 /// What a fact does with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactForm {
-    /// It counts it.
+    /// It counts it, or the values of a field.
     Count,
-    /// It counts a field's values.
-    Distinct,
     /// It goes up or down.
     Balance,
     /// Anything else: its kind says it.
@@ -192,8 +190,9 @@ impl FactStep {
         let open = (Gate::OPEN, false);
         let (form, (gate, sure)) = match &fact.kind {
             _ if resets => (FactForm::Other, open),
-            FactKind::Count { on, .. } => (FactForm::Count, gate(on)),
-            FactKind::Distinct { on, .. } => (FactForm::Distinct, gate(on)),
+            FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => {
+                (FactForm::Count, gate(on))
+            }
             FactKind::Balance { up, down } => match (up.is_of(kind), down.is_of(kind)) {
                 (true, false) => (FactForm::Balance, gate(up)),
                 (false, true) => (FactForm::Balance, gate(down)),

@@ -7,7 +7,8 @@ use super::{ENTRY_BYTES, Engine, KEY_BYTES, Site};
 /// What one fact or rule costs and holds, over all sites.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Events, and changes of levels, that it looked at since the start.
+    /// Events, and changes of levels, that it looked at since the start: what the lists of who is asked
+    /// and their gates leave out is no work.
     pub looked: u64,
     /// Conditions that were evaluated for it since the start.
     pub evaluated: u64,
