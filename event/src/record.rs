@@ -277,17 +277,23 @@ impl RecordBlock {
         self.append_read(bytes.len(), |room| room.copy_from_slice(bytes)).0
     }
 
-    /// Appended bytes, and what makes records of parts of them.
-    pub fn cut(&mut self, bytes: &Range<u32>, topic: Range<u32>) -> (&[u8], Cut<'_>) {
+    /// Appended bytes, and what makes records like this one of parts of them.
+    pub fn cut(
+        &mut self,
+        bytes: &Range<u32>,
+        like: &RecordRef<'_>,
+        topic: Range<u32>,
+    ) -> (&[u8], Cut<'_>) {
         assert!(topic.end as usize <= self.used && bytes.end as usize <= self.used);
         let payloads = &self.buffer[bytes.start as usize..bytes.end as usize];
-        (payloads, Cut { spans: &mut self.spans, bytes: bytes.clone(), topic })
+        (payloads, Cut { spans: &mut self.spans, like: Span::of(like, topic, bytes.clone()) })
     }
 
     /// Adds a record whose topic and payload already stand in the buffer.
     pub fn push_span(&mut self, record: &RecordRef<'_>, topic: Range<u32>, payload: Range<u32>) {
         let part = payload.start as usize..payload.end as usize;
-        self.cut(&(0..self.used as u32), topic).1.push(record, part);
+        let (flags, position) = (record.flags, record.position);
+        self.cut(&(0..self.used as u32), record, topic).1.push(flags, position, part);
     }
 
     /// Bytes of the buffer.
@@ -348,16 +354,17 @@ impl RecordBlock {
 #[derive(Debug)]
 pub struct Cut<'a> {
     spans: &'a mut Vec<Span>,
-    bytes: Range<u32>,
-    topic: Range<u32>,
+    /// What all are like; its payload are the bytes.
+    like: Span,
 }
 
 impl Cut<'_> {
-    /// Adds a record whose payload is a part of the bytes; its own topic and payload are not read.
+    /// Adds a record whose payload is a part of the bytes.
     #[inline]
-    pub fn push(&mut self, record: &RecordRef<'_>, part: Range<usize>) {
-        let payload = self.bytes.start + part.start as u32..self.bytes.start + part.end as u32;
-        assert!(payload.start <= payload.end && payload.end <= self.bytes.end);
-        self.spans.push(Span::of(record, self.topic.clone(), payload));
+    pub fn push(&mut self, flags: RecordFlags, position: Position, part: Range<usize>) {
+        let Range { start, end } = self.like.payload;
+        let payload = start + part.start as u32..start + part.end as u32;
+        assert!(payload.start <= payload.end && payload.end <= end);
+        self.spans.push(Span { flags, position, payload, ..self.like.clone() });
     }
 }

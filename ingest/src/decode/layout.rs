@@ -194,8 +194,9 @@ impl Layout {
         let Some(last) = payload.last_chunk() else { return false };
         let mut wrong = Wrong::NOTHING.with(last, &self.last);
         let (all, _) = payload.as_chunks::<{ Block::BYTES }>();
-        for at in 0..all.len().min(self.blocks.len()) {
-            wrong = wrong.with(&all[at], &self.blocks[at]);
+        for (at, bytes) in all.iter().enumerate() {
+            let Some(block) = self.blocks.get(at) else { return false };
+            wrong = wrong.with(bytes, block);
         }
         wrong.is_nothing() && !self.leading.all().iter().any(|at| payload[*at as usize] == b'0')
     }
@@ -203,8 +204,8 @@ impl Layout {
     /// Asks for the memory of the names that a payload laid out so has.
     #[inline(always)]
     pub fn expect(&self, bytes: &[u8; ROOM], symbols: &SymbolCache, homes: &mut Homes) {
-        for at in 0..self.names.len.min(LAYOUT_VALUES_MAX) {
-            homes[at] = symbols.expect(self.names.list[at].key(bytes));
+        for (at, name) in self.names.all().iter().enumerate() {
+            homes[at] = symbols.expect(name.key(bytes));
         }
     }
 
@@ -230,10 +231,8 @@ impl Layout {
             symbols.look_at(homes[at], self.names.list[at].key(bytes))
         };
         let device = look(0, &context.symbols).known()?;
-        let said = match self.site_said {
-            true => look(1, &context.symbols).known()?,
-            false => self.site_always,
-        };
+        let said =
+            if self.site_said { look(1, &context.symbols).known()? } else { self.site_always };
         let site = context.site(said, device, self.control, (reading, tables)).ok()?;
         let Name { from, field, .. } = self.names.list[0];
         let parts = &mut context.parts;
@@ -260,10 +259,15 @@ impl Layout {
         let mut event = out.push_header(&header, self.present);
         event.put(field, device.0.into());
         let mut unknown = false;
-        for at in 1 + usize::from(self.site_said)..self.names.len {
-            let symbol = look(at, &context.symbols);
+        let first = 1 + usize::from(self.site_said);
+        let rest = self.names.all().get(first..).unwrap_or_default();
+        let mut homes = homes.get(first..).unwrap_or_default();
+        for name in rest {
+            let Some((home, others)) = homes.split_first() else { break };
+            homes = others;
+            let symbol = context.symbols.look_at(*home, name.key(bytes));
             unknown |= symbol == Symbol::UNKNOWN;
-            event.put(self.names.list[at % LAYOUT_VALUES_MAX].field, symbol.0.into());
+            event.put(name.field, symbol.0.into());
         }
         for int in self.ints.all() {
             let value = int.read(bytes);

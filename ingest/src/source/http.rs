@@ -196,13 +196,13 @@ impl Endpoint {
 
     fn push(&self, records: &mut RecordBlock, body: &[u8], parts: &[Range<u32>]) {
         let (topic, whole) = (records.append(PATH.as_bytes()), records.append(body));
-        let (_, mut cut) = records.cut(&whole, topic);
+        let record = self.wiring.record(RecordKind::Delivery, self.stream.id, b"", b"");
+        let (_, mut cut) = records.cut(&whole, &record, topic);
         for part in parts {
             let oversize = part.len() > self.payload_bytes_max;
             let end = part.end.min(part.start + self.payload_bytes_max as u32);
-            let mut record = self.wiring.record(RecordKind::Delivery, self.stream.id, b"", b"");
-            record.flags = flags(false, oversize);
-            cut.push(&record, part.start as usize..end as usize);
+            let part = part.start as usize..end as usize;
+            cut.push(flags(false, oversize), record.position, part);
         }
     }
 

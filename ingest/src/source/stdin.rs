@@ -149,9 +149,9 @@ impl Lines {
     /// for what is read next.
     fn cut(&mut self, records: &mut RecordBlock, bytes: Range<u32>) -> u64 {
         // One look at the clock serves all that came at once.
-        let mut record = self.wiring.record(RecordKind::Delivery, self.stream.id, b"", b"");
+        let record = self.wiring.record(RecordKind::Delivery, self.stream.id, b"", b"");
         let before = records.len();
-        let (text, mut cut) = records.cut(&bytes, bytes.start..bytes.start);
+        let (text, mut cut) = records.cut(&bytes, &record, bytes.start..bytes.start);
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', text) {
             let line = &text[start..end];
@@ -159,8 +159,8 @@ impl Lines {
             let bytes = line.trim_ascii().len();
             start = end + 1;
             if bytes > 0 {
-                record.flags = flags(false, bytes > self.payload_bytes_max);
-                cut.push(&record, at..at + bytes.min(self.payload_bytes_max));
+                let flags = flags(false, bytes > self.payload_bytes_max);
+                cut.push(flags, record.position, at..at + bytes.min(self.payload_bytes_max));
             }
         }
         self.begun.clear();
