@@ -158,6 +158,7 @@ pub(super) struct Layout {
     pub program: usize,
 }
 
+#[expect(clippy::needless_range_loop, reason = "what both have at a place needs no check")]
 impl Layout {
     pub const NONE: Self = Self {
         len: 0,
@@ -194,9 +195,8 @@ impl Layout {
         let Some(last) = payload.last_chunk() else { return false };
         let mut wrong = Wrong::NOTHING.with(last, &self.last);
         let (all, _) = payload.as_chunks::<{ Block::BYTES }>();
-        for (at, bytes) in all.iter().enumerate() {
-            let Some(block) = self.blocks.get(at) else { return false };
-            wrong = wrong.with(bytes, block);
+        for at in 0..all.len().min(self.blocks.len()) {
+            wrong = wrong.with(&all[at], &self.blocks[at]);
         }
         wrong.is_nothing() && !self.leading.all().iter().any(|at| payload[*at as usize] == b'0')
     }
@@ -204,8 +204,8 @@ impl Layout {
     /// Asks for the memory of the names that a payload laid out so has.
     #[inline(always)]
     pub fn expect(&self, bytes: &[u8; ROOM], symbols: &SymbolCache, homes: &mut Homes) {
-        for (at, name) in self.names.all().iter().enumerate() {
-            homes[at] = symbols.expect(name.key(bytes));
+        for at in 0..self.names.len.min(LAYOUT_VALUES_MAX) {
+            homes[at] = symbols.expect(self.names.list[at].key(bytes));
         }
     }
 
@@ -259,13 +259,9 @@ impl Layout {
         let mut event = out.push_header(&header, self.present);
         event.put(field, device.0.into());
         let mut unknown = false;
-        let first = 1 + usize::from(self.site_said);
-        let rest = self.names.all().get(first..).unwrap_or_default();
-        let mut homes = homes.get(first..).unwrap_or_default();
-        for name in rest {
-            let Some((home, others)) = homes.split_first() else { break };
-            homes = others;
-            let symbol = context.symbols.look_at(*home, name.key(bytes));
+        for at in 1 + usize::from(self.site_said)..self.names.len.min(LAYOUT_VALUES_MAX) {
+            let name = &self.names.list[at];
+            let symbol = context.symbols.look_at(homes[at], name.key(bytes));
             unknown |= symbol == Symbol::UNKNOWN;
             event.put(name.field, symbol.0.into());
         }
