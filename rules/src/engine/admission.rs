@@ -146,8 +146,8 @@ impl Engine {
         let waiting_max = self.options.waiting_max.saturating_sub(RUN);
         let (mut many, mut stretch) = (0, Stretch::NOTHING);
         let (mut retained, mut unknown_device) = (0, 0);
-        for (event, plain) in events.some(these).zip(each) {
-            let Some(head) = event.head() else { break };
+        for event in events.some(these) {
+            let (Some(head), Some(plain)) = (event.head(), each.get_mut(many)) else { break };
             let (occurred, watermark) = (head.occurred(), hearing.watermark);
             if head.origin() != origin || head.kind() == KIND_ADVANCE || watermark >= due {
                 break;
@@ -188,11 +188,10 @@ impl Engine {
         let Some(run) = self.survey(events, these, each) else { return from };
         let Self { shards, rows, ranks, .. } = self;
         let (mut new, next) = (0, from + run.many);
-        for (event, plain) in events.some(from..next).zip(each) {
-            let (Some(head), Some(shard)) = (event.head(), shards.get_mut(plain.shard as usize))
-            else {
-                continue;
-            };
+        let mut each = each.iter();
+        for event in events.some(from..next) {
+            let (Some(head), Some(plain)) = (event.head(), each.next()) else { break };
+            let Some(shard) = shards.get_mut(plain.shard as usize) else { continue };
             let Admitted { seen, waiting, .. } = &mut shard.sites[plain.place as usize];
             let at = head.occurred();
             if seen.is_new(head.identity(), at, plain.watermark) {
