@@ -234,9 +234,7 @@ impl Site {
                     by = Some(*field);
                     let key = event.text_or_none(*field);
                     word = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
-                }
-                if !what.few {
-                    fetch(self.state.slot(what.owner, word));
+                    fetch(self.state.slot(word));
                 }
                 if let Some(asked) = asked.get_mut(next) {
                     (*asked, next) = (Asked { what: *what, word }, next + 1);

@@ -199,10 +199,11 @@ impl State {
         }
     }
 
-    /// Where the index begins to look for a key with this [`half_of`] it.
+    /// Where the index begins to look for a key with this [`half_of`] it, whoever owns it: those of one key
+    /// stand together.
     #[inline]
-    pub fn slot(&self, owner: Owner, half: u32) -> &Slot {
-        self.index.first(beside(half, owner))
+    pub fn slot(&self, half: u32) -> &Slot {
+        self.index.first(half)
     }
 
     /// The cell of an owner and a key with this [`half_of`] it, most likely.
