@@ -31,6 +31,9 @@ pub struct Huge;
 /// being filled. A place too few costs time, and nothing else.
 type Wanted = (AtomicUsize, AtomicUsize);
 static WANTED: [Wanted; 16] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 16];
+/// Large pages that were made ready before anybody asked, for what has just become large: a copy of it goes there
+/// at once.
+static SPARE: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 /// Who makes it ready.
 static READIER: OnceLock<Thread> = OnceLock::new();
 
@@ -47,6 +50,12 @@ pub fn make_ready_beside(begin: fn()) -> std::io::Result<()> {
                     ready(start.load(Ordering::Relaxed), bytes);
                     len.store(0, Ordering::Release);
                 }
+            }
+            for spare in SPARE.iter().filter(|spare| spare.load(Ordering::Acquire) == 0) {
+                // SAFETY: one large page.
+                let start = unsafe { map(PAGE) };
+                ready(start.addr(), if start.is_null() { 0 } else { PAGE });
+                spare.store(start.expose_provenance(), Ordering::Release);
             }
             std::thread::park();
         }
@@ -120,6 +129,13 @@ unsafe fn map(size: usize) -> *mut u8 {
 /// As for [`map`].
 #[cold]
 unsafe fn new(size: usize) -> *mut u8 {
+    if let Some(thread) = READIER.get()
+        && size == PAGE
+        && let Some(page) = SPARE.iter().map(|s| s.swap(0, Ordering::AcqRel)).find(|s| *s != 0)
+    {
+        thread.unpark();
+        return std::ptr::with_exposed_provenance_mut(page);
+    }
     // SAFETY: the caller's promise.
     let start = unsafe { map(size) };
     if !start.is_null() {

@@ -139,7 +139,7 @@ impl Program {
         let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
         let [reader, again] = readers(&log_dir, (progress.clone(), from), &sources)?;
         pipeline.read_again(&engine, History::Log(again.clone().lenient()))?;
-        let evidence = teller::LogEvidence::new(again.with_chunks(), rulebooks.clone());
+        let evidence = teller::LogEvidence::new(again, rulebooks.clone());
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 
         let full_needed = snapshots.full_needed();

@@ -17,8 +17,7 @@ pub enum Cause {
     Snapshot,
     /// Figures are copied to where others see them.
     Figures,
-    /// The thread was ready, and other threads had the cores: the sum of some milliseconds, and a part of
-    /// the others.
+    /// The thread was ready, and other threads had the cores: the sum of some 20 ms, and a part of the others.
     Scheduling,
 }
 
@@ -100,7 +99,11 @@ pub struct Pauses {
     /// What the system says of this thread, where it does.
     scheduled: Option<File>,
     waited: Duration,
+    looked: Instant,
 }
+
+/// Between two looks at what the system says: each is a system call.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Pauses {
     /// Of the calling thread.
@@ -111,6 +114,7 @@ impl Pauses {
             last: Instant::now(),
             scheduled,
             waited: Duration::ZERO,
+            looked: Instant::now(),
         };
         begun.waited = begun.waited_so_far().unwrap_or_default();
         begun
@@ -130,7 +134,10 @@ impl Pauses {
 
     /// All so far.
     pub fn so_far(&mut self) -> &Histograms {
-        if let Some(waited) = self.waited_so_far() {
+        if self.last.duration_since(self.looked) >= LOOK_EVERY
+            && let Some(waited) = self.waited_so_far()
+        {
+            self.looked = self.last;
             let more = waited.saturating_sub(self.waited);
             if more > Duration::ZERO {
                 self.of[Cause::Scheduling as usize].add(more);

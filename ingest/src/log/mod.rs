@@ -5,7 +5,6 @@
 //! when on any number of readers follow; a second writes them into files ([`Filer`]) and makes them
 //! durable ([`SyncHandle`]).
 
-mod chunks;
 pub mod files;
 pub mod forgetful;
 mod frame;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use event::{Position, RecordBlock};
 
-use super::chunks::Chunks;
 use super::files::{Files, ReadOnlyFiles};
 use super::frame::Frame;
 use super::offsets::{self, Payloads};
@@ -27,8 +26,6 @@ pub struct LogReader {
     /// Records before it are passed over: a position may stand within a frame.
     skip: u64,
     bytes: Vec<u8>,
-    /// Pieces of files for [`Self::at`], where they are kept.
-    chunks: Option<Chunks>,
     /// What reads payloads again that the log does not keep.
     payloads: Option<Arc<dyn Payloads>>,
     /// Deliveries that the log keeps only the place of are passed over.
@@ -59,7 +56,6 @@ impl LogReader {
             position: from.0,
             skip: 0,
             bytes: Vec::new(),
-            chunks: None,
             payloads: None,
             whole_only: false,
             lenient: false,
@@ -77,13 +73,6 @@ impl LogReader {
     #[must_use]
     pub fn with_payloads(mut self, payloads: Arc<dyn Payloads>) -> Self {
         self.payloads = Some(payloads);
-        self
-    }
-
-    /// Keeps pieces of the files in memory, for records that are read again one by one.
-    #[must_use]
-    pub fn with_chunks(mut self) -> Self {
-        self.chunks = Some(Chunks::default());
         self
     }
 
@@ -316,12 +305,8 @@ impl LogReader {
             there => return Ok(there),
         }
         let segment = &self.segments[place];
-        let (offset, room) = (segment.offset(position), &mut self.bytes[..wanted]);
-        let read = |room: &mut [u8], offset| segment.file.read_at(room, offset);
-        let read = match &mut self.chunks {
-            Some(chunks) => chunks.copy((segment.first, offset), room, read),
-            None => read(room, offset),
-        };
+        let offset = segment.offset(position);
+        let read = segment.file.read_at(&mut self.bytes[..wanted], offset);
         read.map_err(LogError::io(&segment.path))
     }
 
