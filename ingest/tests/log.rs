@@ -209,6 +209,32 @@ fn what_is_in_no_file_yet_is_read() {
     }
 }
 
+/// However appends and writes fall together, all that was taken is written.
+#[test]
+fn nothing_is_taken_into_what_is_written_already() {
+    let files = ForgetfulFiles::default();
+    let (mut log, mut filer) = ok(open(&files, u64::MAX)).split();
+    let progress = log.progress().clone();
+    let wanted = 30_000;
+    let taking = std::thread::spawn(move || {
+        let mut end = Position(0);
+        for n in 0..wanted {
+            end = ok(log.take(&mut block(n, 1)));
+        }
+        end
+    });
+    while !taking.is_finished() {
+        ok(filer.write());
+    }
+    ok(filer.write());
+    let end = taking.join().unwrap_or_else(|_| panic!("what is taken was lost"));
+    assert_eq!((progress.written(), ok(filer.syncer().sync())), (end, end));
+    let mut reader = ok(LogReader::open(&dir(), Arc::new(files), progress, Position(0)));
+    let mut found = RecordBlock::new();
+    while ok(reader.read(&mut found, 64 << 10)) > 0 {}
+    assert_eq!(found.len(), wanted as usize);
+}
+
 /// What was written lately is read again without its file, however small its writes were; what is older out of
 /// it.
 #[test]

@@ -79,9 +79,10 @@ impl Unfiled {
 
     /// The first is written. It is kept for a while, and after that read from its file.
     pub fn filed(&self, first: Arc<Vec<u8>>) {
-        // So that it is nobody's but the list's.
-        drop(first);
         let mut state = self.state();
+        // It is nobody's but the list's from here on, and nothing is added to it: as long as it is held, or
+        // counted as written, `push` begins another.
+        drop(first);
         state.filed += 1;
         state.join();
         let end = |(position, block): &(u64, Arc<Vec<u8>>)| position + block.len() as u64;

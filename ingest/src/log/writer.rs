@@ -196,7 +196,10 @@ impl Filer {
             if self.segment.end - self.segment.first >= self.options.segment_bytes {
                 self.rotate()?;
             }
-            debug_assert_eq!(first, self.segment.end, "what is taken is written in its order");
+            assert_eq!(
+                first, self.segment.end,
+                "what is taken is written in its order, and all of it"
+            );
             let written = self.segment.file.write_at(&bytes, self.segment.offset(first));
             written.map_err(LogError::io(&self.segment.path))?;
             self.segment.end = first + bytes.len() as u64;
