@@ -263,9 +263,11 @@ impl Sixteen {
 /// Line ends among sixty-four bytes, a bit for each.
 #[inline(always)]
 pub(crate) fn line_ends(bytes: &[u8; 64]) -> u64 {
-    let (parts, _) = bytes.as_chunks::<16>();
-    let ends = |part: &[u8; 16]| u64::from(Sixteen(*part).same(Sixteen([b'\n'; 16])));
-    parts.iter().rev().fold(0, |mask, part| mask << 16 | ends(part))
+    let ends = |at: usize| {
+        let part = bytes[at..at + 16].first_chunk().copied().unwrap_or_default();
+        u64::from(Sixteen(part).same(Sixteen([b'\n'; 16]))) << at
+    };
+    ends(0) | ends(16) | ends(32) | ends(48)
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]

@@ -332,9 +332,13 @@ fn flags(len: usize, limit: usize) -> RecordFlags {
 }
 
 #[inline(always)]
-fn trim(row: &[u8]) -> &[u8] {
-    let row = row.strip_suffix(b"\n").unwrap_or(row);
-    let row = row.strip_suffix(b"\r").unwrap_or(row);
+fn trim(mut row: &[u8]) -> &[u8] {
+    if let [before @ .., b'\n'] = row {
+        row = before;
+    }
+    if let [before @ .., b'\r'] = row {
+        row = before;
+    }
     // A blank line is no delivery; blanks around JSON do no harm and stay.
     if row.iter().all(u8::is_ascii_whitespace) { &[] } else { row }
 }
