@@ -56,6 +56,13 @@ impl Site {
     /// hear it.
     #[inline]
     pub(super) fn settle(&mut self, cx: Context<'_>, out: &mut Findings) {
+        if self.state.grew || !self.state.over.is_empty() || !self.is_heard_out() {
+            self.settle_grown(cx, out);
+        }
+    }
+
+    fn settle_grown(&mut self, cx: Context<'_>, out: &mut Findings) {
+        self.state.grew = false;
         let State { entries, over, .. } = &self.state;
         let fits = self.state.held() <= self.most[0]
             && self.state.waiting() <= self.most[1]

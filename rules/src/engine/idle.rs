@@ -3,7 +3,7 @@
 //! Many keys empty, and fill again soon: a badge goes in and out, a door opens and closes. The cell of
 //! such a key stays where it is, *idle*: the look-up that comes with the next event finds it. It stands
 //! in no line, counts among nobody's keys, and reads as if it were not there. Idle cells are a third
-//! of all at most, and one that stays idle is freed when the sweep comes by for the second time.
+//! of all at most, and one that stays idle is freed when the sweep has come by often enough.
 
 use event::{EventRef, Symbol};
 

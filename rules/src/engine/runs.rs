@@ -6,7 +6,6 @@ use event::{EventRef, EventTime, Identity, Position};
 use super::RUN_BYTES;
 use super::cells::{Course, Key, Noted, Run, whole};
 use super::findings::Findings;
-use super::layout::Subject;
 use super::pages::NIL;
 use super::scope::Context;
 use super::sequence::{Shape, shape_of};
@@ -41,7 +40,7 @@ impl Site {
     ) -> u32 {
         let (occurred, identity, place) = event.cited();
         let run = Run { place, ..self.new_run(id, cell, occurred, identity) };
-        self.link_run(run, cx.layout.subject(cx.tables, event))
+        self.state.keep_run(run, cx.layout.subject(cx.tables, event))
     }
 
     /// A run that something opens which has no bytes to show.
@@ -65,19 +64,6 @@ impl Site {
             course: NIL,
             rest: 0,
         }
-    }
-
-    /// Keeps a run at the end of its key's list.
-    pub(super) fn link_run(&mut self, run: Run, subject: Subject) -> u32 {
-        let previous = self.state.keys.get(run.key_cell).tail;
-        let index = self.state.keep_run(Run { previous, ..run }, subject);
-        let key = self.state.keys.get_mut(run.key_cell);
-        key.tail = index;
-        match previous {
-            NIL => key.head = index,
-            tail => self.state.runs.get_mut(tail).next = index,
-        }
-        index
     }
 
     /// Takes a run out of its key's list and frees it.

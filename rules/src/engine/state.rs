@@ -50,6 +50,8 @@ pub struct State {
     pub bounds: Arc<Bounds>,
     /// Who has grown over a limit since the site last settled.
     pub over: Vec<Over>,
+    /// Whether a key, a run or an event has come since the site last settled.
+    pub(super) grew: bool,
     /// Cells that stand empty, and those of them that keep a [`Noted`].
     pub(super) idle: [u32; 2],
     /// Cells by holder, those that stand empty included.
@@ -91,6 +93,7 @@ impl State {
             cells_of: vec![0; bounds.holders() as usize],
             bounds,
             over: Vec::new(),
+            grew: true,
             idle: [0; 2],
         }
     }
@@ -275,6 +278,7 @@ impl State {
     #[inline(always)]
     pub(super) fn hold(&mut self, index: u32, owner: Owner, runs: u32) {
         let holder = self.bounds.holder(owner);
+        self.grew = true;
         let (holding, limits) = (self.holdings.get_mut(holder), self.bounds.limits(holder));
         (holding.keys, holding.runs) = (holding.keys + 1, holding.runs + runs);
         join(&mut holding.key_line, &mut self.keys, index);
@@ -399,6 +403,7 @@ impl State {
 
     #[inline(always)]
     fn append_to<const WINDOW: bool>(&mut self, cell: u32, entry: Entry, by: i64) -> u32 {
+        self.grew = true;
         let index = self.entries.insert(entry);
         let key = self.keys.get_mut(cell);
         key.event_came();
@@ -520,6 +525,7 @@ impl State {
             self.courses.get_mut(at).omitted += 1;
             return;
         }
+        self.grew = true;
         let index = self.entries.insert(entry);
         self.holdings.get_mut(self.bounds.holder_of_rule(owner - 1)).events += 1;
         if tail != NIL {
@@ -550,10 +556,15 @@ impl State {
         self.entries.remove(entry);
     }
 
-    /// Keeps a run, and who and where its first event was. The caller links it to its key.
-    #[inline]
+    /// Keeps a run at the end of its key's list, and who and where its first event was.
     pub fn keep_run(&mut self, run: Run, subject: Subject) -> u32 {
-        let index = self.runs.insert(run);
+        self.grew = true;
+        let key = self.keys.get_mut(run.key_cell);
+        let index = self.runs.insert(Run { previous: key.tail, ..run });
+        match std::mem::replace(&mut key.tail, index) {
+            NIL => key.head = index,
+            tail => self.runs.get_mut(tail).next = index,
+        }
         self.subjects.reach(index);
         self.run_ages.reach(index);
         *self.subjects.get_mut(index) = subject;
@@ -588,6 +599,7 @@ impl State {
 
     /// Keeps a list of entries; its first, or `NIL` where there is none.
     pub fn keep_list(&mut self, entries: impl DoubleEndedIterator<Item = Entry>) -> u32 {
+        self.grew = true;
         entries.rev().fold(NIL, |next, entry| self.entries.insert(Entry { next, ..entry }))
     }
 
@@ -663,6 +675,7 @@ impl State {
     pub fn reindex(&mut self) {
         self.index.clear();
         self.count_cells();
+        self.grew = true;
         for index in 0..self.keys.len() {
             if self.keys.get(index).owner != 0 {
                 self.index.insert(self.tag_at(index), index);

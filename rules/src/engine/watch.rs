@@ -356,7 +356,7 @@ impl Site {
         let deadline = cause.at.plus(span);
         let Entry { identity, place, time, .. } = cause.entry;
         let run = Run { place, ..self.new_run(id, cell, EventTime(time), identity) };
-        let index = self.link_run(run, self.subject(cx, id, &key, cause.row));
+        let index = self.state.keep_run(run, self.subject(cx, id, &key, cause.row));
         let course = Course { deadline: deadline.0, ..Course::at(0, cause.at.0) };
         self.state.keep_course(index, course);
         self.timers.push(deadline, run.owner, whole(identity), run.serial, Due::Run(index));
