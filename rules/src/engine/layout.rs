@@ -635,10 +635,10 @@ impl Layout {
     #[inline]
     pub fn complete(&self, tables: &Tables, subject: Subject) -> Subject {
         let model = [self.door_area, self.device_area, self.credential_person];
-        if model == [None; 3] { subject } else { self.from_model(tables, subject) }
+        if model == [None; 3] { subject } else { self.looked_up(tables, subject) }
     }
 
-    fn from_model(&self, tables: &Tables, mut subject: Subject) -> Subject {
+    fn looked_up(&self, tables: &Tables, mut subject: Subject) -> Subject {
         let from_model = |place: Option<(usize, usize)>, key: Symbol| {
             let (table, column) = place?;
             match tables.cell(table, key, column)? {

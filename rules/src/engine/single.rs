@@ -25,7 +25,7 @@ impl Site {
         let Pattern::Event(on) = &rule.pattern else { return };
         debug_assert!(on.is_of(event.kind()), "a rule of one event is asked for its kinds alone");
         let at_once = self.meets_at_once(on, roles, event);
-        let at_once = at_once.or_else(|| self.meets_changed(on, event));
+        let at_once = if at_once.is_some() { at_once } else { self.meets_changed(on, event) };
         if at_once != Some(false) || rule.emit == Emit::Edge {
             self.judge_one(cx, id, (on, at_once), event, out);
         }
@@ -92,7 +92,7 @@ impl Site {
 
     /// As [`Self::meets_at_once`], where all that is left is a fact that the event has just changed:
     /// it is exact, and its cell is at hand.
-    #[inline]
+    #[inline(always)]
     fn meets_changed(&self, trigger: &Trigger, event: EventRef<'_>) -> Option<bool> {
         let (fact, limit) = trigger.condition.as_ref()?.fact()?;
         let changed = self.changed.iter().find(|changed| changed.fact == fact)?;
