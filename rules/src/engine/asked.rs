@@ -335,13 +335,10 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
         Index { all: said(all), always: said(always), by_field, listed: said(listed), whole_lists }
     }
 
-    /// The field that it goes by, where that is one: whoever claims something of it stands in the lists
-    /// of the values claimed first, and nowhere else.
+    /// The field that it goes by first: whoever claims something of it, for one reason, stands in the
+    /// lists of the values claimed and nowhere else.
     pub fn field(&self) -> Option<F> {
-        match &self.by_field[..] {
-            [(field, _)] => Some(*field),
-            _ => None,
-        }
+        self.by_field.first().map(|(field, _)| *field)
     }
 }
 
