@@ -20,6 +20,8 @@ struct State {
     blocks: VecDeque<(u64, Arc<Vec<u8>>)>,
     /// So many of them, from the first on, are written.
     filed: usize,
+    /// The one behind these is being written: nothing is added to it any more.
+    writing: bool,
     /// The memory of one that went, for the next.
     spare: Vec<u8>,
 }
@@ -56,10 +58,10 @@ impl Unfiled {
     /// Adds whole frames, the first of which stands at a position.
     pub fn push(&self, position: u64, frames: &[u8]) {
         let mut state = self.state();
-        if state.filed < state.blocks.len()
+        let closed = state.filed + usize::from(state.writing);
+        if closed < state.blocks.len()
             && let Some((_, last)) = state.blocks.back_mut()
             && last.len() + frames.len() <= TOGETHER_BYTES
-            // It is not being written.
             && let Some(last) = Arc::get_mut(last)
         {
             last.extend_from_slice(frames);
@@ -71,18 +73,20 @@ impl Unfiled {
         state.blocks.push_back((position, Arc::new(block)));
     }
 
-    /// What is written next, and where it stands.
+    /// What is written next, and where it stands: all of it, for nothing is added to it from here on.
     pub fn first(&self) -> Option<(u64, Arc<Vec<u8>>)> {
-        let state = self.state();
-        state.blocks.get(state.filed).cloned()
+        let mut state = self.state();
+        let first = state.blocks.get(state.filed).cloned();
+        state.writing = first.is_some();
+        first
     }
 
     /// The first is written. It is kept for a while, and after that read from its file.
     pub fn filed(&self, first: Arc<Vec<u8>>) {
         let mut state = self.state();
-        // It is nobody's but the list's from here on, and nothing is added to it: as long as it is held, or
-        // counted as written, `push` begins another.
+        // It is nobody's but the list's from here on: its memory may serve again.
         drop(first);
+        state.writing = false;
         state.filed += 1;
         state.join();
         let end = |(position, block): &(u64, Arc<Vec<u8>>)| position + block.len() as u64;
@@ -111,5 +115,27 @@ impl Unfiled {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Unfiled;
+
+    #[test]
+    fn nothing_is_added_to_what_is_being_written() {
+        let unfiled = Unfiled::default();
+        unfiled.push(0, b"one");
+        unfiled.push(3, b"two");
+        let (_, taken) = unfiled.first().unwrap_or_default();
+        let bytes = taken.to_vec();
+        // Whoever writes it has let go of it, and has not said yet that it is written.
+        drop(taken);
+        unfiled.push(6, b"three");
+        let (at, again) = unfiled.first().unwrap_or_default();
+        assert_eq!((at, again.as_slice()), (0, bytes.as_slice()));
+        unfiled.filed(again);
+        let (at, behind) = unfiled.first().unwrap_or_default();
+        assert_eq!((at, behind.as_slice()), (6, b"three".as_slice()));
     }
 }
