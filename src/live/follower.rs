@@ -70,10 +70,10 @@ impl Follower {
     /// Runs until the log is closed and read to its end.
     pub fn run(mut self) -> anyhow::Result<()> {
         let (mut snapshot_at, mut snapshot_time) = (self.reader.position(), Instant::now());
-        crate::room::make_room(ROOM_BYTES);
         let mut block = RecordBlock::new();
-        self.pauses = Pauses::begin();
         self.look(self.reader.position());
+        crate::room::make_room(ROOM_BYTES);
+        self.pauses = Pauses::begin();
         loop {
             let here = self.reader.position();
             if self.live.look_at_usage(&self.pipeline) {

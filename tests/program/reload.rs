@@ -243,8 +243,8 @@ fn a_broken_rulebook_leaves_the_old_one_running_and_says_why() {
         assert_eq!(now["hash"], first["hash"], "{why}");
         let reason = now["refused"]["reason"].as_str().unwrap_or_default().to_owned();
         assert!(reason.contains(why), "{reason}");
-        let health = server.get("/health").unwrap_or_default();
-        assert_eq!(health["status"], "ok", "{health}");
+        let health = server.wait_for("/health", |health| health["status"] == "ok");
+        let health = health.unwrap_or_default();
         assert_eq!(health["rulebook_refused"], reason);
     };
 

@@ -361,8 +361,9 @@ impl Layout {
             Clock::Epoch(int, _) => Some(int),
             _ => None,
         });
-        let read: Vec<_> = self.ints.all().iter().copied().chain(clocks).collect();
-        let is_read = |from: usize| read.iter().any(|int| int.spot.from == from as u32);
+        let ints = self.ints;
+        let read = || ints.all().iter().copied().chain(clocks.clone());
+        let is_read = |from: usize| read().any(|int| int.spot.from == from as u32);
         let mut numbers = Few::none(u32::MAX);
         for (from, to, is_text) in values(payload) {
             if is_text && is_fixed(from as u32) {
@@ -378,7 +379,7 @@ impl Layout {
         }
         if self.id.len == 0
             || self.id.len as usize > ShortParts::PART_MAX
-            || !read.iter().all(|int| numbers.all().contains(&int.spot.from))
+            || !read().all(|int| numbers.all().contains(&int.spot.from))
         {
             return None;
         }
