@@ -9,9 +9,6 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::Thread;
 
 use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags};
 use rustix::mm::{madvise, mmap_anonymous, mremap_fixed, munmap};
@@ -21,72 +18,8 @@ const LARGE: usize = 1 << 20;
 /// Bytes of a large page, as x86-64 and most of arm64 have them.
 const PAGE: usize = 2 << 20;
 
-/// Bytes at the beginning of what is new that are made ready beside: what is never used would only take memory.
-const READY: usize = 32 << 20;
-
 /// The system's allocator, with large pages for what is large.
 pub struct Huge;
-
-/// Where something new begins, and how many bytes of it are to be made ready; 0: a free place, 1: one that is
-/// being filled. A place too few costs time, and nothing else.
-type Wanted = (AtomicUsize, AtomicUsize);
-static WANTED: [Wanted; 16] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 16];
-/// Large pages that were made ready before anybody asked, for what has just become large: a copy of it goes there
-/// at once.
-static SPARE: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
-/// Who makes it ready.
-static READIER: OnceLock<Thread> = OnceLock::new();
-
-/// From now on a thread of its own, which begins with `begin`, touches what is new before it is used: the system clears a large page when it
-/// is touched first, and whoever looks up something waits for that, milliseconds where the memory of a virtual
-/// machine is new to its host, too.
-pub fn make_ready_beside(begin: fn()) -> std::io::Result<()> {
-    let thread = std::thread::Builder::new().name("pages".to_owned()).spawn(move || {
-        begin();
-        loop {
-            for (start, len) in &WANTED {
-                let bytes = len.load(Ordering::Acquire);
-                if bytes > 1 {
-                    ready(start.load(Ordering::Relaxed), bytes);
-                    len.store(0, Ordering::Release);
-                }
-            }
-            for spare in SPARE.iter().filter(|spare| spare.load(Ordering::Acquire) == 0) {
-                // SAFETY: one large page.
-                let start = unsafe { map(PAGE) };
-                ready(start.addr(), if start.is_null() { 0 } else { PAGE });
-                spare.store(start.expose_provenance(), Ordering::Release);
-            }
-            std::thread::park();
-        }
-    })?;
-    READIER.get_or_init(|| thread.thread().clone());
-    Ok(())
-}
-
-/// Touches every page of something that was new; it may be gone by now.
-fn ready(start: usize, bytes: usize) {
-    for at in (start..start + bytes).step_by(PAGE) {
-        let page = std::ptr::without_provenance_mut(at);
-        // SAFETY: this changes no contents, whoever's they are by now; where nothing is mapped it fails.
-        if unsafe { madvise(page, PAGE, Advice::LinuxPopulateWrite) }.is_err() {
-            return;
-        }
-    }
-}
-
-/// Says that so many bytes are new.
-fn want(start: usize, bytes: usize) {
-    let Some(thread) = READIER.get() else { return };
-    let claim = |place: &&Wanted| {
-        place.1.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    };
-    if let Some((place, len)) = WANTED.iter().find(claim) {
-        place.store(start, Ordering::Relaxed);
-        len.store(bytes.min(READY), Ordering::Release);
-        thread.unpark();
-    }
-}
 
 /// How many bytes of whole large pages it takes; `None` where it is small, or asks for more itself.
 #[inline]
@@ -123,27 +56,6 @@ unsafe fn map(size: usize) -> *mut u8 {
     }
 }
 
-/// The same, to be used soon.
-///
-/// # Safety
-/// As for [`map`].
-#[cold]
-unsafe fn new(size: usize) -> *mut u8 {
-    if let Some(thread) = READIER.get()
-        && size == PAGE
-        && let Some(page) = SPARE.iter().map(|s| s.swap(0, Ordering::AcqRel)).find(|s| *s != 0)
-    {
-        thread.unpark();
-        return std::ptr::with_exposed_provenance_mut(page);
-    }
-    // SAFETY: the caller's promise.
-    let start = unsafe { map(size) };
-    if !start.is_null() {
-        want(start.addr(), size);
-    }
-    start
-}
-
 /// The same memory as so many large pages more, or less. Pages are moved and not what is in them: nobody
 /// waits for a copy of a table that grows.
 ///
@@ -161,7 +73,6 @@ unsafe fn remap(start: *mut u8, old: usize, new: usize) -> *mut u8 {
         let moved = map(new);
         let flags = MremapFlags::MAYMOVE;
         if moved.is_null() || mremap_fixed(start.cast(), old, new, flags, moved.cast()).is_ok() {
-            want(moved.addr() + old, new - old);
             return moved;
         }
         // It may be gone by now, so that it is not used: a copy goes elsewhere.
@@ -182,7 +93,7 @@ unsafe impl GlobalAlloc for Huge {
         // SAFETY: the caller's promise.
         unsafe {
             match large(layout) {
-                Some(size) => new(size),
+                Some(size) => map(size),
                 None => System.alloc(layout),
             }
         }
@@ -193,7 +104,7 @@ unsafe impl GlobalAlloc for Huge {
         // SAFETY: the caller's promise.
         unsafe {
             match large(layout) {
-                Some(size) => new(size),
+                Some(size) => map(size),
                 None => System.alloc_zeroed(layout),
             }
         }
@@ -236,10 +147,9 @@ unsafe impl GlobalAlloc for Huge {
 mod tests {
     use super::*;
 
-    /// What it holds is what was written, over every way from size to size, whoever touches it, too.
+    /// What it holds is what was written, over every way from size to size.
     #[test]
     fn sizes_around_a_large_page_keep_what_they_hold() {
-        make_ready_beside(|| {}).expect("a thread");
         let sizes = [1, 4_096, LARGE - 1, LARGE, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 5 * PAGE];
         for from in sizes {
             for to in sizes {

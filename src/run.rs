@@ -24,8 +24,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let _guard = runtime.enter();
     let stop = stopped()?;
     let hangup = hangup()?;
-    #[cfg(target_os = "linux")]
-    crate::huge::make_ready_beside(crate::live::step_behind).context("starting a thread")?;
     let program = Program::start(&start, |_| {})?;
     runtime.spawn(reload_on(hangup, program.reloads.clone()));
     let address = listen.map_or_else(|| program.setup.config.listen.clone(), |l| l.to_string());

@@ -47,7 +47,7 @@ pub use controls::Controls;
 use emitter::Emit;
 use epoch::Epoch;
 pub use pauses::Cause;
-pub use priority::step_behind;
+use priority::step_behind;
 use recovery::{Recovered, recover};
 pub use reloads::{Outcome, Refusal, Reloads};
 use rulebooks::Kept;

@@ -13,8 +13,7 @@ pub fn step_behind() {
     // return.
     let real_time = unsafe {
         let real_time = libc::sched_getparam(0, &raw mut own) == 0 && own.sched_priority > 0;
-        // Threads of a real-time class take turns of a tenth of a second with their equals: behind the one
-        // that makes pages ready the engine would wait 20 ms.
+        // Threads of a real-time class take turns of a tenth of a second with their equals.
         if real_time {
             own.sched_priority = (own.sched_priority - 1).max(1);
             libc::sched_setparam(0, &raw const own);
