@@ -330,9 +330,12 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
 
     /// The same, with what `say` says of each.
     pub fn with<U: Copy>(self, say: impl Fn(T) -> U) -> Index<F, U> {
-        let said = |list: Vec<T>| list.into_iter().map(&say).collect();
         let Self { all, always, by_field, listed, whole_lists } = self;
-        Index { all: said(all), always: said(always), by_field, listed: said(listed), whole_lists }
+        // Once for each of all, who stand in their order: some stand in many lists.
+        let said: Vec<U> = all.iter().copied().map(&say).collect();
+        let of = |one: &T| all.binary_search(one).map_or_else(|_| say(*one), |at| said[at]);
+        let (always, listed) = [always, listed].map(|list| list.iter().map(of).collect()).into();
+        Index { all: said, always, by_field, listed, whole_lists }
     }
 
     /// The field that it goes by first: whoever claims something of it, for one reason, stands in the
