@@ -194,11 +194,17 @@ impl Bound {
         Some((value, Self { least, is }))
     }
 
+    /// Whether a number is within it.
+    #[inline]
+    pub(crate) fn has(self, number: i64) -> bool {
+        (number >= self.least) == self.is
+    }
+
     /// Whether a number is within it; `None` where the value is no integer.
     #[inline]
     pub fn holds(self, value: Value) -> Option<bool> {
         match value {
-            Value::Int(n) => Some((n >= self.least) == self.is),
+            Value::Int(n) => Some(self.has(n)),
             _ => None,
         }
     }
@@ -254,9 +260,7 @@ impl Test {
             Self::OneOf(field, texts) => {
                 event.text(*field).is_some_and(|text| texts.contains(&text))
             }
-            Self::Within(field, bound) => {
-                event.int(*field).is_some_and(|n| (n >= bound.least) == bound.is)
-            }
+            Self::Within(field, bound) => event.int(*field).is_some_and(|n| bound.has(n)),
         }
     }
 }

@@ -150,6 +150,12 @@ impl Trigger {
             kinds => kinds.contains(&kind),
         }
     }
+
+    /// Whether fields of an event are all that its condition asks for.
+    #[must_use]
+    pub fn is_by_fields(&self) -> bool {
+        self.condition.as_ref().is_none_or(|condition| condition.holds_by_fields().is_some())
+    }
 }
 
 /// How much a fact or a rule may hold at one site; past it the oldest goes, and is counted.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use event::{EventRef, FieldType, KindId, Symbol};
 
 use super::cells::Key;
-use super::scope::{Setting, key_part};
+use super::scope::{Setting, part_of};
 use super::steps::{FactStep, RuleStep};
 use crate::lang::expr::Expr;
 use crate::lang::syntax::Operator;
@@ -486,13 +486,13 @@ impl<'a> Setting<'a> {
     /// Facts that an event may change.
     #[inline(always)]
     pub fn facts_asked(&self, event: EventRef<'_>) -> Asked<'a, FactStep> {
-        self.layout.interest(event.kind()).facts.asked(|field| key_part(self, event, field))
+        self.layout.interest(event.kind()).facts.asked(|field| part_of(self, event, field))
     }
 
     /// Rules that an event may step.
     #[inline(always)]
     pub fn rules_asked(&self, event: EventRef<'_>) -> Asked<'a, RuleStep> {
-        self.layout.interest(event.kind()).rules.asked(|field| key_part(self, event, field))
+        self.layout.interest(event.kind()).rules.asked(|field| part_of(self, event, field))
     }
 
     /// Watches whose level may be another, since a fact has changed for a key.

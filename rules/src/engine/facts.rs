@@ -2,11 +2,12 @@
 
 use event::{EventRef, EventTime, Symbol, TimeSpan};
 
-use super::asked::Asked;
+use super::asked::{Asked, Index};
 use super::cells::{Entry, Key, KeyCell};
 use super::pages::NIL;
+use super::prepared::{By, When, key_of_text};
 use super::scope::{
-    Changed, Context, Sight, cell_of, fact_value, key_of, outside, text_of, value_in,
+    Changed, Context, Sight, cell_of, fact_value, key_of, outside, part_of, text_of, value_in,
 };
 use super::site::Site;
 use super::state::{Owner, State};
@@ -43,6 +44,16 @@ pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
     }
 }
 
+/// Takes off a key of a fact that counts events what has left its window; how many are left.
+#[inline(never)]
+pub fn drop_counted(state: &mut State, cell: u32, now: EventTime, within: TimeSpan) -> i64 {
+    while holds_outside(state.keys.get(cell), now, within) {
+        state.leave_window(cell);
+        state.keys.get_mut(cell).add(-1);
+    }
+    state.keys.get(cell).number()
+}
+
 /// Takes every event off a key of a fact.
 pub fn drain(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
     while state.keys.get(cell).head != NIL {
@@ -71,12 +82,17 @@ fn release(state: &mut State, owner: Owner, key: &Key, value: u64) -> bool {
 }
 
 impl Site {
-    /// Updates every fact that is interested in the event, and notes what changed; whether any of them
-    /// is watched.
-    pub(super) fn update_facts(&mut self, cx: Context<'_>, event: EventRef<'_>) -> bool {
-        match cx.facts_asked(event) {
+    /// Updates every fact that is interested in the event, and notes what changed; whether anybody must
+    /// look at that.
+    pub(super) fn update_facts(
+        &mut self,
+        cx: Context<'_>,
+        facts: &Index<FieldRef, FactStep>,
+        event: EventRef<'_>,
+    ) -> bool {
+        match facts.asked(|field| part_of(cx, event, field)) {
             Asked::One(steps) => {
-                steps.iter().fold(false, |watched, step| self.update(cx, *step, event) | watched)
+                steps.iter().fold(false, |looks, step| self.update(cx, *step, event) | looks)
             }
             several @ Asked::Several(_) => self.update_several(cx, several, event),
         }
@@ -89,28 +105,92 @@ impl Site {
         steps: Asked<'_, FactStep>,
         event: EventRef<'_>,
     ) -> bool {
-        steps.fold(false, |watched, step| self.update(cx, step, event) | watched)
+        steps.fold(false, |looks, step| self.update(cx, step, event) | looks)
     }
 
-    /// Whether it is watched, where it may have changed.
+    /// Whether anybody must look, where it may have changed.
     #[inline(always)]
     fn update(&mut self, cx: Context<'_>, step: FactStep, event: EventRef<'_>) -> bool {
         if !step.gate.passes(event) {
             return false;
         }
         let began = self.evaluated.get();
-        match step.form {
-            FactForm::Count => self.count(cx, step, event),
-            FactForm::Balance => self.balance(cx, step.fact, event),
+        let looks = match step.form {
+            FactForm::Count => self.count_one(cx, step.fact, event),
+            FactForm::Balance => self.move_balance(cx, step.fact, step.roles, event),
             FactForm::Other => self.update_other(cx, step, event),
-        }
+        };
         self.worked(usize::from(step.fact.0), self.evaluated.get() - began);
-        step.roles.has(Roles::WATCHED)
+        looks && step.roles.has(Roles::WATCHED)
+    }
+
+    /// Counts an event that meets the condition, by a text of it.
+    #[inline(never)]
+    fn count_one(&mut self, cx: Context<'_>, id: FactId, event: EventRef<'_>) -> bool {
+        let fact = cx.layout.prepared.fact(id);
+        let By::Text(field) = fact.by else { return false };
+        let Some(key) = key_of_text(event, field) else { return false };
+        self.evaluated.set(self.evaluated.get() + u64::from(fact.conditions));
+        let known = self.state.look(fact.owner, &key);
+        let mut before = 0;
+        if let Ok(cell) = known {
+            let held = self.state.keys.get(cell);
+            before = held.number();
+            if holds_outside(held, event.occurred(), fact.within) {
+                before = drop_counted(&mut self.state, cell, event.occurred(), fact.within);
+            }
+        }
+        let cell = self.state.use_or_enter(known, fact.owner, &key, Value::Int(0));
+        self.state.count_in(cell, Entry::of(event, 0), 1);
+        self.changed.push(Changed { fact: id, key, before: Value::Int(before), cell });
+        true
+    }
+
+    /// Moves a balance by what stands in the row; whether anybody must look.
+    #[inline(never)]
+    fn move_balance(
+        &mut self,
+        cx: Context<'_>,
+        id: FactId,
+        roles: Roles,
+        event: EventRef<'_>,
+    ) -> bool {
+        let fact = cx.layout.prepared.fact(id);
+        let By::Text(field) = fact.by else { return false };
+        let Some(key) = key_of_text(event, field) else { return false };
+        let moves = |when: When| match when {
+            When::Always => true,
+            When::Passes(gate) => self.evaluates(gate.passes(event)),
+            When::Asks => false,
+        };
+        let up = roles.has(Roles::UP) && moves(fact.up);
+        let down = roles.has(Roles::DOWN) && moves(fact.down);
+        if up == down {
+            return false;
+        }
+        let known = self.state.look(fact.owner, &key);
+        let cell = match known {
+            Ok(cell) => cell,
+            Err(_) => self.state.use_or_enter(known, fact.owner, &key, Value::Int(0)),
+        };
+        let held = self.state.keys.get_mut(cell);
+        held.use_it(known.is_ok());
+        let before = held.number();
+        let now = held.add(if up { 1 } else { -1 });
+        self.changed.push(Changed { fact: id, key, before: Value::Int(before), cell });
+        match fact.level {
+            // What was no level and is none: nearly always.
+            Some((rule, bound)) if !bound.has(before) && !bound.has(now) => {
+                self.worked(cx.plan.facts.len() + usize::from(rule.0), 1);
+                false
+            }
+            _ => true,
+        }
     }
 
     /// A fact that is set, or that the event may make forget.
     #[inline(never)]
-    fn update_other(&mut self, cx: Context<'_>, step: FactStep, event: EventRef<'_>) {
+    fn update_other(&mut self, cx: Context<'_>, step: FactStep, event: EventRef<'_>) -> bool {
         let (id, fact) = (step.fact, &cx.plan.facts[step.fact.0 as usize]);
         if let Some(reset) = &fact.reset
             && self.fits(cx, reset, event)
@@ -128,6 +208,7 @@ impl Site {
             // It changes with the fact it counts.
             FactKind::Tally { .. } => {}
         }
+        true
     }
 
     /// Forgets every key of a fact. Looks at every cell of the site: resets are rare.

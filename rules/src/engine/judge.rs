@@ -4,7 +4,7 @@ use event::{EventFlags, EventRef};
 
 use super::asked::Asked;
 use super::findings::Findings;
-use super::scope::{Context, Sight, fact_of};
+use super::scope::{Context, Sight, fact_of, part_of};
 use super::site::Site;
 use super::steps::{Roles, RuleForm, RuleStep};
 use crate::condition::Condition;
@@ -12,25 +12,46 @@ use crate::plan::{Pattern, RuleId, Trigger};
 
 impl Site {
     /// Facts first, then levels, then rules.
+    #[inline(never)]
     pub(super) fn judge_event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        self.judge_next(cx, event, out);
+    }
+
+    /// The same, in its only hot place.
+    #[inline(always)]
+    pub(super) fn judge_next(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         if out.probe().is_some() {
             return self.judge_probed(cx, event, out);
         }
         let silent = event.flags().has(EventFlags::RETAINED);
+        let interest = cx.layout.interest(event.kind());
         self.changed.clear();
-        let facts = cx.layout.interest(event.kind()).is_of_facts();
-        if facts && self.update_facts(cx, event) && !self.levels_stay(cx) {
-            self.watch_changes(cx, event, silent, out);
+        if interest.is_of_facts() && self.update_facts(cx, &interest.facts, event) {
+            self.look_at_levels(cx, event, silent, out);
         }
-        if !silent {
-            match cx.rules_asked(event) {
-                Asked::One(steps) => {
-                    for step in steps {
-                        self.step_rule(cx, *step, event, out);
-                    }
+        if silent {
+            return;
+        }
+        match interest.rules.asked(|field| part_of(cx, event, field)) {
+            Asked::One(steps) => {
+                for step in steps {
+                    self.step_rule(cx, *step, event, out);
                 }
-                several @ Asked::Several(_) => self.step_several(cx, several, event, out),
             }
+            several @ Asked::Several(_) => self.step_several(cx, several, event, out),
+        }
+    }
+
+    #[inline(never)]
+    fn look_at_levels(
+        &mut self,
+        cx: Context<'_>,
+        event: EventRef<'_>,
+        silent: bool,
+        out: &mut Findings,
+    ) {
+        if !self.levels_stay(cx) {
+            self.watch_changes(cx, event, silent, out);
         }
     }
 
@@ -51,7 +72,7 @@ impl Site {
         self.look_facts(cx, event, out);
         let silent = event.flags().has(EventFlags::RETAINED);
         self.changed.clear();
-        self.update_facts(cx, event);
+        self.update_facts(cx, &cx.layout.interest(event.kind()).facts, event);
         self.watch_changes(cx, event, silent, out);
         if !silent {
             self.look_unasked(cx, event, out);
@@ -177,11 +198,9 @@ impl Site {
             }
             Pattern::Session(session) => self.step_session(cx, id, rule, session, event, out),
             Pattern::Passage { .. } => self.step_passage(cx, id, rule, event, out),
+            Pattern::Travel { .. } => self.step_travel_asking(cx, id, event, out),
             // They have a form of their own, or no event steps them.
-            Pattern::Event(_)
-            | Pattern::Unless { .. }
-            | Pattern::Travel { .. }
-            | Pattern::Watch { .. } => {}
+            Pattern::Event(_) | Pattern::Unless { .. } | Pattern::Watch { .. } => {}
         }
     }
 }

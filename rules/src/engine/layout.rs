@@ -15,6 +15,7 @@ use super::asked::{Ask, Claim, Index, asks_of_fact, asks_of_rule, claims_of_watc
 use super::correlation::{PolicyIndex, Spoken};
 use super::findings::EvidenceRef;
 use super::holdings::Bounds;
+use super::prepared::Prepared;
 use super::sequence::{Shape, shape_of};
 use super::state::Owner;
 use super::steps::{FactStep, RuleStep, listed_by};
@@ -146,6 +147,8 @@ pub struct Layout {
     first_detection: u16,
     /// What events of each kind look up.
     pub wanted: Wanted,
+    /// What steps read of their facts and rules.
+    pub prepared: Prepared,
     /// Policies of alarm management.
     pub policies: PolicyIndex,
     /// Who answers for what, and how much each may hold.
@@ -347,7 +350,9 @@ impl Layout {
             let (index, table) = plan.model.table(table)?;
             Some((index, table.column(column)?))
         };
+        let prepared = Prepared::new(plan, |fact| (&watched[fact], !tallies[fact].is_empty()));
         let mut layout = Self {
+            prepared,
             wanted: Wanted::default(),
             by_kind,
             watched,

@@ -24,6 +24,7 @@ mod merge;
 mod pages;
 mod pairs;
 mod parts;
+mod prepared;
 mod presence;
 mod reach;
 mod release;

@@ -6,50 +6,109 @@ use super::cells::{Key, Run};
 use super::findings::Findings;
 use super::layout::Subject;
 use super::pages::NIL;
+use super::prepared::{By, PreparedRule, When, key_of_text};
 use super::scope::{Context, key_of, outside};
 use super::sequence::{Line, Shape, Turn};
 use super::site::Site;
+use super::state::Vacant;
 use super::steps::{Roles, RuleStep};
-use crate::plan::{Pattern, Runs, Sequence, Skip};
+use crate::plan::{Pattern, RuleId, Sequence, Skip, Trigger};
+
+/// The rule with all that is said of it, where a run is completed or begins.
+fn line_of(cx: Context<'_>, id: RuleId, shape: Shape) -> Option<Line<'_>> {
+    let rule = &cx.plan.rules[id.0 as usize];
+    match &rule.pattern {
+        Pattern::Sequence(sequence) => Some(Line { cx, id, rule, sequence, shape }),
+        _ => None,
+    }
+}
+
+/// What starts a sequence of two events, or completes it.
+fn trigger_of(cx: Context<'_>, id: RuleId, step: usize) -> Option<&Trigger> {
+    match &cx.plan.rules[id.0 as usize].pattern {
+        Pattern::Sequence(sequence) => Some(&sequence.steps[step].parts[0].on),
+        _ => None,
+    }
+}
 
 impl Site {
     /// A rule of which a key has one run at most, and its cell is that.
     pub(super) fn step_single(
         &mut self,
         cx: Context<'_>,
-        RuleStep { rule: id, roles, .. }: RuleStep,
+        step: RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let rule = &cx.plan.rules[id.0 as usize];
-        let Pattern::Sequence(sequence) = &rule.pattern else { return };
-        let Some(key) = key_of(cx, event, &rule.by) else { return };
-        let line = Line { cx, id, rule, sequence, shape: Shape::Single };
-        let owner = cx.layout.rule(id);
-        let found = self.state.look(owner, &key);
-        let mut may_start = true;
-        if let Ok(cell) = found {
-            let started = self.state.keys.get(cell).time;
-            let ended = outside(event.occurred(), started, sequence.within);
-            let turn = if ended { Turn::Ends } else { self.pair_turn(line, roles, event) };
-            if turn == Turn::Matches {
-                self.complete(line, key, self.begun(cell), None, event, out);
+        match cx.layout.prepared.rule(step.rule).by {
+            By::Text(field) => {
+                if let Some(key) = key_of_text(event, field) {
+                    self.single(cx, step, key, event, out);
+                }
             }
-            may_start = match turn {
-                Turn::Matches => sequence.skip != Skip::PastLast,
-                Turn::Waits => sequence.runs == Runs::Last,
-                _ => true,
-            };
-            if turn == Turn::Waits && !(may_start && self.pair_starts(line, roles, event)) {
-                return;
+            By::Parts => self.step_single_parts(cx, step, event, out),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn step_single_parts(
+        &mut self,
+        cx: Context<'_>,
+        step: RuleStep,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        if let Some(key) = key_of(cx, event, &cx.plan.rules[step.rule.0 as usize].by) {
+            self.single(cx, step, key, event, out);
+        }
+    }
+
+    #[inline(always)]
+    fn single(
+        &mut self,
+        cx: Context<'_>,
+        step: RuleStep,
+        key: Key,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let rule = cx.layout.prepared.rule(step.rule);
+        let found = self.state.look(rule.owner, &key);
+        let (mut may_start, mut waits) = (true, false);
+        if let Ok(cell) = found
+            && !outside(event.occurred(), self.state.keys.get(cell).time, rule.within)
+        {
+            match self.pair_turn(cx, rule, step, event) {
+                Turn::Matches => {
+                    self.complete_single(cx, step.rule, key, cell, event, out);
+                    may_start = !rule.past_last;
+                }
+                Turn::Waits => (may_start, waits) = (rule.last, true),
+                _ => {}
             }
         }
-        if may_start && self.pair_starts(line, roles, event) {
+        if may_start && self.pair_starts(cx, rule, step, event) {
             self.serial += 1;
             let subject = cx.layout.subject(cx.tables, event);
-            self.state.begin_run(found, (owner, &key), event, self.serial, subject);
-        } else if let Ok(cell) = found {
+            self.state.begin_run(found, (rule.owner, &key), event, self.serial, subject);
+        } else if let (Ok(cell), false) = (found, waits) {
             self.state.end_run(cell);
+        }
+    }
+
+    #[inline(never)]
+    fn complete_single(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        key: Key,
+        cell: u32,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        if let Some(line) = line_of(cx, id, Shape::Single) {
+            self.complete(line, key, self.begun(cell), None, event, out);
         }
     }
 
@@ -63,21 +122,80 @@ impl Site {
     pub(super) fn step_short(
         &mut self,
         cx: Context<'_>,
-        RuleStep { rule: id, roles, .. }: RuleStep,
+        step: RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let rule = &cx.plan.rules[id.0 as usize];
-        let Pattern::Sequence(sequence) = &rule.pattern else { return };
-        let Some(key) = key_of(cx, event, &rule.by) else { return };
-        let line = Line { cx, id, rule, sequence, shape: Shape::Short };
-        let found = self.state.look(cx.layout.rule(id), &key);
+        match cx.layout.prepared.rule(step.rule).by {
+            By::Text(field) => {
+                if let Some(key) = key_of_text(event, field) {
+                    self.short(cx, step, key, event, out);
+                }
+            }
+            By::Parts => self.step_short_parts(cx, step, event, out),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn step_short_parts(
+        &mut self,
+        cx: Context<'_>,
+        step: RuleStep,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        if let Some(key) = key_of(cx, event, &cx.plan.rules[step.rule.0 as usize].by) {
+            self.short(cx, step, key, event, out);
+        }
+    }
+
+    /// Where no run waits, an event that starts none is no concern of the key.
+    #[inline(always)]
+    fn short(
+        &mut self,
+        cx: Context<'_>,
+        step: RuleStep,
+        key: Key,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let rule = cx.layout.prepared.rule(step.rule);
+        let found = self.state.look(rule.owner, &key);
+        if found.is_ok() || step.roles.has(Roles::STARTS) || rule.lead {
+            self.short_runs(cx, step, (key, found), event, out);
+        }
+    }
+
+    #[inline(never)]
+    fn short_runs(
+        &mut self,
+        cx: Context<'_>,
+        step: RuleStep,
+        (key, found): (Key, Result<u32, Vacant>),
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let rule = cx.layout.prepared.rule(step.rule);
+        let Some(line) = line_of(cx, step.rule, Shape::Short) else { return };
         let mut cell = found.ok();
-        let used = cell.is_some_and(|cell| self.turn_runs(line, roles, (key, cell), event, out));
-        if !used && self.pair_starts(line, roles, event) {
+        let used = match cell {
+            Some(cell) if self.drop_ended(cell, event, rule) => {
+                match self.pair_turn(cx, rule, step, event) {
+                    Turn::Matches => self.match_runs(line, (key, cell), event, out),
+                    Turn::Ends => {
+                        self.drop_runs(cell);
+                        false
+                    }
+                    _ => false,
+                }
+            }
+            _ => false,
+        };
+        if !used && self.pair_starts(cx, rule, step, event) {
             cell = self.start_run(line, key, found, event, out);
         }
-        if line.sequence.lead.is_some() {
+        if rule.lead {
             self.note_lead(line, key, event);
         }
         if let Some(cell) = cell {
@@ -85,37 +203,20 @@ impl Site {
         }
     }
 
-    /// Ends the runs of a key whose time is over, and gives the event to the others, which all take the
-    /// same turn, in the order of their starts; whether a match has used it up.
-    fn turn_runs(
-        &mut self,
-        line: Line<'_>,
-        roles: Roles,
-        (key, cell): (Key, u32),
-        event: EventRef<'_>,
-        out: &mut Findings,
-    ) -> bool {
+    /// Ends the runs of a key whose time is over; whether others wait. They all take the same turn, in the
+    /// order of their starts.
+    fn drop_ended(&mut self, cell: u32, event: EventRef<'_>, rule: &PreparedRule) -> bool {
         let mut at = self.state.keys.get(cell).head;
         while at != NIL {
             let Run { started, next, .. } = *self.state.runs.get(at);
             // Those behind it began later.
-            if !outside(event.occurred(), started, line.sequence.within) {
-                break;
+            if !outside(event.occurred(), started, rule.within) {
+                return true;
             }
             self.unlink_run(at);
             at = next;
         }
-        if at == NIL {
-            return false;
-        }
-        match self.pair_turn(line, roles, event) {
-            Turn::Matches => self.match_runs(line, (key, cell), event, out),
-            Turn::Ends => {
-                self.drop_runs(cell);
-                false
-            }
-            _ => false,
-        }
+        false
     }
 
     /// An event completes every run of a key; whether it is used up by that.
@@ -142,24 +243,61 @@ impl Site {
     }
 
     /// What an event does to a run that waits.
-    #[inline]
-    fn pair_turn(&self, line: Line<'_>, roles: Roles, event: EventRef<'_>) -> Turn {
-        let Sequence { steps, without, strict, .. } = line.sequence;
-        let fits = |trigger| self.fits(line.cx, trigger, event);
-        if roles.has(Roles::COMPLETES) && self.meets(line.cx, &steps[1].parts[0].on, event) {
+    #[inline(always)]
+    fn pair_turn(
+        &self,
+        cx: Context<'_>,
+        rule: &PreparedRule,
+        RuleStep { rule: id, roles, .. }: RuleStep,
+        event: EventRef<'_>,
+    ) -> Turn {
+        if roles.has(Roles::COMPLETES) && self.meets_step(cx, rule.second, (id, 1), event) {
             return Turn::Matches;
         }
-        let ends = roles.has(Roles::ENDS)
-            || roles.has(Roles::MAY_END)
-                && (steps[1].without.iter().any(fits)
-                    || without.as_ref().is_some_and(fits)
-                    || strict.as_ref().is_some_and(fits));
+        let ends =
+            roles.has(Roles::ENDS) || roles.has(Roles::MAY_END) && self.pair_ends(cx, id, event);
         if ends { Turn::Ends } else { Turn::Waits }
     }
 
+    /// Whether an event ends the runs that wait by what it says.
+    #[inline(never)]
+    fn pair_ends(&self, cx: Context<'_>, id: RuleId, event: EventRef<'_>) -> bool {
+        let Pattern::Sequence(of) = &cx.plan.rules[id.0 as usize].pattern else { return false };
+        let Sequence { steps, without, strict, .. } = of;
+        let mut ends = steps[1].without.iter().chain(without).chain(strict);
+        ends.any(|trigger| self.fits(cx, trigger, event))
+    }
+
     /// Whether an event may start a run.
-    #[inline]
-    fn pair_starts(&self, line: Line<'_>, roles: Roles, event: EventRef<'_>) -> bool {
-        roles.has(Roles::STARTS) && self.meets(line.cx, &line.sequence.steps[0].parts[0].on, event)
+    #[inline(always)]
+    fn pair_starts(
+        &self,
+        cx: Context<'_>,
+        rule: &PreparedRule,
+        RuleStep { rule: id, roles, .. }: RuleStep,
+        event: EventRef<'_>,
+    ) -> bool {
+        roles.has(Roles::STARTS) && self.meets_step(cx, rule.first, (id, 0), event)
+    }
+
+    /// Whether an event of its kind meets the condition of a step.
+    #[inline(always)]
+    fn meets_step(
+        &self,
+        cx: Context<'_>,
+        when: When,
+        (id, step): (RuleId, usize),
+        event: EventRef<'_>,
+    ) -> bool {
+        match when {
+            When::Always => true,
+            When::Passes(gate) => self.evaluates(gate.passes(event)),
+            When::Asks => self.asks_step(cx, (id, step), event),
+        }
+    }
+
+    #[inline(never)]
+    fn asks_step(&self, cx: Context<'_>, (id, step): (RuleId, usize), event: EventRef<'_>) -> bool {
+        trigger_of(cx, id, step).is_some_and(|trigger| self.meets(cx, trigger, event))
     }
 }

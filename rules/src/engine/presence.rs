@@ -4,9 +4,10 @@ use event::{EventRef, Symbol};
 
 use super::cells::{Entry, Key};
 use super::findings::Findings;
+use super::prepared::{By, Place, When, key_of_text};
 use super::scope::{Context, Sight, key_of, outside, text_of};
 use super::site::Site;
-use super::state::{Kept, Owner, Vacant, pack};
+use super::state::{Kept, Owner, TEXT, Vacant, pack};
 use super::steps::RuleStep;
 use crate::lang::expr::Expr;
 use crate::plan::{Pattern, Rule, RuleId};
@@ -66,7 +67,47 @@ impl Site {
         }
     }
 
+    /// Impossible travel, of which all stands in the row.
     pub(super) fn step_travel(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let rule = cx.layout.prepared.rule(id);
+        let By::Text(field) = rule.by else { return };
+        let Some(key) = key_of_text(event, field) else { return };
+        if let When::Passes(gate) = rule.first
+            && !self.evaluates(gate.passes(event))
+        {
+            return;
+        }
+        let here = match rule.place {
+            Place::Site => event.site(),
+            Place::Text(field) => match event.text(field) {
+                Some(here) => here,
+                None => return,
+            },
+        };
+        let found = self.state.look(rule.owner, &key);
+        let Ok(cell) = found else {
+            return self.note_place(rule.owner, &key, found, here, event);
+        };
+        let held = self.state.keys.get(cell);
+        if held.text().is_some_and(|there| there != here)
+            && !outside(event.occurred(), held.time, rule.within)
+        {
+            self.conclude_with_last(cx, id, key, cell, event, out);
+        }
+        let held = self.state.keys.get_mut(cell);
+        held.use_it(true);
+        held.set((u64::from(here.0), TEXT));
+        held.note(event);
+    }
+
+    /// Any other.
+    pub(super) fn step_travel_asking(
         &mut self,
         cx: Context<'_>,
         id: RuleId,
@@ -138,6 +179,7 @@ impl Site {
     }
 
     /// Remembers where a key was last, and by which event.
+    #[inline(never)]
     fn note_place(
         &mut self,
         owner: Owner,
@@ -153,6 +195,7 @@ impl Site {
     }
 
     /// A detection of an event and the one that placed the key before.
+    #[inline(never)]
     fn conclude_with_last(
         &mut self,
         cx: Context<'_>,

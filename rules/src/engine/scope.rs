@@ -153,6 +153,15 @@ pub fn key_part(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option
     }
 }
 
+/// The same, where it mostly is a text of the row.
+#[inline(always)]
+pub fn part_of(cx: Context<'_>, event: EventRef<'_>, field: FieldRef) -> Option<Symbol> {
+    match field {
+        FieldRef::Slot(id, FieldType::String) => event.text(id)?.some(),
+        _ => key_part(cx, event, field),
+    }
+}
+
 /// The key of an event; `None` where it lacks a part.
 #[inline(always)]
 pub fn key_of(cx: Context<'_>, event: EventRef<'_>, by: &[FieldRef]) -> Option<Key> {

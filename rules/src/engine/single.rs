@@ -3,12 +3,14 @@
 use event::EventRef;
 
 use super::cells::{Entry, Key};
+use super::facts::{drop_counted, holds_outside};
 use super::findings::Findings;
 use super::pages::NIL;
+use super::prepared::{By, key_of_text};
 use super::scope::{Context, key_of};
 use super::site::Site;
 use super::steps::RuleStep;
-use crate::plan::{Emit, Pattern, Rule, RuleId, Trigger};
+use crate::plan::{Emit, FactId, Pattern, Rule, RuleId, Trigger};
 use crate::value::Value;
 
 impl Site {
@@ -25,12 +27,13 @@ impl Site {
         let Pattern::Event(on) = &rule.pattern else { return };
         debug_assert!(on.is_of(event.kind()), "a rule of one event is asked for its kinds alone");
         let at_once = self.meets_at_once(on, roles, event);
-        let at_once = if at_once.is_some() { at_once } else { self.meets_changed(on, event) };
+        let at_once = if at_once.is_some() { at_once } else { self.meets_fact(cx, on, event) };
         if at_once != Some(false) || rule.emit == Emit::Edge {
             self.judge_one(cx, id, (on, at_once), event, out);
         }
     }
 
+    #[inline(never)]
     fn judge_one(
         &mut self,
         cx: Context<'_>,
@@ -90,14 +93,36 @@ impl Site {
         }
     }
 
-    /// As [`Self::meets_at_once`], where all that is left is a fact that the event has just changed:
-    /// it is exact, and its cell is at hand.
+    /// As [`Self::meets_at_once`], where all that is left is a fact: one that the event has just changed is
+    /// exact, and its cell is at hand; one that counts, or is a balance, is looked up and made exact.
     #[inline(always)]
-    fn meets_changed(&self, trigger: &Trigger, event: EventRef<'_>) -> Option<bool> {
+    fn meets_fact(
+        &mut self,
+        cx: Context<'_>,
+        trigger: &Trigger,
+        event: EventRef<'_>,
+    ) -> Option<bool> {
         let (fact, limit) = trigger.condition.as_ref()?.fact()?;
-        let changed = self.changed.iter().find(|changed| changed.fact == fact)?;
-        let cell = Some(changed.cell).filter(|cell| *cell != NIL)?;
-        let value = Value::Int(self.state.keys.get(cell).int()?);
-        limit.holds(value, event).map(|holds| self.evaluates(holds))
+        let changed = self.changed.iter().find(|changed| changed.fact == fact);
+        let value = match changed {
+            Some(changed) if changed.cell != NIL => self.state.keys.get(changed.cell).int()?,
+            Some(_) => return None,
+            None => self.number_of(cx, fact, event)?,
+        };
+        limit.holds(Value::Int(value), event).map(|holds| self.evaluates(holds))
+    }
+
+    /// The number that a fact is for the key of an event, where it is a plain one.
+    #[inline(never)]
+    fn number_of(&mut self, cx: Context<'_>, fact: FactId, event: EventRef<'_>) -> Option<i64> {
+        let fact = cx.layout.prepared.fact(fact);
+        let (By::Text(field), true) = (fact.by, fact.is_number) else { return None };
+        let key = key_of_text(event, field)?;
+        let Ok(cell) = self.state.look(fact.owner, &key) else { return Some(0) };
+        let held = self.state.keys.get(cell);
+        if holds_outside(held, event.occurred(), fact.within) {
+            return Some(drop_counted(&mut self.state, cell, event.occurred(), fact.within));
+        }
+        held.int()
     }
 }

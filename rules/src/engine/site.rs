@@ -230,7 +230,7 @@ impl Site {
             self.wake(cx, now, out);
         }
         self.now = self.now.max(now);
-        self.judge_event(cx, event, out);
+        self.judge_next(cx, event, out);
         self.settle(cx, out);
         self.sweep_some(cx);
     }

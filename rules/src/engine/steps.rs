@@ -4,6 +4,7 @@
 use event::{FieldId, FieldType, KindId, TimeSpan};
 
 use super::asked::{Numbered, claims};
+use super::prepared::{PreparedFact, PreparedRule};
 use super::sequence::{Shape, shape_of};
 use crate::condition::Gate;
 use crate::plan::{Emit, Fact, FactId, FactKind, FieldRef, Pattern, Rule, RuleId, Trigger};
@@ -26,6 +27,12 @@ impl Roles {
     pub const SURE: Self = Self(16);
     /// Of a fact: somebody looks when it has changed.
     pub const WATCHED: Self = Self(32);
+    /// Of a fact that counts, too: it is all that its condition says.
+    pub const MET: Self = Self(64);
+    /// Of a balance: it may move up,
+    pub const UP: Self = Self(1);
+    /// or down.
+    pub const DOWN: Self = Self(2);
     /// Of `unless`: the opening event.
     pub const OPENS: Self = Self(1);
     /// A guard's, after it.
@@ -68,7 +75,7 @@ pub enum RuleForm {
     Single,
     /// `unless`.
     Unless,
-    /// Impossible travel.
+    /// Impossible travel, of which all stands in the row.
     Travel,
     /// Anything else: its pattern says it.
     Other,
@@ -90,9 +97,9 @@ pub struct RuleStep {
 /// What a fact does with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactForm {
-    /// It counts it, or the values of a field.
+    /// It counts it, by a text of the row.
     Count,
-    /// It goes up or down.
+    /// It goes up or down, by what stands in the row.
     Balance,
     /// Anything else: its kind says it.
     Other,
@@ -124,7 +131,9 @@ fn form_of(rule: &Rule, kind: KindId) -> (RuleForm, Roles) {
     let is = |trigger: &Trigger| trigger.is_of(kind);
     match &rule.pattern {
         Pattern::Event(_) => (RuleForm::Event, Roles::default()),
-        Pattern::Travel { .. } => (RuleForm::Travel, Roles::default()),
+        Pattern::Travel { .. } if PreparedRule::is_plain_travel(rule) => {
+            (RuleForm::Travel, Roles::default())
+        }
         Pattern::Sequence(of) => {
             let form = match shape_of(rule) {
                 Shape::Long => return (RuleForm::Other, Roles::default()),
@@ -188,19 +197,28 @@ impl FactStep {
         let resets = fact.reset.as_ref().is_some_and(|reset| reset.is_of(kind));
         let gate = |on: &Trigger| gate_of(on, listed);
         let open = (Gate::OPEN, false);
-        let (form, (gate, sure)) = match &fact.kind {
-            _ if resets => (FactForm::Other, open),
-            FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => {
-                (FactForm::Count, gate(on))
-            }
+        let (gate, sure) = match &fact.kind {
+            _ if resets => open,
+            FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => gate(on),
             FactKind::Balance { up, down } => match (up.is_of(kind), down.is_of(kind)) {
-                (true, false) => (FactForm::Balance, gate(up)),
-                (false, true) => (FactForm::Balance, gate(down)),
-                _ => (FactForm::Balance, open),
+                (true, false) => gate(up),
+                (false, true) => gate(down),
+                _ => open,
             },
-            FactKind::Set { .. } | FactKind::Tally { .. } => (FactForm::Other, open),
+            FactKind::Set { .. } | FactKind::Tally { .. } => open,
         };
-        let roles = Roles::of([(Roles::SURE, sure), (Roles::WATCHED, watched)]);
+        let plain = !resets && PreparedFact::is_plain(fact);
+        let (form, own) = match &fact.kind {
+            FactKind::Count { on, .. } if plain && sure && on.is_by_fields() => {
+                (FactForm::Count, Roles::MET)
+            }
+            FactKind::Balance { up, down } if plain => {
+                let moves = [(Roles::UP, up.is_of(kind)), (Roles::DOWN, down.is_of(kind))];
+                (FactForm::Balance, Roles::of(moves))
+            }
+            _ => (FactForm::Other, Roles::default()),
+        };
+        let roles = Roles::of([(Roles::SURE, sure), (Roles::WATCHED, watched)]).or(own);
         Self { gate, fact: id, form, roles }
     }
 }

@@ -1,0 +1,253 @@
+//! What a step reads of its fact or rule, found out at load and kept in a line of memory: nearly all keys
+//! are one text of the event, nearly all conditions one test of one field.
+
+use event::{EventRef, FieldId, FieldType, Symbol, TimeSpan};
+
+use super::cells::Key;
+use super::layout::Watched;
+use super::state::Owner;
+use crate::condition::{Bound, Gate};
+use crate::lang::expr::Expr;
+use crate::plan::{
+    Fact, FactId, FactKind, FieldRef, Pattern, Plan, Rule, RuleId, Runs, Sequence, Skip, Trigger,
+};
+use crate::value::Value;
+
+/// What a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// One text of the row.
+    Text(FieldId),
+    /// Anything else: see [`super::scope::key_of`].
+    Parts,
+}
+
+/// What a trigger asks of an event of its kinds.
+#[derive(Clone, Copy, Debug)]
+pub enum When {
+    /// Nothing.
+    Always,
+    /// To pass this and no more.
+    Passes(Gate),
+    /// Something else: its condition says it.
+    Asks,
+}
+
+/// Where somebody is.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// At the site of the event.
+    Site,
+    /// A text of the row says it.
+    Text(FieldId),
+}
+
+/// A fact that counts events, or a balance; of others nothing is said here.
+#[derive(Clone, Copy, Debug)]
+pub struct PreparedFact {
+    /// Whose its cells are.
+    pub owner: Owner,
+    /// Its key.
+    pub by: By,
+    /// It is a number that needs no more than its window made exact.
+    pub is_number: bool,
+    /// Conditions that are met by an event that its list and the gate let pass.
+    pub conditions: u8,
+    /// What moves a balance up.
+    pub up: When,
+    /// What moves it down.
+    pub down: When,
+    /// How long what is counted counts.
+    pub within: TimeSpan,
+    /// Who looks when a balance has moved, where that is one rule, and its level.
+    pub level: Option<(RuleId, Bound)>,
+}
+
+/// A sequence of two events, or impossible travel; of other rules nothing is said here.
+#[derive(Clone, Copy, Debug)]
+pub struct PreparedRule {
+    /// Whose its cells are.
+    pub owner: Owner,
+    /// Its key.
+    pub by: By,
+    /// A match uses its event up.
+    pub past_last: bool,
+    /// A run starts in the place of one that waits.
+    pub last: bool,
+    /// Something must have been absent before.
+    pub lead: bool,
+    /// The first event, or a sighting.
+    pub first: When,
+    /// The second event.
+    pub second: When,
+    /// How long a sequence may take; the least time between two places.
+    pub within: TimeSpan,
+    /// Where a sighting is.
+    pub place: Place,
+}
+
+impl By {
+    pub(super) fn of(by: &[FieldRef]) -> Self {
+        match by {
+            [FieldRef::Slot(field, FieldType::String)] => Self::Text(*field),
+            _ => Self::Parts,
+        }
+    }
+}
+
+/// The key that is one text of an event, where it has it.
+#[inline(always)]
+pub fn key_of_text(event: EventRef<'_>, field: FieldId) -> Option<Key> {
+    let text = event.text(field)?.some()?;
+    Some([text, Symbol::NONE, Symbol::NONE, Symbol::NONE])
+}
+
+impl When {
+    pub(super) fn of(trigger: &Trigger) -> Self {
+        let Some(condition) = &trigger.condition else { return Self::Always };
+        match (condition.gate(None), condition.holds_by_fields()) {
+            ((gate, true), Some(true)) => Self::Passes(gate),
+            _ => Self::Asks,
+        }
+    }
+
+    /// Whether nothing but the row is looked at.
+    pub(super) fn is_plain(self) -> bool {
+        !matches!(self, Self::Asks)
+    }
+}
+
+impl Place {
+    fn of(place: FieldRef) -> Option<Self> {
+        match place {
+            FieldRef::Site => Some(Self::Site),
+            FieldRef::Slot(field, FieldType::String) => Some(Self::Text(field)),
+            _ => None,
+        }
+    }
+}
+
+impl PreparedFact {
+    /// A fact, whose cells belong to `owner`, and who looks at it.
+    pub fn new(fact: &Fact, owner: Owner, watched: &Watched, tallied: bool) -> Self {
+        let mut prepared = Self {
+            owner,
+            by: By::of(&fact.by),
+            is_number: matches!(fact.kind, FactKind::Count { .. } | FactKind::Balance { .. }),
+            conditions: 0,
+            up: When::Asks,
+            down: When::Asks,
+            within: TimeSpan::ZERO,
+            level: None,
+        };
+        match &fact.kind {
+            FactKind::Count { on, within } => {
+                prepared.conditions = u8::from(on.condition.is_some());
+                prepared.within = *within;
+            }
+            FactKind::Balance { up, down } => {
+                (prepared.up, prepared.down) = (When::of(up), When::of(down));
+                if let (Watched::Levels(levels), false) = (watched, tallied)
+                    && let [level] = levels.as_slice()
+                {
+                    prepared.level = Some(*level);
+                }
+            }
+            _ => {}
+        }
+        prepared
+    }
+
+    /// Whether a balance moves by what stands in the row.
+    pub fn is_plain(fact: &Fact) -> bool {
+        let plain = |trigger| When::of(trigger).is_plain();
+        let moves = match &fact.kind {
+            FactKind::Balance { up, down } => plain(up) && plain(down),
+            _ => true,
+        };
+        moves && By::of(&fact.by) != By::Parts
+    }
+}
+
+impl PreparedRule {
+    /// A rule, whose cells belong to `owner`.
+    pub fn new(rule: &Rule, owner: Owner) -> Self {
+        let mut prepared = Self {
+            owner,
+            by: By::of(&rule.by),
+            past_last: false,
+            last: false,
+            lead: false,
+            first: When::Asks,
+            second: When::Asks,
+            within: TimeSpan::ZERO,
+            place: Place::Site,
+        };
+        match &rule.pattern {
+            Pattern::Sequence(Sequence { lead, steps, within, runs, skip, .. }) => {
+                let when = |step: usize| {
+                    let parts = steps.get(step).map(|step| step.parts.as_slice());
+                    match parts {
+                        Some([part]) => When::of(&part.on),
+                        _ => When::Asks,
+                    }
+                };
+                (prepared.first, prepared.second) = (when(0), when(1));
+                prepared.past_last = *skip == Skip::PastLast;
+                prepared.last = *runs == Runs::Last;
+                prepared.lead = lead.is_some();
+                prepared.within = *within;
+            }
+            Pattern::Travel { on, place, min_time: Expr::Constant(Value::Span(span)) } => {
+                prepared.first = When::of(on);
+                prepared.within = *span;
+                prepared.place = Place::of(*place).unwrap_or(Place::Site);
+            }
+            _ => {}
+        }
+        prepared
+    }
+
+    /// Whether impossible travel is judged by what stands in the row.
+    pub fn is_plain_travel(rule: &Rule) -> bool {
+        let Pattern::Travel { on, place, min_time: Expr::Constant(Value::Span(_)) } = &rule.pattern
+        else {
+            return false;
+        };
+        let plain = When::of(on).is_plain() && Place::of(*place).is_some();
+        plain && By::of(&rule.by) != By::Parts
+    }
+}
+
+/// All of a plan, by number.
+#[derive(Debug)]
+pub struct Prepared {
+    facts: Vec<PreparedFact>,
+    rules: Vec<PreparedRule>,
+}
+
+impl Prepared {
+    /// Of a plan; `looks` says who looks at a fact, and whether its keys are counted.
+    pub fn new<'a>(plan: &Plan, looks: impl Fn(usize) -> (&'a Watched, bool)) -> Self {
+        let facts = plan.facts.iter().enumerate().map(|(number, fact)| {
+            let (watched, tallied) = looks(number);
+            PreparedFact::new(fact, Owner(number as u32), watched, tallied)
+        });
+        let first = plan.facts.len();
+        let rules = plan.rules.iter().enumerate();
+        let rules = rules.map(|(n, rule)| PreparedRule::new(rule, Owner((first + n) as u32)));
+        Self { facts: facts.collect(), rules: rules.collect() }
+    }
+
+    /// A fact.
+    #[inline(always)]
+    pub fn fact(&self, FactId(fact): FactId) -> &PreparedFact {
+        &self.facts[fact as usize]
+    }
+
+    /// A rule.
+    #[inline(always)]
+    pub fn rule(&self, RuleId(rule): RuleId) -> &PreparedRule {
+        &self.rules[rule as usize]
+    }
+}
