@@ -372,21 +372,21 @@ impl<'a> EventRef<'a> {
 
     /// Whether a field is present.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn has(&self, field: FieldId) -> bool {
         self.0[PRESENT] >> field.0 & 1 == 1
     }
 
     /// The raw slot of a present field.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn slot(&self, field: FieldId) -> Option<u64> {
         self.has(field).then(|| self.0[HEADER_WORDS + field.0 as usize])
     }
 
     /// A text field.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn text(&self, field: FieldId) -> Option<Symbol> {
         self.slot(field).map(|bits| Symbol(bits as u32))
     }

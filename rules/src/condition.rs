@@ -107,10 +107,12 @@ impl Gate {
             return true;
         }
         let Some(value) = event.slot(self.field) else { return false };
+        if self.how == How::Text {
+            return value as u32 == self.word;
+        }
         let least = i64::from(self.word as i32);
         match self.how {
-            How::Open => true,
-            How::Text => value as u32 == self.word,
+            How::Open | How::Text => true,
             How::Texts => self.word & Self::bit(Symbol(value as u32)) != 0,
             How::AtLeast => value as i64 >= least,
             How::Below => (value as i64) < least,

@@ -270,6 +270,7 @@ impl Values {
     }
 
     /// Where a value stands, or is to stand.
+    #[inline]
     fn place(&self, value: Symbol) -> usize {
         // Never as many as there are cells, and never one cell: the search ends, the shift is legal.
         let mut at =
@@ -365,13 +366,22 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
     /// Those to be asked, where the fields say this.
     #[inline(always)]
     pub fn asked(&self, value: impl Fn(F) -> Option<Symbol>) -> Asked<'_, T> {
+        match self.asked_of_one(&value) {
+            Some(list) => Asked::of(list),
+            None => self.asked_of_several(value),
+        }
+    }
+
+    /// As [`Self::asked`], where that is one list, as it mostly is.
+    #[inline(always)]
+    pub fn asked_of_one(&self, value: impl Fn(F) -> Option<Symbol>) -> Option<&[T]> {
         match &self.by_field[..] {
-            [] => Asked::of(&self.always),
+            [] => Some(&self.always),
             [(field, values)] if self.whole_lists => {
                 let list = value(*field).map_or(&[][..], |value| self.list(values, value));
-                Asked::of(if list.is_empty() { &self.always } else { list })
+                Some(if list.is_empty() { &self.always } else { list })
             }
-            _ => self.asked_of_several(value),
+            _ => None,
         }
     }
 

@@ -2,10 +2,10 @@
 
 use event::{EventRef, EventTime, Symbol, TimeSpan};
 
-use super::asked::{Asked, Index};
+use super::asked::Index;
 use super::cells::{Entry, Key, KeyCell};
 use super::pages::NIL;
-use super::prepared::{By, When, key_of_text};
+use super::prepared::{By, key_of_text};
 use super::scope::{
     Changed, Context, Sight, cell_of, fact_value, key_of, outside, part_of, text_of, value_in,
 };
@@ -83,50 +83,67 @@ fn release(state: &mut State, owner: Owner, key: &Key, value: u64) -> bool {
 
 impl Site {
     /// Updates every fact that is interested in the event, and notes what changed; whether anybody must
-    /// look at that.
+    /// look at that. All of them have these roles, too.
     pub(super) fn update_facts(
         &mut self,
         cx: Context<'_>,
         facts: &Index<FieldRef, FactStep>,
+        more: Roles,
         event: EventRef<'_>,
     ) -> bool {
-        match facts.asked(|field| part_of(cx, event, field)) {
-            Asked::One(steps) => {
-                steps.iter().fold(false, |looks, step| self.update(cx, *step, event) | looks)
-            }
-            several @ Asked::Several(_) => self.update_several(cx, several, event),
+        let Some(steps) = facts.asked_of_one(|field| part_of(cx, event, field)) else {
+            return self.update_several(cx, facts, more, event);
+        };
+        let mut looks = false;
+        for step in steps {
+            looks |= self.update(cx, step, more, event);
         }
+        looks
     }
 
     #[inline(never)]
     fn update_several(
         &mut self,
         cx: Context<'_>,
-        steps: Asked<'_, FactStep>,
+        facts: &Index<FieldRef, FactStep>,
+        more: Roles,
         event: EventRef<'_>,
     ) -> bool {
-        steps.fold(false, |looks, step| self.update(cx, step, event) | looks)
+        let steps = facts.asked(|field| part_of(cx, event, field));
+        steps.fold(false, |looks, step| self.update(cx, &step, more, event) | looks)
     }
 
     /// Whether anybody must look, where it may have changed.
     #[inline(always)]
-    fn update(&mut self, cx: Context<'_>, step: FactStep, event: EventRef<'_>) -> bool {
+    fn update(
+        &mut self,
+        cx: Context<'_>,
+        step: &FactStep,
+        more: Roles,
+        event: EventRef<'_>,
+    ) -> bool {
         if !step.gate.passes(event) {
             return false;
         }
         let began = self.evaluated.get();
         let looks = match step.form {
-            FactForm::Count => self.count_one(cx, step.fact, event),
-            FactForm::Balance => self.move_balance(cx, step.fact, step.roles, event),
-            FactForm::Other => self.update_other(cx, step, event),
+            FactForm::Count => self.count_one(cx, step.fact, step.roles.or(more), event),
+            FactForm::Balance => self.move_balance(cx, step.fact, step.roles.or(more), event),
+            FactForm::Other => self.update_other(cx, *step, event),
         };
         self.worked(usize::from(step.fact.0), self.evaluated.get() - began);
-        looks && step.roles.has(Roles::WATCHED)
+        looks
     }
 
     /// Counts an event that meets the condition, by a text of it.
     #[inline(never)]
-    fn count_one(&mut self, cx: Context<'_>, id: FactId, event: EventRef<'_>) -> bool {
+    fn count_one(
+        &mut self,
+        cx: Context<'_>,
+        id: FactId,
+        roles: Roles,
+        event: EventRef<'_>,
+    ) -> bool {
         let fact = cx.layout.prepared.fact(id);
         let By::Text(field) = fact.by else { return false };
         let Some(key) = key_of_text(event, field) else { return false };
@@ -142,8 +159,10 @@ impl Site {
         }
         let cell = self.state.use_or_enter(known, fact.owner, &key, Value::Int(0));
         self.state.count_in(cell, Entry::of(event, 0), 1);
-        self.changed.push(Changed { fact: id, key, before: Value::Int(before), cell });
-        true
+        if roles.has(Roles::WATCHED.or(Roles::READ)) {
+            self.changed.push(Changed { fact: id, key, before: Value::Int(before), cell });
+        }
+        roles.has(Roles::WATCHED)
     }
 
     /// Moves a balance by what stands in the row; whether anybody must look.
@@ -158,13 +177,8 @@ impl Site {
         let fact = cx.layout.prepared.fact(id);
         let By::Text(field) = fact.by else { return false };
         let Some(key) = key_of_text(event, field) else { return false };
-        let moves = |when: When| match when {
-            When::Always => true,
-            When::Passes(gate) => self.evaluates(gate.passes(event)),
-            When::Asks => false,
-        };
-        let up = roles.has(Roles::UP) && moves(fact.up);
-        let down = roles.has(Roles::DOWN) && moves(fact.down);
+        let up = roles.has(Roles::UP) && self.passes(fact.up, event);
+        let down = roles.has(Roles::DOWN) && self.passes(fact.down, event);
         if up == down {
             return false;
         }
@@ -177,15 +191,14 @@ impl Site {
         held.use_it(known.is_ok());
         let before = held.number();
         let now = held.add(if up { 1 } else { -1 });
-        self.changed.push(Changed { fact: id, key, before: Value::Int(before), cell });
-        match fact.level {
-            // What was no level and is none: nearly always.
-            Some((rule, bound)) if !bound.has(before) && !bound.has(now) => {
-                self.worked(cx.plan.facts.len() + usize::from(rule.0), 1);
-                false
-            }
-            _ => true,
+        let looks = match fact.level {
+            Some((rule, bound)) => !self.level_stays(rule, bound, &key, (before, now)),
+            None => roles.has(Roles::WATCHED),
+        };
+        if looks || roles.has(Roles::READ) {
+            self.changed.push(Changed { fact: id, key, before: Value::Int(before), cell });
         }
+        looks
     }
 
     /// A fact that is set, or that the event may make forget.
@@ -208,7 +221,7 @@ impl Site {
             // It changes with the fact it counts.
             FactKind::Tally { .. } => {}
         }
-        true
+        step.roles.has(Roles::WATCHED)
     }
 
     /// Forgets every key of a fact. Looks at every cell of the site: resets are rare.

@@ -2,13 +2,14 @@
 
 use event::{EventFlags, EventRef};
 
-use super::asked::Asked;
+use super::asked::Index;
 use super::findings::Findings;
+use super::prepared::When;
 use super::scope::{Context, Sight, fact_of, part_of};
 use super::site::Site;
 use super::steps::{Roles, RuleForm, RuleStep};
 use crate::condition::Condition;
-use crate::plan::{Pattern, RuleId, Trigger};
+use crate::plan::{FieldRef, Pattern, RuleId, Trigger};
 
 impl Site {
     /// Facts first, then levels, then rules.
@@ -26,19 +27,20 @@ impl Site {
         let silent = event.flags().has(EventFlags::RETAINED);
         let interest = cx.layout.interest(event.kind());
         self.changed.clear();
-        if interest.is_of_facts() && self.update_facts(cx, &interest.facts, event) {
+        if interest.is_of_facts() && self.update_facts(cx, &interest.facts, Roles::default(), event)
+        {
             self.look_at_levels(cx, event, silent, out);
         }
         if silent {
             return;
         }
-        match interest.rules.asked(|field| part_of(cx, event, field)) {
-            Asked::One(steps) => {
+        match interest.rules.asked_of_one(|field| part_of(cx, event, field)) {
+            Some(steps) => {
                 for step in steps {
-                    self.step_rule(cx, *step, event, out);
+                    self.step_rule(cx, step, event, out);
                 }
             }
-            several @ Asked::Several(_) => self.step_several(cx, several, event, out),
+            None => self.step_several(cx, &interest.rules, event, out),
         }
     }
 
@@ -59,11 +61,12 @@ impl Site {
     fn step_several(
         &mut self,
         cx: Context<'_>,
-        steps: Asked<'_, RuleStep>,
+        rules: &Index<FieldRef, RuleStep>,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        steps.for_each(|step| self.step_rule(cx, step, event, out));
+        let steps = rules.asked(|field| part_of(cx, event, field));
+        steps.for_each(|step| self.step_rule(cx, &step, event, out));
     }
 
     /// The same, while a probe looks on.
@@ -72,7 +75,8 @@ impl Site {
         self.look_facts(cx, event, out);
         let silent = event.flags().has(EventFlags::RETAINED);
         self.changed.clear();
-        self.update_facts(cx, &cx.layout.interest(event.kind()).facts, event);
+        let facts = &cx.layout.interest(event.kind()).facts;
+        self.update_facts(cx, facts, Roles::READ, event);
         self.watch_changes(cx, event, silent, out);
         if !silent {
             self.look_unasked(cx, event, out);
@@ -139,6 +143,13 @@ impl Site {
         self.evaluates(condition.rest().holds(&Sight::of(cx, self, event, &self.changed)))
     }
 
+    /// As [`Self::meets`], of a trigger that asks for no more than to be let pass.
+    #[inline(always)]
+    pub(super) fn passes(&self, when: When, event: EventRef<'_>) -> bool {
+        self.evaluated.set(self.evaluated.get() + u64::from(when.conditions));
+        when.gate.passes(event)
+    }
+
     /// Counts a condition that has been evaluated without more ado.
     #[inline]
     pub(super) fn evaluates(&self, holds: bool) -> bool {
@@ -151,7 +162,7 @@ impl Site {
     pub(super) fn step_rule(
         &mut self,
         cx: Context<'_>,
-        step: RuleStep,
+        step: &RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
@@ -170,12 +181,12 @@ impl Site {
     ) {
         let seen = self.look(cx, step.rule, event, out);
         // It may be asked though no list says so, and no gate was looked at.
-        self.step(cx, RuleStep { roles: step.roles.without(Roles::SURE), ..step }, event, out);
+        self.step(cx, &RuleStep { roles: step.roles.without(Roles::SURE), ..step }, event, out);
         self.saw(cx, seen, out);
     }
 
     #[inline(always)]
-    fn step(&mut self, cx: Context<'_>, step: RuleStep, event: EventRef<'_>, out: &mut Findings) {
+    fn step(&mut self, cx: Context<'_>, step: &RuleStep, event: EventRef<'_>, out: &mut Findings) {
         let began = self.evaluated.get();
         match step.form {
             RuleForm::Event => self.step_event(cx, step, event, out),

@@ -16,6 +16,7 @@ use super::correlation::{PolicyIndex, Spoken};
 use super::findings::EvidenceRef;
 use super::holdings::Bounds;
 use super::prepared::Prepared;
+use super::readers::Readers;
 use super::sequence::{Shape, shape_of};
 use super::state::Owner;
 use super::steps::{FactStep, RuleStep, listed_by};
@@ -137,6 +138,8 @@ pub struct Layout {
     door_area: Option<(usize, usize)>,
     device_area: Option<(usize, usize)>,
     credential_person: Option<(usize, usize)>,
+    /// Whether the model says any of these.
+    joins: bool,
     /// Whether the enterprise hears a rule's detections, by rule.
     forwards: Vec<bool>,
     /// How the runs of each rule are kept, of those that are sequences.
@@ -187,7 +190,7 @@ fn forwards(plan: &Plan, scope: Scope) -> Vec<bool> {
 }
 
 /// The rules of a scope that run.
-fn rules_of(plan: &Plan, scope: Scope) -> impl Iterator<Item = (RuleId, &Rule)> {
+pub(super) fn rules_of(plan: &Plan, scope: Scope) -> impl Iterator<Item = (RuleId, &Rule)> {
     let rules = plan.rules.iter().enumerate().map(|(number, rule)| (RuleId(number as u16), rule));
     rules.filter(move |(_, rule)| rule.scope == scope && rule.mode != Mode::Off)
 }
@@ -217,12 +220,14 @@ fn interests(plan: &Plan, scope: Scope, watched: impl Fn(FactId) -> bool) -> Vec
     let rules: Vec<_> =
         rules.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
     let (facts, rules) = (by_kind(&facts, kinds), by_kind(&rules, kinds));
+    let readers = Readers::new(plan, scope);
     let of_kind = |(number, (facts, rules)): (usize, (&Vec<_>, &Vec<_>))| {
         let kind = KindId(number as u16);
         let (facts, rules) = (Index::new(facts), Index::new(rules));
         let listed = [listed_by(facts.field()), listed_by(rules.field())];
         let fact = |id: FactId| {
-            FactStep::new(&plan.facts[id.0 as usize], id, kind, listed[0], watched(id))
+            let looks = (watched(id), readers.has(kind, id));
+            FactStep::new(&plan.facts[id.0 as usize], id, kind, listed[0], looks)
         };
         let rule = |id: RuleId| RuleStep::new(&plan.rules[id.0 as usize], id, kind, listed[1]);
         Interest { facts: facts.with(fact), rules: rules.with(rule) }
@@ -350,7 +355,10 @@ impl Layout {
             let (index, table) = plan.model.table(table)?;
             Some((index, table.column(column)?))
         };
-        let prepared = Prepared::new(plan, |fact| (&watched[fact], !tallies[fact].is_empty()));
+        let (door_area, device_area) = (column("doors", "area"), column("devices", "area"));
+        let credential_person = column("credentials", "person");
+        let looks = |fact: usize| (&watched[fact], !tallies[fact].is_empty());
+        let prepared = Prepared::new(plan, &memory_base, looks);
         let mut layout = Self {
             prepared,
             wanted: Wanted::default(),
@@ -366,9 +374,10 @@ impl Layout {
             link_base,
             policy_base,
             track: plan.vocabulary.field_named("track"),
-            door_area: column("doors", "area"),
-            device_area: column("devices", "area"),
-            credential_person: column("credentials", "person"),
+            door_area,
+            device_area,
+            credential_person,
+            joins: [door_area, device_area, credential_person] != [None; 3],
             kind_names: names.map(|name| interner.intern(name).unwrap_or_default()).collect(),
             schedule_watchers,
             table_watchers,
@@ -637,12 +646,12 @@ impl Layout {
     }
 
     /// Fills in the area and the person from the site model.
-    #[inline]
+    #[inline(always)]
     pub fn complete(&self, tables: &Tables, subject: Subject) -> Subject {
-        let model = [self.door_area, self.device_area, self.credential_person];
-        if model == [None; 3] { subject } else { self.looked_up(tables, subject) }
+        if self.joins { self.looked_up(tables, subject) } else { subject }
     }
 
+    #[inline(never)]
     fn looked_up(&self, tables: &Tables, mut subject: Subject) -> Subject {
         let from_model = |place: Option<(usize, usize)>, key: Symbol| {
             let (table, column) = place?;

@@ -27,6 +27,7 @@ mod parts;
 mod prepared;
 mod presence;
 mod reach;
+mod readers;
 mod release;
 mod reload;
 mod reorder;

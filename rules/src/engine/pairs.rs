@@ -36,7 +36,7 @@ impl Site {
     pub(super) fn step_single(
         &mut self,
         cx: Context<'_>,
-        step: RuleStep,
+        step: &RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
@@ -55,7 +55,7 @@ impl Site {
     fn step_single_parts(
         &mut self,
         cx: Context<'_>,
-        step: RuleStep,
+        step: &RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
@@ -68,7 +68,7 @@ impl Site {
     fn single(
         &mut self,
         cx: Context<'_>,
-        step: RuleStep,
+        step: &RuleStep,
         key: Key,
         event: EventRef<'_>,
         out: &mut Findings,
@@ -122,7 +122,7 @@ impl Site {
     pub(super) fn step_short(
         &mut self,
         cx: Context<'_>,
-        step: RuleStep,
+        step: &RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
@@ -141,7 +141,7 @@ impl Site {
     fn step_short_parts(
         &mut self,
         cx: Context<'_>,
-        step: RuleStep,
+        step: &RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
@@ -155,7 +155,7 @@ impl Site {
     fn short(
         &mut self,
         cx: Context<'_>,
-        step: RuleStep,
+        step: &RuleStep,
         key: Key,
         event: EventRef<'_>,
         out: &mut Findings,
@@ -171,7 +171,7 @@ impl Site {
     fn short_runs(
         &mut self,
         cx: Context<'_>,
-        step: RuleStep,
+        step: &RuleStep,
         (key, found): (Key, Result<u32, Vacant>),
         event: EventRef<'_>,
         out: &mut Findings,
@@ -248,7 +248,7 @@ impl Site {
         &self,
         cx: Context<'_>,
         rule: &PreparedRule,
-        RuleStep { rule: id, roles, .. }: RuleStep,
+        &RuleStep { rule: id, roles, .. }: &RuleStep,
         event: EventRef<'_>,
     ) -> Turn {
         if roles.has(Roles::COMPLETES) && self.meets_step(cx, rule.second, (id, 1), event) {
@@ -274,7 +274,7 @@ impl Site {
         &self,
         cx: Context<'_>,
         rule: &PreparedRule,
-        RuleStep { rule: id, roles, .. }: RuleStep,
+        &RuleStep { rule: id, roles, .. }: &RuleStep,
         event: EventRef<'_>,
     ) -> bool {
         roles.has(Roles::STARTS) && self.meets_step(cx, rule.first, (id, 0), event)
@@ -289,11 +289,7 @@ impl Site {
         (id, step): (RuleId, usize),
         event: EventRef<'_>,
     ) -> bool {
-        match when {
-            When::Always => true,
-            When::Passes(gate) => self.evaluates(gate.passes(event)),
-            When::Asks => self.asks_step(cx, (id, step), event),
-        }
+        if when.asks { self.asks_step(cx, (id, step), event) } else { self.passes(when, event) }
     }
 
     #[inline(never)]

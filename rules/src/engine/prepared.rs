@@ -24,13 +24,13 @@ pub enum By {
 
 /// What a trigger asks of an event of its kinds.
 #[derive(Clone, Copy, Debug)]
-pub enum When {
-    /// Nothing.
-    Always,
-    /// To pass this and no more.
-    Passes(Gate),
-    /// Something else: its condition says it.
-    Asks,
+pub struct When {
+    /// What it must pass; that is all, unless the trigger asks for more.
+    pub gate: Gate,
+    /// Something else must hold: its condition says it.
+    pub asks: bool,
+    /// Conditions that are evaluated by that: none, or one.
+    pub conditions: u8,
 }
 
 /// Where somebody is.
@@ -60,10 +60,39 @@ pub struct PreparedFact {
     /// How long what is counted counts.
     pub within: TimeSpan,
     /// Who looks when a balance has moved, where that is one rule, and its level.
-    pub level: Option<(RuleId, Bound)>,
+    pub level: Option<(Owner, Bound)>,
 }
 
-/// A sequence of two events, or impossible travel; of other rules nothing is said here.
+/// The only guard of an `unless`, of which one event after the opening one is enough, whatever it says.
+#[derive(Clone, Copy, Debug)]
+pub struct PreparedGuard {
+    /// Whose the lists of runs are that wait for it.
+    pub waiting: Owner,
+    /// The key of the rule.
+    pub by: FieldId,
+    /// The key of the guard.
+    pub same: FieldId,
+    /// How long runs wait.
+    pub to: TimeSpan,
+}
+
+impl PreparedGuard {
+    fn of(rule: &Rule, waiting: Owner) -> Option<Self> {
+        let Pattern::Unless { on, guards } = &rule.pattern else { return None };
+        let [guard] = guards.as_slice() else { return None };
+        let plain = guard.at_least == 1 && guard.forward.is_none() && guard.backward.is_none();
+        let after = guard.from >= TimeSpan::ZERO && guard.to > TimeSpan::ZERO;
+        if !plain || !after || When::of(on).asks || !rule.captures.is_empty() {
+            return None;
+        }
+        match (By::of(&rule.by), By::of(&guard.same)) {
+            (By::Text(by), By::Text(same)) => Some(Self { waiting, by, same, to: guard.to }),
+            _ => None,
+        }
+    }
+}
+
+/// A sequence of two events, impossible travel, or `unless`; of other rules nothing is said here.
 #[derive(Clone, Copy, Debug)]
 pub struct PreparedRule {
     /// Whose its cells are.
@@ -84,6 +113,8 @@ pub struct PreparedRule {
     pub within: TimeSpan,
     /// Where a sighting is.
     pub place: Place,
+    /// Of an `unless` that is plain.
+    pub guard: Option<PreparedGuard>,
 }
 
 impl By {
@@ -103,17 +134,15 @@ pub fn key_of_text(event: EventRef<'_>, field: FieldId) -> Option<Key> {
 }
 
 impl When {
-    pub(super) fn of(trigger: &Trigger) -> Self {
-        let Some(condition) = &trigger.condition else { return Self::Always };
-        match (condition.gate(None), condition.holds_by_fields()) {
-            ((gate, true), Some(true)) => Self::Passes(gate),
-            _ => Self::Asks,
-        }
-    }
+    const ASKS: Self = Self { gate: Gate::OPEN, asks: true, conditions: 0 };
 
-    /// Whether nothing but the row is looked at.
-    pub(super) fn is_plain(self) -> bool {
-        !matches!(self, Self::Asks)
+    pub(super) fn of(trigger: &Trigger) -> Self {
+        let none = Self { gate: Gate::OPEN, asks: false, conditions: 0 };
+        let Some(condition) = &trigger.condition else { return none };
+        match (condition.gate(None), condition.holds_by_fields()) {
+            ((gate, true), Some(true)) => Self { gate, conditions: 1, ..none },
+            _ => Self::ASKS,
+        }
     }
 }
 
@@ -128,15 +157,16 @@ impl Place {
 }
 
 impl PreparedFact {
-    /// A fact, whose cells belong to `owner`, and who looks at it.
-    pub fn new(fact: &Fact, owner: Owner, watched: &Watched, tallied: bool) -> Self {
+    /// A fact, and who looks at it.
+    fn new(plan: &Plan, number: usize, watched: &Watched, tallied: bool) -> Self {
+        let (fact, owner) = (&plan.facts[number], Owner(number as u32));
         let mut prepared = Self {
             owner,
             by: By::of(&fact.by),
             is_number: matches!(fact.kind, FactKind::Count { .. } | FactKind::Balance { .. }),
             conditions: 0,
-            up: When::Asks,
-            down: When::Asks,
+            up: When::ASKS,
+            down: When::ASKS,
             within: TimeSpan::ZERO,
             level: None,
         };
@@ -148,9 +178,9 @@ impl PreparedFact {
             FactKind::Balance { up, down } => {
                 (prepared.up, prepared.down) = (When::of(up), When::of(down));
                 if let (Watched::Levels(levels), false) = (watched, tallied)
-                    && let [level] = levels.as_slice()
+                    && let [(rule, bound)] = levels.as_slice()
                 {
-                    prepared.level = Some(*level);
+                    prepared.level = Some((owner_of(plan, *rule), *bound));
                 }
             }
             _ => {}
@@ -160,7 +190,7 @@ impl PreparedFact {
 
     /// Whether a balance moves by what stands in the row.
     pub fn is_plain(fact: &Fact) -> bool {
-        let plain = |trigger| When::of(trigger).is_plain();
+        let plain = |trigger| !When::of(trigger).asks;
         let moves = match &fact.kind {
             FactKind::Balance { up, down } => plain(up) && plain(down),
             _ => true,
@@ -170,18 +200,19 @@ impl PreparedFact {
 }
 
 impl PreparedRule {
-    /// A rule, whose cells belong to `owner`.
-    pub fn new(rule: &Rule, owner: Owner) -> Self {
+    /// A rule, whose cells belong to `owner`, and those of its first memory to `waiting`.
+    fn new(rule: &Rule, owner: Owner, waiting: Owner) -> Self {
         let mut prepared = Self {
             owner,
             by: By::of(&rule.by),
             past_last: false,
             last: false,
             lead: false,
-            first: When::Asks,
-            second: When::Asks,
+            first: When::ASKS,
+            second: When::ASKS,
             within: TimeSpan::ZERO,
             place: Place::Site,
+            guard: None,
         };
         match &rule.pattern {
             Pattern::Sequence(Sequence { lead, steps, within, runs, skip, .. }) => {
@@ -189,7 +220,7 @@ impl PreparedRule {
                     let parts = steps.get(step).map(|step| step.parts.as_slice());
                     match parts {
                         Some([part]) => When::of(&part.on),
-                        _ => When::Asks,
+                        _ => When::ASKS,
                     }
                 };
                 (prepared.first, prepared.second) = (when(0), when(1));
@@ -203,6 +234,10 @@ impl PreparedRule {
                 prepared.within = *span;
                 prepared.place = Place::of(*place).unwrap_or(Place::Site);
             }
+            Pattern::Unless { on, .. } => {
+                prepared.first = When::of(on);
+                prepared.guard = PreparedGuard::of(rule, waiting);
+            }
             _ => {}
         }
         prepared
@@ -214,9 +249,14 @@ impl PreparedRule {
         else {
             return false;
         };
-        let plain = When::of(on).is_plain() && Place::of(*place).is_some();
+        let plain = !When::of(on).asks && Place::of(*place).is_some();
         plain && By::of(&rule.by) != By::Parts
     }
+}
+
+/// Whose a rule's own cells are.
+fn owner_of(plan: &Plan, RuleId(rule): RuleId) -> Owner {
+    Owner(plan.facts.len() as u32 + u32::from(rule))
 }
 
 /// All of a plan, by number.
@@ -227,15 +267,21 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Of a plan; `looks` says who looks at a fact, and whether its keys are counted.
-    pub fn new<'a>(plan: &Plan, looks: impl Fn(usize) -> (&'a Watched, bool)) -> Self {
-        let facts = plan.facts.iter().enumerate().map(|(number, fact)| {
+    /// Of a plan; `memory_base` says whose each rule's first memory is, `looks` who looks at a fact, and
+    /// whether its keys are counted.
+    pub fn new<'a>(
+        plan: &Plan,
+        memory_base: &[u32],
+        looks: impl Fn(usize) -> (&'a Watched, bool),
+    ) -> Self {
+        let facts = (0..plan.facts.len()).map(|number| {
             let (watched, tallied) = looks(number);
-            PreparedFact::new(fact, Owner(number as u32), watched, tallied)
+            PreparedFact::new(plan, number, watched, tallied)
         });
-        let first = plan.facts.len();
         let rules = plan.rules.iter().enumerate();
-        let rules = rules.map(|(n, rule)| PreparedRule::new(rule, Owner((first + n) as u32)));
+        let rules = rules.map(|(n, rule)| {
+            PreparedRule::new(rule, owner_of(plan, RuleId(n as u16)), Owner(memory_base[n]))
+        });
         Self { facts: facts.collect(), rules: rules.collect() }
     }
 

@@ -4,7 +4,7 @@ use event::{EventRef, Symbol};
 
 use super::cells::{Entry, Key};
 use super::findings::Findings;
-use super::prepared::{By, Place, When, key_of_text};
+use super::prepared::{By, Place, key_of_text};
 use super::scope::{Context, Sight, key_of, outside, text_of};
 use super::site::Site;
 use super::state::{Kept, Owner, TEXT, Vacant, pack};
@@ -78,9 +78,7 @@ impl Site {
         let rule = cx.layout.prepared.rule(id);
         let By::Text(field) = rule.by else { return };
         let Some(key) = key_of_text(event, field) else { return };
-        if let When::Passes(gate) = rule.first
-            && !self.evaluates(gate.passes(event))
-        {
+        if !self.passes(rule.first, event) {
             return;
         }
         let here = match rule.place {

@@ -19,7 +19,7 @@ impl Site {
     pub(super) fn step_event(
         &mut self,
         cx: Context<'_>,
-        RuleStep { rule: id, roles, .. }: RuleStep,
+        &RuleStep { rule: id, roles, .. }: &RuleStep,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {

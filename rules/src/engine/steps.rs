@@ -29,6 +29,8 @@ impl Roles {
     pub const WATCHED: Self = Self(32);
     /// Of a fact that counts, too: it is all that its condition says.
     pub const MET: Self = Self(64);
+    /// Of a fact: a rule or fact that is asked by the same event may read what it was before.
+    pub const READ: Self = Self(128);
     /// Of a balance: it may move up,
     pub const UP: Self = Self(1);
     /// or down.
@@ -192,7 +194,7 @@ impl FactStep {
         id: FactId,
         kind: KindId,
         listed: Option<FieldId>,
-        watched: bool,
+        (watched, read): (bool, bool),
     ) -> Self {
         let resets = fact.reset.as_ref().is_some_and(|reset| reset.is_of(kind));
         let gate = |on: &Trigger| gate_of(on, listed);
@@ -218,7 +220,8 @@ impl FactStep {
             }
             _ => (FactForm::Other, Roles::default()),
         };
-        let roles = Roles::of([(Roles::SURE, sure), (Roles::WATCHED, watched)]).or(own);
+        let looks = [(Roles::SURE, sure), (Roles::WATCHED, watched), (Roles::READ, read)];
+        let roles = Roles::of(looks).or(own);
         Self { gate, fact: id, form, roles }
     }
 }

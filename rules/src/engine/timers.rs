@@ -32,19 +32,25 @@ const LANES: usize = 4;
 
 /// Deadlines, earliest first. What was cancelled stays until it is due; the serial tells. What comes
 /// in order costs a push at the end of a lane; the rest goes through a heap.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Timers {
     lanes: [VecDeque<Timer>; LANES],
     rest: BinaryHeap<Reverse<Timer>>,
-    /// When the earliest is due.
-    next: Option<EventTime>,
+    /// When the earliest is due; none is where nothing is.
+    next: EventTime,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { lanes: Default::default(), rest: BinaryHeap::new(), next: EventTime::MAX }
+    }
 }
 
 impl Timers {
     /// Adds a deadline.
     pub fn push(&mut self, at: EventTime, owner: u32, tie: u128, serial: u64, due: Due) {
         let timer = (at, owner, tie, serial, due);
-        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        self.next = self.next.min(at);
         // Those of one owner mostly wait for the same time, and come in order.
         let lane = &mut self.lanes[owner as usize % LANES];
         if lane.back().is_none_or(|last| last.0 < at || *last <= timer) {
@@ -65,7 +71,7 @@ impl Timers {
 
     /// Takes the earliest deadline at or before `to`.
     pub fn pop(&mut self, to: EventTime) -> Option<(EventTime, u64, Due)> {
-        let next = self.next.filter(|next| *next <= to)?;
+        let next = Some(self.next).filter(|next| *next <= to)?;
         let fronts = self.lanes.iter().enumerate().filter_map(|(n, lane)| Some((lane.front()?, n)));
         let lane = fronts.filter(|(timer, _)| timer.0 == next).min();
         let heap = self.rest.peek().map(|timer| &timer.0).filter(|timer| timer.0 == next);
@@ -75,27 +81,33 @@ impl Timers {
             (None, _) => self.rest.pop()?.0,
         };
         let fronts = self.lanes.iter().filter_map(VecDeque::front);
-        self.next = fronts.chain(self.rest.peek().map(|timer| &timer.0)).map(|timer| timer.0).min();
+        let times = fronts.chain(self.rest.peek().map(|timer| &timer.0)).map(|timer| timer.0);
+        self.next = times.min().unwrap_or(EventTime::MAX);
         Some((at, serial, due))
     }
 
     /// When the earliest is due.
     #[inline]
     pub fn next(&self) -> Option<EventTime> {
-        self.next
+        let some = self.next != EventTime::MAX || self.is_any();
+        some.then_some(self.next)
     }
 
-    /// Whether anything is due at or before `to`.
+    fn is_any(&self) -> bool {
+        !self.rest.is_empty() || self.lanes.iter().any(|lane| !lane.is_empty())
+    }
+
+    /// Whether anything may be due at or before `to`.
     #[inline]
     pub fn is_due(&self, to: EventTime) -> bool {
-        self.next.is_some_and(|next| next <= to)
+        self.next <= to
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
         self.lanes.iter_mut().for_each(VecDeque::clear);
         self.rest.clear();
-        self.next = None;
+        self.next = EventTime::MAX;
     }
 }
 

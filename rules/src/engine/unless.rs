@@ -2,12 +2,13 @@
 
 use event::{EventRef, EventTime, TimeSpan};
 
-use super::cells::{Course, Entry};
+use super::cells::{Course, Entry, Key};
 use super::findings::Findings;
 use super::pages::NIL;
+use super::prepared::{PreparedGuard, key_of_text};
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
-use super::state::Kept;
+use super::state::{Kept, Owner};
 use super::steps::{Roles, RuleStep};
 use super::timers::Due;
 use crate::plan::{Guard, Pattern, Rule, RuleId, Trigger};
@@ -29,7 +30,78 @@ impl Site {
     pub(super) fn step_unless(
         &mut self,
         cx: Context<'_>,
-        RuleStep { rule: id, roles, .. }: RuleStep,
+        &RuleStep { rule: id, roles, .. }: &RuleStep,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        if let Some(guard) = &cx.layout.prepared.rule(id).guard {
+            return self.step_guarded(cx, (id, guard), roles, event);
+        }
+        self.step_unless_asking(cx, id, roles, event, out);
+    }
+
+    /// One guard, of which one event after the opening one is enough, whatever it says; the keys of both
+    /// are texts of the row.
+    #[inline(always)]
+    fn step_guarded(
+        &mut self,
+        cx: Context<'_>,
+        (id, guard): (RuleId, &PreparedGuard),
+        roles: Roles,
+        event: EventRef<'_>,
+    ) {
+        if roles.has(Roles::EXCUSES)
+            && let Some(key) = key_of_text(event, guard.same)
+            && let Ok(cell) = self.state.look(guard.waiting, &key)
+        {
+            self.excuse_all(cell, guard.to, event);
+        }
+        if roles.has(Roles::OPENS) {
+            self.open_guarded(cx, (id, guard), event);
+        }
+    }
+
+    /// Ends all runs that wait for a guard's event; those whose time is over come to their deadline.
+    #[inline(never)]
+    fn excuse_all(&mut self, cell: u32, to: TimeSpan, event: EventRef<'_>) {
+        while let Some(entry) = self.state.pop_front(cell) {
+            if let Some(run) = self.waiting_run(&entry)
+                && !outside(event.occurred(), entry.time, to)
+            {
+                self.unlink_run(run);
+            }
+        }
+        self.state.retire(cell);
+    }
+
+    #[inline(never)]
+    fn open_guarded(
+        &mut self,
+        cx: Context<'_>,
+        (id, guard): (RuleId, &PreparedGuard),
+        event: EventRef<'_>,
+    ) {
+        let rule = cx.layout.prepared.rule(id);
+        let Some(key) = key_of_text(event, guard.by) else { return };
+        if !self.passes(rule.first, event) {
+            return;
+        }
+        let cell = self.state.find_or_insert(rule.owner, &key, Value::Missing);
+        let run = self.start(cx, id, cell, event);
+        let serial = self.serial;
+        if let Some(key) = key_of_text(event, guard.same) {
+            self.enter_waiting(guard.waiting, &key, event, (run, serial));
+        }
+        let (due, owner) = (event.occurred().plus(guard.to), u32::from(id.0) + 1);
+        self.timers.push(due, owner, event.identity().0, serial, Due::Run(run));
+    }
+
+    #[inline(never)]
+    fn step_unless_asking(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        roles: Roles,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
@@ -182,8 +254,17 @@ impl Site {
         (run, serial): (u32, u64),
     ) {
         let Some(key) = key_of(cx, event, &guard.same) else { return };
-        let owner = cx.layout.guard_waiting(id, number);
-        let cell = self.state.find_or_insert(owner, &key, Value::Missing);
+        self.enter_waiting(cx.layout.guard_waiting(id, number), &key, event, (run, serial));
+    }
+
+    fn enter_waiting(
+        &mut self,
+        owner: Owner,
+        key: &Key,
+        event: EventRef<'_>,
+        (run, serial): (u32, u64),
+    ) {
+        let cell = self.state.find_or_insert(owner, key, Value::Missing);
         // Runs that ended otherwise left their entries; a list may not grow with them.
         while let Some(head) = self.state.front(cell) {
             if self.waiting_run(&head).is_some() {

@@ -11,9 +11,10 @@ use super::findings::Findings;
 use super::layout::{AREA, CREDENTIAL, DEVICE, DOOR, PERSON, Subject, Watched};
 use super::pages::NIL;
 use super::scope::{Changed, Context, Sight, fact_value, value_in};
-use super::site::{Conclusion, Site, worked};
-use super::state::Kept;
+use super::site::{Conclusion, Site};
+use super::state::{Kept, Owner};
 use super::timers::Due;
+use crate::condition::Bound;
 use crate::plan::{FactId, FactKind, FieldRef, Pattern, RuleId};
 use crate::value::Value;
 
@@ -52,31 +53,46 @@ impl Site {
     /// Whether what the event has changed moves no level: nothing is watched of it, or what is said of
     /// its value alone was as true before as it is now, and a level where it is true.
     pub(super) fn levels_stay(&mut self, cx: Context<'_>) -> bool {
-        for changed in &self.changed {
+        for place in 0..self.changed.len() {
+            let changed = self.changed[place];
             let levels = match cx.layout.watched(changed.fact) {
                 Watched::Not => continue,
                 Watched::Levels(levels) if changed.cell != NIL => levels,
                 Watched::Levels(_) | Watched::Otherwise => return false,
             };
-            let now = Value::Int(self.state.keys.get(changed.cell).number());
+            let Value::Int(before) = changed.before else { return false };
+            let (key, now) = (changed.key, self.state.keys.get(changed.cell).number());
             for (rule, bound) in levels {
-                let is_level = || {
-                    let level = self.state.find(cx.layout.rule(*rule), &changed.key);
-                    level.is_some_and(|level| self.state.value(level) == Value::Bool(true))
-                };
-                let stays = match (bound.holds(changed.before), bound.holds(now)) {
-                    (Some(false), Some(false)) => true,
-                    (Some(true), Some(true)) => is_level(),
-                    _ => false,
-                };
-                if !stays {
+                if !self.level_stays(cx.layout.rule(*rule), *bound, &key, (before, now)) {
                     return false;
                 }
-                // Were another to rise or fall after it, it would count twice.
-                worked(&mut self.work[cx.plan.facts.len() + usize::from(rule.0)], 1);
             }
         }
         true
+    }
+
+    /// Whether a level is what it was: the rule has looked then.
+    #[inline(always)]
+    pub(super) fn level_stays(
+        &mut self,
+        rule: Owner,
+        bound: Bound,
+        key: &Key,
+        (before, now): (i64, i64),
+    ) -> bool {
+        let holds = bound.has(now);
+        if bound.has(before) != holds || holds && !self.is_level(rule, key) {
+            return false;
+        }
+        // Were another to rise or fall after it, it would count twice.
+        self.worked(rule.0 as usize, 1);
+        true
+    }
+
+    #[inline(always)]
+    fn is_level(&self, rule: Owner, key: &Key) -> bool {
+        let level = self.state.look(rule, key);
+        level.is_ok_and(|level| self.state.value(level) == Value::Bool(true))
     }
 
     /// Levels follow a fact that has lost something at a limit.
