@@ -161,20 +161,30 @@ const COPIED: usize = 4;
 #[derive(Clone, Copy, Debug, Default, bytemuck::Zeroable)]
 #[repr(align(64))]
 struct Line {
-    /// The bytes of each, zeros behind them and their number in the last: no two texts look alike. Zero
+    /// The first eight bytes of each.
+    low: [u64; TEXTS],
+    /// The rest of them, zeros behind and their number in the last: no two texts look alike. Zero
     /// is none, for the empty text is never kept; none is behind one that is.
-    keys: [[u64; 2]; TEXTS],
+    high: [u64; TEXTS],
     symbols: [Symbol; TEXTS],
 }
 
 impl Line {
-    /// The symbol of a text, if it stands here. All are compared, whichever it is: a branch for each
-    /// would be guessed wrong every other time.
+    /// The symbol of a text, where it stands here and no other one behind it that begins alike. Which
+    /// it may be is found out without a branch, that would be guessed wrong every other time.
     #[inline(always)]
-    fn find(&self, key: [u64; 2]) -> Symbol {
+    fn guess(&self, [low, high]: [u64; 2]) -> Option<Symbol> {
+        let first = usize::from(self.low[1] == low);
+        let at = select_unpredictable(self.low[2] == low, 2, first);
+        (self.low[at] == low && self.high[at] == high).then_some(self.symbols[at])
+    }
+
+    /// The symbol of a text, if it stands here.
+    #[inline(always)]
+    fn find(&self, [low, high]: [u64; 2]) -> Symbol {
         let mut found = Symbol::UNKNOWN;
         for at in 0..TEXTS {
-            let other = (self.keys[at][0] ^ key[0]) | (self.keys[at][1] ^ key[1]);
+            let other = (self.low[at] ^ low) | (self.high[at] ^ high);
             found = select_unpredictable(other == 0, self.symbols[at], found);
         }
         found
@@ -183,7 +193,7 @@ impl Line {
     /// Where another text has room.
     #[inline]
     fn room(&self) -> Option<usize> {
-        self.keys.iter().position(|key| *key == [0, 0])
+        self.high.iter().position(|high| *high == 0)
     }
 }
 
@@ -276,21 +286,19 @@ impl SymbolCache {
         home as u32
     }
 
-    /// As [`Self::look`], of a key that was expected there.
+    /// The symbol of a key that was expected there; none of others than were interned through this
+    /// cache.
     #[must_use]
     #[inline(always)]
-    pub fn look_at(&self, home: u32, key: [u64; 2]) -> Symbol {
+    pub fn look_at(&self, home: u32, key: [u64; 2]) -> Option<Symbol> {
         let line = self.lines.get(home as usize & self.mask);
-        match line.map_or(Symbol::UNKNOWN, |line| line.find(key)) {
-            Symbol::UNKNOWN => self.find_on(key[0], key[1]),
-            known => known,
-        }
+        line.and_then(|line| line.guess(key)).or_else(|| self.find_on(key[0], key[1]))
     }
 
     #[cold]
     #[inline(never)]
-    fn find_on(&self, low: u64, high: u64) -> Symbol {
-        self.find([low, high])
+    fn find_on(&self, low: u64, high: u64) -> Option<Symbol> {
+        self.find([low, high]).known()
     }
 
     /// The empty text is found wherever there is none, whose symbol is its own.
@@ -313,7 +321,7 @@ impl SymbolCache {
         let mut at = self.home(key) & mask;
         while let Some(line) = lines.get(at) {
             let found = line.find(key);
-            if found != Symbol::UNKNOWN || line.keys[TEXTS - 1] == [0, 0] {
+            if found != Symbol::UNKNOWN || line.high[TEXTS - 1] == 0 {
                 return found;
             }
             at = (at + 1) & mask;
@@ -384,10 +392,8 @@ impl SymbolCache {
         let until = self.old.len().min(self.copied.saturating_add(count));
         for place in self.copied..until {
             let line = self.old[place];
-            for (key, symbol) in line.keys.iter().zip(line.symbols) {
-                if *key != [0, 0] {
-                    self.put(*key, symbol);
-                }
+            for at in 0..line.room().unwrap_or(TEXTS) {
+                self.put([line.low[at], line.high[at]], line.symbols[at]);
             }
         }
         self.copied = until;
@@ -401,7 +407,8 @@ impl SymbolCache {
         loop {
             let line = &mut self.lines[at];
             if let Some(room) = line.room() {
-                (line.keys[room], line.symbols[room]) = (key, symbol);
+                [line.low[room], line.high[room]] = key;
+                line.symbols[room] = symbol;
                 return;
             }
             at = (at + 1) & self.mask;

@@ -230,9 +230,8 @@ impl Layout {
             let at = at % LAYOUT_VALUES_MAX;
             symbols.look_at(homes[at], self.names.list[at].key(bytes))
         };
-        let device = look(0, &context.symbols).known()?;
-        let said =
-            if self.site_said { look(1, &context.symbols).known()? } else { self.site_always };
+        let device = look(0, &context.symbols)?;
+        let said = if self.site_said { look(1, &context.symbols)? } else { self.site_always };
         let site = context.site(said, device, self.control, (reading, tables)).ok()?;
         let Name { from, field, .. } = self.names.list[0];
         let parts = &mut context.parts;
@@ -261,14 +260,16 @@ impl Layout {
         let mut unknown = false;
         for at in 1 + usize::from(self.site_said)..self.names.len.min(LAYOUT_VALUES_MAX) {
             let name = &self.names.list[at];
-            let symbol = context.symbols.look_at(homes[at], name.key(bytes));
-            unknown |= symbol == Symbol::UNKNOWN;
-            event.put(name.field, symbol.0.into());
+            match context.symbols.look_at(homes[at], name.key(bytes)) {
+                Some(symbol) => event.put(name.field, symbol.0.into()),
+                None => unknown = true,
+            }
         }
         for int in self.ints.all() {
-            let value = int.read(bytes);
-            unknown |= value.is_none();
-            event.put(int.field, value.unwrap_or_default());
+            match int.read(bytes) {
+                Some(value) => event.put(int.field, value),
+                None => unknown = true,
+            }
         }
         if unknown {
             out.truncate(row);
