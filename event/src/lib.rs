@@ -26,7 +26,8 @@ pub mod vocabulary;
 pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header};
 pub use identity::{Digest, Identity};
 pub use record::{
-    Origin, Position, ROOM, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
+    Cut, Origin, Position, ROOM, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId,
+    StreamId,
 };
 pub use reject::RejectReason;
 pub use symbol::{Interner, Symbol, SymbolCache};

@@ -1,5 +1,6 @@
 //! Any bytes on both roads of decoding: the same rows or the same reason. The first byte chooses
-//! the mapping; a payload whose shape is known stands before each, or the fast road would be idle.
+//! the mapping; the rest, cut at ends of lines, are deliveries of one block. Payloads whose layout
+//! is known stand before them, or the fast road would be idle.
 
 #![no_main]
 
@@ -7,10 +8,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use event::{
-    EventBlock, EventTime, Interner, Position, RecordFlags, RecordKind, RecordRef, SourceId,
-    StreamId, Vocabulary,
+    EventBlock, EventTime, Interner, Position, RecordBlock, RecordFlags, RecordKind, RecordRef,
+    SourceId, StreamId, Vocabulary,
 };
-use ingest::decode::{Decoder, Outcome, SourceDecoding};
+use ingest::decode::{Decoder, SourceDecoding};
 use libfuzzer_sys::fuzz_target;
 
 const TEN: &str = include_str!("../../../config/examples/ten-rules/mappings/workload.yaml");
@@ -46,32 +47,42 @@ fn both() -> Both {
     };
     let mut both = Both { fast: decoder(), slow: decoder().parsing_only(), vocabulary };
     for (source, payload) in KNOWN.iter().enumerate() {
-        both.compare(source as u16, payload.as_bytes());
+        // Its shape, its program, and its layout, which takes two that are alike.
+        both.compare(source as u16, &[payload.as_bytes(); 5]);
     }
+    assert!((0..3).all(|source| both.fast.roads()[source].laid_out > 0), "layouts are known");
     both
 }
 
 impl Both {
-    fn compare(&mut self, source: u16, payload: &[u8]) {
-        let record = RecordRef {
-            kind: RecordKind::Delivery,
-            flags: RecordFlags::default(),
-            stream: StreamId(0),
-            source: SourceId(source),
-            recorded: EventTime(0),
-            position: Position(0),
-            topic: b"",
-            payload,
-            room: payload,
-        };
+    fn compare(&mut self, source: u16, payloads: &[&[u8]]) {
+        let mut records = RecordBlock::new();
         let mut wanted = EventBlock::new(&self.vocabulary);
-        let outcome = self.slow.decode(&record, &mut wanted);
-        for _ in 0..2 {
-            let mut block = EventBlock::new(&self.vocabulary);
-            assert_eq!(self.fast.decode(&record, &mut block), outcome);
-            assert!(block.iter().map(|e| e.words()).eq(wanted.iter().map(|e| e.words())));
+        let mut outcomes = Vec::new();
+        for payload in payloads {
+            let record = RecordRef {
+                kind: RecordKind::Delivery,
+                flags: RecordFlags::default(),
+                stream: StreamId(0),
+                source: SourceId(source),
+                recorded: EventTime(0),
+                position: Position(0),
+                topic: b"",
+                payload,
+                room: payload,
+            };
+            records.push(&record);
+            outcomes.push(self.slow.decode(&record, &mut wanted));
         }
-        assert!(matches!(outcome, Outcome::Decoded(_)) || wanted.is_empty());
+        let (mut block, mut found, mut next) = (EventBlock::new(&self.vocabulary), vec![], 0);
+        while next < records.len() {
+            let rest = next..records.len();
+            next = self.fast.decode_on(&records, rest, &mut block, |_, outcome, _| {
+                found.push(outcome);
+            });
+        }
+        assert_eq!(found, outcomes);
+        assert!(block.iter().map(|e| e.words()).eq(wanted.iter().map(|e| e.words())));
     }
 }
 
@@ -81,5 +92,10 @@ thread_local! {
 
 fuzz_target!(|input: &[u8]| {
     let Some((first, payload)) = input.split_first() else { return };
-    BOTH.with_borrow_mut(|both| both.compare(u16::from(first % 3), payload));
+    BOTH.with_borrow_mut(|both| {
+        let source = u16::from(first % 3);
+        let known = KNOWN[usize::from(source)].as_bytes();
+        let payloads = payload.split(|byte| *byte == b'\n');
+        both.compare(source, &[known; 2].into_iter().chain(payloads).collect::<Vec<_>>());
+    });
 });

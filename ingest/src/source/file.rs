@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use event::limits::DELIVERY_BYTES_MAX;
 use event::{
-    EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
+    Cut, EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
 };
 
 use crate::decode::line_ends;
@@ -220,24 +220,13 @@ impl Input {
         let last = at + wanted as u64 == self.len;
         let topic = block.append(self.name.as_bytes());
         let like = self.record(RecordKind::Delivery, RecordFlags::default(), Position(0), b"");
-        let (bytes, mut records) = block.cut(&range, &like, topic);
-        let (mut start, mut rows) = (0, 0);
-        let mut row = |end: usize| {
-            let row = trim(&bytes[start..end]);
-            if !row.is_empty() {
-                let position = Position(self.base + at + start as u64);
-                let part = start..start + row.len().min(limit);
-                records.push(flags(row.len(), limit), position, part);
-            }
-            start = end;
-            rows += 1;
-            rows < most
-        };
-        let all = if self.csv { csv_rows(bytes, &mut row) } else { lines(bytes, &mut row) };
+        let (bytes, records) = block.cut(&range, &like, topic);
+        let mut rows = Rows { bytes, records, base: self.base + at, start: 0, left: most, limit };
+        let all = if self.csv { csv_rows(&mut rows) } else { lines(&mut rows) };
         if all && last {
-            row(bytes.len());
+            rows.end(bytes.len());
         }
-        Ok(start as u64)
+        Ok(rows.start as u64)
     }
 
     /// Adds one row, however long; the bytes to the next one.
@@ -297,12 +286,38 @@ impl Quotes {
     }
 }
 
-/// Says where each row of CSV ends, behind its line end, as long as more are wanted; whether they are.
-fn csv_rows(bytes: &[u8], row: &mut impl FnMut(usize) -> bool) -> bool {
-    let mut start = 0;
-    while let Some(len) = Quotes::default().end(&bytes[start..], true) {
-        start += len;
-        if !row(start) {
+/// Bytes that are cut into rows, as many as are wanted.
+struct Rows<'a> {
+    bytes: &'a [u8],
+    records: Cut<'a>,
+    /// Where the bytes begin in the files laid end to end.
+    base: u64,
+    /// Where the next row begins.
+    start: usize,
+    left: usize,
+    limit: usize,
+}
+
+impl Rows<'_> {
+    /// A row ends here, its line end included; whether more are wanted.
+    #[inline(always)]
+    fn end(&mut self, end: usize) -> bool {
+        let start = std::mem::replace(&mut self.start, end);
+        let row = trim(&self.bytes[start..end]);
+        if !row.is_empty() {
+            let position = Position(self.base + start as u64);
+            let part = start..start + row.len().min(self.limit);
+            self.records.push(flags(row.len(), self.limit), position, part);
+        }
+        self.left -= 1;
+        self.left > 0
+    }
+}
+
+/// Cuts rows of CSV; whether more are wanted than there are.
+fn csv_rows(rows: &mut Rows<'_>) -> bool {
+    while let Some(len) = Quotes::default().end(&rows.bytes[rows.start..], true) {
+        if !rows.end(rows.start + len) {
             return false;
         }
     }
@@ -311,20 +326,19 @@ fn csv_rows(bytes: &[u8], row: &mut impl FnMut(usize) -> bool) -> bool {
 
 /// The same of lines: sixty-four bytes are looked at at once, and of lines that are a hundred long each
 /// only once.
-#[inline(always)]
-fn lines(bytes: &[u8], row: &mut impl FnMut(usize) -> bool) -> bool {
-    let (chunks, rest) = bytes.as_chunks();
+fn lines(rows: &mut Rows<'_>) -> bool {
+    let (chunks, rest) = rows.bytes.as_chunks();
     for (number, chunk) in chunks.iter().enumerate() {
         let mut ends = line_ends(chunk);
         while ends != 0 {
-            if !row(64 * number + ends.trailing_zeros() as usize + 1) {
+            if !rows.end(64 * number + ends.trailing_zeros() as usize + 1) {
                 return false;
             }
             ends &= ends - 1;
         }
     }
-    let before = bytes.len() - rest.len();
-    memchr::memchr_iter(b'\n', rest).all(|at| row(before + at + 1))
+    let before = rows.bytes.len() - rest.len();
+    memchr::memchr_iter(b'\n', rest).all(|at| rows.end(before + at + 1))
 }
 
 fn flags(len: usize, limit: usize) -> RecordFlags {
@@ -340,7 +354,11 @@ fn trim(mut row: &[u8]) -> &[u8] {
         row = before;
     }
     // A blank line is no delivery; blanks around JSON do no harm and stay.
-    if row.iter().all(u8::is_ascii_whitespace) { &[] } else { row }
+    match row {
+        [first, ..] if !first.is_ascii_whitespace() => row,
+        _ if row.iter().all(u8::is_ascii_whitespace) => &[],
+        _ => row,
+    }
 }
 
 /// Opens a file for reading at any offset.
