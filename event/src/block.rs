@@ -25,6 +25,8 @@ const POSITION: usize = 6;
 const PRESENT: usize = 7;
 /// Header words of a row.
 pub const HEADER_WORDS: usize = 8;
+/// Words in which most rows have all of their fields.
+const SHORT_WORDS: usize = 16;
 
 /// What is true of an event beside its content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -263,10 +265,22 @@ impl<'a> EventRef<'a> {
         self.0.get(..HEADER_WORDS + slots).unwrap_or(self.0)
     }
 
+    /// Copies the row, as far as there is anything in it, to another place of as many words.
+    #[inline(always)]
+    pub fn copy_to(&self, to: &mut [u64]) {
+        let told = self.told();
+        let short = (to.first_chunk_mut::<SHORT_WORDS>(), self.0.first_chunk::<SHORT_WORDS>());
+        match short {
+            // Of a fixed length it is some moves in a row, and no call.
+            (Some(to), Some(from)) if told.len() <= SHORT_WORDS => *to = *from,
+            _ => to[..told.len()].copy_from_slice(told),
+        }
+    }
+
     /// Asks for the row's memory, as far as most events have fields: it will be read soon.
     #[inline]
     pub fn expect(&self) {
-        [0, 8, 16].into_iter().for_each(|word| prefetch(self.0, word));
+        [0, 8].into_iter().for_each(|word| prefetch(self.0, word));
     }
 
     /// When it happened, by the device.

@@ -1,9 +1,8 @@
 //! What an event costs before it waits: its site, its identity, its stream, its copy.
 //!
-//! Nearly all events come in runs of one stream about which nothing is out of the ordinary. Those are
-//! looked over first ([`Engine::survey`]), where what all of a run share is at hand and what each will
-//! touch is asked for, and then admitted ([`Engine::admit_run`]). Whatever is not plain at first sight
-//! is judged by [`Engine::admit`], alone.
+//! Nearly all events come in runs of one stream about which nothing is out of the ordinary: what all of
+//! a run share is at hand, and entered once ([`Engine::admit_run`]). Whatever is not plain at first
+//! sight is judged by [`Engine::admit`], alone. What each will look up is asked for some events ahead.
 
 use std::ops::Range;
 
@@ -17,16 +16,15 @@ use super::parts::ELSEWHERE;
 use super::reorder::{Reorder, Waiting};
 use super::seen::Seen;
 use super::site::Site;
-use super::streams::Hearing;
-use super::{Admitted, Engine};
+use super::{Admitted, Engine, Shard};
 
 /// Events that are admitted before what is due of them is let go: they, and what they touch, stay in
 /// the nearest caches.
 const TOGETHER: usize = 128;
 
-/// Events that are looked over before they are admitted: about as many lines of memory as can be on
-/// their way at once.
-const RUN: usize = 32;
+/// Events whose look-ups are asked for while as many before them are admitted: about as many lines of
+/// memory as can be on their way at once.
+const RUN: usize = 16;
 
 /// Sites whose places are at hand. A power of two.
 pub const NEAR: usize = 64;
@@ -43,27 +41,6 @@ fn place_near(near: &Near, site: Symbol) -> Option<(usize, usize)> {
     (known == site).then_some(place)
 }
 
-/// What is known of an event that is plain.
-#[derive(Clone, Copy)]
-struct Plain {
-    shard: u32,
-    place: u32,
-    watermark: EventTime,
-}
-
-impl Plain {
-    const NONE: Self = Self { shard: 0, place: 0, watermark: EventTime::MIN };
-}
-
-/// A run of plain events, looked over.
-struct Run {
-    many: usize,
-    hearing: Hearing,
-    stretch: Stretch,
-    retained: u64,
-    unknown_device: u64,
-}
-
 fn is_skewed(event: EventRef<'_>, max: TimeSpan) -> bool {
     event.occurred().since(event.recorded()).0.saturating_abs() > max.0
 }
@@ -72,16 +49,24 @@ impl Engine {
     /// Takes the events of a block from `from` on, up to the one that makes a repair due
     /// ([`Engine::due`]); where to go on. What is found does not depend on where blocks end.
     pub fn feed_some(&mut self, events: &EventBlock, from: usize, out: &mut Findings) -> usize {
-        let (mut next, mut each) = (from, [Plain::NONE; RUN]);
+        let mut next = from;
         while next < events.len() {
-            let until = events.len().min(next + TOGETHER);
+            let begin = next;
+            let (until, mut asked) = (events.len().min(next + TOGETHER), next);
             let mut due = false;
             while next < until && !due {
                 let end = until.min(next + RUN);
-                next = self.admit_some(events, next..end, &mut each, out);
+                let ahead = until.min(end + RUN);
+                events.some(asked..ahead).for_each(|event| self.expect(event));
+                (next, asked) = (self.admit_some(events, next..end, out), ahead);
                 due = self.repair_is_due();
             }
-            self.release(out);
+            // What came between two inputs may have made anything due.
+            if due || from == begin || next == events.len() {
+                self.release(out);
+            } else {
+                self.release_due(out);
+            }
             if due {
                 return next;
             }
@@ -94,23 +79,19 @@ impl Engine {
         &mut self,
         events: &EventBlock,
         these: Range<usize>,
-        each: &mut [Plain; RUN],
         out: &mut Findings,
     ) -> usize {
         let (mut next, end, probed) = (these.start, these.end, out.probe().is_some());
         while next < end {
-            let before = next;
-            if !probed {
-                next = self.admit_run(events, next..end, each);
-            }
-            if before == these.start && next < end {
-                events.some(next..end).for_each(|event| self.expect(event));
-            }
-            if next == before {
+            let plain = if probed { 0 } else { self.admit_run(events, next..end) };
+            if plain > 0 {
+                next += plain;
+            } else {
+                let event = events.get(next);
                 if probed {
-                    self.admit_probed(events.get(next), out);
+                    self.admit_probed(event, out)
                 } else {
-                    self.admit(events.get(next), out);
+                    self.admit(event, out)
                 }
                 next += 1;
             }
@@ -122,95 +103,82 @@ impl Engine {
     }
 
     /// Asks for what the admission of an event will look at.
+    #[inline(always)]
     fn expect(&self, event: EventRef<'_>) {
-        if let Some((shard, place)) = place_near(&self.near, event.site()) {
-            let shard = self.shards.get(shard);
-            shard.into_iter().for_each(|s| s.sites[place].seen.expect(event.identity()));
+        let Some(head) = event.head() else { return };
+        if let Some((shard, place)) = place_near(&self.near, head.site())
+            && let Some(shard) = self.shards.get(shard)
+        {
+            shard.sites[place].seen.expect(head.identity());
         }
     }
 
-    /// The events of one stream, from a place on, of which each is new or a duplicate and in time, of a
-    /// site that is at hand, and moves no more than its own stream; at the latest up to the one that a
-    /// repair comes before.
+    /// Admits the events of one stream, from the first of these on, of which each is new or a duplicate
+    /// and in time, of a site that is at hand, and moves no more than its own stream, nor time as far
+    /// as a repair; how many.
     #[inline(always)]
-    fn survey(
-        &self,
-        events: &EventBlock,
-        these: Range<usize>,
-        each: &mut [Plain; RUN],
-    ) -> Option<Run> {
-        let first = events.get(these.start);
-        let (origin, number, due) = (first.origin(), self.late.growing()?, self.late.due());
-        let mut hearing = self.streams.hearing(first.stream())?;
-        let skew_max = self.options.clock_skew_max.filter(|_| self.options.live);
-        let waiting_max = self.options.waiting_max.saturating_sub(RUN);
-        let (mut many, mut stretch) = (0, Stretch::NOTHING);
+    fn admit_run(&mut self, events: &EventBlock, these: Range<usize>) -> usize {
+        let (from, first) = (these.start, events.get(these.start));
+        let (origin, skew_max) = (first.origin(), self.options.clock_skew_max);
+        let skew_max = skew_max.filter(|_| self.options.live);
+        let Some(number) = self.late.growing() else { return 0 };
+        let Some(mut hearing) = self.streams.hearing(first.stream(), self.late.due()) else {
+            return 0;
+        };
+        let waiting_max = self.options.waiting_max;
+        let Self { shards, rows, ranks, near, .. } = self;
+        // Where all that wait are not too many, those of no site are.
+        let scarce = rows[AT_SITES].kept() + RUN > waiting_max;
+        let (mut many, mut new, mut stretch) = (0, 0, Stretch::NOTHING);
         let (mut retained, mut unknown_device) = (0, 0);
         for event in events.some(these) {
-            let (Some(head), Some(plain)) = (event.head(), each.get_mut(many)) else { break };
-            let (occurred, watermark) = (head.occurred(), hearing.watermark);
-            if head.origin() != origin || head.kind() == KIND_ADVANCE || watermark >= due {
+            let Some(head) = event.head() else { break };
+            if head.origin() != origin || head.kind() == KIND_ADVANCE {
                 break;
             }
             if skew_max.is_some_and(|max| is_skewed(head, max)) {
                 break;
             }
-            let Some(after) = hearing.with(occurred) else { break };
-            let Some((shard, place)) = place_near(&self.near, head.site()) else { break };
-            if let Some(shard) = self.shards.get(shard) {
-                let Admitted { seen, waiting, floor, .. } = &shard.sites[place];
-                let late = occurred < watermark.max(*floor);
-                if late || waiting.len() >= waiting_max || number_of(head.position()) != number {
+            let (at, watermark) = (head.occurred(), hearing.watermark);
+            let Some(after) = hearing.with(at) else { break };
+            let Some((shard, place)) = place_near(near, head.site()) else { break };
+            if let Some(shard) = shards.get_mut(shard) {
+                let Admitted { seen, waiting, floor, .. } = &mut shard.sites[place];
+                let full = scarce && waiting.len() >= waiting_max;
+                if at < watermark.max(*floor) || full || number_of(head.position()) != number {
                     break;
                 }
-                seen.expect(head.identity());
-                stretch.note(head.position(), occurred);
+                stretch.note(head.position(), at);
                 if head.flags() != EventFlags::default() {
                     retained += u64::from(head.flags().has(EventFlags::RETAINED));
                     unknown_device += u64::from(head.flags().has(EventFlags::UNKNOWN_DEVICE));
                 }
+                if seen.is_new(head.identity(), at, watermark) {
+                    new += 1;
+                    let row = rows[AT_SITES].keep(event);
+                    let rank = ranks[head.kind().0 as usize];
+                    waiting.push(rows, Waiting { at, rank, line: 0, row });
+                    if let Some(due) = shard.due.get_mut(place) {
+                        *due = at.min(*due);
+                    }
+                }
             }
-            *plain = Plain { shard: shard as u32, place: place as u32, watermark };
-            hearing.hear(occurred, after);
+            hearing.hear(at, after);
             many += 1;
         }
-        (many > 0).then_some(Run { many, hearing, stretch, retained, unknown_device })
-    }
-
-    /// Admits a run of plain events; where to go on.
-    fn admit_run(
-        &mut self,
-        events: &EventBlock,
-        these: Range<usize>,
-        each: &mut [Plain; RUN],
-    ) -> usize {
-        let from = these.start;
-        let Some(run) = self.survey(events, these, each) else { return from };
-        let Self { shards, rows, ranks, .. } = self;
-        let (mut new, next) = (0, from + run.many);
-        let mut each = each.iter();
-        for event in events.some(from..next) {
-            let (Some(head), Some(plain)) = (event.head(), each.next()) else { break };
-            let Some(shard) = shards.get_mut(plain.shard as usize) else { continue };
-            let Admitted { seen, waiting, .. } = &mut shard.sites[plain.place as usize];
-            let at = head.occurred();
-            if seen.is_new(head.identity(), at, plain.watermark) {
-                new += 1;
-                let row = rows[AT_SITES].keep(event);
-                let rank = ranks[head.kind().0 as usize];
-                waiting.push(rows, Waiting { at, rank, line: 0, row });
-            }
+        if many == 0 {
+            return 0;
         }
-        self.streams.heard(run.hearing, events.get(next - 1));
+        self.streams.heard(hearing, events.get(from + many - 1));
         self.late.pass(new);
-        let taken = self.late.grow(run.stretch);
-        let books = &mut self.books[events.get(from).source().0 as usize];
+        let taken = self.late.grow(stretch);
+        let books = &mut self.books[first.source().0 as usize];
         books.events += taken;
         books.duplicate += taken - new;
         books.waiting += new;
-        books.retained += run.retained;
-        books.unknown_device += run.unknown_device;
-        next
+        books.retained += retained;
+        books.unknown_device += unknown_device;
+        many
     }
 
     /// Judges one event: duplicate, late, or to wait for the watermark.
@@ -229,7 +197,8 @@ impl Engine {
         let watermark = self.streams.watermark();
         self.late.note(event, occurred, watermark, self.options.late.recorded);
         let rank = self.ranks[event.kind().0 as usize];
-        let admitted = &mut self.shards[place.0].sites[place.1];
+        let shard = &mut self.shards[place.0];
+        let admitted = &mut shard.sites[place.1];
         let mut full = false;
         let books = &mut self.books[source.0 as usize];
         books.events += 1;
@@ -251,6 +220,7 @@ impl Engine {
                 row.flag(EventFlags::QUARANTINED);
             }
             admitted.waiting.push(&self.rows, Waiting { at: occurred, rank, line: 0, row });
+            shard.due[place.1] = occurred.min(shard.due[place.1]);
             full = admitted.waiting.len() > self.options.waiting_max;
         }
         self.streams.hear(event, (!quarantined).then_some(occurred));
@@ -294,7 +264,8 @@ impl Engine {
         }
         let digest = self.interner.digest(site);
         let shard = (digest % self.shards.len() as u128) as usize;
-        let sites = &mut self.shards[shard].sites;
+        let Shard { sites, due } = &mut self.shards[shard];
+        due.push(EventTime::MIN);
         sites.push(Admitted {
             site: Site::new(site, &self.plan, &self.layout, &self.options),
             seen: Seen::new(self.options.duplicates_within, self.options.duplicates_max),

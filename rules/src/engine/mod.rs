@@ -176,6 +176,8 @@ struct Admitted {
 #[derive(Default)]
 struct Shard {
     sites: Vec<Admitted>,
+    /// When something is due at each, at the earliest: an event that waits, a deadline.
+    due: Vec<EventTime>,
 }
 
 /// The engine. Give it the log's records in order; it gives findings.
@@ -258,6 +260,9 @@ impl Engine {
                 let mut next = 0;
                 while next < events.len() {
                     next = self.feed_some(events, next, out);
+                }
+                if next > 0 {
+                    return;
                 }
             }
             Input::StreamOpened(stream, source) => self.streams.open(stream, source),

@@ -21,6 +21,7 @@ struct LetGo<'a> {
 impl LetGo<'_> {
     #[inline(always)]
     fn count(&mut self, event: EventRef<'_>) {
+        let event = event.head().unwrap_or(event);
         if event.source() != self.source || event.flags().has(EventFlags::QUARANTINED) {
             self.count_other(event);
         } else {
@@ -52,12 +53,23 @@ impl LetGo<'_> {
 impl Engine {
     /// Lets go what the watermark has passed: site by site, then the enterprise.
     pub(super) fn release(&mut self, out: &mut Findings) {
+        self.release_sites(true, out);
+    }
+
+    /// The same, while events come: sites at which nothing is due are not touched, and their time stands.
+    pub(super) fn release_due(&mut self, out: &mut Findings) {
+        self.release_sites(false, out);
+    }
+
+    #[inline(always)]
+    fn release_sites(&mut self, all: bool, out: &mut Findings) {
         let watermark = self.streams.watermark();
         let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
         let Self { books, rows, floor, options, enterprise, .. } = self;
         let cx = &Setting { plan, layout, tables, interner };
         let mut let_go = LetGo { books, source: SourceId(0), accepted: 0 };
-        for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
+        let sites = shards.iter_mut().flat_map(|shard| shard.due.iter_mut().zip(&mut shard.sites));
+        for (due, admitted) in sites.filter(|(due, _)| all || **due <= watermark) {
             let Admitted { site, waiting, floor: site_floor, .. } = admitted;
             loop {
                 let next = match waiting.pop(rows, watermark) {
@@ -97,6 +109,8 @@ impl Engine {
                 }
             }
             site.told.clear();
+            waiting.tidy();
+            *due = site.next_due(cx).min(waiting.next_at().unwrap_or(EventTime::MAX));
         }
         let_go.enter();
         merge.settle(rows);

@@ -452,7 +452,7 @@ impl Engine {
         let old = std::mem::replace(rows, vec![Rows::new(*stride, interner.clone())]);
         let rank =
             |event: EventRef<'_>, old| ranks.get(event.kind().0 as usize).copied().unwrap_or(old);
-        for Shard { sites } in shards {
+        for Shard { sites, .. } in shards {
             for Admitted { site: _, seen, waiting, floor: _ } in sites {
                 seen.bound(options.duplicates_within, options.duplicates_max);
                 // No rule knows its kind any more: it is as good as released.

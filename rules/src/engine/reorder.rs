@@ -4,13 +4,21 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use bytemuck::{Pod, Zeroable};
 use event::{EventMut, EventRef, EventTime, Interner};
+
+/// What comes into the caches at once.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct MemoryLine([u64; 8]);
 
 /// Rows that wait, each for as long as somebody knows its number. A row is copied once, when it is
 /// kept: from queue to queue goes its number.
 pub struct Rows {
     stride: usize,
-    words: Vec<u64>,
+    /// Each row begins with a line of memory.
+    lines: Vec<MemoryLine>,
+    lines_each: usize,
     free: Vec<u32>,
     interner: Arc<Interner>,
 }
@@ -18,36 +26,51 @@ pub struct Rows {
 impl Rows {
     /// No row yet, of `stride` words; their sites are named here.
     pub fn new(stride: usize, interner: Arc<Interner>) -> Self {
-        Self { stride, words: Vec::new(), free: Vec::new(), interner }
+        let lines_each = stride.div_ceil(8);
+        Self { stride, lines: Vec::new(), lines_each, free: Vec::new(), interner }
+    }
+
+    /// So many are kept.
+    pub fn kept(&self) -> usize {
+        self.lines.len() / self.lines_each - self.free.len()
     }
 
     /// A row that is kept, or was until now.
     #[inline]
     pub fn get(&self, row: u32) -> EventRef<'_> {
-        let start = row as usize * self.stride;
-        EventRef::from_words(&self.words[start..start + self.stride])
+        let lines = &self.lines[row as usize * self.lines_each..][..self.lines_each];
+        EventRef::from_words(&bytemuck::cast_slice(lines)[..self.stride])
+    }
+
+    /// The words of a row.
+    #[inline(always)]
+    fn words_mut(&mut self, row: u32) -> &mut [u64] {
+        let lines = &mut self.lines[row as usize * self.lines_each..][..self.lines_each];
+        &mut bytemuck::cast_slice_mut(lines)[..self.stride]
     }
 
     /// A row that is kept, to change it; not in what decides its place.
     pub fn get_mut(&mut self, row: u32) -> EventMut<'_> {
-        let start = row as usize * self.stride;
-        EventMut::from_words(&mut self.words[start..start + self.stride])
+        EventMut::from_words(self.words_mut(row))
     }
 
     /// Keeps a copy of a row.
     #[inline(always)]
     pub fn keep(&mut self, event: EventRef<'_>) -> u32 {
-        let Some(row) = self.free.pop() else { return self.grow(event) };
-        let (start, told) = (row as usize * self.stride, event.told());
-        self.words[start..start + told.len()].copy_from_slice(told);
+        let row = match self.free.pop() {
+            Some(row) => row,
+            None => self.grow(),
+        };
+        event.copy_to(self.words_mut(row));
         row
     }
 
     #[cold]
     #[inline(never)]
-    fn grow(&mut self, event: EventRef<'_>) -> u32 {
-        self.words.extend_from_slice(event.words());
-        (self.words.len() / self.stride - 1) as u32
+    fn grow(&mut self) -> u32 {
+        let row = self.lines.len() / self.lines_each;
+        self.lines.resize((row + 1) * self.lines_each, MemoryLine::zeroed());
+        row as u32
     }
 
     /// Gives a row up: it is good until another is kept.
@@ -94,62 +117,45 @@ impl Waiting {
     }
 }
 
-/// A queue of what came in order: a power of two of places.
+/// What came in order.
 #[derive(Debug)]
-struct Ring {
-    places: Box<[Waiting]>,
-    head: u32,
-    tail: u32,
+struct Line {
+    waiting: Vec<Waiting>,
+    /// What is next; all before it has been let go.
+    next: usize,
     /// When the last that was pushed occurred.
     last: EventTime,
 }
 
-const NOBODY: Waiting = Waiting { at: EventTime::MIN, rank: 0, line: 0, row: 0 };
-
-impl Default for Ring {
+impl Default for Line {
     fn default() -> Self {
-        Self { places: [NOBODY; 16].into(), head: 0, tail: 0, last: EventTime::MIN }
+        Self { waiting: Vec::new(), next: 0, last: EventTime::MIN }
     }
 }
 
-impl Ring {
+impl Line {
     #[inline]
     fn len(&self) -> usize {
-        self.tail.wrapping_sub(self.head) as usize
-    }
-
-    /// What stands at a number that counts on for ever.
-    #[inline]
-    fn at(&self, number: u32) -> Waiting {
-        self.places[number as usize & (self.places.len() - 1)]
+        self.waiting.len() - self.next
     }
 
     #[inline]
     fn get(&self, behind: usize) -> Option<Waiting> {
-        (behind < self.len()).then(|| self.at(self.head.wrapping_add(behind as u32)))
+        self.waiting.get(self.next + behind).copied()
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, new: Waiting) {
-        if self.len() == self.places.len() {
-            self.grow();
+        self.waiting.push(new);
+        self.last = new.at;
+    }
+
+    /// Makes room where most has been let go: what waits moves half as often as it goes.
+    #[inline]
+    fn tidy(&mut self) {
+        if self.next > self.waiting.len() / 2 {
+            self.waiting.drain(..std::mem::take(&mut self.next));
         }
-        let mask = self.places.len() - 1;
-        self.places[self.tail as usize & mask] = new;
-        (self.tail, self.last) = (self.tail.wrapping_add(1), new.at);
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn grow(&mut self) {
-        let all: Vec<_> = self.iter().collect();
-        (self.head, self.tail) = (0, all.len() as u32);
-        let places = all.iter().copied().chain(std::iter::repeat_n(NOBODY, all.len()));
-        self.places = places.collect();
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Waiting> {
-        (0..self.len()).filter_map(|behind| self.get(behind))
     }
 }
 
@@ -164,7 +170,7 @@ fn in_heap(Reverse((at, rank, .., (line, row))): &Reverse<Disordered>) -> Waitin
 /// The smaller of both heads is next.
 #[derive(Debug, Default)]
 pub struct Reorder {
-    ordered: Ring,
+    ordered: Line,
     disordered: BinaryHeap<Reverse<Disordered>>,
 }
 
@@ -216,6 +222,14 @@ impl Reorder {
         self.ordered.get(places)
     }
 
+    /// When the next event occurred.
+    #[inline]
+    pub fn next_at(&self) -> Option<EventTime> {
+        let ordered = self.ordered.get(0).map(|first| first.at);
+        let disordered = self.disordered.peek().map(|first| first.0.0);
+        ordered.into_iter().chain(disordered).min()
+    }
+
     /// Takes the next event that occurred before `watermark`; `MAX` lets all go.
     #[inline(always)]
     pub fn pop(&mut self, rows: &[Rows], watermark: EventTime) -> Option<Waiting> {
@@ -226,7 +240,7 @@ impl Reorder {
         if first.at >= watermark && watermark != EventTime::MAX {
             return None;
         }
-        self.ordered.head = self.ordered.head.wrapping_add(1);
+        self.ordered.next += 1;
         Some(first)
     }
 
@@ -239,13 +253,20 @@ impl Reorder {
         if in_heap {
             self.disordered.pop();
         } else {
-            self.ordered.head = self.ordered.head.wrapping_add(1);
+            self.ordered.next += 1;
         }
         Some(first)
     }
 
+    /// Some have been let go, and that is it for now.
+    #[inline]
+    pub fn tidy(&mut self) {
+        self.ordered.tidy();
+    }
+
     /// Every waiting row, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = Waiting> {
-        self.ordered.iter().chain(self.disordered.iter().map(in_heap))
+        let ordered = self.ordered.waiting[self.ordered.next..].iter().copied();
+        ordered.chain(self.disordered.iter().map(in_heap))
     }
 }

@@ -27,8 +27,18 @@ const BUCKETS_MIN: usize = 16;
 /// one takes have their place there before the last eighth has come.
 const MOVED: u64 = 16;
 
-/// How far in front of those that are entered or forgotten the line is asked for.
-const CELLS_AHEAD: usize = 12;
+/// How far in front of those that are entered or forgotten the line is asked for; and how many stand in
+/// a line of memory.
+const CELLS_AHEAD: usize = 14;
+const CELLS_A_LINE: usize = 64 / size_of::<SeenCell>();
+
+/// Identities that come until the line is looked after: what is too old is forgotten, and where the
+/// next stand is seen to. Divides [`PAGE_CELLS`].
+const STEP: u64 = 8;
+
+/// Identities that are forgotten for their age at once, at most: twice as many as came, so that nobody
+/// waits for many.
+const FORGOTTEN: usize = 2 * STEP as usize;
 
 /// Pages that the line grows by at once, at most.
 const PAGES_MORE: usize = 64;
@@ -122,9 +132,9 @@ pub struct Seen {
     /// Places of the oldest, and behind the newest. They count on for ever.
     head: u64,
     tail: u64,
-    /// When the oldest occurred; before when it is not forgotten for its age.
-    oldest: EventTime,
-    lasts: EventTime,
+    /// Up to this place one that comes may be entered without a look at anything but the index. It
+    /// hangs on the places and on the room alone.
+    until: u64,
     index: Box<[Bucket]>,
     /// A wider one, into which what is remembered goes little by little, the oldest first; it takes
     /// the index's place when all is there. Else nothing.
@@ -163,8 +173,7 @@ impl Seen {
             first: 0,
             head: 0,
             tail: 0,
-            oldest: EventTime::MAX,
-            lasts: EventTime::MAX,
+            until: 0,
             index: Box::default(),
             wider: Box::default(),
             fresh: Fresh::default(),
@@ -184,7 +193,6 @@ impl Seen {
     pub fn bound(&mut self, within: TimeSpan, max: usize) {
         (self.within, self.max) = (within, max.max(1));
         self.look_at_room();
-        self.look_at_oldest();
     }
 
     /// An identity will be asked for soon.
@@ -202,13 +210,13 @@ impl Seen {
         occurred: EventTime,
         watermark: EventTime,
     ) -> bool {
-        if watermark >= self.lasts {
-            self.forget(watermark);
+        if self.tail >= self.until {
+            self.turn(watermark);
         }
         let halves = halves(identity.0);
         let (bits, place, living) = (bits_of(halves), self.tail, self.living());
         let home = bits as usize & self.index.len().wrapping_sub(1);
-        if self.len() < self.room
+        if place < self.until
             && let Some(bucket) = self.index.get_mut(home)
             && !bucket.may_hold(bits)
             && !bucket.spills(living)
@@ -225,6 +233,8 @@ impl Seen {
     fn judge(&mut self, identity: Identity, occurred: EventTime, watermark: EventTime) -> bool {
         let identity = halves(identity.0);
         if let Some(place) = self.find(identity) {
+            // Nobody was entered: the next to come finds the line as this one did.
+            self.look_ahead();
             // Past the horizon it is forgotten whether its cell was freed already or not: what is
             // freed when depends on traffic, what is a duplicate may not.
             if !self.expired(place, watermark) {
@@ -235,15 +245,15 @@ impl Seen {
             }
             self.cell_mut(place).occurred = occurred.0;
             self.unsaved = self.unsaved.min(place);
-            self.look_at_oldest();
             return true;
         }
         if self.len() >= self.room {
-            self.make_way();
+            self.make_way(watermark);
         }
         let living = self.living();
         enter(&mut self.index, self.tail, identity, living);
         self.append(identity, occurred);
+        self.look_ahead();
         true
     }
 
@@ -276,21 +286,32 @@ impl Seen {
         watermark.since(EventTime(self.cell(place).occurred)) >= self.within
     }
 
-    /// Forgets two at most for each that comes, so that nobody waits for many.
+    /// Looks after the line: before every so-manieth that comes, and before each while room is short.
     #[inline(never)]
-    fn forget(&mut self, watermark: EventTime) {
-        for _ in 0..2 {
-            if self.head == self.tail || watermark.since(self.oldest) < self.within {
-                break;
-            }
-            self.forget_oldest();
+    fn turn(&mut self, watermark: EventTime) {
+        if self.tail.is_multiple_of(STEP) {
+            self.forget(watermark);
+            self.make_room(self.tail);
+            let page = (self.tail / PAGE_CELLS as u64 - self.first) as usize;
+            expect_cells(&self.pages[page][..], self.tail as usize % PAGE_CELLS);
+            self.until = (self.tail + STEP).min(self.head + self.room as u64);
         }
     }
 
-    #[inline]
-    fn forget_oldest(&mut self) {
-        self.head += 1;
-        self.look_at_oldest();
+    /// Forgets what is too old, as far as it stands in the page of the oldest.
+    fn forget(&mut self, watermark: EventTime) {
+        let within = self.head as usize % PAGE_CELLS;
+        let many = FORGOTTEN.min(self.len()).min(PAGE_CELLS - within);
+        let page = (self.head / PAGE_CELLS as u64 - self.first) as usize;
+        let Some(page) = self.pages.get(page) else { return };
+        let too_old = |cell: &&SeenCell| watermark.since(EventTime(cell.occurred)) >= self.within;
+        self.head += page[within..within + many].iter().take_while(too_old).count() as u64;
+        expect_cells(&page[..], within);
+    }
+
+    fn look_ahead(&mut self) {
+        let turn = self.tail.next_multiple_of(STEP);
+        self.until = turn.min(self.head + self.room as u64);
     }
 
     #[inline]
@@ -320,10 +341,10 @@ impl Seen {
 
     /// Where the line is at its longest the oldest goes, where the index fills it becomes wider.
     #[cold]
-    fn make_way(&mut self) {
+    fn make_way(&mut self, watermark: EventTime) {
         if self.len() >= self.max {
-            self.evicted += 1;
-            self.forget_oldest();
+            self.evicted += u64::from(!self.expired(self.head, watermark));
+            self.head += 1;
         }
         let wide = buckets(self.index.len() * 2);
         let widens = self.wider.is_empty() && self.len() >= self.most();
@@ -344,6 +365,7 @@ impl Seen {
     fn look_at_room(&mut self) {
         let room = if self.wider.is_empty() { self.most() } else { 0 };
         self.room = self.max.min(room);
+        self.look_ahead();
     }
 
     /// Enters some of what is remembered in the wider index, in the order of their places.
@@ -366,28 +388,10 @@ impl Seen {
 
     #[inline(always)]
     fn append(&mut self, identity: [u64; 2], occurred: EventTime) {
-        let place = self.tail;
-        self.make_room(place);
-        let page = (place / PAGE_CELLS as u64 - self.first) as usize;
-        let (page, within) = (&mut self.pages[page], place as usize % PAGE_CELLS);
+        let page = (self.tail / PAGE_CELLS as u64 - self.first) as usize;
+        let (page, within) = (&mut self.pages[page], self.tail as usize % PAGE_CELLS);
         page[within] = SeenCell { occurred: occurred.0, identity };
-        prefetch(&page[..], within + CELLS_AHEAD);
         self.tail += 1;
-        if self.head == place {
-            self.look_at_oldest();
-        }
-    }
-
-    #[inline]
-    fn look_at_oldest(&mut self) {
-        self.oldest = EventTime::MAX;
-        if self.head != self.tail {
-            let page = (self.head / PAGE_CELLS as u64 - self.first) as usize;
-            let (page, within) = (&self.pages[page], self.head as usize % PAGE_CELLS);
-            prefetch(&page[..], within + CELLS_AHEAD);
-            self.oldest = EventTime(page[within].occurred);
-        }
-        self.lasts = self.oldest.plus(self.within);
     }
 
     /// Pages up to the one of a place.
@@ -446,7 +450,7 @@ impl Seen {
             *self.cell_mut(place) = cell;
         }
         (self.tail, self.unsaved) = (tail, tail);
-        self.look_at_oldest();
+        self.make_room(tail);
         Some(())
     }
 
@@ -491,6 +495,13 @@ impl Store for Seen {
         (self.aside, self.handed) = (Vec::new(), 0);
         true
     }
+}
+
+/// Asks for the cells that a turn after the next comes to.
+#[inline(always)]
+fn expect_cells(page: &[SeenCell], from: usize) {
+    let ahead = from + CELLS_AHEAD..from + CELLS_AHEAD + STEP as usize;
+    ahead.step_by(CELLS_A_LINE).for_each(|cell| prefetch(page, cell));
 }
 
 /// Buckets of an index that should have so many, a power of two.
@@ -552,6 +563,7 @@ mod tests {
         let (within, max) = (TimeSpan::from_secs(50), 300);
         let (mut seen, mut restored) = (Seen::new(within, max), Seen::new(within, max));
         let mut model: Vec<(u128, i64)> = Vec::new();
+        let (mut came, mut gone) = (0_u64, 0);
         let (mut saved, mut line) = (Vec::new(), Vec::new());
         let mut seed = 3_u64;
         for step in 0..20_000_i64 {
@@ -561,10 +573,10 @@ mod tests {
             let now = step * if step / 1_000 % 2 == 0 { 10_000 } else { 900_000 };
             let (now, at) = (EventTime(now), EventTime(now - (seed >> 50) as i64 % 3_000_000));
             let old = |at: i64| now.since(EventTime(at)) >= within;
-            for _ in 0..2 {
-                if model.first().is_some_and(|(_, at)| old(*at)) {
-                    model.remove(0);
-                }
+            if came.is_multiple_of(STEP) {
+                let many = FORGOTTEN.min(PAGE_CELLS - gone % PAGE_CELLS);
+                let too_old = model.iter().take(many).take_while(|(_, at)| old(*at)).count();
+                gone += model.drain(..too_old).count();
             }
             let expected = match model.iter_mut().find(|(known, _)| *known == identity) {
                 Some((_, known)) if old(*known) => {
@@ -574,8 +586,9 @@ mod tests {
                 Some(_) => false,
                 None => {
                     if model.len() >= max {
-                        model.remove(0);
+                        gone += model.drain(..1).count();
                     }
+                    came += 1;
                     model.push((identity, at.0));
                     true
                 }

@@ -201,6 +201,12 @@ impl Site {
         self.now = self.now.max(to);
     }
 
+    /// When something is due here that no event brings.
+    pub fn next_due(&mut self, cx: Context<'_>) -> EventTime {
+        let due = [self.timers.next(), self.upkeep.next(), self.next_edge(cx)];
+        due.into_iter().flatten().min().unwrap_or(EventTime::MAX)
+    }
+
     fn run_timer(
         &mut self,
         cx: Context<'_>,

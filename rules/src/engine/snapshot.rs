@@ -22,7 +22,7 @@ use super::{Engine, Options, Shard};
 use crate::plan::Plan;
 
 /// Version of the format. A reader takes its own alone.
-pub const VERSION: u32 = 13;
+pub const VERSION: u32 = 14;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Stores of a site that are written little by little.

@@ -51,8 +51,9 @@ pub struct Hearing {
     /// Whether it holds the watermark, and would go on holding it.
     holds: bool,
     slack: TimeSpan,
-    /// Where the next of the others stands.
-    others: EventTime,
+    /// As far as it may go: where the next of the others stands, or short of where somebody waits for
+    /// time to come.
+    most: EventTime,
     /// Every event before this time is released; one at it is not.
     pub watermark: EventTime,
     reached: EventTime,
@@ -67,7 +68,7 @@ impl Hearing {
             return Some(self.watermark);
         }
         let own = EventTime(occurred.0.checked_sub(self.slack.0)?);
-        (own <= self.others).then(|| own.max(self.watermark))
+        (own <= self.most).then(|| own.max(self.watermark))
     }
 
     /// One that occurred then, with which time has come so far.
@@ -125,8 +126,8 @@ impl Streams {
     }
 
     /// What hearing events of a stream changes, where that is no more than the stream itself, and
-    /// the watermark if it holds that.
-    pub fn hearing(&self, id: StreamId) -> Option<Hearing> {
+    /// the watermark if it holds that, which does not come to `until`.
+    pub fn hearing(&self, id: StreamId, until: EventTime) -> Option<Hearing> {
         let stream = self.streams.get(id.0 as usize)?.as_ref()?;
         let holder = self.holder?;
         let holds = holder.stream == id;
@@ -134,7 +135,10 @@ impl Streams {
             return None;
         }
         let (Holder { slack, others, .. }, watermark) = (holder, self.watermark);
-        Some(Hearing { id, holds, slack, others, watermark, reached: stream.reached })
+        let most =
+            if until == EventTime::MAX { others } else { others.min(EventTime(until.0 - 1)) };
+        let hearing = Hearing { id, holds, slack, most, watermark, reached: stream.reached };
+        (watermark < until).then_some(hearing)
     }
 
     /// Some events have been heard, the newest of them last.
@@ -332,7 +336,8 @@ mod tests {
                     let to = at((seed >> 50) as i64 % 50 + expected.0.max(0) / 1_000_000 - 10);
                     reached[number] = reached[number].max(to);
                     away[number] = false;
-                    let hearing = streams.hearing(id).filter(|_| seed >> 60 & 1 == 1);
+                    let hearing =
+                        streams.hearing(id, EventTime::MAX).filter(|_| seed >> 60 & 1 == 1);
                     match hearing.and_then(|hearing| Some((hearing, hearing.with(to)?))) {
                         Some((mut hearing, watermark)) => {
                             hearing.hear(to, watermark);
