@@ -13,10 +13,10 @@ use super::findings::Findings;
 use super::late::{Stretch, number_of};
 use super::merge::AT_SITES;
 use super::parts::ELSEWHERE;
-use super::reorder::{Reorder, Waiting};
+use super::reorder::{Over, Reorder, Waiting};
 use super::seen::Seen;
 use super::site::Site;
-use super::{Admitted, Engine, Shard};
+use super::{Admitted, Engine, OfKind, Shard};
 
 /// Events that are admitted before what is due of them is let go: they, and what they touch, stay in
 /// the nearest caches.
@@ -126,7 +126,7 @@ impl Engine {
             return 0;
         };
         let waiting_max = self.options.waiting_max;
-        let Self { shards, rows, ranks, near, .. } = self;
+        let Self { shards, rows, kinds, near, merge, floor: enterprise_floor, .. } = self;
         // Where all that wait are not too many, those of no site are.
         let scarce = rows[AT_SITES].kept() + RUN > waiting_max;
         let (mut many, mut new, mut stretch) = (0, 0, Stretch::NOTHING);
@@ -156,8 +156,15 @@ impl Engine {
                 if seen.is_new(head.identity(), at, watermark) {
                     new += 1;
                     let row = rows[AT_SITES].keep(event);
-                    let rank = ranks[head.kind().0 as usize];
-                    waiting.push(rows, Waiting { at, rank, line: 0, row });
+                    let OfKind { rank, forwarded } = kinds[head.kind().0 as usize];
+                    let mut new = Waiting { at, rank, over: Over::Nothing, line: 0, row };
+                    if forwarded {
+                        new.over = Over::Unknown;
+                        if at >= *enterprise_floor {
+                            new.over = merge.foresee(rows, new);
+                        }
+                    }
+                    waiting.push(rows, new);
                     if let Some(due) = shard.due.get_mut(place) {
                         *due = at.min(*due);
                     }
@@ -196,7 +203,7 @@ impl Engine {
         }
         let watermark = self.streams.watermark();
         self.late.note(event, occurred, watermark, self.options.late.recorded);
-        let rank = self.ranks[event.kind().0 as usize];
+        let rank = self.kinds[event.kind().0 as usize].rank;
         let shard = &mut self.shards[place.0];
         let admitted = &mut shard.sites[place.1];
         let mut full = false;
@@ -219,7 +226,8 @@ impl Engine {
                 row.times(occurred, event.recorded());
                 row.flag(EventFlags::QUARANTINED);
             }
-            admitted.waiting.push(&self.rows, Waiting { at: occurred, rank, line: 0, row });
+            let over = Over::Unknown;
+            admitted.waiting.push(&self.rows, Waiting { at: occurred, rank, over, line: 0, row });
             shard.due[place.1] = occurred.min(shard.due[place.1]);
             full = admitted.waiting.len() > self.options.waiting_max;
         }

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use event::{EventBlock, EventRef, EventTime, Interner, Vocabulary};
 
-use super::reorder::{Rows, Waiting};
+use super::reorder::{Line, Over, Rows, Waiting};
 
 /// The rows that wait at sites.
 pub const AT_SITES: usize = 0;
+
+/// Events of which the enterprise knows, at least, while it asks for what they will look up.
+const ASKED_AHEAD: usize = 12;
 
 /// Events that were forwarded. Sites are let go one after the other, so that what comes is in runs
 /// that each are in order; they are merged before any is let go.
@@ -23,6 +26,10 @@ pub struct Merge {
     /// What is settled, in order; and what of that is next.
     line: Vec<Waiting>,
     next: usize,
+    /// What came in order over all sites, before its site has let it go: nearly all, where the same
+    /// engine judges both, and nothing has to be merged.
+    queue: Line,
+    queues: bool,
 }
 
 /// What sites forwarded, on its way to the enterprise's engine.
@@ -46,10 +53,37 @@ impl Merge {
     /// Nothing forwarded; the first line's rows have this number.
     pub fn new(rows: usize) -> Self {
         let (fresh, spare, line) = (Vec::new(), Vec::new(), Vec::new());
-        Self { rows, fresh, ends: Vec::new(), spare, line, next: 0 }
+        let (queue, queues) = (Line::default(), rows == AT_SITES);
+        Self { rows, fresh, ends: Vec::new(), spare, line, next: 0, queue, queues }
     }
 
-    /// Events waiting.
+    /// Takes one that its site will let go in time, if it comes behind all others.
+    #[inline(always)]
+    pub fn foresee(&mut self, rows: &[Rows], new: Waiting) -> Over {
+        if self.queues && self.queue.take(rows, new) { Over::Queued } else { Over::Unknown }
+    }
+
+    /// Whether it takes events that still wait at their sites.
+    pub fn foresees(&self) -> bool {
+        self.queues
+    }
+
+    /// Whether it might, and does not for now.
+    pub fn is_blinded(&self) -> bool {
+        !self.queues && self.rows == AT_SITES
+    }
+
+    /// Takes such events from now on, or none, and forgets those it has: the sites have them.
+    pub fn set_foresees(&mut self, foresees: bool) {
+        (self.queue, self.queues) = (Line::default(), foresees && self.rows == AT_SITES);
+    }
+
+    /// Whether little is known of what is next: less than is asked for ahead.
+    pub fn is_short(&self) -> bool {
+        self.queue.len() < ASKED_AHEAD
+    }
+
+    /// Events waiting that their sites have let go.
     #[inline]
     pub fn len(&self) -> usize {
         self.fresh.len() + self.line.len() - self.next
@@ -69,7 +103,8 @@ impl Merge {
     /// Keeps a copy of a row.
     pub fn keep(&mut self, rows: &mut [Rows], rank: u8, event: EventRef<'_>) {
         let row = rows[self.rows].keep(event);
-        self.push(rows, Waiting { at: event.occurred(), rank, line: 0, row });
+        let (at, over) = (event.occurred(), Over::Unknown);
+        self.push(rows, Waiting { at, rank, over, line: 0, row });
     }
 
     #[inline(always)]
@@ -83,6 +118,7 @@ impl Merge {
     /// Puts what has come in its place: before anything is let go.
     pub fn settle(&mut self, rows: &[Rows]) {
         let rows = &rows[self.rows..];
+        self.queue.tidy();
         self.line.drain(..std::mem::take(&mut self.next));
         while !self.ends.is_empty() {
             self.merge_runs(rows);
@@ -117,13 +153,25 @@ impl Merge {
     /// What stands so many places behind the next event.
     #[inline]
     pub fn behind<'r>(&self, rows: &'r [Rows], places: usize) -> Option<EventRef<'r>> {
-        let waiting = self.line.get(self.next + places)?;
-        Some(rows[self.rows_of(*waiting)].get(waiting.row))
+        let forwarded = || self.line.get(self.next + places).copied();
+        let waiting = self.queue.get(places).or_else(forwarded)?;
+        Some(rows[self.rows_of(waiting)].get(waiting.row))
     }
 
-    /// Takes the next event that occurred before `watermark`; `MAX` lets all go.
+    /// Takes the next event that occurred before `watermark`.
     #[inline(always)]
-    pub fn pop(&mut self, watermark: EventTime) -> Option<Waiting> {
+    pub fn pop(&mut self, rows: &[Rows], watermark: EventTime) -> Option<Waiting> {
+        match (self.queue.get(0), self.line.get(self.next)) {
+            (Some(queued), Some(forwarded)) if forwarded.is_before(&rows[self.rows..], queued) => {}
+            (Some(_), _) => return self.queue.pop(watermark),
+            (None, _) => {}
+        }
+        self.pop_forwarded(watermark)
+    }
+
+    /// The same of those that their sites have let go; `MAX` lets all go.
+    #[inline]
+    pub fn pop_forwarded(&mut self, watermark: EventTime) -> Option<Waiting> {
         let next = *self.line.get(self.next)?;
         if next.at >= watermark && watermark != EventTime::MAX {
             return None;

@@ -57,7 +57,9 @@ use std::sync::Arc;
 use event::books::SourceBooks;
 use event::control::Control;
 use event::tables::Tables;
-use event::{EventBlock, EventTime, Interner, Position, SourceId, StreamId, Symbol, TimeSpan};
+use event::{
+    EventBlock, EventTime, Interner, KindId, Position, SourceId, StreamId, Symbol, TimeSpan,
+};
 use hashbrown::HashMap;
 
 pub use reload::Next;
@@ -163,6 +165,24 @@ pub enum Input<'a> {
     EndOfInput,
 }
 
+/// What admission has to know of a kind.
+#[derive(Clone, Copy)]
+struct OfKind {
+    rank: u8,
+    /// Whether the enterprise needs it.
+    forwarded: bool,
+}
+
+fn kinds_of(plan: &Plan, enterprise: &Layout) -> Vec<OfKind> {
+    let kinds = plan.vocabulary.kinds().iter().enumerate();
+    kinds
+        .map(|(id, kind)| OfKind {
+            rank: kind.rank,
+            forwarded: enterprise.needs(KindId(id as u16)),
+        })
+        .collect()
+}
+
 /// One site with its admission.
 struct Admitted {
     site: Site,
@@ -206,7 +226,7 @@ pub struct Engine {
     /// What the enterprise was given early, because too much waited for it.
     floor: EventTime,
     books: Vec<SourceBooks>,
-    ranks: Vec<u8>,
+    kinds: Vec<OfKind>,
     stride: usize,
     scratch: EventBlock,
     saved_symbols: usize,
@@ -232,7 +252,7 @@ impl Engine {
             rows: vec![Rows::new(stride, interner.clone())],
             merge: Merge::new(AT_SITES),
             books: vec![SourceBooks::default(); options.sources.len().max(1)],
-            ranks: plan.vocabulary.kinds().iter().map(|k| k.rank).collect(),
+            kinds: kinds_of(&plan, &enterprise_layout),
             places: HashMap::default(),
             near: [admission::NOBODY; admission::NEAR],
             scratch: EventBlock::new(&plan.vocabulary),

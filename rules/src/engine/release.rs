@@ -6,10 +6,11 @@ use event::vocabulary::RANK_DETECTION;
 use event::{EventFlags, EventRef, EventTime, SourceId};
 
 use super::findings::Findings;
-use super::merge::AT_SITES;
+use super::merge::{AT_SITES, Merge};
 use super::parts::Part;
+use super::reorder::Over;
 use super::scope::Setting;
-use super::{Admitted, Engine};
+use super::{Admitted, Engine, Shard};
 
 /// Events of one source that were let go, one after the other: counted together.
 struct LetGo<'a> {
@@ -50,6 +51,21 @@ impl LetGo<'_> {
     }
 }
 
+/// Where more wait than may, some are let go early: what the enterprise has in its line then is no
+/// more what its sites still have.
+#[cold]
+fn foresee_nothing(merge: &mut Merge, shards: &mut [Shard], waiting_max: usize) {
+    let mut sites = shards.iter_mut().flat_map(|shard| &mut shard.sites);
+    let full = sites.any(|admitted| admitted.waiting.len() > waiting_max);
+    if full && merge.foresees() {
+        let sites = shards.iter_mut().flat_map(|shard| &mut shard.sites);
+        sites.for_each(|admitted| admitted.waiting.know_nothing());
+        merge.set_foresees(false);
+    } else if !full && merge.len() == 0 {
+        merge.set_foresees(true);
+    }
+}
+
 impl Engine {
     /// Lets go what the watermark has passed: site by site, then the enterprise.
     pub(super) fn release(&mut self, out: &mut Findings) {
@@ -66,6 +82,9 @@ impl Engine {
         let watermark = self.streams.watermark();
         let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
         let Self { books, rows, floor, options, enterprise, .. } = self;
+        if rows[AT_SITES].kept() > options.waiting_max || merge.is_blinded() {
+            foresee_nothing(merge, shards, options.waiting_max);
+        }
         let cx = &Setting { plan, layout, tables, interner };
         let mut let_go = LetGo { books, source: SourceId(0), accepted: 0 };
         let sites = shards.iter_mut().flat_map(|shard| shard.due.iter_mut().zip(&mut shard.sites));
@@ -90,7 +109,9 @@ impl Engine {
                 let event = at_sites.get(next.row);
                 let_go.count(event);
                 site.event(cx, event, out);
-                if !enterprise_layout.needs(event.kind()) {
+                if next.over == Over::Queued {
+                    // Its turn comes there.
+                } else if next.over == Over::Nothing || !enterprise_layout.needs(event.kind()) {
                     rows[AT_SITES].give_up(next.row);
                 } else if next.at >= *floor {
                     merge.take(rows, next);
@@ -124,12 +145,14 @@ impl Engine {
         let Self { plan, interner, enterprise_layout: layout, tables, merge, .. } = self;
         let Self { rows, floor, options, enterprise, .. } = self;
         let cx = &Setting { plan, layout, tables, interner };
-        enterprise.expect_first(|places| merge.behind(rows, places));
+        if merge.is_short() {
+            enterprise.expect_first(|places| merge.behind(rows, places));
+        }
         loop {
-            let next = match merge.pop(watermark) {
+            let next = match merge.pop(rows, watermark) {
                 Some(next) => next,
                 None if merge.len() <= options.waiting_max => break,
-                None => match merge.pop(EventTime::MAX) {
+                None => match merge.pop_forwarded(EventTime::MAX) {
                     Some(next) => {
                         enterprise.early += 1;
                         *floor = next.at;

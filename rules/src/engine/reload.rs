@@ -15,9 +15,9 @@ use super::findings::Findings;
 use super::layout::{Held, Layout};
 use super::merge::{AT_SITES, Merge};
 use super::reach::Reach;
-use super::reorder::{Rows, Waiting};
+use super::reorder::{Over, Rows, Waiting};
 use super::scope::Setting;
-use super::{Admitted, Engine, Options, Shard};
+use super::{Admitted, Engine, Options, Shard, kinds_of};
 use crate::meaning::Meanings;
 use crate::plan::{
     Dimension, Fact, FactId, FactKind, Grouping, Mode, Pattern, Plan, Rule, RuleId, Scope,
@@ -413,7 +413,7 @@ impl Engine {
             interner,
             options: _,
             layout: _,
-            enterprise_layout: _,
+            enterprise_layout,
             reach,
             late,
             streams,
@@ -424,7 +424,7 @@ impl Engine {
             rows,
             merge,
             books,
-            ranks,
+            kinds,
             stride,
             scratch,
             // None is under way.
@@ -446,12 +446,13 @@ impl Engine {
                 *new = old.clone();
             }
         }
-        *ranks = plan.vocabulary.kinds().iter().map(|kind| kind.rank).collect();
+        *kinds = kinds_of(plan, enterprise_layout);
         *scratch = EventBlock::new(&plan.vocabulary);
         *stride = scratch.stride();
         let old = std::mem::replace(rows, vec![Rows::new(*stride, interner.clone())]);
-        let rank =
-            |event: EventRef<'_>, old| ranks.get(event.kind().0 as usize).copied().unwrap_or(old);
+        let rank = |event: EventRef<'_>, old| {
+            kinds.get(event.kind().0 as usize).map_or(old, |kind| kind.rank)
+        };
         for Shard { sites, .. } in shards {
             for Admitted { site: _, seen, waiting, floor: _ } in sites {
                 seen.bound(options.duplicates_within, options.duplicates_max);
@@ -473,7 +474,8 @@ impl Engine {
                     if moves.row(event, scratch) {
                         let event = scratch.get(0);
                         let (rank, row) = (rank(event, waits.rank), rows[AT_SITES].keep(event));
-                        waiting.push(rows, Waiting { rank, row, ..waits });
+                        let over = Over::Unknown;
+                        waiting.push(rows, Waiting { rank, row, over, ..waits });
                     } else {
                         gone(event);
                     }

@@ -87,6 +87,17 @@ impl Rows {
     }
 }
 
+/// What the enterprise has of an event that waits at its site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Over {
+    /// That is seen when the site lets it go.
+    Unknown,
+    /// It does not need it.
+    Nothing,
+    /// It is in its line already, and gives the row up.
+    Queued,
+}
+
 /// A row that waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
@@ -94,6 +105,8 @@ pub struct Waiting {
     pub at: EventTime,
     /// Its kind's rank.
     pub rank: u8,
+    /// What the enterprise has of it.
+    pub over: Over,
     /// Which of several rows it is one of.
     pub line: u16,
     /// Its number there.
@@ -119,7 +132,7 @@ impl Waiting {
 
 /// What came in order.
 #[derive(Debug)]
-struct Line {
+pub struct Line {
     waiting: Vec<Waiting>,
     /// What is next; all before it has been let go.
     next: usize,
@@ -134,25 +147,48 @@ impl Default for Line {
 }
 
 impl Line {
+    /// Events waiting.
     #[inline]
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.waiting.len() - self.next
     }
 
+    /// What stands so many places behind the next.
     #[inline]
-    fn get(&self, behind: usize) -> Option<Waiting> {
+    pub fn get(&self, behind: usize) -> Option<Waiting> {
         self.waiting.get(self.next + behind).copied()
     }
 
+    /// Takes one that comes behind all others; whether it does.
     #[inline(always)]
-    fn push(&mut self, new: Waiting) {
-        self.waiting.push(new);
-        self.last = new.at;
+    pub fn take(&mut self, rows: &[Rows], new: Waiting) -> bool {
+        // Where nothing waits it is whoever was the last: he was let go before.
+        let behind = new.at > self.last || self.is_behind(rows, new);
+        if behind {
+            self.waiting.push(new);
+            self.last = new.at;
+        }
+        behind
+    }
+
+    #[inline(never)]
+    fn is_behind(&self, rows: &[Rows], new: Waiting) -> bool {
+        let last = self.waiting.last().filter(|_| self.len() > 0);
+        last.is_none_or(|last| !new.is_before(rows, *last))
+    }
+
+    /// Takes the next that occurred before `watermark`; `MAX` lets all go.
+    #[inline(always)]
+    pub fn pop(&mut self, watermark: EventTime) -> Option<Waiting> {
+        let first =
+            self.get(0).filter(|first| first.at < watermark || watermark == EventTime::MAX)?;
+        self.next += 1;
+        Some(first)
     }
 
     /// Makes room where most has been let go: what waits moves half as often as it goes.
     #[inline]
-    fn tidy(&mut self) {
+    pub fn tidy(&mut self) {
         if self.next > self.waiting.len() / 2 {
             self.waiting.drain(..std::mem::take(&mut self.next));
         }
@@ -160,10 +196,10 @@ impl Line {
 }
 
 /// Time, rank, site, identity; and the row.
-type Disordered = (EventTime, u8, u128, u128, (u16, u32));
+type Disordered = (EventTime, u8, u128, u128, (u16, u32, Over));
 
-fn in_heap(Reverse((at, rank, .., (line, row))): &Reverse<Disordered>) -> Waiting {
-    Waiting { at: *at, rank: *rank, line: *line, row: *row }
+fn in_heap(Reverse((at, rank, .., (line, row, over))): &Reverse<Disordered>) -> Waiting {
+    Waiting { at: *at, rank: *rank, over: *over, line: *line, row: *row }
 }
 
 /// A queue of rows. What arrives in order costs a push at its end; the rest goes through a heap.
@@ -184,25 +220,17 @@ impl Reorder {
     /// Takes a row that is kept.
     #[inline(always)]
     pub fn push(&mut self, rows: &[Rows], new: Waiting) {
-        // Where nothing waits it is whoever was the last: he was let go before.
-        if new.at > self.ordered.last {
-            self.ordered.push(new);
-        } else {
+        if !self.ordered.take(rows, new) {
             self.push_near(rows, new);
         }
     }
 
-    /// Takes one that may have to stand before others.
+    /// Takes one that has to stand before others.
     #[inline(never)]
     fn push_near(&mut self, rows: &[Rows], new: Waiting) {
-        match self.ordered.get(self.ordered.len().wrapping_sub(1)) {
-            Some(last) if new.is_before(rows, last) => {
-                let (site, identity) = new.tie(rows);
-                let row = (new.line, new.row);
-                self.disordered.push(Reverse((new.at, new.rank, site, identity, row)));
-            }
-            _ => self.ordered.push(new),
-        }
+        let (site, identity) = new.tie(rows);
+        let row = (new.line, new.row, new.over);
+        self.disordered.push(Reverse((new.at, new.rank, site, identity, row)));
     }
 
     /// The next event, and whether it stands in the heap.
@@ -236,12 +264,7 @@ impl Reorder {
         if !self.disordered.is_empty() {
             return self.pop_either(rows, watermark);
         }
-        let first = self.ordered.get(0)?;
-        if first.at >= watermark && watermark != EventTime::MAX {
-            return None;
-        }
-        self.ordered.next += 1;
-        Some(first)
+        self.ordered.pop(watermark)
     }
 
     #[inline(never)]
@@ -262,6 +285,18 @@ impl Reorder {
     #[inline]
     pub fn tidy(&mut self) {
         self.ordered.tidy();
+    }
+
+    /// What the enterprise has of those that wait is no longer so.
+    #[cold]
+    pub fn know_nothing(&mut self) {
+        self.ordered.waiting.iter_mut().for_each(|waiting| waiting.over = Over::Unknown);
+        let all = std::mem::take(&mut self.disordered).into_iter();
+        self.disordered = all
+            .map(|Reverse((at, rank, site, identity, (line, row, _)))| {
+                Reverse((at, rank, site, identity, (line, row, Over::Unknown)))
+            })
+            .collect();
     }
 
     /// Every waiting row, in no particular order.

@@ -15,7 +15,7 @@ use super::findings::{Effect, Finding, Findings};
 use super::late::Due;
 use super::merge::AT_SITES;
 use super::pages::NIL;
-use super::reorder::Waiting;
+use super::reorder::{Over, Waiting};
 use super::scope::{Context, Setting};
 use super::site::Site;
 use super::state::Owner;
@@ -197,7 +197,7 @@ impl Engine {
         if occurred < from {
             return;
         }
-        let rank = self.ranks[event.kind().0 as usize];
+        let (rank, over) = (self.kinds[event.kind().0 as usize].rank, Over::Unknown);
         let place = self.place(event.site());
         let admitted = &mut self.shards[place.0].sites[place.1];
         if !admitted.seen.is_new(event.identity(), occurred, EventTime::MIN) {
@@ -210,15 +210,16 @@ impl Engine {
         if quarantined {
             kept.flag(EventFlags::QUARANTINED);
         }
-        admitted.waiting.push(&self.rows, Waiting { at: occurred, rank, line: 0, row });
+        admitted.waiting.push(&self.rows, Waiting { at: occurred, rank, over, line: 0, row });
     }
 
     /// What the late events set last is so from now on: where somebody was, what was switched.
     fn take_over(&mut self, out: &mut Findings) {
         let rows = std::mem::replace(&mut self.late.rows, EventBlock::new(&self.plan.vocabulary));
         let mut order: Vec<_> = rows.iter().skip(self.late.repaired).collect();
-        order
-            .sort_by_key(|row| (row.occurred(), self.ranks[row.kind().0 as usize], row.identity()));
+        order.sort_by_key(|row| {
+            (row.occurred(), self.kinds[row.kind().0 as usize].rank, row.identity())
+        });
         for row in order {
             let place = self.place(row.site());
             let Self { plan, interner, layout, enterprise_layout, tables, shards, .. } = self;

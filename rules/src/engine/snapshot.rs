@@ -13,7 +13,7 @@ use event::{EventRef, EventTime, FieldId, Interner, SourceId, StreamId, Symbol};
 use super::eviction::Turn;
 use super::merge::{AT_SITES, Merge};
 use super::pages::{Bytes, Store};
-use super::reorder::{Reorder, Rows, Waiting};
+use super::reorder::{Over, Reorder, Rows, Waiting};
 use super::saving::{Part, Saving, Stores};
 use super::scope::{Context, Setting};
 use super::site::{RuleCount, Site};
@@ -409,7 +409,8 @@ impl Engine {
                 let rank = load_row(input, &mut words)?;
                 let event = EventRef::from_words(&words);
                 let (at, row) = (event.occurred(), self.rows[AT_SITES].keep(event));
-                admitted.waiting.push(&self.rows, Waiting { at, rank, line: 0, row });
+                let over = Over::Unknown;
+                admitted.waiting.push(&self.rows, Waiting { at, rank, over, line: 0, row });
             }
             admitted.site.load(input)?;
         }
