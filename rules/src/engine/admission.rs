@@ -89,9 +89,9 @@ impl Engine {
             } else {
                 let event = events.get(next);
                 if probed {
-                    self.admit_probed(event, out)
+                    self.admit_probed(event, out);
                 } else {
-                    self.admit(event, out)
+                    self.admit(event, out);
                 }
                 next += 1;
             }
@@ -129,11 +129,12 @@ impl Engine {
         let Self { shards, rows, kinds, near, merge, floor: enterprise_floor, .. } = self;
         // Where all that wait are not too many, those of no site are.
         let scarce = rows[AT_SITES].kept() + RUN > waiting_max;
-        let (mut many, mut new, mut stretch) = (0, 0, Stretch::NOTHING);
+        let (mut many, mut own, mut new) = (0, 0, 0);
+        let (mut least, mut last) = (EventTime::MAX, first.position());
         let (mut retained, mut unknown_device) = (0, 0);
         for event in events.some(these) {
             let Some(head) = event.head() else { break };
-            if head.origin() != origin || head.kind() == KIND_ADVANCE {
+            if head.origin() != origin || head.kind() == KIND_ADVANCE || head.position() < last {
                 break;
             }
             if skew_max.is_some_and(|max| is_skewed(head, max)) {
@@ -148,7 +149,7 @@ impl Engine {
                 if at < watermark.max(*floor) || full || number_of(head.position()) != number {
                     break;
                 }
-                stretch.note(head.position(), at);
+                (least, own) = (least.min(at), own + 1);
                 if head.flags() != EventFlags::default() {
                     retained += u64::from(head.flags().has(EventFlags::RETAINED));
                     unknown_device += u64::from(head.flags().has(EventFlags::UNKNOWN_DEVICE));
@@ -171,17 +172,19 @@ impl Engine {
                 }
             }
             hearing.hear(at, after);
-            many += 1;
+            (many, last) = (many + 1, head.position());
         }
         if many == 0 {
             return 0;
         }
-        self.streams.heard(hearing, events.get(from + many - 1));
         self.late.pass(new);
-        let taken = self.late.grow(stretch);
+        if own > 0 {
+            self.late.grow(Stretch::new((first.position(), last), (least, hearing.reached), own));
+        }
+        self.streams.heard(hearing, events.get(from + many - 1));
         let books = &mut self.books[first.source().0 as usize];
-        books.events += taken;
-        books.duplicate += taken - new;
+        books.events += own;
+        books.duplicate += own - new;
         books.waiting += new;
         books.retained += retained;
         books.unknown_device += unknown_device;

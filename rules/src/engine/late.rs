@@ -110,6 +110,15 @@ impl Stretch {
         events: 0,
     };
 
+    /// Of so many events that stand between two places, and occurred between two times.
+    pub fn new(
+        (first, last): (Position, Position),
+        (least, greatest): (EventTime, EventTime),
+        events: u64,
+    ) -> Self {
+        Self { first: first.0, last: last.0, least, greatest, events }
+    }
+
     /// One event more.
     #[inline(always)]
     pub fn note(&mut self, position: Position, occurred: EventTime) {
@@ -209,10 +218,9 @@ impl Late {
         self.growing.map(|(number, _)| number)
     }
 
-    /// Notes all of what lies in the stretch that grows; how many events.
-    pub fn grow(&mut self, more: Stretch) -> u64 {
+    /// Notes all of what lies in the stretch that grows.
+    pub fn grow(&mut self, more: Stretch) {
         self.growing.iter_mut().for_each(|(_, stretch)| stretch.add(more));
-        more.events
     }
 
     /// Another stretch grows from now on; those that end before a time are forgotten.

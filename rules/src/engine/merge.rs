@@ -150,6 +150,19 @@ impl Merge {
         std::mem::swap(&mut self.fresh, &mut self.spare);
     }
 
+    /// What is known already of what is to come, and how many of those are due, where nothing else is.
+    #[inline]
+    pub fn foreseen(&self, watermark: EventTime) -> (&[Waiting], usize) {
+        let alone = self.next == self.line.len();
+        (self.queue.all(), if alone { self.queue.due(watermark) } else { 0 })
+    }
+
+    /// So many of them have been let go.
+    #[inline]
+    pub fn pass(&mut self, many: usize) {
+        self.queue.pass(many);
+    }
+
     /// What stands so many places behind the next event.
     #[inline]
     pub fn behind<'r>(&self, rows: &'r [Rows], places: usize) -> Option<EventRef<'r>> {

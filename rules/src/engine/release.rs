@@ -6,11 +6,13 @@ use event::vocabulary::RANK_DETECTION;
 use event::{EventFlags, EventRef, EventTime, SourceId};
 
 use super::findings::Findings;
+use super::layout::Layout;
 use super::merge::{AT_SITES, Merge};
 use super::parts::Part;
-use super::reorder::Over;
-use super::scope::Setting;
-use super::{Admitted, Engine, Shard};
+use super::reorder::{Over, Reorder, Rows, Waiting};
+use super::scope::{Context, Setting};
+use super::site::Site;
+use super::{Admitted, Engine};
 
 /// Events of one source that were let go, one after the other: counted together.
 struct LetGo<'a> {
@@ -51,18 +53,95 @@ impl LetGo<'_> {
     }
 }
 
-/// Where more wait than may, some are let go early: what the enterprise has in its line then is no
-/// more what its sites still have.
-#[cold]
-fn foresee_nothing(merge: &mut Merge, shards: &mut [Shard], waiting_max: usize) {
-    let mut sites = shards.iter_mut().flat_map(|shard| &mut shard.sites);
-    let full = sites.any(|admitted| admitted.waiting.len() > waiting_max);
-    if full && merge.foresees() {
-        let sites = shards.iter_mut().flat_map(|shard| &mut shard.sites);
-        sites.for_each(|admitted| admitted.waiting.know_nothing());
-        merge.set_foresees(false);
-    } else if !full && merge.len() == 0 {
-        merge.set_foresees(true);
+/// What letting go the events of a site needs.
+struct Gate<'a> {
+    cx: Context<'a>,
+    rows: &'a mut [Rows],
+    merge: &'a mut Merge,
+    enterprise: &'a Layout,
+    /// What the enterprise was given early; and how much of what comes now was too late for it.
+    floor: EventTime,
+    early: u64,
+    let_go: LetGo<'a>,
+}
+
+impl Gate<'_> {
+    /// Lets go the first events of a line.
+    #[inline(never)]
+    fn pass(&mut self, site: &mut Site, line: &[Waiting], many: usize, out: &mut Findings) {
+        let mut line = line.iter();
+        for _ in 0..many {
+            let Some(next) = line.next() else { break };
+            self.one(site, *next, line.as_slice(), out);
+        }
+    }
+
+    /// Lets go an event; these are behind it.
+    #[inline(always)]
+    fn one(&mut self, site: &mut Site, next: Waiting, behind: &[Waiting], out: &mut Findings) {
+        let (cx, at_sites) = (self.cx, &self.rows[AT_SITES]);
+        site.expect(cx, |places| Some(at_sites.get(behind.get(places)?.row)));
+        let event = at_sites.get(next.row);
+        self.let_go.count(event);
+        site.event(cx, event, out);
+        match next.over {
+            // Its turn comes there.
+            Over::Queued => {}
+            Over::Nothing => self.rows[AT_SITES].give_up(next.row),
+            Over::Unknown => self.forward(next),
+        }
+    }
+
+    /// Gives an event to the enterprise, if it needs it.
+    #[inline(never)]
+    fn forward(&mut self, waiting: Waiting) {
+        let at_sites = &mut self.rows[AT_SITES];
+        if !self.enterprise.needs(at_sites.get(waiting.row).kind()) {
+            at_sites.give_up(waiting.row);
+        } else if waiting.at >= self.floor {
+            self.merge.take(self.rows, waiting);
+        } else {
+            // The enterprise has let go a later one early.
+            self.early += 1;
+            at_sites.give_up(waiting.row);
+        }
+    }
+
+    /// Lets go what came in no order, and, past the limit, the oldest early: order may suffer, nothing
+    /// is lost. Until when, if any was.
+    fn pass_rest(
+        &mut self,
+        site: &mut Site,
+        waiting: &mut Reorder,
+        (watermark, waiting_max): (EventTime, usize),
+        out: &mut Findings,
+    ) -> Option<EventTime> {
+        let mut floor = None;
+        loop {
+            let mut next = waiting.pop(self.rows, watermark);
+            if next.is_none() && waiting.len() > waiting_max {
+                next = waiting.pop(self.rows, EventTime::MAX);
+                site.early += u64::from(next.is_some());
+                floor = next.map(|next| next.at).or(floor);
+            }
+            let Some(next) = next else { return floor };
+            self.one(site, next, waiting.in_order(self.rows, EventTime::MIN).0, out);
+            let (line, many) = waiting.in_order(self.rows, watermark);
+            self.pass(site, line, many, out);
+            waiting.pass(many);
+        }
+    }
+
+    /// Keeps what a site has found, for those who hear of it there.
+    fn tell(&mut self, site: &mut Site) {
+        for detection in site.told.iter() {
+            if detection.occurred() < self.floor {
+                self.early += 1;
+            } else {
+                self.merge.keep(self.rows, RANK_DETECTION, detection);
+            }
+        }
+        site.told.clear();
     }
 }
 
@@ -77,63 +156,35 @@ impl Engine {
         self.release_sites(false, out);
     }
 
-    #[inline(always)]
     fn release_sites(&mut self, all: bool, out: &mut Findings) {
-        let watermark = self.streams.watermark();
-        let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
-        let Self { books, rows, floor, options, enterprise, .. } = self;
-        if rows[AT_SITES].kept() > options.waiting_max || merge.is_blinded() {
-            foresee_nothing(merge, shards, options.waiting_max);
+        let (watermark, waiting_max) = (self.streams.watermark(), self.options.waiting_max);
+        if self.rows[AT_SITES].kept() > waiting_max || self.merge.is_blinded() {
+            self.look_who_is_full();
         }
+        let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
+        let Self { books, rows, floor, enterprise, .. } = self;
         let cx = &Setting { plan, layout, tables, interner };
-        let mut let_go = LetGo { books, source: SourceId(0), accepted: 0 };
+        let let_go = LetGo { books, source: SourceId(0), accepted: 0 };
+        let (floor, enterprise_layout) = (*floor, &*enterprise_layout);
+        let mut gate =
+            Gate { cx, rows, merge, enterprise: enterprise_layout, floor, early: 0, let_go };
         let sites = shards.iter_mut().flat_map(|shard| shard.due.iter_mut().zip(&mut shard.sites));
         for (due, admitted) in sites.filter(|(due, _)| all || **due <= watermark) {
-            let Admitted { site, waiting, floor: site_floor, .. } = admitted;
-            loop {
-                let next = match waiting.pop(rows, watermark) {
-                    Some(next) => next,
-                    None if waiting.len() <= options.waiting_max => break,
-                    None => match waiting.pop(rows, EventTime::MAX) {
-                        // Past the limit the oldest goes early: order may suffer, nothing is lost.
-                        Some(next) => {
-                            site.early += 1;
-                            *site_floor = next.at;
-                            next
-                        }
-                        None => break,
-                    },
-                };
-                let at_sites = &rows[AT_SITES];
-                site.expect(cx, |places| Some(at_sites.get(waiting.behind(places)?.row)));
-                let event = at_sites.get(next.row);
-                let_go.count(event);
-                site.event(cx, event, out);
-                if next.over == Over::Queued {
-                    // Its turn comes there.
-                } else if next.over == Over::Nothing || !enterprise_layout.needs(event.kind()) {
-                    rows[AT_SITES].give_up(next.row);
-                } else if next.at >= *floor {
-                    merge.take(rows, next);
-                } else {
-                    // The enterprise has let go a later one early.
-                    enterprise.early += 1;
-                    rows[AT_SITES].give_up(next.row);
-                }
+            let Admitted { site, waiting, floor, .. } = admitted;
+            let (line, many) = waiting.in_order(gate.rows, watermark);
+            gate.pass(site, line, many, out);
+            waiting.pass(many);
+            if waiting.has_disorder() || waiting.len() > waiting_max {
+                let early = gate.pass_rest(site, waiting, (watermark, waiting_max), out);
+                *floor = early.unwrap_or(*floor);
             }
             site.advance(cx, watermark, out);
-            for detection in site.told.iter() {
-                if detection.occurred() < *floor {
-                    enterprise.early += 1;
-                } else {
-                    merge.keep(rows, RANK_DETECTION, detection);
-                }
-            }
-            site.told.clear();
+            gate.tell(site);
             waiting.tidy();
             *due = site.next_due(cx).min(waiting.next_at().unwrap_or(EventTime::MAX));
         }
-        let_go.enter();
+        gate.let_go.enter();
+        enterprise.early += gate.early;
         merge.settle(rows);
         if !matches!(self.part, Part::Sites { .. }) {
             self.release_forwarded(out);
@@ -143,29 +194,68 @@ impl Engine {
     fn release_forwarded(&mut self, out: &mut Findings) {
         let watermark = self.streams.watermark();
         let Self { plan, interner, enterprise_layout: layout, tables, merge, .. } = self;
-        let Self { rows, floor, options, enterprise, .. } = self;
+        let Self { rows, options, enterprise, .. } = self;
         let cx = &Setting { plan, layout, tables, interner };
         if merge.is_short() {
             enterprise.expect_first(|places| merge.behind(rows, places));
         }
-        loop {
-            let next = match merge.pop(rows, watermark) {
-                Some(next) => next,
-                None if merge.len() <= options.waiting_max => break,
-                None => match merge.pop_forwarded(EventTime::MAX) {
-                    Some(next) => {
-                        enterprise.early += 1;
-                        *floor = next.at;
-                        next
-                    }
-                    None => break,
-                },
-            };
+        let (line, many) = merge.foreseen(watermark);
+        let mut line = line.iter();
+        for _ in 0..many {
+            let Some(next) = line.next() else { break };
+            let (at_sites, behind) = (&rows[AT_SITES], line.as_slice());
+            enterprise.expect(cx, |places| Some(at_sites.get(behind.get(places)?.row)));
+            enterprise.event(cx, at_sites.get(next.row), out);
+            rows[AT_SITES].give_up(next.row);
+        }
+        merge.pass(many);
+        while let Some(next) = merge.pop(rows, watermark) {
             enterprise.expect(cx, |places| merge.behind(rows, places));
             let of = merge.rows_of(next);
             enterprise.event(cx, rows[of].get(next.row), out);
             rows[of].give_up(next.row);
         }
-        enterprise.advance(cx, watermark, out);
+        if merge.len() > options.waiting_max {
+            self.release_early(out);
+        }
+        let Self { plan, interner, enterprise_layout: layout, tables, enterprise, .. } = self;
+        enterprise.advance(&Setting { plan, layout, tables, interner }, watermark, out);
+    }
+
+    /// Where too many wait for the enterprise that their sites have let go, it is given the oldest.
+    #[cold]
+    fn release_early(&mut self, out: &mut Findings) {
+        self.foresee_nothing();
+        let Self { plan, interner, enterprise_layout: layout, tables, merge, .. } = self;
+        let Self { rows, floor, options, enterprise, .. } = self;
+        let cx = &Setting { plan, layout, tables, interner };
+        while merge.len() > options.waiting_max
+            && let Some(next) = merge.pop_forwarded(EventTime::MAX)
+        {
+            (enterprise.early, *floor) = (enterprise.early + 1, next.at);
+            let of = merge.rows_of(next);
+            enterprise.event(cx, rows[of].get(next.row), out);
+            rows[of].give_up(next.row);
+        }
+    }
+
+    /// Where more wait at a site than may, some are let go early: what the enterprise has in its line
+    /// is no more what the sites still have. It has none until nobody is early.
+    #[cold]
+    fn look_who_is_full(&mut self) {
+        let most = self.options.waiting_max;
+        let mut sites = self.shards.iter().flat_map(|shard| &shard.sites);
+        let full = sites.any(|admitted| admitted.waiting.len() > most);
+        if full && self.merge.foresees() {
+            self.foresee_nothing();
+        } else if !full && self.merge.len() == 0 && self.floor <= self.streams.watermark() {
+            self.merge.set_foresees(true);
+        }
+    }
+
+    fn foresee_nothing(&mut self) {
+        let sites = self.shards.iter_mut().flat_map(|shard| &mut shard.sites);
+        sites.for_each(|admitted| admitted.waiting.know_nothing());
+        self.merge.set_foresees(false);
     }
 }

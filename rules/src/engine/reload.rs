@@ -475,7 +475,7 @@ impl Engine {
                         let event = scratch.get(0);
                         let (rank, row) = (rank(event, waits.rank), rows[AT_SITES].keep(event));
                         let over = Over::Unknown;
-                        waiting.push(rows, Waiting { rank, row, over, ..waits });
+                        waiting.push(rows, Waiting { rank, over, row, ..waits });
                     } else {
                         gone(event);
                     }

@@ -180,10 +180,34 @@ impl Line {
     /// Takes the next that occurred before `watermark`; `MAX` lets all go.
     #[inline(always)]
     pub fn pop(&mut self, watermark: EventTime) -> Option<Waiting> {
-        let first =
-            self.get(0).filter(|first| first.at < watermark || watermark == EventTime::MAX)?;
+        let first = *self.waiting.get(self.next)?;
+        if first.at >= watermark && watermark != EventTime::MAX {
+            return None;
+        }
         self.next += 1;
         Some(first)
+    }
+
+    /// All that wait.
+    #[inline]
+    pub fn all(&self) -> &[Waiting] {
+        self.waiting.get(self.next..).unwrap_or_default()
+    }
+
+    /// So many occurred before `watermark`; `MAX` lets all go.
+    #[inline]
+    pub fn due(&self, watermark: EventTime) -> usize {
+        let all = self.all();
+        if watermark == EventTime::MAX {
+            return all.len();
+        }
+        all.iter().take_while(|waiting| waiting.at < watermark).count()
+    }
+
+    /// So many have been let go.
+    #[inline]
+    pub fn pass(&mut self, many: usize) {
+        self.next += many;
     }
 
     /// Makes room where most has been let go: what waits moves half as often as it goes.
@@ -244,10 +268,31 @@ impl Reorder {
         }
     }
 
-    /// What stands so many places behind the next event, where it came in order.
+    /// What came in order; and how many of them are due before all else that waits.
     #[inline]
-    pub fn behind(&self, places: usize) -> Option<Waiting> {
-        self.ordered.get(places)
+    pub fn in_order(&self, rows: &[Rows], watermark: EventTime) -> (&[Waiting], usize) {
+        let due = self.ordered.due(watermark);
+        (self.ordered.all(), if self.disordered.is_empty() { due } else { self.before(rows, due) })
+    }
+
+    /// How many of the first so many that came in order come before all that did not.
+    #[inline(never)]
+    fn before(&self, rows: &[Rows], many: usize) -> usize {
+        let Some(heap) = self.disordered.peek().map(in_heap) else { return many };
+        let first = self.ordered.all().iter().take(many);
+        first.take_while(|waiting| !heap.is_before(rows, **waiting)).count()
+    }
+
+    /// So many of them have been let go.
+    #[inline]
+    pub fn pass(&mut self, many: usize) {
+        self.ordered.pass(many);
+    }
+
+    /// Whether anything waits that did not come in order.
+    #[inline]
+    pub fn has_disorder(&self) -> bool {
+        !self.disordered.is_empty()
     }
 
     /// When the next event occurred.

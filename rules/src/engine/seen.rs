@@ -161,6 +161,7 @@ pub struct Seen {
 
 /// The bits of an identity that the index keeps, never 0. An identity is a hash already: any word
 /// of it serves.
+#[inline(always)]
 fn bits_of(identity: [u64; 2]) -> u32 {
     identity[0] as u32 | 1 << 31
 }
@@ -203,7 +204,7 @@ impl Seen {
     }
 
     /// Whether this identity is new; it is remembered from now on.
-    #[inline(always)]
+    #[inline(never)]
     pub fn is_new(
         &mut self,
         identity: Identity,
@@ -229,6 +230,7 @@ impl Seen {
     }
 
     /// Where it is not plain at first sight.
+    #[cold]
     #[inline(never)]
     fn judge(&mut self, identity: Identity, occurred: EventTime, watermark: EventTime) -> bool {
         let identity = halves(identity.0);
@@ -314,7 +316,7 @@ impl Seen {
         self.until = turn.min(self.head + self.room as u64);
     }
 
-    #[inline]
+    #[inline(always)]
     fn living(&self) -> Living {
         Living { head: self.head as u32, len: self.len() as u32 }
     }

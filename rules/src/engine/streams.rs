@@ -56,7 +56,8 @@ pub struct Hearing {
     most: EventTime,
     /// Every event before this time is released; one at it is not.
     pub watermark: EventTime,
-    reached: EventTime,
+    /// The greatest time of those heard.
+    pub reached: EventTime,
 }
 
 impl Hearing {
@@ -137,7 +138,7 @@ impl Streams {
         let (Holder { slack, others, .. }, watermark) = (holder, self.watermark);
         let most =
             if until == EventTime::MAX { others } else { others.min(EventTime(until.0 - 1)) };
-        let hearing = Hearing { id, holds, slack, most, watermark, reached: stream.reached };
+        let hearing = Hearing { id, holds, slack, most, watermark, reached: EventTime::MIN };
         (watermark < until).then_some(hearing)
     }
 
@@ -145,7 +146,8 @@ impl Streams {
     pub fn heard(&mut self, hearing: Hearing, newest: EventRef<'_>) {
         let Hearing { id, watermark, reached, .. } = hearing;
         if let Some(Some(stream)) = self.streams.get_mut(id.0 as usize) {
-            (stream.reached, stream.heard) = (reached, Some(place_of(newest)));
+            stream.reached = stream.reached.max(reached);
+            stream.heard = Some(place_of(newest));
         }
         (self.watermark, self.silent_since) = (watermark, None);
     }
