@@ -95,6 +95,11 @@ impl Gate {
         }
     }
 
+    /// The field and the text that lets pass, where it is one text.
+    pub(crate) fn text(self) -> Option<(FieldId, u32)> {
+        (self.how == How::Text).then_some((self.field, self.word))
+    }
+
     #[inline]
     fn bit(text: Symbol) -> u32 {
         1 << (text.0.wrapping_mul(0x9e37_79b9) >> 27)

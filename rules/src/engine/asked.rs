@@ -22,6 +22,9 @@ use crate::value::Value;
 /// Fields that one index looks at: rules that compare others are asked always.
 const FIELDS_MAX: usize = 3;
 
+/// So many are asked always, where there are no more: to look at each costs less than to look for a list.
+const FEW: usize = 2;
+
 /// By so much lists may grow to hold what is asked always, too, beside their own length.
 const WHOLE_MAX: usize = 1_024;
 
@@ -287,7 +290,7 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
     pub fn new(asks: &[(T, &[Claim<F>])]) -> Self {
         let mut all: Vec<T> = asks.iter().map(|(asked, _)| *asked).collect();
         all.dedup();
-        let fields = fields_of(asks);
+        let fields = if all.len() > FEW { fields_of(asks) } else { Vec::new() };
         // The place of the best field that something is claimed of, and what is.
         let best = |claims: &'_ [Claim<F>]| {
             let of = |field: &F| claims.iter().position(|claim| claim.field == *field);

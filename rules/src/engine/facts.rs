@@ -5,7 +5,7 @@ use event::{EventRef, EventTime, Symbol, TimeSpan};
 use super::asked::Index;
 use super::cells::{Entry, Key, KeyCell};
 use super::pages::NIL;
-use super::prepared::{By, key_of_text};
+use super::prepared::{By, PreparedFact, key_of_text, text_of_key};
 use super::scope::{
     Changed, Context, Sight, cell_of, fact_value, key_of, outside, part_of, text_of, value_in,
 };
@@ -84,6 +84,7 @@ fn release(state: &mut State, owner: Owner, key: &Key, value: u64) -> bool {
 impl Site {
     /// Updates every fact that is interested in the event, and notes what changed; whether anybody must
     /// look at that. All of them have these roles, too.
+    #[inline(always)]
     pub(super) fn update_facts(
         &mut self,
         cx: Context<'_>,
@@ -135,7 +136,7 @@ impl Site {
         looks
     }
 
-    /// Counts an event that meets the condition, by a text of it.
+    /// Counts an event that meets the condition, by a text of it; whether anybody must look.
     #[inline(never)]
     fn count_one(
         &mut self,
@@ -146,9 +147,9 @@ impl Site {
     ) -> bool {
         let fact = cx.layout.prepared.fact(id);
         let By::Text(field) = fact.by else { return false };
-        let Some(key) = key_of_text(event, field) else { return false };
+        let Some(text) = text_of_key(event, field) else { return false };
         self.evaluated.set(self.evaluated.get() + u64::from(fact.conditions));
-        let known = self.state.look(fact.owner, &key);
+        let known = self.state.look(fact.owner, &key_of_text(text));
         let mut before = 0;
         if let Ok(cell) = known {
             let held = self.state.keys.get(cell);
@@ -157,10 +158,11 @@ impl Site {
                 before = drop_counted(&mut self.state, cell, event.occurred(), fact.within);
             }
         }
-        let cell = self.state.use_or_enter(known, fact.owner, &key, Value::Int(0));
+        let cell = self.state.use_or_enter(known, fact.owner, &key_of_text(text), Value::Int(0));
         self.state.count_in(cell, Entry::of(event, 0), 1);
         if roles.has(Roles::WATCHED.or(Roles::READ)) {
-            self.changed.push(Changed { fact: id, key, before: Value::Int(before), cell });
+            let (key, before) = (key_of_text(text), Value::Int(before));
+            self.changed.push(Changed { fact: id, key, before, cell });
         }
         roles.has(Roles::WATCHED)
     }
@@ -176,29 +178,45 @@ impl Site {
     ) -> bool {
         let fact = cx.layout.prepared.fact(id);
         let By::Text(field) = fact.by else { return false };
-        let Some(key) = key_of_text(event, field) else { return false };
-        let up = roles.has(Roles::UP) && self.passes(fact.up, event);
-        let down = roles.has(Roles::DOWN) && self.passes(fact.down, event);
-        if up == down {
+        let Some(text) = text_of_key(event, field) else { return false };
+        let by = self.moves(fact, roles, event);
+        if by == 0 {
             return false;
         }
-        let known = self.state.look(fact.owner, &key);
+        let known = self.state.look(fact.owner, &key_of_text(text));
         let cell = match known {
             Ok(cell) => cell,
-            Err(_) => self.state.use_or_enter(known, fact.owner, &key, Value::Int(0)),
+            Err(_) => self.state.use_or_enter(known, fact.owner, &key_of_text(text), Value::Int(0)),
         };
         let held = self.state.keys.get_mut(cell);
         held.use_it(known.is_ok());
         let before = held.number();
-        let now = held.add(if up { 1 } else { -1 });
+        let now = held.add(by);
         let looks = match fact.level {
-            Some((rule, bound)) => !self.level_stays(rule, bound, &key, (before, now)),
+            Some((rule, bound)) => {
+                !self.level_stays(rule, bound, &key_of_text(text), (before, now))
+            }
             None => roles.has(Roles::WATCHED),
         };
         if looks || roles.has(Roles::READ) {
-            self.changed.push(Changed { fact: id, key, before: Value::Int(before), cell });
+            let (key, before) = (key_of_text(text), Value::Int(before));
+            self.changed.push(Changed { fact: id, key, before, cell });
         }
         looks
+    }
+
+    /// How much an event moves a balance; one that would move it both ways moves it not at all.
+    #[inline(always)]
+    fn moves(&self, fact: &PreparedFact, roles: Roles, event: EventRef<'_>) -> i64 {
+        let both = roles.has(Roles::UP) && roles.has(Roles::DOWN);
+        if let (Some((field, [up, down])), true) = (fact.moves, both) {
+            self.evaluated.set(self.evaluated.get() + 2);
+            let Some(text) = event.text(field) else { return 0 };
+            return i64::from(text.0 == up) - i64::from(text.0 == down);
+        }
+        let up = roles.has(Roles::UP) && self.passes(fact.up, event);
+        let down = roles.has(Roles::DOWN) && self.passes(fact.down, event);
+        i64::from(up) - i64::from(down)
     }
 
     /// A fact that is set, or that the event may make forget.

@@ -6,7 +6,7 @@ use super::cells::{Key, Run};
 use super::findings::Findings;
 use super::layout::Subject;
 use super::pages::NIL;
-use super::prepared::{By, PreparedRule, When, key_of_text};
+use super::prepared::{By, PreparedRule, When, key_of_text, text_of_key};
 use super::scope::{Context, key_of, outside};
 use super::sequence::{Line, Shape, Turn};
 use super::site::Site;
@@ -42,8 +42,8 @@ impl Site {
     ) {
         match cx.layout.prepared.rule(step.rule).by {
             By::Text(field) => {
-                if let Some(key) = key_of_text(event, field) {
-                    self.single(cx, step, key, event, out);
+                if let Some(text) = text_of_key(event, field) {
+                    self.single(cx, step, || key_of_text(text), event, out);
                 }
             }
             By::Parts => self.step_single_parts(cx, step, event, out),
@@ -60,7 +60,7 @@ impl Site {
         out: &mut Findings,
     ) {
         if let Some(key) = key_of(cx, event, &cx.plan.rules[step.rule.0 as usize].by) {
-            self.single(cx, step, key, event, out);
+            self.single(cx, step, || key, event, out);
         }
     }
 
@@ -69,19 +69,19 @@ impl Site {
         &mut self,
         cx: Context<'_>,
         step: &RuleStep,
-        key: Key,
+        key: impl Fn() -> Key,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(step.rule);
-        let found = self.state.look(rule.owner, &key);
+        let found = self.state.look(rule.owner, &key());
         let (mut may_start, mut waits) = (true, false);
         if let Ok(cell) = found
             && !outside(event.occurred(), self.state.keys.get(cell).time, rule.within)
         {
             match self.pair_turn(cx, rule, step, event) {
                 Turn::Matches => {
-                    self.complete_single(cx, step.rule, key, cell, event, out);
+                    self.complete_single(cx, step.rule, key(), cell, event, out);
                     may_start = !rule.past_last;
                 }
                 Turn::Waits => (may_start, waits) = (rule.last, true),
@@ -91,7 +91,7 @@ impl Site {
         if may_start && self.pair_starts(cx, rule, step, event) {
             self.serial += 1;
             let subject = cx.layout.subject(cx.tables, event);
-            self.state.begin_run(found, (rule.owner, &key), event, self.serial, subject);
+            self.state.begin_run(found, (rule.owner, &key()), event, self.serial, subject);
         } else if let (Ok(cell), false) = (found, waits) {
             self.state.end_run(cell);
         }
@@ -119,6 +119,7 @@ impl Site {
     }
 
     /// A rule of which a key has a list of runs.
+    #[inline(always)]
     pub(super) fn step_short(
         &mut self,
         cx: Context<'_>,
@@ -128,8 +129,8 @@ impl Site {
     ) {
         match cx.layout.prepared.rule(step.rule).by {
             By::Text(field) => {
-                if let Some(key) = key_of_text(event, field) {
-                    self.short(cx, step, key, event, out);
+                if let Some(text) = text_of_key(event, field) {
+                    self.short(cx, step, || key_of_text(text), event, out);
                 }
             }
             By::Parts => self.step_short_parts(cx, step, event, out),
@@ -146,7 +147,7 @@ impl Site {
         out: &mut Findings,
     ) {
         if let Some(key) = key_of(cx, event, &cx.plan.rules[step.rule.0 as usize].by) {
-            self.short(cx, step, key, event, out);
+            self.short(cx, step, || key, event, out);
         }
     }
 
@@ -156,14 +157,14 @@ impl Site {
         &mut self,
         cx: Context<'_>,
         step: &RuleStep,
-        key: Key,
+        key: impl Fn() -> Key,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(step.rule);
-        let found = self.state.look(rule.owner, &key);
+        let found = self.state.look(rule.owner, &key());
         if found.is_ok() || step.roles.has(Roles::STARTS) || rule.lead {
-            self.short_runs(cx, step, (key, found), event, out);
+            self.short_runs(cx, step, (key(), found), event, out);
         }
     }
 

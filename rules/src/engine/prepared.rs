@@ -57,6 +57,8 @@ pub struct PreparedFact {
     pub up: When,
     /// What moves it down.
     pub down: When,
+    /// Where both are texts of one field: the field, and the texts.
+    pub moves: Option<(FieldId, [u32; 2])>,
     /// How long what is counted counts.
     pub within: TimeSpan,
     /// Who looks when a balance has moved, where that is one rule, and its level.
@@ -126,11 +128,17 @@ impl By {
     }
 }
 
-/// The key that is one text of an event, where it has it.
+/// The key that is one text. Whoever looks it up makes it there, for one that stands in memory is put into
+/// a word again.
 #[inline(always)]
-pub fn key_of_text(event: EventRef<'_>, field: FieldId) -> Option<Key> {
-    let text = event.text(field)?.some()?;
-    Some([text, Symbol::NONE, Symbol::NONE, Symbol::NONE])
+pub fn key_of_text(text: Symbol) -> Key {
+    [text, Symbol::NONE, Symbol::NONE, Symbol::NONE]
+}
+
+/// A text of an event that is a key, where it has it.
+#[inline(always)]
+pub fn text_of_key(event: EventRef<'_>, field: FieldId) -> Option<Symbol> {
+    event.text(field)?.some()
 }
 
 impl When {
@@ -167,6 +175,7 @@ impl PreparedFact {
             conditions: 0,
             up: When::ASKS,
             down: When::ASKS,
+            moves: None,
             within: TimeSpan::ZERO,
             level: None,
         };
@@ -177,6 +186,12 @@ impl PreparedFact {
             }
             FactKind::Balance { up, down } => {
                 (prepared.up, prepared.down) = (When::of(up), When::of(down));
+                if let (Some((field, up)), Some((other, down))) =
+                    (prepared.up.gate.text(), prepared.down.gate.text())
+                    && field == other
+                {
+                    prepared.moves = Some((field, [up, down]));
+                }
                 if let (Watched::Levels(levels), false) = (watched, tallied)
                     && let [(rule, bound)] = levels.as_slice()
                 {

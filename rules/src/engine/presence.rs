@@ -4,7 +4,7 @@ use event::{EventRef, Symbol};
 
 use super::cells::{Entry, Key};
 use super::findings::Findings;
-use super::prepared::{By, Place, key_of_text};
+use super::prepared::{By, Place, key_of_text, text_of_key};
 use super::scope::{Context, Sight, key_of, outside, text_of};
 use super::site::Site;
 use super::state::{Kept, Owner, TEXT, Vacant, pack};
@@ -77,7 +77,7 @@ impl Site {
     ) {
         let rule = cx.layout.prepared.rule(id);
         let By::Text(field) = rule.by else { return };
-        let Some(key) = key_of_text(event, field) else { return };
+        let Some(text) = text_of_key(event, field) else { return };
         if !self.passes(rule.first, event) {
             return;
         }
@@ -88,15 +88,15 @@ impl Site {
                 None => return,
             },
         };
-        let found = self.state.look(rule.owner, &key);
+        let found = self.state.look(rule.owner, &key_of_text(text));
         let Ok(cell) = found else {
-            return self.note_place(rule.owner, &key, found, here, event);
+            return self.note_place(rule.owner, &key_of_text(text), found, here, event);
         };
         let held = self.state.keys.get(cell);
         if held.text().is_some_and(|there| there != here)
             && !outside(event.occurred(), held.time, rule.within)
         {
-            self.conclude_with_last(cx, id, key, cell, event, out);
+            self.conclude_with_last(cx, id, key_of_text(text), cell, event, out);
         }
         let held = self.state.keys.get_mut(cell);
         held.use_it(true);

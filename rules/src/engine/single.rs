@@ -6,7 +6,7 @@ use super::cells::{Entry, Key};
 use super::facts::{drop_counted, holds_outside};
 use super::findings::Findings;
 use super::pages::NIL;
-use super::prepared::{By, key_of_text};
+use super::prepared::{By, key_of_text, text_of_key};
 use super::scope::{Context, key_of};
 use super::site::Site;
 use super::steps::RuleStep;
@@ -117,7 +117,7 @@ impl Site {
     fn number_of(&mut self, cx: Context<'_>, fact: FactId, event: EventRef<'_>) -> Option<i64> {
         let fact = cx.layout.prepared.fact(fact);
         let (By::Text(field), true) = (fact.by, fact.is_number) else { return None };
-        let key = key_of_text(event, field)?;
+        let key = key_of_text(text_of_key(event, field)?);
         let Ok(cell) = self.state.look(fact.owner, &key) else { return Some(0) };
         let held = self.state.keys.get(cell);
         if holds_outside(held, event.occurred(), fact.within) {

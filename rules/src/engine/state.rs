@@ -396,7 +396,7 @@ impl State {
     /// Adds an event to a window, and `by` to its count. The cell knows when its first event occurred,
     /// and each event when the one behind it did: whether any has left the window takes no look at the
     /// events.
-    #[inline]
+    #[inline(always)]
     pub fn count_in(&mut self, cell: u32, entry: Entry, by: i64) {
         self.append_to::<true>(cell, entry, by);
     }

@@ -43,12 +43,13 @@ impl Roles {
     pub const REMEMBERED: Self = Self(4);
 
     /// Any of these.
-    #[inline]
+    #[inline(always)]
     pub fn has(self, roles: Self) -> bool {
         self.0 & roles.0 != 0
     }
 
     /// Either.
+    #[inline(always)]
     pub const fn or(self, roles: Self) -> Self {
         Self(self.0 | roles.0)
     }

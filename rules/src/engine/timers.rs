@@ -38,11 +38,18 @@ pub struct Timers {
     rest: BinaryHeap<Reverse<Timer>>,
     /// When the earliest is due; none is where nothing is.
     next: EventTime,
+    /// Whether anything is.
+    some: bool,
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { lanes: Default::default(), rest: BinaryHeap::new(), next: EventTime::MAX }
+        Self {
+            lanes: Default::default(),
+            rest: BinaryHeap::new(),
+            next: EventTime::MAX,
+            some: false,
+        }
     }
 }
 
@@ -50,7 +57,7 @@ impl Timers {
     /// Adds a deadline.
     pub fn push(&mut self, at: EventTime, owner: u32, tie: u128, serial: u64, due: Due) {
         let timer = (at, owner, tie, serial, due);
-        self.next = self.next.min(at);
+        (self.next, self.some) = (self.next.min(at), true);
         // Those of one owner mostly wait for the same time, and come in order.
         let lane = &mut self.lanes[owner as usize % LANES];
         if lane.back().is_none_or(|last| last.0 < at || *last <= timer) {
@@ -82,19 +89,15 @@ impl Timers {
         };
         let fronts = self.lanes.iter().filter_map(VecDeque::front);
         let times = fronts.chain(self.rest.peek().map(|timer| &timer.0)).map(|timer| timer.0);
-        self.next = times.min().unwrap_or(EventTime::MAX);
+        let next = times.min();
+        (self.next, self.some) = (next.unwrap_or(EventTime::MAX), next.is_some());
         Some((at, serial, due))
     }
 
     /// When the earliest is due.
     #[inline]
     pub fn next(&self) -> Option<EventTime> {
-        let some = self.next != EventTime::MAX || self.is_any();
-        some.then_some(self.next)
-    }
-
-    fn is_any(&self) -> bool {
-        !self.rest.is_empty() || self.lanes.iter().any(|lane| !lane.is_empty())
+        self.some.then_some(self.next)
     }
 
     /// Whether anything may be due at or before `to`.
@@ -107,7 +110,7 @@ impl Timers {
     pub fn clear(&mut self) {
         self.lanes.iter_mut().for_each(VecDeque::clear);
         self.rest.clear();
-        self.next = EventTime::MAX;
+        (self.next, self.some) = (EventTime::MAX, false);
     }
 }
 

@@ -5,7 +5,7 @@ use event::{EventRef, EventTime, TimeSpan};
 use super::cells::{Course, Entry, Key};
 use super::findings::Findings;
 use super::pages::NIL;
-use super::prepared::{PreparedGuard, key_of_text};
+use super::prepared::{PreparedGuard, key_of_text, text_of_key};
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
 use super::state::{Kept, Owner};
@@ -51,8 +51,8 @@ impl Site {
         event: EventRef<'_>,
     ) {
         if roles.has(Roles::EXCUSES)
-            && let Some(key) = key_of_text(event, guard.same)
-            && let Ok(cell) = self.state.look(guard.waiting, &key)
+            && let Some(text) = text_of_key(event, guard.same)
+            && let Ok(cell) = self.state.look(guard.waiting, &key_of_text(text))
         {
             self.excuse_all(cell, guard.to, event);
         }
@@ -82,15 +82,15 @@ impl Site {
         event: EventRef<'_>,
     ) {
         let rule = cx.layout.prepared.rule(id);
-        let Some(key) = key_of_text(event, guard.by) else { return };
+        let Some(text) = text_of_key(event, guard.by) else { return };
         if !self.passes(rule.first, event) {
             return;
         }
-        let cell = self.state.find_or_insert(rule.owner, &key, Value::Missing);
+        let cell = self.state.find_or_insert(rule.owner, &key_of_text(text), Value::Missing);
         let run = self.start(cx, id, cell, event);
         let serial = self.serial;
-        if let Some(key) = key_of_text(event, guard.same) {
-            self.enter_waiting(guard.waiting, &key, event, (run, serial));
+        if let Some(text) = text_of_key(event, guard.same) {
+            self.enter_waiting(guard.waiting, &key_of_text(text), event, (run, serial));
         }
         let (due, owner) = (event.occurred().plus(guard.to), u32::from(id.0) + 1);
         self.timers.push(due, owner, event.identity().0, serial, Due::Run(run));
