@@ -250,6 +250,10 @@ impl LogReader {
         if position < self.oldest() || position >= self.progress.written() {
             return Ok(false);
         }
+        // One of which the log keeps only the place, taken a moment ago: its frame need not be read.
+        if self.progress.held().copy(position, 1, block) {
+            return Ok(true);
+        }
         // Nearly all stand in a frame of their own.
         let mut place = self.segment(position.0)?;
         let mut frame = self.frame(place, position.0)?;
