@@ -272,6 +272,11 @@ impl RecordBlock {
         (start as u32..end as u32, fill(&mut self.buffer[start..end]))
     }
 
+    /// Of what was appended last only that is used which stands before `end`.
+    pub fn shorten(&mut self, end: u32) {
+        self.used = self.used.min(end as usize);
+    }
+
     /// Adds bytes, to be a topic or to be cut.
     pub fn append(&mut self, bytes: &[u8]) -> Range<u32> {
         self.append_read(bytes.len(), |room| room.copy_from_slice(bytes)).0

@@ -1,14 +1,14 @@
 //! The store's thread: what was found leaves once the log holds what it stands on (INV-ONCE).
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use event::{EventTime, Position};
 use sinks::{DeadLetter, Outputs, Store};
 
-use super::snapshots::Snapshot;
+use super::keeper::Keep;
 use super::status::Live;
 
 /// Outputs of one transaction: group commit makes full durability affordable.
@@ -22,8 +22,8 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 pub enum Emit {
     /// Outputs and refused deliveries.
     Outputs(Batch),
-    /// The state with all outputs so far.
-    Snapshot(Box<Snapshot>),
+    /// A snapshot of this position is made: what it stands on is the log before it and all outputs so far.
+    Snapshot(Position),
 }
 
 /// What becomes visible together.
@@ -58,8 +58,8 @@ pub struct Emitter {
     pub store: Store,
     pub changed: tokio::sync::watch::Sender<u64>,
     pub live: Arc<Live>,
-    /// Where snapshots go on to.
-    pub keep: SyncSender<Box<Snapshot>>,
+    /// Where it is said that a snapshot may stand.
+    pub keep: Sender<Keep>,
     /// The way back to the teller, of memory to be used again.
     pub spare: Sender<Outputs>,
 }
@@ -71,7 +71,7 @@ impl Emitter {
         let mut gathered = Instant::now();
         while let Some(message) = next.take().or_else(|| messages.recv().ok()) {
             match message {
-                Emit::Snapshot(snapshot) => self.hand_on(snapshot)?,
+                Emit::Snapshot(position) => self.stand(position)?,
                 Emit::Outputs(mut batch) => {
                     // What has come meanwhile goes into the same transaction.
                     while batch.len() < OUTPUTS_PER_COMMIT {
@@ -123,9 +123,9 @@ impl Emitter {
     }
 
     /// A snapshot may stand only when the log before it is durable and its outputs are stored.
-    fn hand_on(&self, snapshot: Box<Snapshot>) -> anyhow::Result<()> {
-        self.wait_durable(snapshot.position)?;
-        self.keep.send(snapshot).map_err(|_| anyhow::anyhow!("the keeper's thread has ended"))
+    fn stand(&self, position: Position) -> anyhow::Result<()> {
+        self.wait_durable(position)?;
+        self.keep.send(Keep::Stand).map_err(|_| anyhow::anyhow!("the keeper's thread has ended"))
     }
 
     fn wait_durable(&self, until: Position) -> anyhow::Result<()> {

@@ -75,8 +75,7 @@ impl Epoch {
         });
         let reigns: Vec<_> = reigns.collect();
         let value = json!({"from": self.from.0, "bases": self.bases, "reigns": reigns});
-        write_whole(path, &[value.to_string().as_bytes()])
-            .with_context(|| path.display().to_string())
+        write_whole(path, value.to_string().as_bytes()).with_context(|| path.display().to_string())
     }
 
     /// Which configuration judged what stands at a position of the log.
@@ -92,18 +91,18 @@ impl Epoch {
     }
 }
 
-/// Writes a file, in pieces, so that after a crash there is the old one or the new one.
-pub fn write_whole(path: &Path, pieces: &[&[u8]]) -> std::io::Result<()> {
+/// Writes a file, so that after a crash there is the old one or the new one.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
-    for (number, piece) in pieces.iter().enumerate() {
-        if number == 2 {
-            crate::crash::point("snapshot-half");
-        }
-        file.write_all(piece)?;
-    }
+    file.write_all(bytes)?;
+    replace(&file, &beside, path)
+}
+
+/// Makes a written file durable, and gives it its name, under which another may have stood until then.
+pub fn replace(file: &File, beside: &Path, path: &Path) -> std::io::Result<()> {
     file.sync_all()?;
-    fs::rename(&beside, path)?;
+    fs::rename(beside, path)?;
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use event::control::{Change, Control};
@@ -11,10 +12,10 @@ use rules::engine::Findings;
 use sinks::DeadLetter;
 
 use super::epoch::Reign;
-use super::keeper::Spare;
+use super::keeper::{Keep, PIECE_BYTES, Pieces};
 use super::pauses::{Cause, Pauses};
 use super::rulebooks::Rulebooks;
-use super::snapshots::Snapshot;
+use super::snapshots::Head;
 use super::status::Live;
 use super::teller::{Judged, Part, Tell, Told};
 use crate::pipeline::Pipeline;
@@ -31,8 +32,6 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 /// A snapshot longer than that waits until the log has grown by half as much: writing state costs
 /// about twice as much as writing the log, and a start reads no more than that back.
 const SNAPSHOT_SMALL_BYTES: u64 = 16 << 20;
-/// Bytes of a snapshot that are written between two blocks: a tenth of a millisecond.
-const SNAPSHOT_STEP_BYTES: usize = 256 * 1024;
 /// How long one wait lasts before the figures are looked at again.
 const WAIT: Duration = Duration::from_millis(200);
 /// Memory made ready for what grows little by little while the program runs: names, above all.
@@ -50,13 +49,15 @@ pub struct Follower {
     pub progress: Arc<Progress>,
     pub live: Arc<Live>,
     pub told: Told,
-    pub spare: Spare,
+    /// Where pieces of snapshots go, and memory for them.
+    pub keep: Sender<Keep>,
+    pub pieces: Pieces,
     /// What was found and not handed on yet.
     pub findings: Findings,
     pub full_needed: Arc<AtomicBool>,
     pub snapshot_bytes: u64,
-    /// The snapshot that is being written, of a place further back.
-    pub saving: Option<Box<Snapshot>>,
+    /// The snapshot that is being made: of which place further back, and bytes of it so far.
+    pub saving: Option<(Position, u64)>,
     /// Bytes of the last one.
     pub snapshot_len: u64,
     /// Up to where the figures that others see are the engine's, and since when.
@@ -79,11 +80,13 @@ impl Follower {
             if self.live.look_at_usage(&self.pipeline) {
                 self.pauses.lap(Cause::Figures);
             }
-            self.go_on_saving(SNAPSHOT_STEP_BYTES)?;
+            if let Some(piece) = self.saving.and_then(|_| self.pieces.take()) {
+                self.go_on_saving(piece)?;
+            }
             let patience = match (&self.saving, self.looked_at() == Some(here)) {
-                (Some(_), _) => Duration::ZERO,
+                (Some(_), _) if self.pieces.any() => Duration::ZERO,
                 (None, true) => WAIT,
-                (None, false) => FIGURES_EVERY,
+                (Some(_), _) | (None, false) => FIGURES_EVERY,
             };
             let written = self.progress.wait_written(here, Instant::now() + patience);
             self.pauses.idle();
@@ -96,7 +99,7 @@ impl Follower {
                     (snapshot_at, snapshot_time) = (here, Instant::now());
                 }
                 if done {
-                    return self.go_on_saving(usize::MAX);
+                    return self.end_saving();
                 }
                 continue;
             }
@@ -236,7 +239,7 @@ impl Follower {
         }
         // Without it nothing behind this record can be judged as it was.
         let next = self.rulebooks.setup(&hash)?;
-        self.go_on_saving(usize::MAX)?;
+        self.end_saving()?;
         self.pipeline.reload(&self.setup, &next, &mut self.findings)?;
         self.setup = next;
         self.live.took_over(self.setup.clone(), &self.pipeline);
@@ -250,33 +253,47 @@ impl Follower {
 
     /// Begins a snapshot of the state at a position; see [`Self::go_on_saving`].
     fn begin_snapshot(&mut self, position: Position) -> anyhow::Result<()> {
-        self.go_on_saving(usize::MAX)?;
+        self.end_saving()?;
         let full = self.full_needed.swap(false, Ordering::AcqRel);
         let engine = &mut self.pipeline.engine;
         let resume = engine.oldest_waiting().unwrap_or(position);
         engine.begin_snapshot(full);
-        let mut memory = self.spare.take();
-        memory.clear();
         let config = self.setup.hash.clone();
         let books = self.pipeline.deliveries().to_vec();
-        let snapshot = Snapshot { config, position, resume, full, books, engine: memory };
-        self.saving = Some(Box::new(snapshot));
+        let head = Head { config, position, resume, full, books };
+        self.keep(Keep::Begin(Box::new(head)))?;
+        self.saving = Some((position, 0));
         self.pauses.lap(Cause::Snapshot);
         Ok(())
     }
 
-    /// Writes on at the snapshot, if there is one under way; a whole one is handed on, to stand once
-    /// all before it does.
-    fn go_on_saving(&mut self, budget: usize) -> anyhow::Result<()> {
-        let Some(mut snapshot) = self.saving.take() else { return Ok(()) };
-        let whole = self.pipeline.engine.save_some(&mut snapshot.engine, budget);
+    /// Makes another piece of the snapshot, if there is one under way. A whole one stands once all before
+    /// it does.
+    fn go_on_saving(&mut self, mut piece: Vec<u8>) -> anyhow::Result<()> {
+        let Some((position, before)) = self.saving.take() else { return Ok(()) };
+        let whole = self.pipeline.engine.save_some(&mut piece, PIECE_BYTES);
+        let len = before + piece.len() as u64;
+        self.keep(Keep::Piece(piece))?;
         self.pauses.lap(Cause::Snapshot);
         if whole {
-            self.snapshot_len = snapshot.engine.len() as u64;
-            return self.send(Tell::Snapshot(snapshot));
+            self.snapshot_len = len;
+            return self.send(Tell::Snapshot(position));
         }
-        self.saving = Some(snapshot);
+        self.saving = Some((position, len));
         Ok(())
+    }
+
+    /// Makes all that is left of the snapshot, if there is one under way.
+    fn end_saving(&mut self) -> anyhow::Result<()> {
+        while self.saving.is_some() {
+            let piece = self.pieces.take().unwrap_or_default();
+            self.go_on_saving(piece)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&self, message: Keep) -> anyhow::Result<()> {
+        self.keep.send(message).map_err(|_| anyhow::anyhow!("the keeper's thread has ended"))
     }
 
     fn send(&self, message: Tell) -> anyhow::Result<()> {

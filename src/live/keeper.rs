@@ -3,38 +3,69 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use event::Position;
 use ingest::log::{LogReader, RealFiles};
 use sinks::store::Checkpoint;
 
-use super::snapshots::{Snapshot, Snapshots};
+use super::snapshots::{Head, Snapshots};
 use super::status::Live;
 
 /// How often it looks at the store's journal.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A snapshot's memory that is kept for the next, or made ready: fresh pages are cleared by the system
-/// as they are filled, and the engine would wait for that.
-const SPARE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a snapshot that are made, and handed over, between two blocks: a tenth of a millisecond.
+pub const PIECE_BYTES: usize = 256 << 10;
+/// Pieces on their way into a file: 4 MiB. Where the disk is behind, the snapshot waits.
+const PIECES_MAX: usize = 16;
+/// What a piece may be longer by: it ends behind something whole.
+const OVER_BYTES: usize = 64 << 10;
 
-/// Memory for the engine's next snapshot.
-#[derive(Clone, Debug, Default)]
-pub struct Spare(Arc<Mutex<Vec<u8>>>);
+/// What the keeper is told, in order.
+pub enum Keep {
+    /// The engine has begun a snapshot.
+    Begin(Box<Head>),
+    /// More of it.
+    Piece(Vec<u8>),
+    /// All before the oldest one that does not stand yet is durable, and its outputs are stored.
+    Stand,
+}
 
-impl Spare {
-    pub fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+/// Memory for pieces of snapshots: fresh pages are cleared by the system as they are filled, and the engine
+/// would wait for that.
+#[derive(Clone, Debug)]
+pub struct Pieces(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Pieces {
+    /// All of them, each page of them written once.
+    pub fn made_ready() -> Self {
+        let mut pieces = vec![vec![1; PIECE_BYTES + OVER_BYTES]; PIECES_MAX];
+        pieces.iter_mut().for_each(Vec::clear);
+        Self(Arc::new(Mutex::new(pieces)))
     }
 
-    /// Keeps the larger one.
-    fn put(&self, memory: Vec<u8>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.capacity() > kept.capacity() {
-            *kept = memory;
+    /// One that is empty, where one is free.
+    pub fn take(&self) -> Option<Vec<u8>> {
+        self.lock().pop()
+    }
+
+    /// Whether one is free.
+    pub fn any(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    fn put(&self, mut piece: Vec<u8>) {
+        piece.clear();
+        let mut pieces = self.lock();
+        if pieces.len() < PIECES_MAX {
+            pieces.push(piece);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -46,73 +77,53 @@ pub struct Log {
 
 /// Keeps.
 pub struct Keeper {
-    snapshots: Snapshots,
-    checkpoint: Checkpoint,
-    log: Log,
-    live: Arc<Live>,
-    spare: Spare,
-    /// The most that was put there.
-    ready: usize,
+    pub snapshots: Snapshots,
+    pub checkpoint: Checkpoint,
+    pub log: Log,
+    pub live: Arc<Live>,
+    pub pieces: Pieces,
 }
 
 impl Keeper {
-    pub fn new(
-        snapshots: Snapshots,
-        checkpoint: Checkpoint,
-        log: Log,
-        live: Arc<Live>,
-        spare: Spare,
-    ) -> Self {
-        Self { snapshots, checkpoint, log, live, spare, ready: 0 }
-    }
-
     /// Runs until the store's thread has ended and every snapshot is written.
-    pub fn run(mut self, snapshots: &Receiver<Box<Snapshot>>) -> anyhow::Result<()> {
+    pub fn run(mut self, told: &Receiver<Keep>) -> anyhow::Result<()> {
+        let mut look = Instant::now() + LOOK_EVERY;
         loop {
-            match snapshots.recv_timeout(LOOK_EVERY) {
-                Ok(snapshot) => {
-                    self.keep(&snapshot)?;
-                    if snapshot.engine.capacity() <= SPARE_BYTES_MAX {
-                        self.spare.put(snapshot.engine);
-                    }
+            match told.recv_timeout(look.saturating_duration_since(Instant::now())) {
+                Ok(Keep::Begin(head)) => self.snapshots.begin(*head),
+                Ok(Keep::Piece(piece)) => {
+                    self.snapshots.add(&piece);
+                    self.pieces.put(piece);
                 }
-                Err(RecvTimeoutError::Timeout) => self.make_ready(),
+                Ok(Keep::Stand) => self.stand()?,
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            if let Err(error) = self.checkpoint.run() {
-                tracing::warn!(%error, "the store's journal grows; it is tried again");
+            if Instant::now() >= look {
+                if let Err(error) = self.checkpoint.run() {
+                    tracing::warn!(%error, "the store's journal grows; it is tried again");
+                }
+                look = Instant::now() + LOOK_EVERY;
             }
         }
     }
 
-    /// Makes memory ready for all of the state, each page of it written once.
-    fn make_ready(&mut self) {
-        let wanted = self.live.state_bytes();
-        if wanted > self.ready && wanted <= SPARE_BYTES_MAX {
-            let spare = vec![1; SPARE_BYTES_MAX.min(wanted + wanted / 2)];
-            self.ready = spare.len();
-            self.spare.put(spare);
+    fn stand(&mut self) -> anyhow::Result<()> {
+        match self.snapshots.stand() {
+            Ok(Some(head)) if head.full => self.prune(&head),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::error!("no snapshot: {error:#}; a start reads further back in the log");
+                Ok(())
+            }
         }
-    }
-
-    /// The log before it is durable and its outputs are stored: the store's thread hands it on
-    /// behind them.
-    fn keep(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        if let Err(error) = self.snapshots.write(snapshot) {
-            tracing::error!("no snapshot: {error:#}; a start reads further back in the log");
-            return Ok(());
-        }
-        if snapshot.full {
-            self.prune(snapshot)?;
-        }
-        Ok(())
     }
 
     /// Removes log that neither recovery nor the configured reach needs.
-    fn prune(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
+    fn prune(&self, head: &Head) -> anyhow::Result<()> {
         let progress = self.live.log();
         let keep = progress.written().0.saturating_sub(self.log.bytes_max);
-        let before = Position(keep.min(snapshot.resume.0));
+        let before = Position(keep.min(head.resume.0));
         if before > Position(0) {
             let from = progress.written();
             let files = Arc::new(RealFiles);

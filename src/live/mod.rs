@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
@@ -145,10 +145,18 @@ impl Program {
         let full_needed = snapshots.full_needed();
         let mut threads = Vec::new();
         let log = keeper::Log { dir: log_dir, bytes_max: setup.config.log_bytes_max };
-        let spare = keeper::Spare::default();
+        let pieces = keeper::Pieces::made_ready();
         let checkpoint = store.checkpoint()?;
-        let keeper = keeper::Keeper::new(snapshots, checkpoint, log, live.clone(), spare.clone());
-        let emit = spawn_store(&mut threads, &live, keeper, (store, changed))?;
+        let keeper = keeper::Keeper {
+            snapshots,
+            checkpoint,
+            log,
+            live: live.clone(),
+            pieces: pieces.clone(),
+        };
+        let (keep, kept) = channel();
+        let emit =
+            spawn_store(&mut threads, &live, (keeper, keep.clone(), kept), (store, changed))?;
         let told = spawn_teller(&mut threads, &live, engine.clone(), (evidence, bases), emit)?;
         let follower = follower::Follower {
             setup: engine,
@@ -158,7 +166,8 @@ impl Program {
             progress: progress.clone(),
             live: live.clone(),
             told,
-            spare,
+            keep,
+            pieces,
             findings: Findings::default(),
             full_needed,
             snapshot_bytes: start.snapshot_bytes,
@@ -302,10 +311,10 @@ fn spawn(
 fn spawn_store(
     threads: &mut Vec<JoinHandle<()>>,
     live: &Arc<Live>,
-    keeper: keeper::Keeper,
+    (keeper, keep, kept): (keeper::Keeper, Sender<keeper::Keep>, Receiver<keeper::Keep>),
     (store, changed): (Store, tokio::sync::watch::Sender<u64>),
 ) -> anyhow::Result<(SyncSender<Emit>, Receiver<Outputs>)> {
-    let ((keep, kept), (emit, emitted)) = (sync_channel(1), sync_channel(EMIT_MAX));
+    let (emit, emitted) = sync_channel(EMIT_MAX);
     let (spare, outputs) = channel();
     let emitter = emitter::Emitter { store, changed, live: live.clone(), keep, spare };
     threads.push(spawn("keeper", live.clone(), move || {

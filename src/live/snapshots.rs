@@ -1,6 +1,9 @@
 //! Snapshots of the engine on disk: a full one, then increments, each whole or not there.
 
-use std::fs;
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,15 +12,15 @@ use anyhow::Context as _;
 use event::Position;
 use event::books::SourceBooks;
 
-use super::epoch::write_whole;
+use super::epoch::replace;
 
 const MAGIC: &[u8; 8] = b"PCSNAP01";
 /// Increments after which a full snapshot begins a new chain: bounds what a start reads.
 const INCREMENTS_MAX: usize = 16;
 
-/// One part of a chain.
+/// What is said of a snapshot before its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct Head {
     /// Hash of the configuration it was made under.
     pub config: String,
     /// The log behind this position is not in it yet.
@@ -28,6 +31,12 @@ pub struct Snapshot {
     pub full: bool,
     /// The deliveries' side of the books.
     pub books: Vec<SourceBooks>,
+}
+
+/// One part of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    pub head: Head,
     /// The engine's own bytes.
     pub engine: Vec<u8>,
 }
@@ -41,8 +50,8 @@ pub struct Chain {
 
 impl Chain {
     /// The newest part.
-    pub fn last(&self) -> &Snapshot {
-        &self.parts[self.parts.len() - 1]
+    pub fn last(&self) -> &Head {
+        &self.parts[self.parts.len() - 1].head
     }
 }
 
@@ -63,12 +72,27 @@ impl Under {
     }
 }
 
+/// A snapshot that is being written, in a file of its own until it may stand.
+#[derive(Debug)]
+struct Begun {
+    head: Head,
+    path: PathBuf,
+    file: File,
+    /// Of the engine's bytes so far.
+    len: usize,
+    crc: u32,
+}
+
 /// The folder of snapshots.
 #[derive(Debug)]
 pub struct Snapshots {
     dir: PathBuf,
     newest: Option<Chain>,
     chain: Option<Under>,
+    /// In their order; those whose writing failed are gone.
+    begun: VecDeque<anyhow::Result<Begun>>,
+    /// How many were begun.
+    count: u64,
     full_needed: Arc<AtomicBool>,
 }
 
@@ -97,7 +121,9 @@ impl Snapshots {
             let mut parts = Vec::new();
             for (number, (_, part, path)) in names.iter().filter(|n| n.0 == chain).enumerate() {
                 match decode(fs::read(path)?) {
-                    Some(snapshot) if *part == number as u64 && snapshot.full == (number == 0) => {
+                    Some(snapshot)
+                        if *part == number as u64 && snapshot.head.full == (number == 0) =>
+                    {
                         parts.push(snapshot);
                     }
                     _ => {
@@ -112,7 +138,8 @@ impl Snapshots {
             }
         }
         let full_needed = Arc::new(AtomicBool::new(true));
-        Ok(Self { dir: dir.to_owned(), newest, chain: None, full_needed })
+        let (dir, begun) = (dir.to_owned(), VecDeque::new());
+        Ok(Self { dir, newest, chain: None, begun, count: 0, full_needed })
     }
 
     /// The newest whole chain that was found; once, since it may be as large as the state.
@@ -125,9 +152,30 @@ impl Snapshots {
         self.full_needed.clone()
     }
 
-    /// Writes one, durable when it returns. After an error the next must be full.
-    pub fn write(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let result = self.try_write(snapshot);
+    /// Begins one: what is added from here on is of it.
+    pub fn begin(&mut self, head: Head) {
+        self.count += 1;
+        let path = self.dir.join(format!("{:016x}-{}.new", head.position.0, self.count));
+        let begun = Begun::new(head, &path).with_context(|| path.display().to_string());
+        self.begun.push_back(begun);
+        crate::crash::point("snapshot-begun");
+    }
+
+    /// Adds to the one that was begun last. Where that fails, [`Self::stand`] says so.
+    pub fn add(&mut self, piece: &[u8]) {
+        if let Some(last) = self.begun.back_mut()
+            && let Ok(begun) = last
+            && let Err(error) = begun.add(piece)
+        {
+            *last = Err(error).with_context(|| begun.path.display().to_string());
+        }
+        crate::crash::point("snapshot-half");
+    }
+
+    /// The one that was begun first is whole and may stand; it is durable when this returns. After an
+    /// error the next must be full.
+    pub fn stand(&mut self) -> anyhow::Result<Option<Head>> {
+        let result = self.try_stand();
         let long = self.chain.is_some_and(|under| under.long());
         if result.is_err() || long {
             self.full_needed.store(true, Ordering::Release);
@@ -135,11 +183,14 @@ impl Snapshots {
         result
     }
 
-    fn try_write(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let len = snapshot.engine.len();
-        let under = match (snapshot.full, self.chain) {
+    fn try_stand(&mut self) -> anyhow::Result<Option<Head>> {
+        let Some(begun) = self.begun.pop_front() else { return Ok(None) };
+        let chain = self.chain.take();
+        let begun = begun?;
+        let len = begun.len;
+        let under = match (begun.head.full, chain) {
             (true, _) => {
-                let (number, parts) = (snapshot.position.0, 1);
+                let (number, parts) = (begun.head.position.0, 1);
                 Under { number, parts, full_bytes: len, increment_bytes: 0 }
             }
             (false, Some(under)) => {
@@ -147,23 +198,20 @@ impl Snapshots {
                 Under { parts, increment_bytes, ..under }
             }
             // The chain broke while this increment was on its way: it stands on nothing.
-            (false, None) => return Ok(()),
+            (false, None) => {
+                fs::remove_file(&begun.path).with_context(|| begun.path.display().to_string())?;
+                return Ok(None);
+            }
         };
-        self.chain = None;
         let (number, part) = (under.number, under.parts - 1);
         let path = self.dir.join(format!("{number:016x}-{part:04}.snapshot"));
-        crate::crash::point("snapshot-begun");
-        let head = head_of(snapshot);
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&head), &snapshot.engine).to_le_bytes();
-        let (first, last) = snapshot.engine.split_at(len / 2);
-        let pieces = [head.as_slice(), first, last, &crc];
-        write_whole(&path, &pieces).with_context(|| path.display().to_string())?;
+        let head = begun.end(&path).with_context(|| path.display().to_string())?;
         crate::crash::point("snapshot-written");
         self.chain = Some(under);
-        if snapshot.full {
+        if head.full {
             self.forget_before(number)?;
         }
-        Ok(())
+        Ok(Some(head))
     }
 
     /// Removes all of them: another life of the engine begins.
@@ -178,12 +226,41 @@ impl Snapshots {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let number = name.get(..16).and_then(|n| u64::from_str_radix(n, 16).ok());
-            let stale = name.ends_with(".new") && !name.starts_with(&format!("{chain:016x}"));
-            if stale || number.is_some_and(|n| n != chain) {
+            let stale = match name.ends_with(".new") {
+                true => !self.begun.iter().flatten().any(|begun| begun.path == path),
+                false => number.is_some_and(|n| n != chain),
+            };
+            if stale {
                 fs::remove_file(&path).with_context(|| path.display().to_string())?;
             }
         }
         Ok(())
+    }
+}
+
+impl Begun {
+    fn new(head: Head, path: &Path) -> std::io::Result<Self> {
+        let mut file = File::create(path)?;
+        // How long it gets is said at its end.
+        file.write_all(&head_of(&head, 0))?;
+        Ok(Self { head, path: path.to_owned(), file, len: 0, crc: 0 })
+    }
+
+    fn add(&mut self, piece: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(piece)?;
+        self.len += piece.len();
+        self.crc = crc32c::crc32c_append(self.crc, piece);
+        Ok(())
+    }
+
+    /// Makes it durable under its name.
+    fn end(mut self, path: &Path) -> std::io::Result<Head> {
+        let head = head_of(&self.head, self.len);
+        let crc = crc32c::crc32c_combine(crc32c::crc32c(&head), self.crc, self.len);
+        self.file.write_all(&crc.to_le_bytes())?;
+        self.file.write_all_at(&head, 0)?;
+        replace(&self.file, &self.path, path)?;
+        Ok(self.head)
     }
 }
 
@@ -192,21 +269,21 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// All that stands before the engine's bytes.
-fn head_of(snapshot: &Snapshot) -> Vec<u8> {
+/// All that stands before so many bytes of the engine.
+fn head_of(head: &Head, len: usize) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
-    put(&mut out, snapshot.config.as_bytes());
-    for number in [snapshot.position.0, snapshot.resume.0, u64::from(snapshot.full)] {
+    put(&mut out, head.config.as_bytes());
+    for number in [head.position.0, head.resume.0, u64::from(head.full)] {
         out.extend_from_slice(&number.to_le_bytes());
     }
-    out.extend_from_slice(&(snapshot.books.len() as u64).to_le_bytes());
-    for books in &snapshot.books {
+    out.extend_from_slice(&(head.books.len() as u64).to_le_bytes());
+    for books in &head.books {
         let figures = [books.deliveries, books.decoded, books.ignored];
         for figure in figures.iter().chain(&books.rejected) {
             out.extend_from_slice(&figure.to_le_bytes());
         }
     }
-    out.extend_from_slice(&(snapshot.engine.len() as u64).to_le_bytes());
+    out.extend_from_slice(&(len as u64).to_le_bytes());
     out
 }
 
@@ -259,7 +336,7 @@ fn decode(mut bytes: Vec<u8>) -> Option<Snapshot> {
     bytes.truncate(bytes.len() - 4);
     bytes.drain(..bytes.len() - len);
     let engine = bytes;
-    Some(Snapshot { config, position, resume, full, books, engine })
+    Some(Snapshot { head: Head { config, position, resume, full, books }, engine })
 }
 
 #[cfg(test)]
@@ -270,7 +347,60 @@ mod tests {
         let books = vec![SourceBooks { deliveries: 7, decoded: 6, ..SourceBooks::default() }];
         let config = "c".to_owned();
         let (position, resume) = (Position(position), Position(position / 2));
-        Snapshot { config, position, resume, full, books, engine: vec![1, 2, 3] }
+        let head = Head { config, position, resume, full, books };
+        Snapshot { head, engine: vec![1, 2, 3] }
+    }
+
+    fn write(snapshots: &mut Snapshots, snapshot: &Snapshot) -> anyhow::Result<Option<Head>> {
+        snapshots.begin(snapshot.head.clone());
+        snapshot.engine.chunks(2).for_each(|piece| snapshots.add(piece));
+        snapshots.stand()
+    }
+
+    /// The next may begin, and even get whole, before the last one may stand.
+    #[test]
+    fn one_that_is_begun_meanwhile_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+        let open = || Snapshots::open(dir.path()).unwrap_or_else(|e| panic!("{e}"));
+        let mut snapshots = open();
+        let (first, second, third) = (snapshot(10, true), snapshot(10, false), snapshot(30, true));
+        snapshots.begin(first.head.clone());
+        snapshots.add(&first.engine);
+        for next in [&second, &third] {
+            snapshots.begin(next.head.clone());
+            snapshots.add(&next.engine);
+        }
+        assert!(open().take_newest().is_none(), "none of them may stand yet");
+        let newest = || open().take_newest().map(|chain| chain.parts);
+        snapshots.stand().unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(newest(), Some(vec![first.clone()]));
+        snapshots.stand().unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(newest(), Some(vec![first, second]));
+        snapshots.stand().unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(newest(), Some(vec![third]));
+        assert_eq!(fs::read_dir(dir.path()).map(Iterator::count).unwrap_or_default(), 1);
+    }
+
+    /// A disk that refuses costs that snapshot and the increments behind it, and no more.
+    #[test]
+    fn after_one_that_failed_the_next_must_be_full() {
+        let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+        let mut snapshots = Snapshots::open(dir.path()).unwrap_or_else(|e| panic!("{e}"));
+        write(&mut snapshots, &snapshot(10, true)).unwrap_or_else(|e| panic!("{e}"));
+        snapshots.full_needed().store(false, Ordering::Release);
+        snapshots.begin(snapshot(20, false).head);
+        fs::remove_file(dir.path().join("0000000000000014-2.new"))
+            .unwrap_or_else(|e| panic!("{e}"));
+        snapshots.begin(snapshot(30, false).head);
+        snapshots.stand().expect_err("its file is gone");
+        assert!(snapshots.full_needed().load(Ordering::Acquire));
+        assert_eq!(
+            snapshots.stand().unwrap_or_else(|e| panic!("{e}")),
+            None,
+            "it stands on nothing"
+        );
+        assert_eq!(fs::read_dir(dir.path()).map(Iterator::count).unwrap_or_default(), 1);
+        write(&mut snapshots, &snapshot(40, true)).unwrap_or_else(|e| panic!("{e}"));
     }
 
     #[test]
@@ -284,7 +414,7 @@ mod tests {
         snapshots.full_needed().store(false, Ordering::Release);
         for (position, full) in [(10, true), (20, false), (30, false)] {
             assert!(!snapshots.full_needed().load(Ordering::Acquire));
-            snapshots.write(&snapshot(position, full)).unwrap_or_else(|e| panic!("{e}"));
+            write(&mut snapshots, &snapshot(position, full)).unwrap_or_else(|e| panic!("{e}"));
         }
         let found = open().take_newest().unwrap_or_else(|| panic!("no chain"));
         assert_eq!(found.parts, [snapshot(10, true), snapshot(20, false), snapshot(30, false)]);
@@ -301,7 +431,7 @@ mod tests {
 
         // A new full one takes the place of the old chain.
         let mut snapshots = open();
-        snapshots.write(&snapshot(40, true)).unwrap_or_else(|e| panic!("{e}"));
+        write(&mut snapshots, &snapshot(40, true)).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(open().take_newest().map(|c| c.last().position), Some(Position(40)));
         assert_eq!(fs::read_dir(dir.path()).map(Iterator::count).unwrap_or_default(), 1);
     }

@@ -386,11 +386,6 @@ impl Live {
         &self.progress
     }
 
-    /// Bytes of the engine's state.
-    pub fn state_bytes(&self) -> usize {
-        lock(&self.figures).state_bytes
-    }
-
     /// Gauges by name, with what they mean.
     pub fn gauges(&self) -> Vec<(&'static str, &'static str, f64)> {
         let figures = lock(&self.figures).clone();

@@ -14,7 +14,6 @@ use sinks::{DeadLetter, Outputs};
 
 use super::emitter::{Batch, Emit, OUTPUTS_PER_COMMIT};
 use super::rulebooks::Rulebooks;
-use super::snapshots::Snapshot;
 use crate::render::{Evidences, Found, Renderer};
 use crate::setup::Setup;
 
@@ -24,8 +23,8 @@ pub enum Tell {
     Judged(Judged),
     /// A place that what came before it takes, too.
     Filled,
-    /// The state behind all of that.
-    Snapshot(Box<Snapshot>),
+    /// A snapshot of the state behind all of that is made.
+    Snapshot(Position),
 }
 
 /// What came of judged records.
@@ -121,9 +120,9 @@ impl Teller {
         let mut current = setup;
         while let Some(message) = self.next()? {
             let mut judged = match message {
-                Tell::Snapshot(snapshot) => {
+                Tell::Snapshot(position) => {
                     self.flush()?;
-                    self.send(Emit::Snapshot(snapshot))?;
+                    self.send(Emit::Snapshot(position))?;
                     continue;
                 }
                 Tell::Judged(judged) => judged,

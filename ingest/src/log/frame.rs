@@ -95,15 +95,21 @@ pub fn claimed_len(bytes: &[u8]) -> Option<usize> {
     (HEADER..=most).contains(&len).then_some(len)
 }
 
-/// Reads the record at the beginning of `bytes`; `None` when there is no whole one. Deliveries of
-/// which only the place is kept are left to [`offsets::resolve`].
+/// Reads the record at the beginning of `bytes`, as a file has them; `None` when there is no whole one.
 pub fn decode(bytes: &[u8], position: u64) -> Option<Frame> {
-    let len = claimed_len(bytes)?;
-    let bytes = bytes.get(..len)?;
-    let crc = u32::from_le_bytes(bytes[4..8].try_into().ok()?);
-    if checksum(position, &bytes[COVERED_FROM..]) != crc {
+    let frame = bytes.get(..claimed_len(bytes)?)?;
+    let crc = u32::from_le_bytes(frame[4..8].try_into().ok()?);
+    if checksum(position, &frame[COVERED_FROM..]) != crc {
         return None;
     }
+    decode_ours(bytes, position)
+}
+
+/// The same of what has never left memory: nothing but a file can have damaged it. Deliveries of
+/// which only the place is kept are left to [`offsets::resolve`].
+pub fn decode_ours(bytes: &[u8], position: u64) -> Option<Frame> {
+    let len = claimed_len(bytes)?;
+    let bytes = bytes.get(..len)?;
     let offsets = bytes[8] == offsets::KIND;
     let kind = if offsets { RecordKind::Delivery } else { RecordKind::from_number(bytes[8])? };
     let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);

@@ -171,13 +171,10 @@ impl LogReader {
         let before = block.len();
         while block.len() == before && self.position < self.progress.written().0 {
             let most = bytes_max.max(frame::HEADER);
-            // It stands in a file, and in memory as long as it does not.
+            // It stands in a file, and in memory as long as it does not, and a while after.
             let filed = self.progress.filed();
-            if self.position >= filed {
-                let (whole, needed) = self.read_some(None, most, block)?;
-                if let Some(needed) = needed.filter(|n| whole == 0 && *n > most) {
-                    self.read_some(None, needed, block)?;
-                }
+            self.read_memory(most, block)?;
+            if block.len() > before || self.position >= filed {
                 continue;
             }
             let place = self.segment(self.position)?;
@@ -198,7 +195,28 @@ impl LogReader {
         Ok(block.len() - before)
     }
 
-    /// Reads `wanted` bytes, of a segment's file or (`None`) of what is in no file yet, and takes the
+    /// Reads about `most` bytes of what is in memory, as far as that goes.
+    fn read_memory(&mut self, most: usize, block: &mut RecordBlock) -> Result<(), LogError> {
+        let mut left = most;
+        while left >= frame::HEADER {
+            let (whole, needed) = self.read_some(None, left, block)?;
+            left -= whole.min(left);
+            if whole == 0
+                && left == most
+                && let Some(needed) = needed.filter(|n| *n > most)
+            {
+                // One record longer than asked for: read all of it.
+                self.read_some(None, needed, block)?;
+            }
+            // Only where a block ends another follows.
+            if whole == 0 || needed.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads `wanted` bytes, of a segment's file or (`None`) of the log's end in memory, and takes the
     /// whole records of them; how many bytes those were, and what the next one claims to need.
     fn read_some(
         &mut self,
@@ -215,10 +233,11 @@ impl LogReader {
                 read.map_err(LogError::io(&segment.path))
             }
         });
-        let read = read?;
-        let all = there.start..there.start + read as u32;
+        let all = there.start..there.start + read? as u32;
+        block.shorten(all.end);
         let (mut left, before, bytes) = (all.clone(), block.len(), block.bytes());
-        while let Some(frame) = frame::decode(block.bytes_of(&left), self.position)
+        let decode = if place.is_some() { frame::decode } else { frame::decode_ours };
+        while let Some(frame) = decode(block.bytes_of(&left), self.position)
             && block.bytes() <= bytes + wanted
         {
             let topic = left.start + frame.topic.start as u32..left.start + frame.topic.end as u32;

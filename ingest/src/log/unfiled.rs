@@ -4,15 +4,33 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of one write: small appends come together.
-const TOGETHER_BYTES: usize = 256 << 10;
-/// Bytes kept of what stands in its file: whoever tells what was found is a few blocks behind, and of what is
-/// cited three in ten are the last event of all.
-const FILED_BYTES_MAX: u64 = 4 << 20;
+/// Pieces of memory kept for the next blocks: what comes between two writes of a fast source.
+const SPARES_MAX: usize = 16;
+
+/// How long is long.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// Bytes of one write: small appends come together.
+    together: usize,
+    /// An append from which on it is written by itself, where it stands: it is long enough.
+    alone: usize,
+    /// Bytes kept of what stands in its file: whoever tells what was found is a few blocks behind, and of
+    /// what is cited three in ten are the last event of all.
+    filed: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { together: 256 << 10, alone: 32 << 10, filed: 4 << 20 }
+    }
+}
 
 /// Shared by who appends, who writes and who reads.
 #[derive(Debug, Default)]
-pub struct Unfiled(Mutex<State>);
+pub struct Unfiled {
+    sizes: Sizes,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -22,53 +40,61 @@ struct State {
     filed: usize,
     /// The one behind these is being written: nothing is added to it any more.
     writing: bool,
-    /// The memory of one that went, for the next.
-    spare: Vec<u8>,
+    /// The memory of some that went, for the next.
+    spare: Vec<Vec<u8>>,
 }
 
 impl State {
     /// Makes one of the last two that are written, where they are small: so that what is kept is not much
     /// more than its bytes.
-    fn join(&mut self) {
+    fn join(&mut self, sizes: Sizes) {
         let Some(before) = self.filed.checked_sub(2) else { return };
         let last = self.blocks[before + 1].1.clone();
         let (_, joined) = &mut self.blocks[before];
-        if joined.len() + last.len() <= TOGETHER_BYTES
+        if last.len() < sizes.alone
+            && joined.len() + last.len() <= sizes.together
             && let Some(joined) = Arc::get_mut(joined)
         {
             joined.extend_from_slice(&last);
             let _ = self.blocks.remove(before + 1);
             self.filed -= 1;
-            self.keep(last);
+            self.keep(last, sizes);
         }
     }
 
     /// Keeps the memory of a block for the next.
-    fn keep(&mut self, block: Arc<Vec<u8>>) {
+    fn keep(&mut self, block: Arc<Vec<u8>>, sizes: Sizes) {
         if let Ok(mut block) = Arc::try_unwrap(block)
-            && block.capacity() <= 2 * TOGETHER_BYTES
+            && block.capacity() <= 2 * sizes.together
+            && self.spare.len() < SPARES_MAX
         {
             block.clear();
-            self.spare = block;
+            self.spare.push(block);
         }
     }
 }
 
 impl Unfiled {
-    /// Adds whole frames, the first of which stands at a position.
-    pub fn push(&self, position: u64, frames: &[u8]) {
+    /// Adds whole frames, the first of which stands at a position; the memory they stand in is lent for
+    /// others.
+    pub fn push(&self, position: u64, frames: &mut Vec<u8>) {
         let mut state = self.state();
+        if frames.len() >= self.sizes.alone {
+            let next = state.spare.pop().unwrap_or_default();
+            state.blocks.push_back((position, Arc::new(std::mem::replace(frames, next))));
+            return;
+        }
         let closed = state.filed + usize::from(state.writing);
         if closed < state.blocks.len()
             && let Some((_, last)) = state.blocks.back_mut()
-            && last.len() + frames.len() <= TOGETHER_BYTES
+            && last.len() + frames.len() <= self.sizes.together
             && let Some(last) = Arc::get_mut(last)
         {
             last.extend_from_slice(frames);
             return;
         }
-        let mut block = std::mem::take(&mut state.spare);
-        block.reserve(frames.len().max(TOGETHER_BYTES));
+        let mut block = state.spare.pop().unwrap_or_default();
+        block.reserve(frames.len().max(self.sizes.together));
         block.extend_from_slice(frames);
         state.blocks.push_back((position, Arc::new(block)));
     }
@@ -88,14 +114,14 @@ impl Unfiled {
         drop(first);
         state.writing = false;
         state.filed += 1;
-        state.join();
+        state.join(self.sizes);
         let end = |(position, block): &(u64, Arc<Vec<u8>>)| position + block.len() as u64;
         let written = state.blocks.get(state.filed - 1).map_or(0, end);
-        while state.blocks.front().is_some_and(|b| end(b) + FILED_BYTES_MAX < written)
+        while state.blocks.front().is_some_and(|b| end(b) + self.sizes.filed < written)
             && let Some((_, oldest)) = state.blocks.pop_front()
         {
             state.filed -= 1;
-            state.keep(oldest);
+            state.keep(oldest, self.sizes);
         }
     }
 
@@ -114,24 +140,96 @@ impl Unfiled {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Unfiled;
+    use std::sync::Arc;
+
+    use super::{Sizes, Unfiled};
+
+    /// All that appending, writing and reading can come to in some order.
+    struct Case {
+        unfiled: Unfiled,
+        /// All that was appended.
+        log: Vec<u8>,
+        /// How much of it is written.
+        file: Vec<u8>,
+        /// What is being written, as it was when that began.
+        writing: Option<(u64, Arc<Vec<u8>>, Vec<u8>)>,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let sizes = Sizes { together: 8, alone: 5, filed: 9 };
+            let unfiled = Unfiled { sizes, ..Unfiled::default() };
+            Self { unfiled, log: Vec::new(), file: Vec::new(), writing: None }
+        }
+
+        fn step(&mut self, what: usize) {
+            match (what, self.writing.take()) {
+                (2, None) => {
+                    let first = self.unfiled.first();
+                    self.writing = first.map(|(at, bytes)| (at, bytes.clone(), bytes.to_vec()));
+                }
+                (2, Some((at, bytes, then))) => {
+                    assert_eq!((at, &*bytes), (self.file.len() as u64, &then), "what is written");
+                    self.file.extend_from_slice(&bytes);
+                    self.unfiled.filed(bytes);
+                }
+                (what, writing) => {
+                    let (at, len) = (self.log.len() as u64, [3, 6][what]);
+                    let frames = (0..len).map(|n| self.log.len() as u8 + n);
+                    let mut frames: Vec<u8> = frames.collect();
+                    self.log.extend_from_slice(&frames);
+                    self.unfiled.push(at, &mut frames);
+                    self.writing = writing;
+                }
+            }
+        }
+
+        /// Whoever reads finds what was appended, in memory or in the file.
+        fn look(&self) {
+            assert!(self.log.starts_with(&self.file), "the file is as the log was appended");
+            for at in 0..self.log.len() {
+                let mut found = [0; 4];
+                let len = self.unfiled.copy(at as u64, &mut found);
+                assert_eq!(&found[..len], &self.log[at..at + len], "from {at} on");
+                assert!(len > 0 || at < self.file.len(), "{at} is nowhere");
+            }
+        }
+    }
+
+    /// The lock makes each call one step, so that all orders of them are all that can happen.
+    #[test]
+    fn in_whichever_order_what_is_appended_is_read_and_written() {
+        const STEPS: u32 = 10;
+        for order in 0..3_usize.pow(STEPS) {
+            let mut case = Case::new();
+            for step in 0..STEPS {
+                case.step(order / 3_usize.pow(step) % 3);
+            }
+            case.look();
+            for _ in 0..2 * STEPS {
+                case.step(2);
+            }
+            case.look();
+            assert_eq!(case.file, case.log, "all of it is written");
+        }
+    }
 
     #[test]
     fn nothing_is_added_to_what_is_being_written() {
         let unfiled = Unfiled::default();
-        unfiled.push(0, b"one");
-        unfiled.push(3, b"two");
+        unfiled.push(0, &mut b"one".to_vec());
+        unfiled.push(3, &mut b"two".to_vec());
         let (_, taken) = unfiled.first().unwrap_or_default();
         let bytes = taken.to_vec();
         // Whoever writes it has let go of it, and has not said yet that it is written.
         drop(taken);
-        unfiled.push(6, b"three");
+        unfiled.push(6, &mut b"three".to_vec());
         let (at, again) = unfiled.first().unwrap_or_default();
         assert_eq!((at, again.as_slice()), (0, bytes.as_slice()));
         unfiled.filed(again);

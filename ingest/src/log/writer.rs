@@ -144,8 +144,8 @@ impl Sequencer {
         if !block.is_whole() {
             self.progress.held.keep(block);
         }
-        self.progress.unfiled.push(start, &self.buffer);
         let end = start + self.buffer.len() as u64;
+        self.progress.unfiled.push(start, &mut self.buffer);
         let first = {
             let mut state = self.progress.state();
             let first = state.durable == state.written;

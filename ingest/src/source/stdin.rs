@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event::{RecordBlock, RecordKind};
-use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::intake::{Ack, Batch, Board, Running, SourceError, Stream, Wiring, flags};
@@ -63,15 +62,14 @@ pub fn start(
     Ok(Running::new(board, thread, || {}))
 }
 
-/// Adds what there is to read; `None` where nothing comes, 0 at the end.
-fn read(input: BorrowedFd<'_>, bytes: &mut Vec<u8>) -> io::Result<Option<usize>> {
+/// Reads what there is; how many bytes, 0 at the end and `None` where nothing comes.
+fn read(input: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Option<usize>> {
     let mut wanted = [PollFd::from_borrowed_fd(input, PollFlags::IN)];
     match poll(&mut wanted, Some(&LOOK_EVERY)) {
         Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
         other => other?,
     };
-    bytes.reserve(READ_BYTES);
-    match rustix::io::read(input, spare_capacity(bytes)) {
+    match rustix::io::read(input, room) {
         Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(None),
         other => Ok(Some(other?)),
     }
@@ -100,19 +98,19 @@ impl Lines {
             if busy {
                 std::thread::sleep(GATHER.saturating_sub(last.elapsed()));
             }
-            let mut records = RecordBlock::new();
-            let (all, came) = records.append_with(|bytes| {
-                bytes.extend_from_slice(&self.begun);
-                read(input, bytes)
-            });
+            let mut records = self.wiring.spares.take();
+            let begun = records.append(&self.begun);
+            let (new, came) = records.append_read(READ_BYTES, |room| read(input, room));
             let came = came.unwrap_or_else(|error| {
                 tracing::error!(%error, "standard input cannot be read on");
                 Some(0)
             });
+            let all = begun.start..new.start + came.unwrap_or(0) as u32;
+            records.shorten(all.end);
             match came {
                 Some(0) => {
                     // A last line needs no end.
-                    let (end, ()) = records.append_with(|bytes| bytes.push(b'\n'));
+                    let end = records.append(b"\n");
                     let lines = self.cut(&mut records, all.start..end.end);
                     self.wiring.mark(&mut records, RecordKind::StreamEnded, &self.stream);
                     self.board.link(false, "standard input has ended");
@@ -139,6 +137,7 @@ impl Lines {
     /// Whether anybody takes batches.
     fn hand_over(&self, records: RecordBlock, deliveries: u64) -> bool {
         if records.is_empty() {
+            self.wiring.spares.give(records);
             return true;
         }
         self.board.count(deliveries);

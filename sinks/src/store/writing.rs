@@ -13,8 +13,29 @@ use super::outputs::Opened;
 
 /// Incidents of one statement: beginning and ending one costs as much as a row.
 const ROWS: usize = 16;
-/// Values of one of them.
-const VALUES: usize = 21;
+/// Columns of one of them, behind its number.
+const COLUMNS: [&str; 20] = [
+    "id",
+    "rule",
+    "title",
+    "severity",
+    "site",
+    "area",
+    "person",
+    "state",
+    "opened_at",
+    "updated_at",
+    "config_hash",
+    "late",
+    "detections",
+    "events",
+    "evidence_omitted",
+    "verification",
+    "feeds",
+    "revision",
+    "concluded_at",
+    "opening",
+];
 
 /// A transaction, with the statements that run for every incident: looking one up by its text costs
 /// an eighth of what it does.
@@ -27,23 +48,29 @@ pub(super) struct Writing<'c, 'o> {
     pub(super) detection: CachedStatement<'c>,
     /// Memory for the document of one detection.
     pub(super) document: Vec<u8>,
+    /// The number of the incident whose row was written last.
+    last: Option<i64>,
     /// Incidents whose rows are not written yet, and whether the detection is kept with each.
-    pending: Vec<(i64, Opened<'o>, bool)>,
+    pending: Vec<Row<'o>>,
     /// Greater than any id, of an incident or a detection, that stood here before.
     newest: Option<TimedId>,
     /// Ids of this commit.
     ids: HashSet<TimedId, foldhash::fast::FixedState>,
 }
 
-/// Inserts so many incidents. `n` is the revision, too.
+/// Inserts incidents: one with its number, or many that are numbered from the last one on.
+///
+/// A row that is refused ends the transaction, as it does anyhow. Else, and where several rows come with
+/// their numbers, `SQLite` would copy each page first to be able to undo the statement by itself: twice
+/// as many bytes in a file as the commit itself.
 fn insertion(rows: usize) -> String {
-    let one = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    format!(
-        "INSERT INTO incident (n, id, rule, title, severity, site, area, person, state, opened_at,
-             updated_at, config_hash, late, detections, events, evidence_omitted, verification,
-             feeds, revision, concluded_at, opening) VALUES {}",
-        vec![one; rows].join(", ")
-    )
+    let columns = COLUMNS.join(", ");
+    let places = vec!["?"; COLUMNS.len()].join(", ");
+    if rows == 1 {
+        return format!("INSERT OR ROLLBACK INTO incident ({columns}, n) VALUES ({places}, ?)");
+    }
+    let rows = vec![format!("({places})"); rows].join(", ");
+    format!("INSERT OR ROLLBACK INTO incident ({columns}) VALUES {rows}")
 }
 
 impl<'c, 'o> Writing<'c, 'o> {
@@ -71,6 +98,7 @@ impl<'c, 'o> Writing<'c, 'o> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?,
             document: Vec::new(),
+            last: None,
             pending: Vec::with_capacity(ROWS),
             newest: newest.as_deref().and_then(TimedId::parse),
             ids: HashSet::default(),
@@ -105,33 +133,54 @@ impl<'c, 'o> Writing<'c, 'o> {
     ) -> Result<(), StoreError> {
         self.ids.insert(opened.id());
         self.pending.push((n, opened, kept));
-        if self.pending.len() == ROWS { self.flush() } else { Ok(()) }
+        let whole = self.last.is_none() || self.pending.len() == ROWS;
+        if whole { self.flush() } else { Ok(()) }
     }
 
     /// Whatever reads or changes incidents finds all of them afterwards.
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
-        let all = |statement: &mut CachedStatement<'_>, rows: &[(i64, Opened<'o>, bool)]| {
-            for (place, (n, opened, kept)) in rows.iter().enumerate() {
-                bind(statement, place * VALUES, (*n, *opened, *kept))?;
-            }
-            statement.raw_execute().map(|_| ())
+        let Some(((first, ..), (last, ..))) = self.pending.first().zip(self.pending.last()) else {
+            return Ok(());
         };
-        let written = if self.pending.len() == ROWS {
-            all(&mut self.incidents, &self.pending)
+        let (first, last) = (*first, *last);
+        let many = self.pending.len() == ROWS
+            && last - first == ROWS as i64 - 1
+            && self.last == Some(first - 1);
+        let written = if many {
+            many_at_once(&mut self.incidents, &self.pending)
         } else {
-            self.pending.chunks(1).try_for_each(|row| all(&mut self.incident, row))
+            self.pending.iter().try_for_each(|row| alone(&mut self.incident, row))
         };
         self.pending.clear();
-        written.doing("storing an incident")
+        written.doing("storing an incident")?;
+        assert_eq!(self.db.last_insert_rowid(), last, "an incident's number is its first revision");
+        self.last = Some(last);
+        Ok(())
     }
+}
+
+type Row<'o> = (i64, Opened<'o>, bool);
+
+fn alone(statement: &mut CachedStatement<'_>, row: &Row<'_>) -> rusqlite::Result<()> {
+    bind(statement, 0, row)?;
+    statement.raw_bind_parameter(COLUMNS.len() + 1, row.0)?;
+    statement.raw_execute().map(|_| ())
+}
+
+fn many_at_once(statement: &mut CachedStatement<'_>, rows: &[Row<'_>]) -> rusqlite::Result<()> {
+    for (place, row) in rows.iter().enumerate() {
+        bind(statement, place * COLUMNS.len(), row)?;
+    }
+    statement.raw_execute().map(|_| ())
 }
 
 /// Gives a statement the values of a row, the first of which is the one behind `before`.
 fn bind(
     statement: &mut CachedStatement<'_>,
     before: usize,
-    (n, opened, kept): (i64, Opened<'_>, bool),
+    (n, opened, kept): &Row<'_>,
 ) -> rusqlite::Result<()> {
+    let (n, kept) = (*n, *kept);
     let mut next = before;
     macro_rules! bind {
         ($($value:expr),* $(,)?) => {
@@ -140,7 +189,6 @@ fn bind(
     }
     let id = opened.id().text();
     bind!(
-        n,
         std::str::from_utf8(&id)?,
         opened.rule(),
         opened.title(),
