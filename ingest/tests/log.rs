@@ -315,11 +315,23 @@ fn damage_before_the_end_is_an_error_that_names_its_place() {
         }
         other => panic!("{other:?}"),
     }
-    // A reader tells damage that comes while it reads.
+    // A reader tells damage that comes while it reads, as soon as it reads the file: what was written
+    // lately is in memory as it was appended.
     files.flip(path, 20 + 28 + 3);
-    let reader = LogReader::open(&dir(), Arc::new(files.clone()), writer.progress(), Position(0));
-    let mut reader = ok(reader);
-    let read = reader.read(&mut RecordBlock::new(), 1_000);
+    let progress = writer.progress();
+    let read = || {
+        let from = Position(0);
+        let reader = LogReader::open(&dir(), Arc::new(files.clone()), progress.clone(), from);
+        ok(reader).read(&mut RecordBlock::new(), 1_000)
+    };
+    assert!(matches!(read(), Ok(5)));
+    let payload = vec![b'x'; 1 << 20];
+    for _ in 0..6 {
+        let (small, mut long) = (block(0, 1), RecordBlock::new());
+        long.push(&RecordRef { payload: &payload, ..small.get(0) });
+        ok(writer.append(&mut long));
+    }
+    let read = read();
     assert!(matches!(read, Err(LogError::Damaged { position: 0, .. })), "{read:?}");
 }
 
