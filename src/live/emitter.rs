@@ -15,6 +15,10 @@ use super::status::Live;
 pub const OUTPUTS_PER_COMMIT: usize = 1_000;
 /// Between two commits at least: pages that both would write are written once.
 const GATHER: Duration = Duration::from_millis(2);
+/// The same where the engine is so far behind the log that nobody sees the difference.
+const GATHER_BEHIND: Duration = Duration::from_millis(10);
+/// So far: 25,000 deliveries, more than those of two of the longer spans.
+const BEHIND_BYTES: u64 = 4 << 20;
 /// How often a store that refuses is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
@@ -68,7 +72,7 @@ impl Emitter {
     /// Runs until the engine's thread has ended and everything has left.
     pub fn run(mut self, messages: &Receiver<Emit>) -> anyhow::Result<()> {
         let mut next = None;
-        let mut gathered = Instant::now();
+        let mut committed = None;
         while let Some(message) = next.take().or_else(|| messages.recv().ok()) {
             match message {
                 Emit::Snapshot(position) => self.stand(position)?,
@@ -76,7 +80,8 @@ impl Emitter {
                     // What has come meanwhile goes into the same transaction.
                     while batch.len() < OUTPUTS_PER_COMMIT {
                         // Soon after a commit the next one waits a little for company.
-                        let left = gathered.saturating_duration_since(Instant::now());
+                        let since = committed.map_or(GATHER_BEHIND, |at: Instant| at.elapsed());
+                        let left = self.gather(batch.until).saturating_sub(since);
                         match messages.recv_timeout(left) {
                             Ok(Emit::Outputs(further)) => batch = batch.and(further),
                             Ok(other) => {
@@ -87,7 +92,7 @@ impl Emitter {
                         }
                     }
                     self.commit(&batch)?;
-                    gathered = Instant::now() + GATHER;
+                    committed = Some(Instant::now());
                     if let Some(recorded) = batch.recorded.filter(|_| batch.len() > 0) {
                         self.live.visible(crate::now().since(recorded));
                     }
@@ -100,6 +105,12 @@ impl Emitter {
             }
         }
         Ok(())
+    }
+
+    /// How long after a commit the next one waits for company.
+    fn gather(&self, until: Position) -> Duration {
+        let behind = self.live.log().written().0.saturating_sub(until.0);
+        if behind < BEHIND_BYTES { GATHER } else { GATHER_BEHIND }
     }
 
     fn commit(&mut self, batch: &Batch) -> anyhow::Result<()> {

@@ -226,11 +226,9 @@ impl Snapshots {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let number = name.get(..16).and_then(|n| u64::from_str_radix(n, 16).ok());
-            let stale = match name.ends_with(".new") {
-                true => !self.begun.iter().flatten().any(|begun| begun.path == path),
-                false => number.is_some_and(|n| n != chain),
-            };
-            if stale {
+            let under_way = || self.begun.iter().flatten().any(|begun| begun.path == path);
+            let new = name.ends_with(".new");
+            if (new && !under_way()) || (!new && number.is_some_and(|n| n != chain)) {
                 fs::remove_file(&path).with_context(|| path.display().to_string())?;
             }
         }

@@ -12,6 +12,7 @@ use event::{
     EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
 };
 
+use super::checksum::checksum;
 use super::offsets;
 
 /// Bytes before the topic.
@@ -40,10 +41,6 @@ impl Frame {
         let (topic, payload) = (&bytes[self.topic.clone()], &bytes[self.topic.end..self.len]);
         out.push(&RecordRef { topic, payload, ..self.head });
     }
-}
-
-fn checksum(position: u64, covered: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&position.to_le_bytes()), covered)
 }
 
 /// A record's topic, as long as a frame can have it.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Pieces of memory kept for the next blocks: what comes between two writes of a fast source.
-const SPARES_MAX: usize = 16;
+const SPARES_MAX: usize = 32;
 
 /// How long is long.
 #[derive(Clone, Copy, Debug)]
