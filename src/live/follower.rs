@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use event::control::{Change, Control};
@@ -12,7 +11,7 @@ use rules::engine::Findings;
 use sinks::DeadLetter;
 
 use super::epoch::Reign;
-use super::keeper::{Keep, PIECE_BYTES, Pieces};
+use super::keeper::{self, Keep, PIECE_BYTES};
 use super::pauses::{Cause, Pauses};
 use super::rulebooks::Rulebooks;
 use super::snapshots::Head;
@@ -50,8 +49,7 @@ pub struct Follower {
     pub live: Arc<Live>,
     pub told: Told,
     /// Where pieces of snapshots go, and memory for them.
-    pub keep: Sender<Keep>,
-    pub pieces: Pieces,
+    pub kept: keeper::Told,
     /// What was found and not handed on yet.
     pub findings: Findings,
     pub full_needed: Arc<AtomicBool>,
@@ -80,11 +78,11 @@ impl Follower {
             if self.live.look_at_usage(&self.pipeline) {
                 self.pauses.lap(Cause::Figures);
             }
-            if let Some(piece) = self.saving.and_then(|_| self.pieces.take()) {
+            if let Some(piece) = self.saving.and_then(|_| self.kept.pieces.take()) {
                 self.go_on_saving(piece)?;
             }
             let patience = match (&self.saving, self.looked_at() == Some(here)) {
-                (Some(_), _) if self.pieces.any() => Duration::ZERO,
+                (Some(_), _) if self.kept.pieces.any() => Duration::ZERO,
                 (None, true) => WAIT,
                 (Some(_), _) | (None, false) => FIGURES_EVERY,
             };
@@ -286,14 +284,14 @@ impl Follower {
     /// Makes all that is left of the snapshot, if there is one under way.
     fn end_saving(&mut self) -> anyhow::Result<()> {
         while self.saving.is_some() {
-            let piece = self.pieces.take().unwrap_or_default();
+            let piece = self.kept.pieces.take().unwrap_or_default();
             self.go_on_saving(piece)?;
         }
         Ok(())
     }
 
     fn keep(&self, message: Keep) -> anyhow::Result<()> {
-        self.keep.send(message).map_err(|_| anyhow::anyhow!("the keeper's thread has ended"))
+        self.kept.keep.send(message).map_err(|_| anyhow::anyhow!("the keeper's thread has ended"))
     }
 
     fn send(&self, message: Tell) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 //! file, so that none of it holds up a commit.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,12 @@ pub enum Keep {
     Piece(Vec<u8>),
     /// All before the oldest one that does not stand yet is durable, and its outputs are stored.
     Stand,
+}
+
+/// The engine's side of the way: there, and the memory that comes back, to be used again.
+pub struct Told {
+    pub keep: Sender<Keep>,
+    pub pieces: Pieces,
 }
 
 /// Memory for pieces of snapshots: fresh pages are cleared by the system as they are filled, and the engine

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
@@ -145,18 +145,7 @@ impl Program {
         let full_needed = snapshots.full_needed();
         let mut threads = Vec::new();
         let log = keeper::Log { dir: log_dir, bytes_max: setup.config.log_bytes_max };
-        let pieces = keeper::Pieces::made_ready();
-        let checkpoint = store.checkpoint()?;
-        let keeper = keeper::Keeper {
-            snapshots,
-            checkpoint,
-            log,
-            live: live.clone(),
-            pieces: pieces.clone(),
-        };
-        let (keep, kept) = channel();
-        let emit =
-            spawn_store(&mut threads, &live, (keeper, keep.clone(), kept), (store, changed))?;
+        let (emit, kept) = spawn_store(&mut threads, &live, (snapshots, log), (store, changed))?;
         let told = spawn_teller(&mut threads, &live, engine.clone(), (evidence, bases), emit)?;
         let follower = follower::Follower {
             setup: engine,
@@ -166,8 +155,7 @@ impl Program {
             progress: progress.clone(),
             live: live.clone(),
             told,
-            keep,
-            pieces,
+            kept,
             findings: Findings::default(),
             full_needed,
             snapshot_bytes: start.snapshot_bytes,
@@ -307,26 +295,30 @@ fn spawn(
     Ok(std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?)
 }
 
-/// The store's thread, and the keeper's behind it; the way there, and that of memory back.
+/// The store's thread, and the keeper's behind it; the way there, that of memory back, and the way to
+/// the keeper.
 fn spawn_store(
     threads: &mut Vec<JoinHandle<()>>,
     live: &Arc<Live>,
-    (keeper, keep, kept): (keeper::Keeper, Sender<keeper::Keep>, Receiver<keeper::Keep>),
+    (snapshots, log): (Snapshots, keeper::Log),
     (store, changed): (Store, tokio::sync::watch::Sender<u64>),
-) -> anyhow::Result<(SyncSender<Emit>, Receiver<Outputs>)> {
-    let (emit, emitted) = sync_channel(EMIT_MAX);
+) -> anyhow::Result<((SyncSender<Emit>, Receiver<Outputs>), keeper::Told)> {
+    let ((keep, told), (emit, emitted)) = (channel(), sync_channel(EMIT_MAX));
     let (spare, outputs) = channel();
+    let (checkpoint, pieces) = (store.checkpoint()?, keeper::Pieces::made_ready());
+    let kept = keeper::Told { keep: keep.clone(), pieces: pieces.clone() };
+    let keeper = keeper::Keeper { snapshots, checkpoint, log, live: live.clone(), pieces };
     let emitter = emitter::Emitter { store, changed, live: live.clone(), keep, spare };
     threads.push(spawn("keeper", live.clone(), move || {
         step_behind();
-        keeper.run(&kept)
+        keeper.run(&told)
     })?);
     threads.push(spawn("store", live.clone(), move || {
         step_behind();
         crate::room::make_room(TELLING_ROOM_BYTES);
         emitter.run(&emitted)
     })?);
-    Ok((emit, outputs))
+    Ok(((emit, outputs), kept))
 }
 
 /// The teller's thread, which begins under a configuration; the way there.
