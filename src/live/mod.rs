@@ -295,6 +295,9 @@ fn spawn(
     Ok(std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?)
 }
 
+/// The way to the store, and that of memory back.
+type ToStore = (SyncSender<Emit>, Receiver<Outputs>);
+
 /// The store's thread, and the keeper's behind it; the way there, that of memory back, and the way to
 /// the keeper.
 fn spawn_store(
@@ -302,7 +305,7 @@ fn spawn_store(
     live: &Arc<Live>,
     (snapshots, log): (Snapshots, keeper::Log),
     (store, changed): (Store, tokio::sync::watch::Sender<u64>),
-) -> anyhow::Result<((SyncSender<Emit>, Receiver<Outputs>), keeper::Told)> {
+) -> anyhow::Result<(ToStore, keeper::Told)> {
     let ((keep, told), (emit, emitted)) = (channel(), sync_channel(EMIT_MAX));
     let (spare, outputs) = channel();
     let (checkpoint, pieces) = (store.checkpoint()?, keeper::Pieces::made_ready());
@@ -327,7 +330,7 @@ fn spawn_teller(
     live: &Arc<Live>,
     setup: Arc<Setup>,
     (evidence, bases): (teller::LogEvidence, BTreeMap<String, u64>),
-    (emit, outputs): (SyncSender<Emit>, Receiver<Outputs>),
+    (emit, outputs): ToStore,
 ) -> anyhow::Result<teller::Told> {
     let (tell, judged) = sync_channel(TELL_MAX);
     let (given_back, spare) = channel();
