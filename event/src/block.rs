@@ -395,7 +395,7 @@ impl<'a> EventRef<'a> {
     #[must_use]
     #[inline(always)]
     pub fn slot(&self, field: FieldId) -> Option<u64> {
-        self.has(field).then(|| self.0[HEADER_WORDS + field.0 as usize])
+        if self.has(field) { Some(self.0[HEADER_WORDS + field.0 as usize]) } else { None }
     }
 
     /// A text field.

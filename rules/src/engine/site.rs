@@ -179,6 +179,12 @@ impl Site {
         let last = if to == EventTime::MAX { self.last_deadline(cx) } else { to };
         let upkeep_to = if to == EventTime::MAX { EventTime::MIN } else { to };
         loop {
+            // Mostly there is nothing but deadlines of rules.
+            if cx.plan.calendar.schedules.is_empty() && !self.upkeep.is_due(upkeep_to) {
+                let Some((at, serial, due)) = self.timers.pop(to) else { break };
+                self.run_timer(cx, at, serial, due, out);
+                continue;
+            }
             let edge = self.next_edge(cx).filter(|edge| *edge <= last);
             // Timers of a time run before everything else of it; the policies' after the rules'.
             let timer = self.timers.next().filter(|at| *at <= to && edge.is_none_or(|e| *at <= e));
@@ -231,16 +237,23 @@ impl Site {
     /// Takes the next event of the site's ordered stream.
     pub fn event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         let now = event.occurred();
-        if now < self.now {
-            assert!(self.now == EventTime::MAX, "INV-SITE: events come in order");
-        }
-        if self.timers.is_due(now) || self.upkeep.is_due(now) || now >= self.hours_until {
+        if self.timers.is_due(now) | self.upkeep.is_due(now) | (now >= self.hours_until) {
             self.wake(cx, now, out);
         }
-        self.now = self.now.max(now);
+        if now < self.now {
+            self.behind_the_end();
+        } else {
+            self.now = now;
+        }
         self.judge_next(cx, event, out);
         self.settle(cx, out);
         self.sweep_some(cx);
+    }
+
+    /// An event from behind the site's time: only the end of an input is as far.
+    #[cold]
+    fn behind_the_end(&self) {
+        assert!(self.now == EventTime::MAX, "INV-SITE: events come in order");
     }
 
     /// Something is due before the next event, or the hours must be looked up: mostly nothing is.

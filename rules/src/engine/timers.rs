@@ -40,6 +40,8 @@ pub struct Timers {
     next: EventTime,
     /// Whether anything is.
     some: bool,
+    /// When the first of each lane is due, and last of the rest: `MAX` where there is none.
+    fronts: [EventTime; LANES + 1],
 }
 
 impl Default for Timers {
@@ -49,6 +51,7 @@ impl Default for Timers {
             rest: BinaryHeap::new(),
             next: EventTime::MAX,
             some: false,
+            fronts: [EventTime::MAX; LANES + 1],
         }
     }
 }
@@ -59,12 +62,22 @@ impl Timers {
         let timer = (at, owner, tie, serial, due);
         (self.next, self.some) = (self.next.min(at), true);
         // Those of one owner mostly wait for the same time, and come in order.
-        let lane = &mut self.lanes[owner as usize % LANES];
+        let number = owner as usize % LANES;
+        let lane = &mut self.lanes[number];
         if lane.back().is_none_or(|last| last.0 < at || *last <= timer) {
             lane.push_back(timer);
+            self.fronts[number] = self.fronts[number].min(at);
         } else {
             self.push_elsewhere(timer);
+            self.look_at_fronts();
         }
+    }
+
+    fn look_at_fronts(&mut self) {
+        for (at, lane) in self.fronts.iter_mut().zip(&self.lanes) {
+            *at = lane.front().map_or(EventTime::MAX, |timer| timer.0);
+        }
+        self.fronts[LANES] = self.rest.peek().map_or(EventTime::MAX, |timer| timer.0.0);
     }
 
     fn push_elsewhere(&mut self, timer: Timer) {
@@ -79,6 +92,29 @@ impl Timers {
     /// Takes the earliest deadline at or before `to`.
     pub fn pop(&mut self, to: EventTime) -> Option<(EventTime, u64, Due)> {
         let next = Some(self.next).filter(|next| *next <= to)?;
+        let first = self.fronts.iter().position(|at| *at == next)?;
+        // Mostly one lane is the first.
+        if first == LANES || self.fronts[first + 1..].contains(&next) || next == EventTime::MAX {
+            return self.pop_of_several(next);
+        }
+        let lane = &mut self.lanes[first];
+        let (at, _, _, serial, due) = lane.pop_front()?;
+        self.fronts[first] = lane.front().map_or(EventTime::MAX, |timer| timer.0);
+        self.know_next();
+        Some((at, serial, due))
+    }
+
+    #[inline]
+    fn know_next(&mut self) {
+        self.next = self.fronts.iter().fold(EventTime::MAX, |next, at| next.min(*at));
+        self.some = self.next != EventTime::MAX
+            || !self.rest.is_empty()
+            || self.lanes.iter().any(|lane| !lane.is_empty());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pop_of_several(&mut self, next: EventTime) -> Option<(EventTime, u64, Due)> {
         let fronts = self.lanes.iter().enumerate().filter_map(|(n, lane)| Some((lane.front()?, n)));
         let lane = fronts.filter(|(timer, _)| timer.0 == next).min();
         let heap = self.rest.peek().map(|timer| &timer.0).filter(|timer| timer.0 == next);
@@ -87,10 +123,8 @@ impl Timers {
             (Some((_, lane)), _) => self.lanes[lane].pop_front()?,
             (None, _) => self.rest.pop()?.0,
         };
-        let fronts = self.lanes.iter().filter_map(VecDeque::front);
-        let times = fronts.chain(self.rest.peek().map(|timer| &timer.0)).map(|timer| timer.0);
-        let next = times.min();
-        (self.next, self.some) = (next.unwrap_or(EventTime::MAX), next.is_some());
+        self.look_at_fronts();
+        self.know_next();
         Some((at, serial, due))
     }
 
@@ -111,6 +145,7 @@ impl Timers {
         self.lanes.iter_mut().for_each(VecDeque::clear);
         self.rest.clear();
         (self.next, self.some) = (EventTime::MAX, false);
+        self.fronts = [EventTime::MAX; LANES + 1];
     }
 }
 
