@@ -158,14 +158,15 @@ impl Engine {
                     new += 1;
                     let row = rows[AT_SITES].keep(event);
                     let OfKind { rank, forwarded } = kinds[head.kind().0 as usize];
-                    let mut new = Waiting { at, rank, over: Over::Nothing, line: 0, row };
-                    if forwarded {
-                        new.over = Over::Unknown;
-                        if at >= *enterprise_floor {
-                            new.over = merge.foresee(rows, new);
-                        }
-                    }
-                    waiting.push(rows, new);
+                    // Put together in registers, once for each line: what is written in parts cannot be
+                    // read as a whole at once.
+                    let new = |over| Waiting { at, rank, over, line: 0, row };
+                    let over = match forwarded {
+                        false => Over::Nothing,
+                        true if at < *enterprise_floor => Over::Unknown,
+                        true => merge.foresee(rows, new(Over::Queued)),
+                    };
+                    waiting.push(rows, new(over));
                     if let Some(due) = shard.due.get_mut(place) {
                         *due = at.min(*due);
                     }

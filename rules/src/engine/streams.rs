@@ -68,8 +68,9 @@ impl Hearing {
         if !self.holds {
             return Some(self.watermark);
         }
-        let own = EventTime(occurred.0.checked_sub(self.slack.0)?);
-        (own <= self.most).then(|| own.max(self.watermark))
+        let (own, wrapped) = occurred.0.overflowing_sub(self.slack.0);
+        let own = EventTime(own);
+        (own <= self.most && !wrapped).then(|| own.max(self.watermark))
     }
 
     /// One that occurred then, with which time has come so far.
