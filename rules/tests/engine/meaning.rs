@@ -3,7 +3,7 @@
 
 use event::TimeSpan;
 
-use crate::script::{found, found_with};
+use crate::script::{found, found_at_once, found_with};
 
 const FORCED: &str = "
 facts: {mode: {by: door, set: {DoorModeChanged: e.mode}, init: locked}}
@@ -297,6 +297,30 @@ rules:
     assert_eq!(lines.len(), 3);
     let later = script.replace("5 DoorOpened", "61 DoorOpened");
     assert_eq!(found(rules, &later).len(), 2, "a minute apart is outside");
+}
+
+#[test]
+fn a_deadline_of_a_site_that_is_silent_speaks_in_time() {
+    let rules = "
+rules:
+- {id: left-open, by: door, sequence: [{a: DoorOpened}, {not: DoorClosed, for: 150s}]}
+- {id: heard, scope: enterprise, on: {detection: left-open}}
+- {id: then, scope: enterprise, sequence: [{a: {detection: left-open}}, {b: Heartbeat}], within: 1s}
+";
+    let heartbeats = (0..600).map(|second| format!("{second} Heartbeat site=A\n"));
+    let opened = |at| format!("{at}.5 DoorOpened door=D1 site=B\n");
+    let lines = |at: usize| heartbeats.clone().take(at + 1).chain([opened(at)]);
+    for at in [60, 120, 200] {
+        let script: String = lines(at).chain(heartbeats.clone().skip(at + 1)).collect();
+        let found = found(rules, &script);
+        assert_eq!(found.len(), 3, "{found:?}");
+        // The engine looks at a site only where something is due.
+        let mut at_once = found_at_once(rules, &script);
+        at_once.sort();
+        let mut found = found;
+        found.sort();
+        assert_eq!(at_once, found, "opened at {at}");
+    }
 }
 
 #[test]

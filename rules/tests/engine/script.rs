@@ -21,17 +21,36 @@ pub fn found(rulebook: &str, script: &str) -> Vec<String> {
 
 /// As [`found`], with a slack, and without an end of the input if `ends_open`.
 pub fn found_with(rulebook: &str, script: &str, slack: TimeSpan, ends_open: bool) -> Vec<String> {
+    found_in(rulebook, script, slack, ends_open, 1)
+}
+
+/// As [`found`], all events in one block.
+pub fn found_at_once(rulebook: &str, script: &str) -> Vec<String> {
+    found_in(rulebook, script, TimeSpan::ZERO, false, usize::MAX)
+}
+
+fn found_in(
+    rulebook: &str,
+    script: &str,
+    slack: TimeSpan,
+    ends_open: bool,
+    batch: usize,
+) -> Vec<String> {
     let interner = Interner::shared();
     let plan = compile(rulebook, &interner);
     let vocabulary = plan.vocabulary.clone();
     let options = Options { sources: vec![SourceOptions { slack }], ..Options::default() };
     let mut engine = Engine::new(plan.clone(), interner.clone(), options);
     let mut out = Findings::default();
+    let mut block = EventBlock::new(&vocabulary);
     for (number, line) in script.lines().map(str::trim).filter(|l| !l.is_empty()).enumerate() {
-        let mut block = EventBlock::new(&vocabulary);
         event(&mut block, &vocabulary, &interner, number as u64, line);
-        engine.feed(Input::Events(&block), &mut out);
+        if block.len() == batch {
+            engine.feed(Input::Events(&block), &mut out);
+            block.clear();
+        }
     }
+    engine.feed(Input::Events(&block), &mut out);
     if !ends_open {
         engine.feed(Input::EndOfInput, &mut out);
     }
