@@ -1,76 +1,89 @@
-//! Memory that an event will want, asked for while others are judged.
+//! What an event will want, looked up while others are judged.
 //!
 //! A site with many keys has its state in main memory: a step that begins to wait for it when it
 //! looks costs more than all it does. Events stand in a queue before they are stepped: that of some
-//! places on is looked at, a stage at a time. It reads nothing that is decided by and changes
-//! nothing: findings do not depend on it.
+//! places on is looked at, a stage at a time. The cells found are handed to the steps
+//! ([`super::near`]), which look whether they are the ones they want: findings do not depend on it.
 
-use std::ops::Range;
-
-use event::prefetch::fetch;
+use event::prefetch::{fetch, prefetch};
 use event::{EventRef, FieldId, FieldType, KindId, Symbol};
 
 use super::layout::Layout;
+use super::near::ROWS;
 use super::pages::NIL;
 use super::scope::Context;
 use super::sequence::Shape;
 use super::site::Site;
-use super::state::{Owner, half_of};
+use super::state::{Owner, State};
 use super::steps::{FactStep, RuleStep};
-use crate::plan::{FieldRef, Pattern, Plan};
+use crate::plan::{FactKind, FieldRef, Pattern, Plan};
 
-/// Keys, or events, from which on those of a fact or rule are asked for ahead: below, they stay in the
-/// caches anyway, and asking costs more than it gives.
+/// Keys, or events, from which on those of a fact or rule are looked up ahead: below, they stay in the
+/// caches, and looking them up ahead costs more than it gives.
 const MANY: u32 = 512;
 
-/// So many turns of a site go by, at least, before it is looked up anew who has so many keys.
+/// So many turns of a site go by, at least, before it is looked up anew who has so many.
 const LOOK_EVERY: u32 = 256;
 
 /// Events that are asked for together: a turn.
-const TURN: u8 = 4;
+const TURN: usize = 4;
+
+/// Turns of which something is known: the current one; the next one, whose lists are asked for; the one
+/// after that, whose cells are; and the one behind it, of which the index is asked where its keys' cells
+/// are. Each needs what the one before has brought. The rows of yet another are asked for.
+const TURNS: usize = ROWS / TURN;
+
+/// Places from the current event to the first of the furthest turn.
+const FURTHEST: usize = (TURNS - 1) * TURN - 1;
 
 /// Look-ups asked for of one event: past it most rules of a large rulebook will not come to theirs.
 const WANTS_MAX: usize = 16;
 
-/// Turns of which something is known: the next one, whose lists are asked for; the one after that,
-/// whose cells are; and the one behind it, of which the index is asked where its keys' cells are. Each
-/// needs what the one before has brought. The rows of yet another are asked for.
-const TURNS: usize = 3;
+/// Fields of one event by which there are look-ups.
+const FIELDS_MAX: usize = 4;
 
-/// What is asked for at a site: by those that have many keys there.
+/// What is looked up ahead at a site: of those that have many keys there.
 #[derive(Debug, Default)]
 pub struct Ahead {
     wants: Vec<Want>,
-    /// Which of them events of a kind have.
-    by_kind: Vec<Range<u32>>,
-    /// Events of this turn that are still to come.
-    left: u8,
-    /// Turns until it is looked up anew.
+    by_kind: Vec<OfKind>,
+    /// Turns until it is looked up anew who has many keys.
     looks: u32,
-    /// What was found out of the turns to come; the furthest stands where the current one did.
-    turns: [Turn; TURNS],
-    current: usize,
+    /// What was found out of the events to come, by their rows of [`super::near::Near`].
+    asked: [Asked; ROWS],
 }
 
-/// What was found out of some events.
-#[derive(Debug)]
-struct Turn {
-    many: usize,
-    asked: [Asked; WANTS_MAX * TURN as usize],
-}
-
-impl Default for Turn {
-    fn default() -> Self {
-        let what = What { owner: Owner(0), list: List::Nothing, few: false };
-        Self { many: 0, asked: [Asked { what, word: NIL }; WANTS_MAX * TURN as usize] }
-    }
-}
-
-/// One look-up that was asked for: half of its key's hash, then its cell, [`NIL`] where it has none.
+/// The look-ups of events of a kind.
 #[derive(Clone, Copy, Debug)]
+struct OfKind {
+    wants: Wants,
+    /// How many fields, and which.
+    many: u8,
+    fields: [FieldId; FIELDS_MAX],
+}
+
+impl OfKind {
+    const NOTHING: Self = Self {
+        wants: Wants { from: 0, lists: 0, to: 0 },
+        many: 0,
+        fields: [FieldId(0); FIELDS_MAX],
+    };
+}
+
+/// Where look-ups stand: those first whose lists are asked for, too.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wants {
+    from: u16,
+    lists: u16,
+    to: u16,
+}
+
+/// What was found out of one event.
+#[derive(Clone, Copy, Debug, Default)]
 struct Asked {
-    what: What,
-    word: u32,
+    wants: Wants,
+    /// Each field's text.
+    texts: [Symbol; FIELDS_MAX],
 }
 
 /// What a list is one of.
@@ -86,26 +99,25 @@ enum List {
 /// One look-up of an event.
 #[derive(Clone, Copy, Debug)]
 struct Want {
-    /// The field that is the key.
-    by: FieldId,
-    /// Who answers for it.
-    holder: u32,
-    what: What,
-}
-
-/// Whose key it is.
-#[derive(Clone, Copy, Debug)]
-struct What {
     owner: Owner,
+    /// Which of the kind's fields is the key.
+    by: u8,
     /// What the cell's list is one of.
     list: List,
-    /// Whether the keys are few, and no more than what their lists hold is asked for.
-    few: bool,
+}
+
+/// One look-up that events of a kind may make.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    owner: Owner,
+    /// The field that is the key.
+    by: FieldId,
+    list: List,
 }
 
 /// What events of each kind look up by one field.
 #[derive(Debug, Default)]
-pub struct Wanted(Vec<Vec<Want>>);
+pub struct Wanted(Vec<Vec<Wish>>);
 
 impl Wanted {
     /// Of the facts and rules of a layout.
@@ -114,24 +126,29 @@ impl Wanted {
     }
 }
 
-fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
-    let mut wanted: Vec<Want> = Vec::new();
+fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Wish> {
+    let mut wanted: Vec<Wish> = Vec::new();
     let mut want = |owner: Owner, by: &[FieldRef], list: List| {
         let [FieldRef::Slot(by, FieldType::String)] = by else { return };
         if wanted.len() < WANTS_MAX {
-            let holder = layout.bounds.holder(owner);
-            wanted.push(Want { by: *by, holder, what: What { owner, list, few: false } });
+            wanted.push(Wish { owner, by: *by, list });
         }
     };
     let interest = layout.interest(kind);
     for FactStep { fact, .. } in interest.facts.often(WANTS_MAX) {
         let by = &plan.facts[fact.0 as usize].by;
-        want(layout.fact(*fact), by, List::Entries);
+        let list = match plan.facts[fact.0 as usize].kind {
+            FactKind::Count { .. } | FactKind::Distinct { .. } => List::Entries,
+            FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => {
+                List::Nothing
+            }
+        };
+        want(layout.fact(*fact), by, list);
         layout
             .watchers(*fact)
             .often(WANTS_MAX)
             .iter()
-            .for_each(|rule| want(layout.rule(*rule), by, List::Runs));
+            .for_each(|rule| want(layout.rule(*rule), by, List::Nothing));
     }
     for RuleStep { rule: id, .. } in interest.rules.often(WANTS_MAX) {
         let rule = &plan.rules[id.0 as usize];
@@ -156,8 +173,7 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Want> {
             }
         }
     }
-    // Those of one field together: the key's hash is the same.
-    wanted.sort_by_key(|want| want.by);
+    wanted.sort_by_key(|want| want.list == List::Nothing);
     wanted
 }
 
@@ -169,131 +185,141 @@ impl Site {
         self.state.keys.peek(run.key_cell).into_iter().for_each(fetch);
     }
 
-    /// Asks for what the events behind the one that is stepped now will look up. Where nobody has
-    /// many keys, and between turns, it is one comparison.
+    /// Looks up what the events behind the one that is stepped now will want. Between turns, it is one
+    /// comparison.
     #[inline(always)]
     pub fn expect<'a>(&mut self, cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
-        match self.ahead.left.checked_sub(1) {
-            Some(left) => self.ahead.left = left,
-            None => self.expect_turn(cx, behind),
+        let row = self.state.near.go_on();
+        if row.is_multiple_of(TURN) {
+            self.expect_turn(cx, row / TURN, behind);
         }
     }
 
     #[inline(never)]
-    fn expect_turn<'a>(&mut self, cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
-        self.ahead.left = TURN - 1;
+    fn expect_turn<'a>(
+        &mut self,
+        cx: Context<'_>,
+        turn: usize,
+        behind: impl Fn(usize) -> Option<EventRef<'a>>,
+    ) {
         match self.ahead.looks.checked_sub(1) {
             Some(looks) => self.ahead.looks = looks,
-            None => self.look_who_is_large(cx),
+            None => self.ahead.look_who_is_large(&self.state, cx),
         }
         if self.ahead.wants.is_empty() {
             return;
         }
-        let (current, furthest) = (self.ahead.current, TURNS * usize::from(TURN) - 1);
-        let [next, after] = [1, 2].map(|behind| (current + behind) % TURNS);
-        self.ahead.current = next;
-        let turn = usize::from(TURN);
-        (furthest + turn..furthest + 2 * turn).map_while(&behind).for_each(|event| event.expect());
-        self.ask_for_slots(current, furthest, behind);
-        self.ask_for_cells(after);
-        self.ask_for_lists(next);
+        let rows = FURTHEST + TURN..FURTHEST + 2 * TURN;
+        rows.map_while(&behind).for_each(|event| event.expect());
+        let Self { ahead, state, .. } = self;
+        ahead.ask_for_slots(state, (turn + 3) % TURNS, FURTHEST, behind);
+        ahead.ask_for_cells(state, (turn + 2) % TURNS);
+        ahead.ask_for_lists(state, (turn + 1) % TURNS);
     }
 
     /// The same for events that come all at once, before the first: when [`Self::expect`] sees them
     /// they are nearer already than it asks for.
     pub fn expect_first<'a>(&mut self, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
-        if self.ahead.wants.is_empty() || behind(1).is_none() {
+        if self.ahead.wants.is_empty() || behind(0).is_none() {
             return;
         }
-        (self.ahead.left, self.ahead.current) = (0, 0);
-        for turn in 0..TURNS {
-            self.ask_for_slots(turn, turn * usize::from(TURN), &behind);
-        }
-        (0..TURNS - 1).for_each(|turn| self.ask_for_cells(turn));
-        self.ask_for_lists(0);
+        let Self { ahead, state, .. } = self;
+        state.near.start();
+        (0..TURNS - 1).for_each(|turn| ahead.ask_for_slots(state, turn, turn * TURN, &behind));
+        (0..TURNS - 2).for_each(|turn| ahead.ask_for_cells(state, turn));
+        ahead.ask_for_lists(state, 0);
     }
+}
 
+impl Ahead {
     #[inline(always)]
     fn ask_for_slots<'a>(
         &mut self,
+        state: &State,
         turn: usize,
         from: usize,
         behind: impl Fn(usize) -> Option<EventRef<'a>>,
     ) {
-        let Ahead { wants, by_kind, turns, .. } = &mut self.ahead;
-        let Turn { many, asked } = &mut turns[turn];
-        let mut next = 0;
-        for place in from..from + usize::from(TURN) {
-            let Some(event) = behind(place) else { break };
-            let Some(range) = by_kind.get(event.kind().0 as usize) else { continue };
-            let wants = wants.get(range.start as usize..range.end as usize).unwrap_or_default();
-            // Those of one field stand together: its half is the same.
-            let (mut by, mut word) = (None, NIL);
-            for Want { what, by: field, .. } in wants {
-                if by != Some(*field) {
-                    by = Some(*field);
-                    let key = event.text_or_none(*field);
-                    word = half_of(&[key, Symbol::NONE, Symbol::NONE, Symbol::NONE]);
-                    fetch(self.state.slot(word));
-                }
-                if let Some(asked) = asked.get_mut(next) {
-                    (*asked, next) = (Asked { what: *what, word }, next + 1);
-                }
-            }
-        }
-        *many = next;
-    }
-
-    #[inline(always)]
-    fn ask_for_cells(&mut self, turn: usize) {
-        let Turn { many, asked } = &mut self.ahead.turns[turn];
-        let Some(asked) = asked.get_mut(..*many) else { return };
-        for Asked { what, word } in asked {
-            // Were it another's cell the wrong line would be asked for, and nothing else be wrong.
-            *word = self.state.likely(what.owner, *word).unwrap_or(NIL);
-            if let (false, Some(cell)) = (what.few, self.state.keys.peek(*word)) {
-                fetch(cell);
+        for (place, asked) in self.asked[turn * TURN..][..TURN].iter_mut().enumerate() {
+            asked.wants = Wants::default();
+            let Some(event) = behind(from + place) else { continue };
+            let Some(of) = self.by_kind.get(event.kind().0 as usize) else { continue };
+            asked.wants = of.wants;
+            for by in 0..usize::from(of.many).min(FIELDS_MAX) {
+                let text = event.text_or_none(of.fields[by]);
+                asked.texts[by] = text;
+                state.expect_slot(text);
             }
         }
     }
 
-    #[inline(always)]
-    fn ask_for_lists(&self, turn: usize) {
-        let Turn { many, asked } = &self.ahead.turns[turn];
-        for Asked { what, word } in asked.get(..*many).unwrap_or_default() {
-            let Some(cell) = self.state.keys.peek(*word) else { continue };
-            match what.list {
-                List::Nothing => {}
-                List::Run => {
-                    // A run that ends leaves the line by age, too.
-                    for beside in [cell.age.older, cell.age.newer] {
-                        self.state.keys.peek(beside).into_iter().for_each(fetch);
+    #[inline(never)]
+    fn ask_for_cells(&self, state: &mut State, turn: usize) {
+        for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
+            let Asked { wants: Wants { from, to, .. }, texts } = asked;
+            let wants = self.wants[usize::from(*from)..usize::from(*to)].iter();
+            let text = |want: &Want| texts[usize::from(want.by) % FIELDS_MAX];
+            state.look_ahead(turn * TURN + place, wants.map(|want| (want.owner, text(want))));
+        }
+    }
+
+    #[inline(never)]
+    fn ask_for_lists(&self, state: &State, turn: usize) {
+        let (keys, entries) = (state.keys.cells(), state.entries.cells());
+        let (runs, noted) = (state.runs.cells(), state.noted.cells());
+        for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
+            let Wants { from, lists, .. } = asked.wants;
+            let near = state.near.row(turn * TURN + place);
+            for want in &self.wants[usize::from(from)..usize::from(lists)] {
+                let Some(cell) = keys.get(near.of(want.owner) as usize) else { continue };
+                match want.list {
+                    List::Entries if cell.head != NIL => prefetch(entries, cell.head as usize),
+                    List::Runs if cell.head != NIL => prefetch(runs, cell.head as usize),
+                    List::Run => {
+                        // A run that ends leaves the line by age, too.
+                        for beside in [cell.age.older, cell.age.newer] {
+                            keys.get(beside as usize).into_iter().for_each(fetch);
+                        }
+                        prefetch(noted, cell.value as u32 as usize);
                     }
-                    self.state.noted.peek(cell.value as u32).into_iter().for_each(fetch);
+                    _ => {}
                 }
-                List::Entries => self.state.entries.peek(cell.head).into_iter().for_each(fetch),
-                List::Runs => self.state.runs.peek(cell.head).into_iter().for_each(fetch),
             }
         }
     }
 
     #[cold]
-    fn look_who_is_large(&mut self, cx: Context<'_>) {
-        let Ahead { wants, by_kind, looks, turns, .. } = &mut self.ahead;
-        turns.iter_mut().for_each(|turn| turn.many = 0);
-        let (state, kinds) = (&self.state, &cx.layout.wanted.0);
-        wants.clear();
-        by_kind.clear();
-        for of_kind in kinds {
-            let from = wants.len() as u32;
-            wants.extend(of_kind.iter().filter_map(|want| {
-                let few = state.cells_of[want.holder as usize] < MANY;
-                let what = What { few, ..want.what };
-                let many = !few || state.holdings.get(want.holder).events >= MANY;
-                many.then_some(Want { what, ..*want })
-            }));
-            by_kind.push(from..wants.len() as u32);
+    fn look_who_is_large(&mut self, state: &State, cx: Context<'_>) {
+        let kinds = &cx.layout.wanted.0;
+        self.asked = Default::default();
+        self.wants.clear();
+        self.by_kind.clear();
+        for wishes in kinds.iter().take(usize::from(u16::MAX) / WANTS_MAX) {
+            let mut of = OfKind::NOTHING;
+            let from = self.wants.len() as u16;
+            of.wants = Wants { from, lists: from, to: from };
+            for Wish { owner, by, list } in wishes {
+                let holder = state.bounds.holder(*owner);
+                let cells = state.cells_of[holder as usize];
+                if cells.max(state.holdings.get(holder).events) < MANY {
+                    continue;
+                }
+                let known = of.fields[..usize::from(of.many)].iter().position(|field| field == by);
+                let by = match known {
+                    Some(known) => known as u8,
+                    None if usize::from(of.many) < FIELDS_MAX => {
+                        of.fields[usize::from(of.many)] = *by;
+                        of.many += 1;
+                        of.many - 1
+                    }
+                    None => continue,
+                };
+                self.wants.push(Want { owner: *owner, by, list: *list });
+                of.wants.to += 1;
+                of.wants.lists += u16::from(*list != List::Nothing);
+            }
+            self.by_kind.push(of);
         }
-        *looks = LOOK_EVERY.max(kinds.len() as u32);
+        self.looks = LOOK_EVERY.max(kinds.len() as u32);
     }
 }

@@ -58,8 +58,10 @@ impl KeyCell {
     const TAG: u32 = 15;
     const USED: u32 = 1 << 4;
     const RUN: u32 = 1 << 5;
-    /// Of an idle cell, in the place of the tag: how often the sweep passes it by.
+    /// Of an idle cell, in the place of the tag: how often the sweep passes it by, and how often it
+    /// does at first.
     const ROUNDS: u32 = 7;
+    const ROUNDS_FIRST: u32 = 2;
     const EVENT: u32 = 1 << 6;
     /// Of an owner: the key holds nothing and counts for nothing; see [`super::idle`].
     pub const IDLE: u32 = 1 << 31;
@@ -90,7 +92,7 @@ impl KeyCell {
     #[inline]
     pub fn rest(&mut self) {
         self.owner |= Self::IDLE;
-        self.form = self.form & Self::RUN | Self::ROUNDS;
+        self.form = self.form & Self::RUN | Self::ROUNDS_FIRST;
     }
 
     /// The sweep comes by while it stands empty; whether that was often enough.

@@ -64,6 +64,12 @@ impl Packed {
         (self.0 >> 32) as u32 == WIDE
     }
 
+    /// A key of one text.
+    #[inline(always)]
+    pub fn text(Symbol(text): Symbol) -> Self {
+        Self::halves(text, 0)
+    }
+
     #[inline(always)]
     fn halves(low: u32, high: u32) -> Self {
         Self(u64::from(high) << 32 | u64::from(low))

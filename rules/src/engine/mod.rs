@@ -21,6 +21,7 @@ mod layout;
 mod lens;
 mod look;
 mod merge;
+mod near;
 mod pages;
 mod pairs;
 mod parts;

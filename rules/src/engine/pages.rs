@@ -108,6 +108,12 @@ impl<T: Pod> Pages<T> {
         self.cells.get(index as usize)
     }
 
+    /// All cells, live or free.
+    #[inline(always)]
+    pub fn cells(&self) -> &[T] {
+        &self.cells
+    }
+
     /// One cell, to change it: marks its page.
     #[inline]
     pub fn get_mut(&mut self, index: u32) -> &mut T {

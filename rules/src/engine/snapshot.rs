@@ -166,8 +166,10 @@ impl Site {
         for turn in self.turns {
             put(out, u64::from(turn.holder) << 32 | u64::from(turn.left));
         }
-        for hand in self.sweep.into_iter().chain([self.unswept]) {
-            put(out, u64::from(hand));
+        let [keys, runs] = self.state.came;
+        let came = [keys, runs, self.correlation.came, self.unswept];
+        for number in self.sweep.into_iter().chain(came) {
+            put(out, u64::from(number));
         }
         for count in &self.counts {
             put(out, count.detections);
@@ -192,8 +194,10 @@ impl Site {
             let both = input.u64()?;
             *turn = Turn { holder: (both >> 32) as u32, left: both as u32 };
         }
-        for hand in self.sweep.iter_mut().chain([&mut self.unswept]) {
-            *hand = input.u64()? as u32;
+        let [keys, runs] = &mut self.state.came;
+        let came = [keys, runs, &mut self.correlation.came, &mut self.unswept];
+        for number in self.sweep.iter_mut().chain(came) {
+            *number = input.u64()? as u32;
         }
         for count in &mut self.counts {
             let (detections, incidents) = (input.u64()?, input.u64()?);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::cells::{Course, Entry, Key, KeyCell, Noted, Run};
 use super::findings::EvidenceRef;
 use super::holdings::{Age, Bounds, Holding, Over, join, leave};
-use super::index::{Index, Slot};
-pub use super::keys::half_of;
-use super::keys::{Packed, WideKey};
+use super::index::Index;
+use super::keys::{Packed, WideKey, half_of};
 use super::layout::Subject;
+use super::near::Near;
 use super::pages::{Bytes, NIL, Pages, Store};
 pub use super::words::{INT, Kept, TEXT, pack, pack_into, unpack};
 use crate::value::Value;
@@ -30,6 +30,8 @@ pub struct Vacant(pub(super) u32);
 #[derive(Debug)]
 pub struct State {
     pub(super) index: Index,
+    /// Cells found ahead of the events that want them.
+    pub(super) near: Near,
     /// Cells by (owner, key).
     pub keys: Pages<KeyCell>,
     wide: Pages<WideKey>,
@@ -52,6 +54,8 @@ pub struct State {
     pub over: Vec<Over>,
     /// Whether a key, a run or an event has come since the site last settled.
     pub(super) grew: bool,
+    /// Keys and runs that were made since the sweep last went on.
+    pub(super) came: [u32; 2],
     /// Cells that stand empty, and those of them that keep a [`Noted`].
     pub(super) idle: [u32; 2],
     /// Cells by holder, those that stand empty included.
@@ -62,12 +66,12 @@ pub struct State {
 /// part of the owner. So the cells that several facts and rules have for one door, zone or badge are
 /// entered side by side, and the first of them to be looked up brings the others' line of memory along.
 #[inline]
-fn tag_of(owner: Owner, key: &Key) -> u32 {
+pub(super) fn tag_of(owner: Owner, key: &Key) -> u32 {
     beside(half_of(key), owner)
 }
 
 #[inline]
-fn beside(half: u32, owner: Owner) -> u32 {
+pub(super) fn beside(half: u32, owner: Owner) -> u32 {
     const OWNERS: u32 = (1 << 5) - 1;
     half & !OWNERS | owner.0 & OWNERS
 }
@@ -81,6 +85,7 @@ impl State {
         }
         Self {
             index: Index::default(),
+            near: Near::default(),
             keys: Pages::default(),
             wide: Pages::default(),
             entries: Pages::default(),
@@ -94,57 +99,9 @@ impl State {
             bounds,
             over: Vec::new(),
             grew: true,
+            came: [0; 2],
             idle: [0; 2],
         }
-    }
-
-    /// The cell of an owner and key.
-    #[inline(always)]
-    pub fn find(&self, owner: Owner, key: &Key) -> Option<u32> {
-        self.look(owner, key).ok()
-    }
-
-    /// The cell of an owner and key, or where it would be entered.
-    #[inline(always)]
-    pub fn look(&self, owner: Owner, key: &Key) -> Result<u32, Vacant> {
-        let (cell, whose) = match Packed::of(key) {
-            Some(packed) => self.seek(owner, packed),
-            None => self.seek_wide(owner, key),
-        };
-        if whose == owner.0 + 1 { Ok(cell) } else { Err(Vacant(cell)) }
-    }
-
-    /// The cell of an owner and key, and whose that says it is; `NIL` where there is none.
-    fn seek(&self, owner: Owner, key: Packed) -> (u32, u32) {
-        match self.index.first_of(beside(key.half(), owner)) {
-            Err(true) => return (NIL, 0),
-            Ok(cell) => {
-                let held = self.keys.get(cell);
-                if held.is(owner, key) {
-                    return (cell, held.owner);
-                }
-            }
-            Err(false) => {}
-        }
-        self.seek_further(owner, key)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn seek_further(&self, owner: Owner, key: Packed) -> (u32, u32) {
-        let tag = beside(key.half(), owner);
-        let found = self.index.find(tag, |cell| self.keys.get(cell).is(owner, key));
-        found.map_or((NIL, 0), |cell| (cell, self.keys.get(cell).owner))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn seek_wide(&self, owner: Owner, key: &Key) -> (u32, u32) {
-        let found = self.index.find(tag_of(owner, key), |cell| {
-            let cell = self.keys.get(cell);
-            cell.is(owner, cell.key) && self.is_wide(cell, key)
-        });
-        found.map_or((NIL, 0), |cell| (cell, self.keys.get(cell).owner))
     }
 
     /// Whether a cell, if it is one at all, is that of an owner and key.
@@ -159,7 +116,7 @@ impl State {
         }
     }
 
-    fn is_wide(&self, cell: &KeyCell, key: &Key) -> bool {
+    pub(super) fn is_wide(&self, cell: &KeyCell, key: &Key) -> bool {
         cell.key.key().is_err_and(|number| self.wide.get(number).key == *key)
     }
 
@@ -200,19 +157,6 @@ impl State {
         {
             self.wide.remove(number);
         }
-    }
-
-    /// Where the index begins to look for a key with this [`half_of`] it, whoever owns it: those of one key
-    /// stand together.
-    #[inline]
-    pub fn slot(&self, half: u32) -> &Slot {
-        self.index.first(half)
-    }
-
-    /// The cell of an owner and a key with this [`half_of`] it, most likely.
-    #[inline(always)]
-    pub fn likely(&self, owner: Owner, half: u32) -> Option<u32> {
-        self.index.likely(beside(half, owner))
     }
 
     /// The cell of an owner and key, made with `value` where there was none.
@@ -269,6 +213,7 @@ impl State {
         let key = self.keep_key(key);
         let index = self.keys.insert(KeyCell { key, ..KeyCell::of(owner) });
         self.index.insert(self.tag_at(index), index);
+        self.came[0] += 1;
         self.cells_of[self.bounds.holder(owner) as usize] += 1;
         self.hold(index, owner, runs);
         index
@@ -559,6 +504,7 @@ impl State {
     /// Keeps a run at the end of its key's list, and who and where its first event was.
     pub fn keep_run(&mut self, run: Run, subject: Subject) -> u32 {
         self.grew = true;
+        self.came[1] += 1;
         let key = self.keys.get_mut(run.key_cell);
         let index = self.runs.insert(Run { previous: key.tail, ..run });
         match std::mem::replace(&mut key.tail, index) {

@@ -13,11 +13,14 @@ use crate::plan::{FactId, FactKind, Pattern};
 
 /// Events that are swept for together.
 const SWEEP_EVERY: u32 = 32;
+/// One key, one run and one incident are looked at in so many events, and two more for each that comes: of
+/// all that are kept, those that hold nothing stay fewer than the others.
+const SWEEP_ONE_IN: u32 = 8;
 
 impl Site {
-    /// Frees, one key, one run and one incident an event, what no longer holds anything: what has
-    /// gone silent costs memory for a while, never for ever. Freed or not, it reads the same. So it is
-    /// done for several events at a time.
+    /// Frees, a few keys, runs and incidents at a time, what no longer holds anything: what has gone silent
+    /// costs memory for a while, never for ever. Freed or not, it reads the same. So it is done for several
+    /// events at a time.
     #[inline]
     pub(super) fn sweep_some(&mut self, cx: Context<'_>) {
         self.unswept += 1;
@@ -29,16 +32,19 @@ impl Site {
 
     #[inline(never)]
     fn sweep_next(&mut self, cx: Context<'_>) {
-        let next = |hand: &mut u32, end: u32| {
+        let next = |hand: &mut u32, end: u32, came: &mut u32| {
             let from = *hand;
-            let to = end.min(from.saturating_add(SWEEP_EVERY));
+            let many = SWEEP_EVERY / SWEEP_ONE_IN + std::mem::take(came).saturating_mul(2);
+            let to = end.min(from.saturating_add(many));
             *hand = if to == end { 0 } else { to };
             from..to
         };
+        let [keys_came, runs_came] = &mut self.state.came;
         let [keys, runs, incidents] = &mut self.sweep;
-        let keys = next(keys, self.state.keys.len());
-        let runs = next(runs, self.state.runs.len());
-        let incidents = next(incidents, self.correlation.incidents.len());
+        let keys = next(keys, self.state.keys.len(), keys_came);
+        let runs = next(runs, self.state.runs.len(), runs_came);
+        let incidents =
+            next(incidents, self.correlation.incidents.len(), &mut self.correlation.came);
         for hand in keys {
             self.expect_lapse(cx, hand + 4);
             self.sweep_key(cx, hand);

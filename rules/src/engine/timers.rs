@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use event::EventTime;
+use event::prefetch::fetch;
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +30,9 @@ type Timer = (EventTime, u32, u128, u64, Due);
 
 /// Lanes of deadlines that come in order, as those of one rule mostly do.
 const LANES: usize = 4;
+
+/// So far behind the first of a lane is asked for.
+const SOON: usize = 4;
 
 /// Deadlines, earliest first. What was cancelled stays until it is due; the serial tells. What comes
 /// in order costs a push at the end of a lane; the rest goes through a heap.
@@ -120,7 +124,12 @@ impl Timers {
         let heap = self.rest.peek().map(|timer| &timer.0).filter(|timer| timer.0 == next);
         let (at, _, _, serial, due) = match (lane, heap) {
             (Some((timer, _)), Some(heap)) if heap < timer => self.rest.pop()?.0,
-            (Some((_, lane)), _) => self.lanes[lane].pop_front()?,
+            (Some((_, lane)), _) => {
+                let lane = &mut self.lanes[lane];
+                // Nothing has touched those behind it since they came.
+                lane.get(SOON).into_iter().for_each(fetch);
+                lane.pop_front()?
+            }
             (None, _) => self.rest.pop()?.0,
         };
         self.look_at_fronts();

@@ -33,6 +33,8 @@ pub struct Correlation {
     most: usize,
     /// How many were let go for that.
     pub let_go: u64,
+    /// How many were opened since the sweep last went on.
+    pub(super) came: u32,
     links: Vec<(TimedId, TimedId)>,
 }
 
@@ -101,7 +103,7 @@ impl Correlation {
     /// None yet, and at most so many.
     pub fn new(most: usize) -> Self {
         let incidents = Pages::default();
-        Self { incidents, index: Index::default(), most, let_go: 0, links: Vec::new() }
+        Self { incidents, index: Index::default(), most, let_go: 0, came: 0, links: Vec::new() }
     }
 
     /// Finds or opens the incident of a detection, and where it is kept: one that nothing will ever
@@ -354,6 +356,7 @@ impl Correlation {
             flags: 0,
         });
         enter(&mut self.index, &self.incidents, cell);
+        self.came += 1;
         cell
     }
 
