@@ -428,12 +428,15 @@ pub struct Held {
 macro_rules! cell {
     ($type:ty, $live:ident, $next:ident) => {
         impl Cell for $type {
+            #[inline]
             fn live(&self) -> u32 {
                 u32::from(self.$live)
             }
+            #[inline]
             fn next_free(&self) -> u32 {
                 self.$next
             }
+            #[inline]
             fn set_free(&mut self, next: u32) {
                 (self.$live, self.$next) = (0, next);
             }

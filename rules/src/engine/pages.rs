@@ -239,22 +239,29 @@ impl<T: Cell> Pages<T> {
     }
 
     /// Keeps `cell` and returns its index.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, cell: T) -> u32 {
         assert!(cell.live() != 0, "a cell must be live to be kept");
         self.live += 1;
         let index = self.free;
         if index == NIL {
-            let index = self.len;
-            assert!(index < NIL, "pages full");
-            self.reach(index);
-            *self.get_mut(index) = cell;
-            return index;
+            return self.insert_behind(cell);
         }
         let place = self.get_mut(index);
         let next = place.next_free();
         *place = cell;
         self.free = next;
+        index
+    }
+
+    /// Keeps `cell` behind all others.
+    #[cold]
+    #[inline(never)]
+    fn insert_behind(&mut self, cell: T) -> u32 {
+        let index = self.len;
+        assert!(index < NIL, "pages full");
+        self.reach(index);
+        *self.get_mut(index) = cell;
         index
     }
 
