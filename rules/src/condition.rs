@@ -71,6 +71,34 @@ enum How {
     Texts,
     AtLeast,
     Below,
+    /// What the event has been counted to, by the place among those that are counted so.
+    Counted,
+}
+
+/// What counts have come to that the event which is judged is one of: of those facts that most rules ask
+/// for, by their places.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    known: u32,
+    counts: [i32; COUNTED_MAX],
+}
+
+/// So many facts have a place.
+pub const COUNTED_MAX: usize = 32;
+
+impl Counted {
+    /// Another event is judged.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.known = 0;
+    }
+
+    /// What a count has come to with it.
+    #[inline]
+    pub fn set(&mut self, place: u8, count: i64) {
+        self.known |= 1 << place;
+        self.counts[usize::from(place)] = i32::try_from(count).unwrap_or(i32::MAX);
+    }
 }
 
 impl Gate {
@@ -100,6 +128,43 @@ impl Gate {
         (self.how == How::Text).then_some((self.field, self.word))
     }
 
+    /// What a count lets pass that must come to so many.
+    pub fn counted(place: u8, least: i64) -> Option<Self> {
+        let word = i32::try_from(least).ok()? as u32;
+        Some(Self { word, field: FieldId(place), how: How::Counted })
+    }
+
+    /// One that lets pass what either does, where they ask the same.
+    pub fn either(self, other: Self) -> Option<Self> {
+        if self.asks()? != other.asks()? {
+            return None;
+        }
+        let (a, b) = (self.word as i32, other.word as i32);
+        let (word, how) = match self.how {
+            How::Text if other.how == How::Text && a == b => (self.word, How::Text),
+            How::Open | How::Text | How::Texts => (self.texts() | other.texts(), How::Texts),
+            How::AtLeast | How::Counted => (a.min(b) as u32, self.how),
+            How::Below => (a.max(b) as u32, self.how),
+        };
+        Some(Self { word, how, ..self })
+    }
+
+    /// What it asks, whatever it wants to hear; nothing, where it is open.
+    pub fn asks(self) -> Option<(u8, u8)> {
+        let how = match self.how {
+            How::Open => return None,
+            How::Text | How::Texts => 0,
+            How::AtLeast => 1,
+            How::Below => 2,
+            How::Counted => 3,
+        };
+        Some((how, self.field.0))
+    }
+
+    fn texts(self) -> u32 {
+        if self.how == How::Text { Self::bit(Symbol(self.word)) } else { self.word }
+    }
+
     #[inline]
     fn bit(text: Symbol) -> u32 {
         1 << (text.0.wrapping_mul(0x9e37_79b9) >> 27)
@@ -107,9 +172,14 @@ impl Gate {
 
     /// Whether an event may meet the condition.
     #[inline(always)]
-    pub fn passes(self, event: EventRef<'_>) -> bool {
+    pub fn passes(self, event: EventRef<'_>, counted: &Counted) -> bool {
         if self.how == How::Open {
             return true;
+        }
+        if self.how == How::Counted {
+            let place = usize::from(self.field.0) & (COUNTED_MAX - 1);
+            // Of one that did not count the event nothing is known.
+            return counted.known >> place & 1 == 0 || counted.counts[place] >= self.word as i32;
         }
         let Some(value) = event.slot(self.field) else { return false };
         if self.how == How::Text {
@@ -117,7 +187,7 @@ impl Gate {
         }
         let least = i64::from(self.word as i32);
         match self.how {
-            How::Open | How::Text => true,
+            How::Open | How::Text | How::Counted => true,
             How::Texts => self.word & Self::bit(Symbol(value as u32)) != 0,
             How::AtLeast => value as i64 >= least,
             How::Below => (value as i64) < least,
@@ -256,7 +326,9 @@ impl Test {
             Value::Text(text) => Some(*text),
             _ => None,
         };
-        let texts: Box<[Symbol]> = texts.iter().map(text).collect::<Option<_>>()?;
+        let mut texts: Box<[Symbol]> = texts.iter().map(text).collect::<Option<_>>()?;
+        // By their numbers, to find one: nothing else goes by this order.
+        texts.sort_unstable_by_key(|text| text.0);
         Some(if let [text] = *texts { Self::Text(field, text) } else { Self::OneOf(field, texts) })
     }
 
@@ -264,16 +336,24 @@ impl Test {
     fn holds(&self, event: EventRef<'_>) -> bool {
         match self {
             Self::Text(field, text) => event.text(*field) == Some(*text),
-            Self::OneOf(field, texts) => {
-                event.text(*field).is_some_and(|text| texts.contains(&text))
-            }
+            Self::OneOf(field, texts) => event.text(*field).is_some_and(|text| one_of(texts, text)),
             Self::Within(field, bound) => event.int(*field).is_some_and(|n| bound.has(n)),
         }
     }
 }
 
+/// Of few texts it is quicker to look at each.
+#[inline]
+fn one_of(texts: &[Symbol], text: Symbol) -> bool {
+    const FEW: usize = 16;
+    if texts.len() <= FEW {
+        return texts.contains(&text);
+    }
+    texts.binary_search_by_key(&text.0, |one| one.0).is_ok()
+}
+
 /// The parts that must all hold.
-fn conjuncts<'a>(expr: &'a Expr, out: &mut Vec<&'a Expr>) {
+pub(crate) fn conjuncts<'a>(expr: &'a Expr, out: &mut Vec<&'a Expr>) {
     if let Expr::And(a, b) = expr {
         conjuncts(a, out);
         conjuncts(b, out);
@@ -393,6 +473,16 @@ impl Condition {
     pub(crate) fn fact(&self) -> Option<(FactId, &Limit)> {
         match &self.form {
             Form::Fields(_, Rest::Fact(fact, limit)) => Some((*fact, limit)),
+            _ => None,
+        }
+    }
+
+    /// The fact that must come to so many, whatever else is asked.
+    pub(crate) fn counts_to(&self) -> Option<(FactId, i64)> {
+        match &self.form {
+            Form::Fields(_, Rest::Fact(fact, Limit::Constant(Bound { least, is: true }))) => {
+                Some((*fact, *least))
+            }
             _ => None,
         }
     }

@@ -14,6 +14,9 @@ use crate::plan::{
 };
 use crate::value::Value;
 
+/// Of so many values that one is compared with all are told.
+const LISTED_MAX: usize = 16;
+
 /// Explains one rule.
 #[must_use]
 pub fn explain(plan: &Plan, interner: &Interner, id: RuleId) -> String {
@@ -451,8 +454,11 @@ impl Words<'_> {
             }
             Expr::InList(a, b) => two(a, "in", b),
             Expr::OneOf(a, values) => {
-                let values: Vec<String> = values.iter().map(|v| self.value(*v)).collect();
-                format!("({} in [{}])", self.sides(a), values.join(", "))
+                let more = values.len().saturating_sub(LISTED_MAX);
+                let listed = values[..values.len() - more].iter().map(|v| self.value(*v));
+                let listed = listed.collect::<Vec<_>>().join(", ");
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                format!("({} in [{listed}{more}])", self.sides(a))
             }
             Expr::Has(a) => format!("has({})", self.expr(a)),
             Expr::Holds(a) => self.sides(a),

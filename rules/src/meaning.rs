@@ -12,7 +12,7 @@ use crate::calendar::{Schedule, ScheduleId, Window};
 use crate::lang::expr::Expr;
 use crate::plan::{
     Aggregate, Capture, Entity, Fact, FactId, FactKind, FieldRef, Guard, Lead, Mode, Part, Pattern,
-    Plan, Rule, Sequence, Session, Step, TallyPart, Trigger,
+    Plan, Rule, Sequence, Session, Step, TallyPart, Trigger, Whose,
 };
 use crate::value::Value;
 
@@ -282,7 +282,7 @@ impl<'a> Writer<'a> {
     }
 
     fn fact(&mut self, fact: &Fact) {
-        let Fact { name: _, scope, by, kind, reads, reset, limits: _ } = fact;
+        let Fact { name: _, scope, by, kind, reads, reset, limits: _, whose } = fact;
         self.plain(scope);
         self.fields(by);
         reads.iter().for_each(|fact| self.reads_fact(*fact));
@@ -290,12 +290,12 @@ impl<'a> Writer<'a> {
         match kind {
             FactKind::Count { on, within } => {
                 self.word("count");
-                self.trigger(on);
+                self.counted(on, whose.as_ref());
                 self.span(*within);
             }
             FactKind::Distinct { on, of, within } => {
                 self.word("distinct");
-                self.trigger(on);
+                self.counted(on, whose.as_ref());
                 self.field(*of);
                 self.span(*within);
             }
@@ -323,6 +323,15 @@ impl<'a> Writer<'a> {
                 self.maybe(condition.as_deref(), Self::expr);
             }
         }
+    }
+
+    /// What a window counts. Which keys it is kept for is said by the rules that share it.
+    fn counted(&mut self, on: &Trigger, whose: Option<&Whose>) {
+        let Some(Whose { field, values: _, rest }) = whose else { return self.trigger(on) };
+        self.word("whose");
+        self.kinds(&on.kinds);
+        self.field(*field);
+        self.maybe(rest.as_deref(), Self::expr);
     }
 
     fn rule(&mut self, rule: &Rule) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use event::incident::Severity;
 use event::model::Model;
-use event::{FieldId, FieldType, KindId, TimeSpan, Vocabulary};
+use event::{FieldId, FieldType, KindId, Symbol, TimeSpan, Vocabulary};
 
 use crate::calendar::{Calendar, ScheduleId};
 use crate::condition::Condition;
@@ -193,6 +193,28 @@ pub struct Fact {
     pub reset: Option<Trigger>,
     /// How much it may hold.
     pub limits: Limits,
+    /// Whose windows are kept, of one that rules keep for themselves and say so.
+    pub whose: Option<Whose>,
+}
+
+/// Rules that count the same for keys of their own share what they keep: it is kept for whomever one of
+/// them asks for, and a rule's own condition says whom that one asks for.
+#[derive(Clone, Debug)]
+pub struct Whose {
+    /// The part of the key.
+    pub field: FieldRef,
+    /// Its values, by their numbers: the fact's condition lets no other pass.
+    pub values: Arc<[Symbol]>,
+    /// What the fact's condition says beside.
+    pub rest: Option<Condition>,
+}
+
+impl Whose {
+    /// Whether a window is kept for it.
+    #[must_use]
+    pub fn has(&self, value: Symbol) -> bool {
+        self.values.binary_search_by_key(&value.0, |one| one.0).is_ok()
+    }
 }
 
 /// What a fact keeps.

@@ -11,7 +11,7 @@ use event::{EventRef, FieldId, FieldType, KindId, Symbol};
 use super::layout::Layout;
 use super::near::ROWS;
 use super::pages::NIL;
-use super::scope::Context;
+use super::scope::{Context, part_of};
 use super::sequence::Shape;
 use super::site::Site;
 use super::state::{Owner, State};
@@ -177,6 +177,25 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Wish> {
     wanted
 }
 
+/// Asks for where it stands who is asked of the events furthest behind, and for the lists of some nearer
+/// ones.
+#[inline(never)]
+fn ask_who_is_asked<'a>(cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
+    let turn = usize::from(TURN);
+    for place in 2 * turn - 1..3 * turn - 1 {
+        let Some(event) = behind(place) else { break };
+        let interest = cx.layout.interest(event.kind());
+        interest.facts.expect(|field| part_of(cx, event, field));
+        interest.rules.expect(|field| part_of(cx, event, field));
+    }
+    for place in turn - 1..2 * turn - 1 {
+        let Some(event) = behind(place) else { break };
+        let interest = cx.layout.interest(event.kind());
+        interest.facts.expect_list(|field| part_of(cx, event, field));
+        interest.rules.expect_list(|field| part_of(cx, event, field));
+    }
+}
+
 impl Site {
     /// Asks for what freeing a run would touch, where the sweep comes to it soon.
     #[inline]
@@ -205,6 +224,9 @@ impl Site {
         match self.ahead.looks.checked_sub(1) {
             Some(looks) => self.ahead.looks = looks,
             None => self.ahead.look_who_is_large(&self.state, cx),
+        }
+        if cx.layout.is_large {
+            ask_who_is_asked(cx, &behind);
         }
         if self.ahead.wants.is_empty() {
             return;

@@ -7,11 +7,13 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use event::prefetch::fetch;
 use event::{EventRef, FieldType, KindId, Symbol};
 
 use super::cells::Key;
 use super::scope::{Setting, part_of};
 use super::steps::{FactStep, RuleStep};
+use crate::condition::Gate;
 use crate::lang::expr::Expr;
 use crate::lang::syntax::Operator;
 use crate::plan::{
@@ -28,12 +30,22 @@ const FEW: usize = 2;
 /// By so much lists may grow to hold what is asked always, too, beside their own length.
 const WHOLE_MAX: usize = 1_024;
 
+/// Cells of an index from which on its lists are asked for ahead.
+const LARGE: usize = 1_024;
+
 /// What follows from a condition that holds: the field has one of these values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim<F> {
     /// The field.
     pub field: F,
     values: Vec<Symbol>,
+}
+
+impl<F> Claim<F> {
+    /// The values.
+    pub fn values(&self) -> &[Symbol] {
+        &self.values
+    }
 }
 
 /// One reason to ask a fact or rule: an event of these kinds that meets the claims; where there are
@@ -239,6 +251,7 @@ pub struct Index<F, T> {
     by_field: Vec<(F, Values)>,
     /// The lists of the values, one behind another.
     listed: Vec<T>,
+    groups: Vec<Group>,
     /// Whether there is one field, and the list of each of its values holds what is asked always, too:
     /// then one list is all there is to go through.
     whole_lists: bool,
@@ -246,39 +259,73 @@ pub struct Index<F, T> {
 
 impl<F, T> Default for Index<F, T> {
     fn default() -> Self {
-        let (all, always, by_field, listed) = Default::default();
-        Self { all, always, by_field, listed, whole_lists: false }
+        let (all, always, by_field, listed, groups) = Default::default();
+        Self { all, always, by_field, listed, groups, whole_lists: false }
     }
 }
 
 /// Where the list of each value stands: a power of two of cells, searched from the hash on.
 #[derive(Clone, Debug)]
 struct Values {
-    cells: Box<[(Symbol, u32, u32)]>,
+    cells: Box<[List]>,
     shift: u32,
 }
 
+/// The list of a value: a part that is gone through, and groups of which each is behind a gate.
+#[derive(Clone, Copy, Debug, Default)]
+struct List {
+    value: Symbol,
+    from: u32,
+    to: u32,
+    /// The first of its groups, and below that in two bits how many they are.
+    groups: u32,
+}
+
+/// Those of a list that ask the same, and none of whom is meant where what all of them let pass is not.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    gate: Gate,
+    from: u32,
+    to: u32,
+}
+
+/// Groups of one list.
+const GROUPS_MAX: usize = FIELDS_MAX;
+
+impl List {
+    fn groups(self) -> std::ops::Range<usize> {
+        let first = (self.groups >> 2) as usize;
+        first..first + (self.groups & 3) as usize
+    }
+}
+
 impl Values {
-    fn new(lists: &[(Symbol, u32, u32)]) -> Self {
+    fn new(lists: &[List]) -> Self {
         let size = (2 * lists.len()).next_power_of_two();
         let mut values = Self {
-            cells: vec![(Symbol::NONE, 0, 0); size].into_boxed_slice(),
+            cells: vec![List::default(); size].into_boxed_slice(),
             shift: u64::BITS - size.trailing_zeros(),
         };
         for list in lists {
-            let at = values.place(list.0);
+            let at = values.place(list.value);
             values.cells[at] = *list;
         }
         values
     }
 
+    /// Where the search for a value begins.
+    #[inline]
+    fn start(&self, value: Symbol) -> usize {
+        // Never one cell: the shift is legal.
+        (u64::from(value.0).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+    }
+
     /// Where a value stands, or is to stand.
     #[inline]
     fn place(&self, value: Symbol) -> usize {
-        // Never as many as there are cells, and never one cell: the search ends, the shift is legal.
-        let mut at =
-            (u64::from(value.0).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
-        while self.cells[at].0 != value && self.cells[at].0 != Symbol::NONE {
+        // Never as many as there are cells: the search ends.
+        let mut at = self.start(value);
+        while self.cells[at].value != value && self.cells[at].value != Symbol::NONE {
             at = (at + 1) & (self.cells.len() - 1);
         }
         at
@@ -325,21 +372,22 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
             for of_value in list.chunk_by(|a, b| a.0 == b.0) {
                 let from = listed.len() as u32;
                 listed.extend(of_value.iter().map(|(_, asked)| *asked));
-                values.push((Symbol(of_value[0].0), from, listed.len() as u32));
+                let (value, to) = (Symbol(of_value[0].0), listed.len() as u32);
+                values.push(List { value, from, to, groups: 0 });
             }
             by_field.push((field, Values::new(&values)));
         }
-        Self { all, always, by_field, listed, whole_lists }
+        Self { all, always, by_field, listed, groups: Vec::new(), whole_lists }
     }
 
     /// The same, with what `say` says of each.
     pub fn with<U: Copy>(self, say: impl Fn(T) -> U) -> Index<F, U> {
-        let Self { all, always, by_field, listed, whole_lists } = self;
+        let Self { all, always, by_field, listed, groups, whole_lists } = self;
         // Once for each of all, who stand in their order: some stand in many lists.
         let said: Vec<U> = all.iter().copied().map(&say).collect();
         let of = |one: &T| all.binary_search(one).map_or_else(|_| say(*one), |at| said[at]);
         let (always, listed) = [always, listed].map(|list| list.iter().map(of).collect()).into();
-        Index { all: said, always, by_field, listed, whole_lists }
+        Index { all: said, always, by_field, listed, groups, whole_lists }
     }
 
     /// The field that it goes by first: whoever claims something of it, for one reason, stands in the
@@ -361,28 +409,71 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
         if self.all.len() <= few { &self.all } else { &self.always }
     }
 
+    /// Whether its tables do not stay in the near caches.
+    pub fn is_large(&self) -> bool {
+        matches!(&self.by_field[..], [(_, values)] if self.whole_lists && values.cells.len() >= LARGE)
+    }
+
+    /// Asks for where the list of a value stands.
+    #[inline]
+    pub fn expect(&self, value: impl Fn(F) -> Option<Symbol>) {
+        if let [(field, values)] = &self.by_field[..]
+            && let Some(value) = value(*field)
+        {
+            fetch(&values.cells[values.start(value)]);
+        }
+    }
+
+    /// Asks for the list of a value.
+    #[inline]
+    pub fn expect_list(&self, value: impl Fn(F) -> Option<Symbol>) {
+        if let [(field, values)] = &self.by_field[..]
+            && let Some(value) = value(*field)
+        {
+            let list = values.cells[values.place(value)];
+            self.listed.get(list.from as usize).into_iter().for_each(fetch);
+            self.groups.get((list.groups >> 2) as usize).into_iter().for_each(fetch);
+        }
+    }
+
     /// As [`Self::asked`], whatever the fields say.
     pub fn whole(&self) -> Asked<'_, T> {
         Asked::of(&self.all)
     }
 
-    /// Those to be asked, where the fields say this.
+    /// Those to be asked, where the fields say this, of the groups whose gates let it pass.
     #[inline(always)]
-    pub fn asked(&self, value: impl Fn(F) -> Option<Symbol>) -> Asked<'_, T> {
-        match self.asked_of_one(&value) {
+    pub fn asked(
+        &self,
+        value: impl Fn(F) -> Option<Symbol>,
+        passes: impl Fn(Gate) -> bool,
+    ) -> Asked<'_, T> {
+        match self.asked_of_one(&value, &passes) {
             Some(list) => Asked::of(list),
-            None => self.asked_of_several(value),
+            None => self.asked_of_several(value, passes),
         }
     }
 
     /// As [`Self::asked`], where that is one list, as it mostly is.
     #[inline(always)]
-    pub fn asked_of_one(&self, value: impl Fn(F) -> Option<Symbol>) -> Option<&[T]> {
+    pub fn asked_of_one(
+        &self,
+        value: impl Fn(F) -> Option<Symbol>,
+        passes: impl Fn(Gate) -> bool,
+    ) -> Option<&[T]> {
         match &self.by_field[..] {
             [] => Some(&self.always),
             [(field, values)] if self.whole_lists => {
-                let list = value(*field).map_or(&[][..], |value| self.list(values, value));
-                Some(if list.is_empty() { &self.always } else { list })
+                let Some(value) = value(*field) else { return Some(&self.always) };
+                let list = values.cells[values.place(value)];
+                if list.value == Symbol::NONE {
+                    return Some(&self.always);
+                }
+                let groups = &self.groups[list.groups()];
+                if groups.iter().any(|group| passes(group.gate)) {
+                    return None;
+                }
+                Some(&self.listed[list.from as usize..list.to as usize])
             }
             _ => None,
         }
@@ -390,8 +481,24 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
 
     #[cold]
     #[inline(never)]
-    fn asked_of_several(&self, value: impl Fn(F) -> Option<Symbol>) -> Asked<'_, T> {
+    fn asked_of_several(
+        &self,
+        value: impl Fn(F) -> Option<Symbol>,
+        passes: impl Fn(Gate) -> bool,
+    ) -> Asked<'_, T> {
         let mut lists: [&[T]; FIELDS_MAX + 1] = [&self.always, &[], &[], &[]];
+        if let ([(field, values)], true) = (&self.by_field[..], self.whole_lists) {
+            let list = value(*field).map_or_else(List::default, |v| values.cells[values.place(v)]);
+            if list.value != Symbol::NONE {
+                lists[0] = &self.listed[list.from as usize..list.to as usize];
+                for (place, group) in lists[1..].iter_mut().zip(&self.groups[list.groups()]) {
+                    if passes(group.gate) {
+                        *place = &self.listed[group.from as usize..group.to as usize];
+                    }
+                }
+            }
+            return Asked::of_several(lists);
+        }
         for (list, (field, values)) in lists[1..].iter_mut().zip(&self.by_field) {
             if let Some(value) = value(*field) {
                 *list = self.list(values, value);
@@ -403,9 +510,54 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
     /// The list of a value; empty where it has none.
     #[inline]
     fn list(&self, values: &Values, value: Symbol) -> &[T] {
-        let (_, from, to) = values.cells[values.place(value)];
+        let List { from, to, .. } = values.cells[values.place(value)];
         &self.listed[from as usize..to as usize]
     }
+}
+
+impl<F> Index<F, RuleStep> {
+    /// The same, where rules of a value's list that ask the same of an event stand apart from it behind one
+    /// gate: what none of them wants to hear costs one look.
+    pub fn grouped(mut self) -> Self {
+        let [(_, values)] = &mut self.by_field[..] else { return self };
+        if !self.whole_lists {
+            return self;
+        }
+        let all = std::mem::take(&mut self.listed);
+        for list in values.cells.iter_mut().filter(|list| list.value != Symbol::NONE) {
+            let asked = &all[list.from as usize..list.to as usize];
+            let chosen = chosen_of(asked);
+            let first = self.groups.len() as u32;
+            list.groups = first << 2 | chosen.len() as u32;
+            list.from = self.listed.len() as u32;
+            let stays =
+                |step: &&RuleStep| step.gate.asks().is_none_or(|asks| !chosen.contains(&asks));
+            self.listed.extend(asked.iter().filter(stays));
+            list.to = self.listed.len() as u32;
+            for asks in chosen {
+                let from = self.listed.len() as u32;
+                let group = asked.iter().filter(|step| step.gate.asks() == Some(asks));
+                self.listed.extend(group.clone());
+                let gates = group.map(|step| step.gate);
+                let gate = gates.reduce(|a, b| a.either(b).unwrap_or(Gate::OPEN));
+                let to = self.listed.len() as u32;
+                self.groups.push(Group { gate: gate.unwrap_or(Gate::OPEN), from, to });
+            }
+        }
+        self
+    }
+}
+
+/// What several of a list ask, those first that most do.
+fn chosen_of(asked: &[RuleStep]) -> Vec<(u8, u8)> {
+    let mut asks: BTreeMap<(u8, u8), usize> = BTreeMap::new();
+    asked
+        .iter()
+        .filter_map(|step| step.gate.asks())
+        .for_each(|one| *asks.entry(one).or_default() += 1);
+    let mut several: Vec<_> = asks.into_iter().filter(|(_, many)| *many > 1).collect();
+    several.sort_by_key(|(_, many)| Reverse(*many));
+    several.into_iter().take(GROUPS_MAX).map(|(asks, _)| asks).collect()
 }
 
 /// Enters what is asked always under every value of the only field, where that does not make the
@@ -499,18 +651,19 @@ impl<'a> Setting<'a> {
     /// Facts that an event may change.
     #[inline(always)]
     pub fn facts_asked(&self, event: EventRef<'_>) -> Asked<'a, FactStep> {
-        self.layout.interest(event.kind()).facts.asked(|field| part_of(self, event, field))
+        let facts = &self.layout.interest(event.kind()).facts;
+        facts.asked(|field| part_of(self, event, field), |_| true)
     }
 
-    /// Rules that an event may step.
-    #[inline(always)]
-    pub fn rules_asked(&self, event: EventRef<'_>) -> Asked<'a, RuleStep> {
-        self.layout.interest(event.kind()).rules.asked(|field| part_of(self, event, field))
+    /// Rules that an event may step, whatever their gates say.
+    pub fn rules_listed(&self, event: EventRef<'_>) -> Asked<'a, RuleStep> {
+        let rules = &self.layout.interest(event.kind()).rules;
+        rules.asked(|field| part_of(self, event, field), |_| true)
     }
 
     /// Watches whose level may be another, since a fact has changed for a key.
     #[inline]
     pub fn watches_asked(&self, fact: FactId, key: &Key) -> Asked<'a, RuleId> {
-        self.layout.watchers(fact).asked(|place| key[place].some())
+        self.layout.watchers(fact).asked(|place| key[place].some(), |_| true)
     }
 }

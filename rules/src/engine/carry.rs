@@ -66,6 +66,7 @@ impl Site {
             now: _,
             began: _,
             changed,
+            counted: _,
             counts,
             early: _,
             most,

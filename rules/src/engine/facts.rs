@@ -92,7 +92,7 @@ impl Site {
         more: Roles,
         event: EventRef<'_>,
     ) -> bool {
-        let Some(steps) = facts.asked_of_one(|field| part_of(cx, event, field)) else {
+        let Some(steps) = facts.asked_of_one(|field| part_of(cx, event, field), |_| true) else {
             return self.update_several(cx, facts, more, event);
         };
         let mut looks = false;
@@ -110,7 +110,7 @@ impl Site {
         more: Roles,
         event: EventRef<'_>,
     ) -> bool {
-        let steps = facts.asked(|field| part_of(cx, event, field));
+        let steps = facts.asked(|field| part_of(cx, event, field), |_| true);
         steps.fold(false, |looks, step| self.update(cx, &step, more, event) | looks)
     }
 
@@ -123,12 +123,12 @@ impl Site {
         more: Roles,
         event: EventRef<'_>,
     ) -> bool {
-        if !step.gate.passes(event) {
+        if !step.gate.passes(event, &self.counted) {
             return false;
         }
         let began = self.evaluated.get();
         let looks = match step.form {
-            FactForm::Count => self.count_one(cx, step.fact, step.roles.or(more), event),
+            FactForm::Count => self.count_one(cx, step, more, event),
             FactForm::Balance => self.move_balance(cx, step.fact, step.roles.or(more), event),
             FactForm::Other => self.update_other(cx, *step, event),
         };
@@ -141,8 +141,8 @@ impl Site {
     fn count_one(
         &mut self,
         cx: Context<'_>,
-        id: FactId,
-        roles: Roles,
+        &FactStep { fact: id, roles, place, .. }: &FactStep,
+        more: Roles,
         event: EventRef<'_>,
     ) -> bool {
         let fact = cx.layout.prepared.fact(id);
@@ -160,7 +160,10 @@ impl Site {
         }
         let cell = self.state.use_or_enter(known, fact.owner, &key_of_text(text), Value::Int(0));
         self.state.count_in(cell, Entry::of(event, 0), 1);
-        if roles.has(Roles::WATCHED.or(Roles::READ)) {
+        if let Some(place) = place {
+            self.counted.set(place, before + 1);
+        }
+        if roles.or(more).has(Roles::WATCHED.or(Roles::READ)) {
             let (key, before) = (key_of_text(text), Value::Int(before));
             self.changed.push(Changed { fact: id, key, before, cell });
         }
@@ -342,7 +345,7 @@ impl Site {
     fn count(
         &mut self,
         cx: Context<'_>,
-        FactStep { fact, roles, .. }: FactStep,
+        FactStep { fact, roles, place, .. }: FactStep,
         event: EventRef<'_>,
     ) {
         let plan = &cx.plan.facts[fact.0 as usize];
@@ -367,14 +370,20 @@ impl Site {
             // It has just been made exact.
             before = self.state.keys.get(cell).number();
         }
-        let before = Value::Int(before);
+        let was = before;
+        let before = Value::Int(was);
         if at_once.is_none() && !self.fits_fact(cx, event, before, on) {
             return;
         }
         let value = match of {
             None => None,
             Some(of) => match text_of(cx, event, of).and_then(Symbol::some) {
-                None => return,
+                None => {
+                    if let Some(place) = place {
+                        self.counted.set(place, was);
+                    }
+                    return;
+                }
                 some => some,
             },
         };
@@ -382,6 +391,9 @@ impl Site {
         match value {
             None => self.state.count_in(cell, Entry::of(event, 0), 1),
             Some(value) => self.count_distinct(owner, &key, cell, event, value),
+        }
+        if let Some(place) = place {
+            self.counted.set(place, self.state.keys.get(cell).number());
         }
         self.changed.push(Changed { fact, key, before, cell });
     }

@@ -27,6 +27,7 @@ impl Site {
         let silent = event.flags().has(EventFlags::RETAINED);
         let interest = cx.layout.interest(event.kind());
         self.changed.clear();
+        self.counted.clear();
         if interest.is_of_facts() && self.update_facts(cx, &interest.facts, Roles::default(), event)
         {
             self.look_at_levels(cx, event, silent, out);
@@ -34,7 +35,8 @@ impl Site {
         if silent {
             return;
         }
-        match interest.rules.asked_of_one(|field| part_of(cx, event, field)) {
+        let value = |field| part_of(cx, event, field);
+        match interest.rules.asked_of_one(value, |gate| gate.passes(event, &self.counted)) {
             Some(steps) => {
                 for step in steps {
                     self.step_rule(cx, step, event, out);
@@ -65,7 +67,8 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let steps = rules.asked(|field| part_of(cx, event, field));
+        let value = |field| part_of(cx, event, field);
+        let steps = rules.asked(value, |gate| gate.passes(event, &self.counted));
         steps.for_each(|step| self.step_rule(cx, &step, event, out));
     }
 
@@ -75,12 +78,13 @@ impl Site {
         self.look_facts(cx, event, out);
         let silent = event.flags().has(EventFlags::RETAINED);
         self.changed.clear();
+        self.counted.clear();
         let facts = &cx.layout.interest(event.kind()).facts;
         self.update_facts(cx, facts, Roles::READ, event);
         self.watch_changes(cx, event, silent, out);
         if !silent {
             self.look_unasked(cx, event, out);
-            for step in cx.rules_asked(event) {
+            for step in cx.rules_listed(event) {
                 self.step_probed(cx, step, event, out);
             }
         }
@@ -147,7 +151,7 @@ impl Site {
     #[inline(always)]
     pub(super) fn passes(&self, when: When, event: EventRef<'_>) -> bool {
         self.evaluated.set(self.evaluated.get() + u64::from(when.conditions));
-        when.gate.passes(event)
+        when.gate.passes(event, &self.counted)
     }
 
     /// Counts a condition that has been evaluated without more ado.
@@ -166,7 +170,7 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        if step.gate.passes(event) {
+        if step.gate.passes(event, &self.counted) {
             self.step(cx, step, event, out);
         }
     }

@@ -19,7 +19,7 @@ use super::prepared::Prepared;
 use super::readers::Readers;
 use super::sequence::{Shape, shape_of};
 use super::state::Owner;
-use super::steps::{FactStep, RuleStep, listed_by};
+use super::steps::{FactStep, Places, RuleStep, listed_by};
 use crate::calendar::ScheduleId;
 use crate::condition::Bound;
 use crate::plan::{
@@ -60,6 +60,10 @@ impl Interest {
     #[inline]
     pub fn is_of_facts(&self) -> bool {
         !self.facts.all().is_empty()
+    }
+
+    fn is_large(&self) -> bool {
+        self.facts.is_large() || self.rules.is_large()
     }
 
     #[inline]
@@ -148,6 +152,8 @@ pub struct Layout {
     table_watchers: Vec<Vec<RuleId>>,
     hears_schedules: bool,
     first_detection: u16,
+    /// Whether there are so many facts or rules that whom an event concerns is asked for ahead.
+    pub(super) is_large: bool,
     /// What events of each kind look up.
     pub wanted: Wanted,
     /// What steps read of their facts and rules.
@@ -221,16 +227,18 @@ fn interests(plan: &Plan, scope: Scope, watched: impl Fn(FactId) -> bool) -> Vec
         rules.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
     let (facts, rules) = (by_kind(&facts, kinds), by_kind(&rules, kinds));
     let readers = Readers::new(plan, scope);
+    let places = Places::of(&plan.facts, rules_of(plan, scope).map(|(_, rule)| rule));
     let of_kind = |(number, (facts, rules)): (usize, (&Vec<_>, &Vec<_>))| {
         let kind = KindId(number as u16);
         let (facts, rules) = (Index::new(facts), Index::new(rules));
         let listed = [listed_by(facts.field()), listed_by(rules.field())];
         let fact = |id: FactId| {
-            let looks = (watched(id), readers.has(kind, id));
+            let looks = (watched(id), readers.has(kind, id), places.place(id));
             FactStep::new(&plan.facts[id.0 as usize], id, kind, listed[0], looks)
         };
-        let rule = |id: RuleId| RuleStep::new(&plan.rules[id.0 as usize], id, kind, listed[1]);
-        Interest { facts: facts.with(fact), rules: rules.with(rule) }
+        let rule =
+            |id: RuleId| RuleStep::new(&plan.rules[id.0 as usize], id, kind, listed[1], &places);
+        Interest { facts: facts.with(fact), rules: rules.with(rule).grouped() }
     };
     facts.iter().zip(&rules).enumerate().map(of_kind).collect()
 }
@@ -362,6 +370,7 @@ impl Layout {
         let mut layout = Self {
             prepared,
             wanted: Wanted::default(),
+            is_large: by_kind.iter().any(Interest::is_large),
             by_kind,
             watched,
             watchers,

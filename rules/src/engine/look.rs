@@ -58,7 +58,7 @@ impl Site {
         if out.probe().is_none() {
             return;
         }
-        let mut asked = cx.rules_asked(event).map(|step| step.rule).peekable();
+        let mut asked = cx.rules_listed(event).map(|step| step.rule).peekable();
         for RuleStep { rule: id, .. } in cx.layout.interest(event.kind()).rules.all() {
             if asked.next_if_eq(id).is_none() {
                 let seen = self.look(cx, *id, event, out);

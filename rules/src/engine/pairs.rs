@@ -32,6 +32,13 @@ fn trigger_of(cx: Context<'_>, id: RuleId, step: usize) -> Option<&Trigger> {
 }
 
 impl Site {
+    /// Whether no run of a rule waits for any key.
+    #[inline(always)]
+    fn awaits_nothing(&self, rule: RuleId) -> bool {
+        let holder = self.state.bounds.holder_of_rule(u32::from(rule.0));
+        self.state.holdings.get(holder).runs == 0
+    }
+
     /// A rule of which a key has one run at most, and its cell is that.
     pub(super) fn step_single(
         &mut self,
@@ -74,6 +81,9 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(step.rule);
+        if !step.roles.has(Roles::STARTS) && self.awaits_nothing(step.rule) {
+            return;
+        }
         let found = self.state.look(rule.owner, &key());
         let (mut may_start, mut waits) = (true, false);
         if let Ok(cell) = found
@@ -162,6 +172,9 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(step.rule);
+        if !step.roles.has(Roles::STARTS) && !rule.lead && self.awaits_nothing(step.rule) {
+            return;
+        }
         let found = self.state.look(rule.owner, &key());
         if found.is_ok() || step.roles.has(Roles::STARTS) || rule.lead {
             self.short_runs(cx, step, (key(), found), event, out);

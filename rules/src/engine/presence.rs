@@ -140,7 +140,7 @@ impl Site {
 
     /// Where a late event says that somebody was, where nothing newer says otherwise.
     pub(super) fn place_late(&mut self, cx: Context<'_>, event: EventRef<'_>) {
-        for RuleStep { rule: id, .. } in cx.rules_asked(event) {
+        for RuleStep { rule: id, .. } in cx.rules_listed(event) {
             let rule = &cx.plan.rules[id.0 as usize];
             let Some(key) = key_of(cx, event, &rule.by) else { continue };
             let found = self.state.look(cx.layout.rule(id), &key);

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use event::books::SourceBooks;
 use event::{
-    EventBlock, EventFlags, EventRef, EventTime, FieldId, KindId, Position, SourceId, TimeSpan,
+    EventBlock, EventFlags, EventRef, EventTime, FieldId, KindId, Position, SourceId, Symbol,
+    TimeSpan,
 };
 
+use super::asked::claims;
 use super::findings::Findings;
 use super::layout::{Held, Layout};
 use super::merge::{AT_SITES, Merge};
@@ -55,6 +57,8 @@ impl Blind {
 pub(super) struct Moves {
     /// Facts that mean the same.
     facts: Vec<Option<FactId>>,
+    /// Of those, whom each goes on for: the place in the key, and its values.
+    whose: Vec<Option<(usize, Arc<[Symbol]>)>>,
     /// Rules that mean the same.
     rules: Vec<Option<RuleId>>,
     /// Rules of the same id, whatever they mean.
@@ -109,8 +113,16 @@ impl Moves {
             let named = |side: &[RuleId]| side.iter().map(|r| ids[r.0 as usize].clone()).collect();
             plan.links.iter().map(|l| [named(&l.between.0), named(&l.between.1)]).collect()
         };
+        let facts = facts((old, new), (meant, means));
+        let whose = facts.iter().map(|to| {
+            let fact = &new.facts[to.as_ref()?.0 as usize];
+            let whose = fact.whose.as_ref()?;
+            let place = fact.by.iter().position(|field| *field == whose.field)?;
+            Some((place, whose.values.clone()))
+        });
         Self {
-            facts: facts((old, new), (meant, means)),
+            whose: whose.collect(),
+            facts,
             rules: rules.collect(),
             groupings: groupings((old, new), (from, to)),
             escalations: matched(&old.policies.escalate, &new.policies.escalate, |a, b| {
@@ -303,7 +315,7 @@ fn reach_of_rule(rule: &Rule) -> TimeSpan {
 const ROUNDS: usize = 8;
 
 impl Moves {
-    fn blind(&self, old: &Blind, plan: &Plan, at: EventTime) -> Blind {
+    fn blind(&self, (was, old): (&Plan, &Blind), plan: &Plan, at: EventTime) -> Blind {
         let mut blind = Blind::new(plan);
         if at == EventTime::MIN {
             return blind;
@@ -329,7 +341,10 @@ impl Moves {
                     reads.push(*fact);
                 }
                 let since = since(&blind, at, &reads, rule.kinds(), kinds);
-                let until = kept.1[number].unwrap_or_else(|| since.plus(reach_of_rule(rule)));
+                let until = kept.1[number].unwrap_or_else(|| {
+                    let windows = self.windows_known((was, old), (plan, rule), at);
+                    since.plus(reach_of_rule(rule)).max(windows)
+                });
                 blind.rules[number] = if rule.mode == Mode::Off { EventTime::MIN } else { until };
             }
         }
@@ -337,6 +352,33 @@ impl Moves {
             *until = EventTime::MIN;
         }
         blind
+    }
+}
+
+impl Moves {
+    /// Until when a rule that begins does not know the windows that it shares: where it asks for a key
+    /// that nobody has asked for before, as if they were its own.
+    fn windows_known(
+        &self,
+        (was, old): (&Plan, &Blind),
+        (plan, rule): (&Plan, &Rule),
+        at: EventTime,
+    ) -> EventTime {
+        let Pattern::Event(on) = &rule.pattern else { return EventTime::MIN };
+        let of_fact = |id: &FactId| {
+            let fact = &plan.facts[id.0 as usize];
+            let whose = fact.whose.as_ref()?;
+            let before = self.facts.iter().position(|to| to == &Some(*id))?;
+            let known = was.facts[before].whose.as_ref()?;
+            let asks = claims(on).into_iter().find(|claim| claim.field == whose.field)?;
+            if !asks.values().iter().all(|value| known.has(*value)) {
+                return Some(at.plus(reach_of_fact(fact)));
+            }
+            let readers = was.rules.iter().zip(&old.rules);
+            let readers = readers.filter(|(rule, _)| rule.reads.contains(&FactId(before as u16)));
+            readers.map(|(_, until)| *until).max()
+        };
+        rule.reads.iter().filter_map(of_fact).max().unwrap_or(EventTime::MIN)
     }
 }
 
@@ -372,7 +414,7 @@ impl Engine {
         let differ = !tables.same_as(&self.tables);
         let plans = (&*self.plan, &*plan);
         let moves = Moves::between(plans, (&meant, &means), groupings, sources, differ);
-        self.blind = moves.blind(&self.blind, &plan, self.streams.watermark());
+        self.blind = moves.blind((&self.plan, &self.blind), &plan, self.streams.watermark());
         self.readmit(&moves, &plan, &options);
         let Self { shards, enterprise, interner, .. } = self;
         let scopes = [(&self.layout, &layout), (&self.enterprise_layout, &enterprise_layout)];
@@ -508,6 +550,12 @@ pub(super) fn carried_key(
     held: Held,
     mut key: super::cells::Key,
 ) -> Option<super::cells::Key> {
+    if let Held::Fact(fact) = held
+        && let Some((place, values)) = &moves.whose[fact.0 as usize]
+    {
+        // No rule asks for it any more.
+        values.binary_search_by_key(&key[*place].0, |value| value.0).ok()?;
+    }
     if let Held::Dimension(_, Dimension::Rule) = held {
         let rule = RuleId((key[3].0 - 1) as u16);
         key[3] = event::Symbol(u32::from(moves.named(rule)?.0) + 1);

@@ -19,6 +19,7 @@ use super::seen::Seen;
 use super::state::{Kept, State};
 use super::timers::{Due, Timers};
 use crate::calendar::Hours;
+use crate::condition::Counted;
 use crate::lang::expr::list_of;
 use crate::limits::{SAID_MAX, WHY_MAX};
 use crate::plan::{Emit, FieldRef, Mode, Pattern, Plan, Rule, RuleId, Scope};
@@ -62,6 +63,8 @@ pub struct Site {
     pub began: EventTime,
     /// What the current event changed.
     pub changed: Vec<Changed>,
+    /// And what counts have come to that it is one of.
+    pub counted: Counted,
     /// Counts by rule.
     pub counts: Vec<RuleCount>,
     /// Events let go before their time, because too many waited.
@@ -148,6 +151,7 @@ impl Site {
             now: EventTime::MIN,
             began: EventTime::MAX,
             changed: Vec::new(),
+            counted: Counted::default(),
             counts: vec![RuleCount::default(); plan.rules.len()],
             early: 0,
             most: options.state_max,
@@ -330,11 +334,12 @@ impl Site {
         self.late = Some((tier, true));
         // What the last event in order changed is no matter here.
         self.changed.clear();
+        self.counted.clear();
         let probed = out.probe().is_some();
         let asked = if probed {
             cx.layout.interest(event.kind()).rules.whole()
         } else {
-            cx.rules_asked(event)
+            cx.rules_listed(event)
         };
         for step in asked {
             let RuleId(rule) = step.rule;

@@ -1,12 +1,14 @@
 //! What an event of a kind may do to a fact or rule, found out once: the lists that an event goes along say it of each, in
 //! twelve bytes, so that whom it does not concern costs no look at anything else.
 
+use std::cmp::Reverse;
+
 use event::{FieldId, FieldType, KindId, TimeSpan};
 
 use super::asked::{Numbered, claims};
 use super::prepared::{PreparedFact, PreparedRule};
 use super::sequence::{Shape, shape_of};
-use crate::condition::Gate;
+use crate::condition::{COUNTED_MAX, Gate};
 use crate::plan::{Emit, Fact, FactId, FactKind, FieldRef, Pattern, Rule, RuleId, Trigger};
 
 /// What an event may be to the one whose list it stands in: bits.
@@ -119,14 +121,63 @@ pub struct FactStep {
     pub form: FactForm,
     /// What an event of the kind may be to it.
     pub roles: Roles,
+    /// Where stands what it has counted to.
+    pub place: Option<u8>,
+}
+
+/// Facts that rules want to come to so many: those that most ask for have a place in
+/// [`crate::condition::Counted`].
+pub struct Places(Vec<Option<u8>>);
+
+impl Places {
+    /// Of the facts that these rules read.
+    pub fn of<'a>(facts: &[Fact], rules: impl Iterator<Item = &'a Rule>) -> Self {
+        let mut asked = vec![0_u32; facts.len()];
+        for rule in rules {
+            if let Some((FactId(fact), _)) = counts_to(rule) {
+                asked[usize::from(fact)] += 1;
+            }
+        }
+        let counts = |fact: &usize| {
+            let kind = &facts[*fact].kind;
+            asked[*fact] > 0 && matches!(kind, FactKind::Count { .. } | FactKind::Distinct { .. })
+        };
+        let mut most: Vec<usize> = (0..facts.len()).filter(counts).collect();
+        most.sort_by_key(|fact| Reverse(asked[*fact]));
+        let mut places = vec![None; facts.len()];
+        for (place, fact) in most.into_iter().take(COUNTED_MAX).enumerate() {
+            places[fact] = Some(place as u8);
+        }
+        Self(places)
+    }
+
+    /// Where a fact's stands.
+    pub fn place(&self, fact: FactId) -> Option<u8> {
+        self.0[usize::from(fact.0)]
+    }
+}
+
+/// The fact that must come to so many where a rule of one event is met.
+fn counts_to(rule: &Rule) -> Option<(FactId, i64)> {
+    match &rule.pattern {
+        Pattern::Event(Trigger { condition: Some(condition), .. }) => condition.counts_to(),
+        _ => None,
+    }
 }
 
 impl RuleStep {
     /// What an event of a kind may be to a rule, where a list goes by a field already.
-    pub fn new(rule: &Rule, id: RuleId, kind: KindId, listed: Option<FieldId>) -> Self {
+    pub fn new(
+        rule: &Rule,
+        id: RuleId,
+        kind: KindId,
+        listed: Option<FieldId>,
+        places: &Places,
+    ) -> Self {
         let (form, roles) = form_of(rule, kind);
-        let (gate, sure) = gate_of_rule(rule, listed);
-        Self { gate, rule: id, form, roles: roles.or(Roles::of([(Roles::SURE, sure)])) }
+        let (gate, sure) = gate_of_rule(rule, listed, places);
+        let roles = roles.or(Roles::of([(Roles::SURE, sure)]));
+        Self { gate, rule: id, form, roles }
     }
 }
 
@@ -180,10 +231,17 @@ fn gate_of(trigger: &Trigger, listed: Option<FieldId>) -> (Gate, bool) {
 
 /// What an event must pass to concern a rule. Where a condition that does not hold ends a level, or
 /// another event may be meant, all pass.
-fn gate_of_rule(rule: &Rule, listed: Option<FieldId>) -> (Gate, bool) {
+fn gate_of_rule(rule: &Rule, listed: Option<FieldId>, places: &Places) -> (Gate, bool) {
     match (&rule.pattern, rule.emit) {
         (Pattern::Event(_), Emit::Edge) => (Gate::OPEN, false),
-        (Pattern::Event(on), _) => gate_of(on, listed),
+        (Pattern::Event(on), _) => {
+            let (gate, sure) = gate_of(on, listed);
+            let counted = || {
+                let (fact, least) = counts_to(rule)?;
+                Gate::counted(places.place(fact)?, least)
+            };
+            (if gate.asks().is_none() { counted().unwrap_or(gate) } else { gate }, sure)
+        }
         _ => (Gate::OPEN, false),
     }
 }
@@ -195,7 +253,7 @@ impl FactStep {
         id: FactId,
         kind: KindId,
         listed: Option<FieldId>,
-        (watched, read): (bool, bool),
+        (watched, read, place): (bool, bool, Option<u8>),
     ) -> Self {
         let resets = fact.reset.as_ref().is_some_and(|reset| reset.is_of(kind));
         let gate = |on: &Trigger| gate_of(on, listed);
@@ -223,7 +281,7 @@ impl FactStep {
         };
         let looks = [(Roles::SURE, sure), (Roles::WATCHED, watched), (Roles::READ, read)];
         let roles = Roles::of(looks).or(own);
-        Self { gate, fact: id, form, roles }
+        Self { gate, fact: id, form, roles, place }
     }
 }
 

@@ -116,7 +116,7 @@ pub fn finish(
     }
     let (name, scope, by) = (draft.name.clone(), draft.scope, draft.by.clone());
     let limits = limits(reader, node);
-    Some(Fact { name, scope, by, kind, reads, reset, limits })
+    Some(Fact { name, scope, by, kind, reads, reset, limits, whose: None })
 }
 
 /// `{tally: where, by: {area: value}}`, `{tally: open, by: door.interlock, if: value}`.

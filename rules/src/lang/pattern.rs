@@ -203,6 +203,7 @@ fn window(
         reads: book.compiler.touched.clone(),
         reset: None,
         limits,
+        whose: None,
     });
     check_scopes(book, reader, node, scope);
     book.compiler.reads.push(fact);

@@ -139,6 +139,7 @@ pub fn compile(
             }
         }
     }
+    book.finish_windows();
     let mut grouping = None;
     let mut links = Vec::new();
     for (reader, root) in &mut parsed {

@@ -222,6 +222,7 @@ fn add_beside(plan: &mut Plan, kind: KindId, sites: usize) {
         kind: FactKind::Count { on: on.clone(), within: TimeSpan(WEEK.0 * 10_000) },
         reads: Vec::new(),
         reset: None,
+        whose: None,
     });
     let least = Box::new(Expr::Constant(Value::Int(sites as i64)));
     let enough = Expr::Compare(Operator::GreaterEqual, Box::new(Expr::Fact(fact)), least);

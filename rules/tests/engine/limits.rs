@@ -126,7 +126,8 @@ rules:
     let usage = bench.usage("tries");
     // B for D, then C, the oldest unused, for B.
     assert_eq!((usage.given_up.keys, usage.given_up.events, usage.keys), (2, 2, 3));
-    assert_eq!((usage.looked, bench.usage("third").evaluated), (8, 8));
+    // Who wants three is asked of the third alone.
+    assert_eq!((usage.looked, bench.usage("third").evaluated), (8, 1));
     assert_eq!(bench.engine.evicted(), Evicted { keys: 2, events: 2, ..Evicted::default() });
 }
 
@@ -204,6 +205,20 @@ rules:
     let usage = bench.usage("cards");
     assert_eq!((usage.given_up.keys, usage.given_up.events), (3, 2));
     assert_eq!((usage.keys, usage.events), (4, 3));
+}
+
+#[test]
+fn a_shared_window_is_kept_for_whom_a_rule_asks() {
+    let rules = "rules:
+- {id: a, on: Tamper, if: \"e.door in ['x', 'y']\", count: {by: door, within: 1m, at_least: 2}}
+- {id: b, on: Tamper, if: e.door == 'z', count: {by: door, within: 1m, at_least: 3}}
+- {id: c, on: Tamper, if: e.door == 'z', count: {by: door, within: 1m, at_least: 2}, mode: shadow}
+";
+    let bench =
+        run(rules, "1 Tamper door=x\n2 Tamper door=w\n3 Tamper door=z\n4 Tamper door=z\n5 Tamper");
+    assert_eq!(bench.plan.facts.len(), 1, "they share one");
+    let held = bench.engine.usage()[0];
+    assert_eq!((held.keys, held.events), (2, 3));
 }
 
 #[test]

@@ -143,6 +143,31 @@ const RULES: &[Part] = &[
         edited: "on: {detection: [denied, held]}, count: {by: door, within: 90s, at_least: 2}, emit: edge",
         on: &["denied", "held"],
     },
+    // These share their windows, each for doors of its own.
+    Part {
+        name: "listed",
+        text: "on: AccessDenied, if: \"e.door in ['d0-0', 'd1-0', 'd2-0']\", count: {by: door, within: 30s, at_least: 2}",
+        edited: "on: AccessDenied, if: \"e.door in ['d0-0', 'd1-0', 'd2-0']\", count: {by: door, within: 31s, at_least: 2}",
+        on: &[],
+    },
+    Part {
+        name: "listed-too",
+        text: "on: AccessDenied, if: \"e.door in ['d1-0', 'd1-1', 'd2-1']\", count: {by: door, within: 30s, at_least: 3}, emit: edge",
+        edited: "on: AccessDenied, if: \"e.door in ['d0-1', 'd1-1']\", count: {by: door, within: 32s, at_least: 3}, emit: edge",
+        on: &[],
+    },
+    Part {
+        name: "listed-cards",
+        text: "on: AccessDenied, if: \"e.door == 'd0-0'\", distinct: {of: credential, by: door, within: 40s, at_least: 2}",
+        edited: "on: AccessDenied, if: \"e.door == 'd0-0'\", distinct: {of: credential, by: door, within: 41s, at_least: 2}",
+        on: &[],
+    },
+    Part {
+        name: "listed-cards-too",
+        text: "on: AccessDenied, if: \"e.door in ['d1-1', 'd2-1']\", distinct: {of: credential, by: door, within: 40s, at_least: 2}",
+        edited: "on: AccessDenied, if: \"e.door in ['d1-1', 'd2-1']\", distinct: {of: credential, by: door, within: 42s, at_least: 2}",
+        on: &[],
+    },
     Part {
         name: "twice",
         text: "scope: enterprise, by: credential, within: 30s, sequence: [{a: AccessGranted}, {b: AccessGranted, if: b.lane != a.lane}]",
@@ -522,6 +547,31 @@ fn a_rule_says_until_when_it_is_blind() {
     let second = "facts:\n  n: {count: AccessDenied, by: door, within: 60s}\n  m: {count: Tamper, by: door, within: 5m}\n  last: {by: door, set: {Tamper: e.time}}\nrules:\n- {id: same, on: Tamper, by: door, if: n > 0}\n- {id: window, on: Tamper, by: door, if: m > n}\n- {id: ever, on: Tamper, by: door, if: has(prev(last))}\n- {id: alone, on: Tamper}\n- {id: hears, on: {detection: window}, count: {by: door, within: 60s, at_least: 2}}\n- {id: steps, by: door, within: 90s, sequence: [{a: Tamper}, {b: Tamper}]}\n";
     let (_, blind) = over(first, &["100 AccessDenied door=a", "101 Tamper"], second, &[]);
     assert_eq!(blind, ["window 401", "ever -1", "hears 461", "steps 191"]);
+}
+
+#[test]
+fn a_shared_window_goes_on_for_whom_it_was_kept() {
+    let rule = |id: &str, doors: &str, more: &str| {
+        format!(
+            "- {{id: {id}, on: Tamper, if: \"e.door in [{doors}]\", count: {{by: door, within: 60s, {more}}}}}\n"
+        )
+    };
+    let two = "at_least: 2";
+    let first = format!("rules:\n{}{}", rule("a", "'x'", two), rule("b", "'y', 'z'", two));
+    let (a, c) = (rule("a", "'x'", two), rule("c", "'w', 'v'", two));
+    // Whom no rule asks for any more, its window is not kept; who was asked for, is known.
+    let second = format!("rules:\n{c}{a}{}", rule("d", "'y'", "at_least: 3"));
+    let before =
+        ["1 Tamper door=x", "2 Tamper door=y", "3 Tamper door=z", "4 Tamper door=w", "5 Tamper"];
+    let after = ["6 Tamper door=x", "7 Tamper door=w", "8 Tamper door=y", "9 Tamper door=y"];
+    let (found, blind) = over(&first, &before, &second, &after);
+    assert_eq!(found, ["6 a x opens", "9 d y opens"]);
+    assert_eq!(blind, ["c 65"]);
+    let third = format!("rules:\n{}", rule("e", "'z', 'w'", two));
+    let after = ["6 Tamper door=z", "7 Tamper door=w", "8 Tamper door=w"];
+    let (found, blind) = over(&first, &before, &third, &after);
+    assert_eq!(found, ["6 e z opens", "8 e w opens"]);
+    assert_eq!(blind, ["e 65"]);
 }
 
 #[test]
