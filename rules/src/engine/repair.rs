@@ -245,7 +245,7 @@ impl Site {
         cleared: bool,
         out: &mut Findings,
     ) -> bool {
-        if !self.said.is_new(Identity(finding.id.0), finding.at, finding.at) {
+        if !self.said.all().is_new(Identity(finding.id.0), finding.at, finding.at) {
             return false;
         }
         let [a, b, c] = finding.key;

@@ -506,6 +506,38 @@ fn expect_cells(page: &[SeenCell], from: usize) {
     ahead.step_by(CELLS_A_LINE).for_each(|cell| prefetch(page, cell));
 }
 
+/// Identities of which nobody asks whether they are new: each is entered when the next one comes, and
+/// the index's line is there by then.
+#[derive(Debug)]
+pub struct Noted {
+    seen: Seen,
+    last: Option<(Identity, EventTime)>,
+}
+
+impl Noted {
+    /// Nothing noted yet; remembers `within` in event time, at most `max`.
+    pub fn new(within: TimeSpan, max: usize) -> Self {
+        Self { seen: Seen::new(within, max), last: None }
+    }
+
+    /// This one is remembered from now on, when time has come so far.
+    #[inline]
+    pub fn note(&mut self, identity: Identity, at: EventTime) {
+        self.seen.expect(identity);
+        if let Some((identity, at)) = self.last.replace((identity, at)) {
+            self.seen.is_new(identity, at, at);
+        }
+    }
+
+    /// All that was noted.
+    pub fn all(&mut self) -> &mut Seen {
+        if let Some((identity, at)) = self.last.take() {
+            self.seen.is_new(identity, at, at);
+        }
+        &mut self.seen
+    }
+}
+
 /// Buckets of an index that should have so many, a power of two.
 fn buckets(count: usize) -> usize {
     count.max(BUCKETS_MIN)

@@ -15,7 +15,7 @@ use super::findings::{Effect, EvidenceRef, Finding, Findings};
 use super::layout::{AREA, Layout, PERSON, Subject};
 use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight};
-use super::seen::Seen;
+use super::seen::Noted;
 use super::state::{Kept, State};
 use super::timers::{Due, Timers};
 use crate::calendar::Hours;
@@ -98,7 +98,7 @@ pub struct Site {
     /// Where a detection is laid out for the policies that look at it.
     pub(super) about: EventBlock,
     /// What has been detected here: a repair says nothing twice.
-    pub said: Seen,
+    pub said: Noted,
     /// A late event is judged: what it detects is heard by nobody. And whether all was at hand.
     pub(super) late: Option<(Tier, bool)>,
 }
@@ -167,7 +167,7 @@ impl Site {
             told: block(),
             hours: Vec::new(),
             hours_until: EventTime::MIN,
-            said: Seen::new(options.late.remembered(), SAID_MAX),
+            said: Noted::new(options.late.remembered(), SAID_MAX),
             late: None,
         }
     }
@@ -408,12 +408,10 @@ impl Site {
             omitted,
             level: conclusion.level,
         };
-        let said = Identity(spoken.id.0);
-        self.said.expect(said);
+        self.said.note(Identity(spoken.id.0), spoken.at);
         out.look_spoken(&conclusion, spoken.id, mark);
         let marks = (mark, out.why_mark());
         self.bind(cx, rule, &conclusion, out);
-        self.said.is_new(said, spoken.at, spoken.at);
         if rule.mode == Mode::Shadow {
             self.say(cx, &spoken, Effect::Shadowed, marks, out);
             return None;

@@ -149,7 +149,7 @@ impl Site {
         let [keys, entries, runs, subjects, noted, courses, wide, run_ages, holdings] =
             self.state.stores();
         let (incidents, held) = (&mut self.correlation.incidents, &mut self.held);
-        let said: &mut dyn Store = &mut self.said;
+        let said: &mut dyn Store = self.said.all();
         [
             said, keys, entries, runs, subjects, noted, courses, wide, run_ages, holdings,
             incidents, held,
@@ -203,14 +203,14 @@ impl Site {
             let (detections, incidents) = (input.u64()?, input.u64()?);
             *count = RuleCount { detections, incidents, suppressed: input.u64()? };
         }
-        self.said.load(input)?;
+        self.said.all().load(input)?;
         self.state.load(input)?;
         self.correlation.incidents.load(input)?;
         self.held.load(input)
     }
 
     fn finish_load(&mut self, cx: Context<'_>) {
-        self.said.reindex();
+        self.said.all().reindex();
         self.state.reindex();
         self.correlation.reindex();
         self.rearm(cx);
