@@ -214,6 +214,14 @@ impl EventBlock {
         EventMut(&mut self.words[..self.used][index * self.stride..(index + 1) * self.stride])
     }
 
+    /// Asks for a row's header: it will be read soon.
+    #[inline(always)]
+    pub fn expect(&self, index: usize) {
+        [0, HEADER_WORDS - 1].into_iter().for_each(|word| {
+            prefetch(&self.words, index * self.stride + word);
+        });
+    }
+
     /// Some rows in order. Panics where there are not so many.
     #[inline]
     pub fn some(&self, rows: Range<usize>) -> impl ExactSizeIterator<Item = EventRef<'_>> {
@@ -281,6 +289,12 @@ impl<'a> EventRef<'a> {
     #[inline]
     pub fn expect(&self) {
         [0, 8].into_iter().for_each(|word| prefetch(self.0, word));
+    }
+
+    /// Asks for what stands behind the header, wherever that begins in a line.
+    #[inline(always)]
+    pub fn expect_fields(&self) {
+        [HEADER_WORDS, SHORT_WORDS - 1].into_iter().for_each(|word| prefetch(self.0, word));
     }
 
     /// When it happened, by the device.

@@ -57,6 +57,8 @@ impl Engine {
             while next < until && !due {
                 let end = until.min(next + RUN);
                 let ahead = until.min(end + RUN);
+                // Another thread may have decoded them: then each line comes from its cache.
+                (ahead..ahead + RUN).for_each(|row| events.expect(row));
                 events.some(asked..ahead).for_each(|event| self.expect(event));
                 (next, asked) = (self.admit_some(events, next..end, out), ahead);
                 due = self.repair_is_due();
@@ -109,6 +111,7 @@ impl Engine {
         if let Some((shard, place)) = place_near(&self.near, head.site())
             && let Some(shard) = self.shards.get(shard)
         {
+            event.expect_fields();
             shard.sites[place].seen.expect(head.identity());
         }
     }
