@@ -8,6 +8,7 @@
 #![allow(unsafe_code, reason = "an allocator is unsafe by its interface")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::ptr::null_mut;
 
 use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags};
@@ -20,6 +21,82 @@ const PAGE: usize = 2 << 20;
 
 /// The system's allocator, with large pages for what is large.
 pub struct Huge;
+
+/// Large pages, one behind the other, that were touched and are used by nobody.
+#[derive(Clone, Copy)]
+struct Reserve {
+    start: *mut u8,
+    bytes: usize,
+}
+
+thread_local! {
+    /// The calling thread's.
+    static RESERVE: Cell<Reserve> = const { Cell::new(Reserve { start: null_mut(), bytes: 0 }) };
+}
+
+/// Makes large pages ready for the calling thread: what is large takes them first. The system clears a page
+/// when it is touched, and a host may have to find the memory for it: up to 3 ms, which nobody waits
+/// for now.
+pub fn make_ready(bytes: usize) {
+    let Some(bytes) = bytes.checked_next_multiple_of(PAGE).filter(|bytes| *bytes > 0) else {
+        return;
+    };
+    // SAFETY: the size is not zero, and a multiple of the page. Each write is to a page just mapped.
+    unsafe {
+        let start = map(bytes);
+        if !start.is_null() {
+            (0..bytes).step_by(PAGE).for_each(|at| start.byte_add(at).write_volatile(0));
+            RESERVE.set(Reserve { start, bytes });
+        }
+    }
+}
+
+/// Puts pages that were made ready to the first ones of a mapping just made, as far as they go.
+///
+/// # Safety
+/// `start` begins a mapping of its own of so many bytes that nobody has seen yet; they are a multiple of
+/// [`PAGE`].
+unsafe fn fill(start: *mut u8, bytes: usize) {
+    // A thread that ends has none.
+    let Ok(reserve) = RESERVE.try_with(Cell::get) else { return };
+    let moved = bytes.min(reserve.bytes);
+    if moved == 0 {
+        return;
+    }
+    // SAFETY: the pages are the reserve's, that nobody uses, and go out of it; where they come to stand
+    // nothing stands yet.
+    unsafe {
+        let rest = Reserve { start: reserve.start.byte_add(moved), bytes: reserve.bytes - moved };
+        RESERVE.set(rest);
+        shift(reserve.start, start, moved);
+    }
+}
+
+/// Moves pages to where others are mapped, which go. One by one: some came out of a reserve, and what is mapped
+/// at several times is not moved as a whole by every system.
+///
+/// # Safety
+/// Both are mapped for so many bytes, a multiple of [`PAGE`], and nobody uses what they point at.
+unsafe fn shift(from: *mut u8, to: *mut u8, bytes: usize) {
+    for at in (0..bytes).step_by(PAGE) {
+        // SAFETY: the caller's promise. Where a page cannot be moved its place may be gone: it is mapped
+        // anew, and the page is copied.
+        unsafe {
+            let (from, to) = (from.byte_add(at), to.byte_add(at));
+            let flags = MremapFlags::MAYMOVE;
+            if mremap_fixed(from.cast(), PAGE, PAGE, flags, to.cast()).is_err() {
+                let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+                let again = mmap_anonymous(to.cast(), PAGE, prot, flags | MapFlags::FIXED);
+                if again.is_err() {
+                    // An allocator must not unwind.
+                    std::process::abort();
+                }
+                std::ptr::copy_nonoverlapping(from, to, PAGE);
+                let _ = munmap(from.cast(), PAGE);
+            }
+        }
+    }
+}
 
 /// How many bytes of whole large pages it takes; `None` where it is small, or asks for more itself.
 #[inline]
@@ -56,6 +133,22 @@ unsafe fn map(size: usize) -> *mut u8 {
     }
 }
 
+/// The same, of pages that were made ready, as far as there are any.
+///
+/// # Safety
+/// As of [`map`].
+#[cold]
+unsafe fn new(size: usize) -> *mut u8 {
+    // SAFETY: the caller's promise; the mapping was just made.
+    unsafe {
+        let start = map(size);
+        if !start.is_null() {
+            fill(start, size);
+        }
+        start
+    }
+}
+
 /// The same memory as so many large pages more, or less. Pages are moved and not what is in them: nobody
 /// waits for a copy of a table that grows.
 ///
@@ -71,17 +164,11 @@ unsafe fn remap(start: *mut u8, old: usize, new: usize) -> *mut u8 {
             return start;
         }
         let moved = map(new);
-        let flags = MremapFlags::MAYMOVE;
-        if moved.is_null() || mremap_fixed(start.cast(), old, new, flags, moved.cast()).is_ok() {
-            return moved;
+        if !moved.is_null() {
+            shift(start, moved, old);
+            fill(moved.byte_add(old), new - old);
         }
-        // It may be gone by now, so that it is not used: a copy goes elsewhere.
-        let copy = map(new);
-        if !copy.is_null() {
-            std::ptr::copy_nonoverlapping(start, copy, old);
-            let _ = munmap(start.cast(), old);
-        }
-        copy
+        moved
     }
 }
 
@@ -93,7 +180,7 @@ unsafe impl GlobalAlloc for Huge {
         // SAFETY: the caller's promise.
         unsafe {
             match large(layout) {
-                Some(size) => map(size),
+                Some(size) => new(size),
                 None => System.alloc(layout),
             }
         }
@@ -104,7 +191,7 @@ unsafe impl GlobalAlloc for Huge {
         // SAFETY: the caller's promise.
         unsafe {
             match large(layout) {
-                Some(size) => map(size),
+                Some(size) => new(size),
                 None => System.alloc_zeroed(layout),
             }
         }
@@ -147,9 +234,17 @@ unsafe impl GlobalAlloc for Huge {
 mod tests {
     use super::*;
 
-    /// What it holds is what was written, over every way from size to size.
+    /// What it holds is what was written, over every way from size to size, with pages made ready and
+    /// without.
     #[test]
     fn sizes_around_a_large_page_keep_what_they_hold() {
+        make_ready(7 * PAGE);
+        every_way();
+        assert_eq!(RESERVE.get().bytes, 0, "they are taken first");
+        every_way();
+    }
+
+    fn every_way() {
         let sizes = [1, 4_096, LARGE - 1, LARGE, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 5 * PAGE];
         for from in sizes {
             for to in sizes {

@@ -35,6 +35,8 @@ const SNAPSHOT_SMALL_BYTES: u64 = 16 << 20;
 const WAIT: Duration = Duration::from_millis(200);
 /// Memory made ready for what grows little by little while the program runs: names, above all.
 const ROOM_BYTES: usize = 16 << 20;
+/// Large pages made ready for tables that grow: those of the first half a million events of the ten rules.
+const TABLES_BYTES: usize = 32 << 20;
 /// Between two times that the figures are copied to where others see them: a step may be one event.
 const FIGURES_EVERY: Duration = Duration::from_millis(2);
 
@@ -72,6 +74,7 @@ impl Follower {
         let mut block = RecordBlock::new();
         self.look(self.reader.position());
         crate::room::make_room(ROOM_BYTES);
+        crate::huge::make_ready(TABLES_BYTES);
         self.pauses = Pauses::begin();
         loop {
             let here = self.reader.position();

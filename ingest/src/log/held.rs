@@ -1,6 +1,8 @@
-//! Payloads that the log does not keep, in memory until they are judged, and a while after.
+//! Payloads that the log does not keep, in memory until they are judged, and a while after; and how far
+//! judging is behind.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use event::{Position, RecordBlock};
@@ -13,9 +15,18 @@ const AHEAD_BYTES_MAX: usize = 2 << 20;
 /// is up to 4 Ki findings behind.
 const JUDGED_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of log that a source may be ahead of what is judged, where it is not waited for: they are still in
+/// memory then ([`super::unfiled`]), and in the cache.
+const PACE_BYTES: u64 = 2 << 20;
+
 /// Shared by the log's writer, which puts them in, and its readers.
 #[derive(Debug, Default)]
-pub struct Held(Mutex<State>);
+pub struct Held {
+    state: Mutex<State>,
+    /// Where the log ends, and up to where it is judged, at the begin of this run at least.
+    written: AtomicU64,
+    judged: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -36,6 +47,25 @@ impl Held {
         state.bytes - state.judged_bytes < AHEAD_BYTES_MAX
     }
 
+    /// Whether judging is so far behind the log that a source had better stop reading, which nobody else
+    /// waits for; one that did stops until judging has come half as near.
+    #[must_use]
+    pub fn is_ahead(&self, stopped: bool) -> bool {
+        let [written, judged] = [&self.written, &self.judged].map(|at| at.load(Ordering::Relaxed));
+        written.saturating_sub(judged) >= if stopped { PACE_BYTES / 2 } else { PACE_BYTES }
+    }
+
+    /// The log begins, or goes on, at a position: what stands before it is nobody's to wait for.
+    pub(super) fn begin(&self, position: u64) {
+        self.written.store(position, Ordering::Relaxed);
+        self.judged.store(position, Ordering::Relaxed);
+    }
+
+    /// The log ends at a position.
+    pub(super) fn appended(&self, position: u64) {
+        self.written.store(position, Ordering::Relaxed);
+    }
+
     /// Keeps a copy of a block that stands in the log behind all others.
     pub(super) fn keep(&self, block: &RecordBlock) {
         let mut copy = self.state().spare.pop().unwrap_or_default();
@@ -47,6 +77,7 @@ impl Held {
 
     /// Everything before a position is judged.
     pub fn judged(&self, until: Position) {
+        self.judged.fetch_max(until.0, Ordering::Relaxed);
         let mut state = self.state();
         while let Some(block) = state.blocks.get(state.judged)
             && block.get(block.len() - 1).position < until
@@ -80,6 +111,6 @@ impl Held {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

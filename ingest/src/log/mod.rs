@@ -187,7 +187,8 @@ impl State {
 impl Progress {
     fn new(state: State) -> Self {
         let [written, durable, wanted, filed] = std::array::from_fn(|_| Bell::default());
-        let (held, unfiled) = (Arc::default(), Unfiled::default());
+        let (held, unfiled) = (Arc::new(Held::default()), Unfiled::default());
+        held.begin(state.written);
         Self { state: Mutex::new(state), written, durable, wanted, filed, held, unfiled }
     }
 

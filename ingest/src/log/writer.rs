@@ -146,6 +146,7 @@ impl Sequencer {
         }
         let end = start + self.buffer.len() as u64;
         self.progress.unfiled.push(start, &mut self.buffer);
+        self.progress.held.appended(end);
         let first = {
             let mut state = self.progress.state();
             let first = state.durable == state.written;

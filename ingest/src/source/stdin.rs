@@ -2,7 +2,8 @@
 //!
 //! Nobody waits for an acknowledgement: a pipe cannot be asked again. What was read and is not
 //! durable when the program dies is lost, so whoever must not lose anything takes MQTT, Kafka or
-//! HTTP. A full intake stops the reading, and with that the program at the pipe's other end.
+//! HTTP. A full intake stops the reading, and so does an engine that is 2 MiB of log behind, and with that
+//! the program at the pipe's other end.
 
 use std::io;
 use std::ops::Range;
@@ -16,14 +17,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::intake::{Ack, Batch, Board, Running, SourceError, Stream, Wiring, flags};
 use super::settings::{Kind, SourceSettings};
 
-/// Bytes of one read, at most: what a pipe of the system holds.
-const READ_BYTES: usize = 64 * 1024;
+/// What a pipe of the system holds.
+const PIPE_BYTES: usize = 64 * 1024;
+/// Bytes of one read, at most, where it is a file or a longer pipe.
+const READ_BYTES: usize = 4 * PIPE_BYTES;
 
 /// Between two reads at least, where the pipe brings less than a read takes: each read makes a
 /// chain of threads wake, which costs more than judging a dozen events.
 const GATHER: Duration = Duration::from_micros(300);
 /// That is done where they follow each other as closely as this.
 const BUSY: Duration = Duration::from_micros(400);
+
+/// How often it is looked whether judging has come nearer: a thousand deliveries or two.
+const PACE_EVERY: Duration = Duration::from_millis(1);
 
 /// How late a stop or a silence is noticed.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -94,9 +100,16 @@ impl Lines {
         let (mut last, mut speaking) = (Instant::now(), true);
         // Whether to gather: a little comes, again and again.
         let mut busy = false;
+        // Whether judging has to come nearer first.
+        let mut ahead = false;
         while taken && !self.board.stopping() {
             if busy {
                 std::thread::sleep(GATHER.saturating_sub(last.elapsed()));
+            }
+            ahead = self.wiring.held.is_ahead(ahead);
+            if ahead {
+                std::thread::sleep(PACE_EVERY);
+                continue;
             }
             let mut records = self.wiring.spares.take();
             let begun = records.append(&self.begun);
@@ -120,7 +133,7 @@ impl Lines {
                 Some(count) => {
                     let lines = self.cut(&mut records, all);
                     let now = Instant::now();
-                    busy = count < READ_BYTES && now - last < BUSY;
+                    busy = count < PIPE_BYTES && now - last < BUSY;
                     (last, speaking) = (now, true);
                     taken = self.hand_over(records, lines);
                 }
