@@ -114,3 +114,24 @@ impl Held {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Held, PACE_BYTES, Position};
+
+    #[test]
+    fn who_is_ahead_stops_until_judging_has_come_half_as_near() {
+        let (held, start) = (Held::default(), 7);
+        held.begin(start);
+        assert!(!held.is_ahead(false), "what was there before is nobody's to wait for");
+        held.judged(Position(start / 2));
+        held.appended(start + PACE_BYTES - 1);
+        assert!(!held.is_ahead(false));
+        held.appended(start + PACE_BYTES);
+        assert!(held.is_ahead(false));
+        held.judged(Position(start + PACE_BYTES / 2));
+        assert!(held.is_ahead(true) && !held.is_ahead(false));
+        held.judged(Position(start + PACE_BYTES / 2 + 1));
+        assert!(!held.is_ahead(true));
+    }
+}
