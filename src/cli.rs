@@ -105,7 +105,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub until_end: bool,
     /// Bytes of log between two snapshots.
-    #[arg(long, value_name = "BYTES", default_value_t = 128 << 20, hide = true)]
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, hide = true)]
     pub snapshot_bytes: u64,
 }
 
