@@ -6,10 +6,11 @@ use event::{EventRef, FieldId, FieldType, Symbol, TimeSpan};
 use super::cells::Key;
 use super::layout::Watched;
 use super::state::Owner;
-use crate::condition::{Bound, Gate};
+use crate::condition::{Bound, Gate, Limit};
 use crate::lang::expr::Expr;
 use crate::plan::{
-    Fact, FactId, FactKind, FieldRef, Pattern, Plan, Rule, RuleId, Runs, Sequence, Skip, Trigger,
+    Emit, Fact, FactId, FactKind, FieldRef, Pattern, Plan, Rule, RuleId, Runs, Sequence, Skip,
+    Trigger,
 };
 use crate::value::Value;
 
@@ -63,6 +64,46 @@ pub struct PreparedFact {
     pub within: TimeSpan,
     /// Who looks when a balance has moved, where that is one rule, and its level.
     pub level: Option<(Owner, Bound)>,
+}
+
+/// A rule of one event; of other rules nothing is said here.
+#[derive(Clone, Copy, Debug)]
+pub struct PreparedEvent {
+    /// What it asks of an event that its list and the gate let pass, where they speak for all fields.
+    pub asks: Asks,
+    /// It speaks when its condition turns true, and looks at each event for that.
+    pub edge: bool,
+}
+
+/// What is asked of an event beside its fields.
+#[derive(Clone, Copy, Debug)]
+pub enum Asks {
+    /// Nothing; so many conditions are met.
+    Nothing {
+        /// None, or one.
+        conditions: u8,
+    },
+    /// That a fact is within a limit.
+    Fact(FactId, Limit),
+    /// Something else: its condition says it.
+    More,
+}
+
+impl PreparedEvent {
+    fn new(rule: &Rule) -> Self {
+        let asks = match &rule.pattern {
+            Pattern::Event(Trigger { condition: None, .. }) => Asks::Nothing { conditions: 0 },
+            Pattern::Event(Trigger { condition: Some(condition), .. }) => {
+                match (condition.holds_by_fields(), condition.fact()) {
+                    (Some(_), _) => Asks::Nothing { conditions: 1 },
+                    (None, Some((fact, limit))) => Asks::Fact(fact, *limit),
+                    (None, None) => Asks::More,
+                }
+            }
+            _ => Asks::More,
+        };
+        Self { asks, edge: rule.emit == Emit::Edge }
+    }
 }
 
 /// The only guard of an `unless`, of which one event after the opening one is enough, whatever it says.
@@ -279,6 +320,7 @@ fn owner_of(plan: &Plan, RuleId(rule): RuleId) -> Owner {
 pub struct Prepared {
     facts: Vec<PreparedFact>,
     rules: Vec<PreparedRule>,
+    events: Vec<PreparedEvent>,
 }
 
 impl Prepared {
@@ -297,7 +339,8 @@ impl Prepared {
         let rules = rules.map(|(n, rule)| {
             PreparedRule::new(rule, owner_of(plan, RuleId(n as u16)), Owner(memory_base[n]))
         });
-        Self { facts: facts.collect(), rules: rules.collect() }
+        let events = plan.rules.iter().map(PreparedEvent::new);
+        Self { facts: facts.collect(), rules: rules.collect(), events: events.collect() }
     }
 
     /// A fact.
@@ -306,7 +349,13 @@ impl Prepared {
         &self.facts[fact as usize]
     }
 
-    /// A rule.
+    /// A rule of one event.
+    #[inline(always)]
+    pub fn event(&self, RuleId(rule): RuleId) -> &PreparedEvent {
+        &self.events[rule as usize]
+    }
+
+    /// Any other rule.
     #[inline(always)]
     pub fn rule(&self, RuleId(rule): RuleId) -> &PreparedRule {
         &self.rules[rule as usize]

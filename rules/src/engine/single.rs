@@ -6,11 +6,12 @@ use super::cells::{Entry, Key};
 use super::facts::{drop_counted, holds_outside};
 use super::findings::Findings;
 use super::pages::NIL;
-use super::prepared::{By, key_of_text, text_of_key};
+use super::prepared::{Asks, By, key_of_text, text_of_key};
 use super::scope::{Context, key_of};
 use super::site::Site;
-use super::steps::RuleStep;
-use crate::plan::{Emit, FactId, Pattern, Rule, RuleId, Trigger};
+use super::steps::{Roles, RuleStep};
+use crate::condition::Limit;
+use crate::plan::{Emit, FactId, Pattern, Rule, RuleId};
 use crate::value::Value;
 
 impl Site {
@@ -23,14 +24,31 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let rule = &cx.plan.rules[id.0 as usize];
-        let Pattern::Event(on) = &rule.pattern else { return };
-        debug_assert!(on.is_of(event.kind()), "a rule of one event is asked for its kinds alone");
-        let at_once = self.meets_at_once(on, roles, event);
-        let at_once = if at_once.is_some() { at_once } else { self.meets_fact(cx, on, event) };
-        if at_once != Some(false) || rule.emit == Emit::Edge {
-            self.judge_one(cx, id, (on, at_once), event, out);
+        let rule = cx.layout.prepared.event(id);
+        let at_once = match &rule.asks {
+            _ if !roles.has(Roles::SURE) => self.meets_on_sight(cx, id, event),
+            Asks::Nothing { conditions } => {
+                self.evaluated.set(self.evaluated.get() + u64::from(*conditions));
+                Some(true)
+            }
+            Asks::Fact(fact, limit) => self.meets_fact(cx, (*fact, limit), event),
+            Asks::More => None,
+        };
+        if at_once != Some(false) || rule.edge {
+            self.judge_one(cx, id, at_once, event, out);
         }
+    }
+
+    /// Whether an event meets a rule's condition, where its fields and a plain fact decide.
+    #[inline(never)]
+    fn meets_on_sight(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>) -> Option<bool> {
+        let Pattern::Event(on) = &cx.plan.rules[id.0 as usize].pattern else { return Some(false) };
+        debug_assert!(on.is_of(event.kind()), "a rule of one event is asked for its kinds alone");
+        let at_once = self.meets_at_once(on, Roles::default(), event);
+        if at_once.is_some() {
+            return at_once;
+        }
+        self.meets_fact(cx, on.condition.as_ref()?.fact()?, event)
     }
 
     #[inline(never)]
@@ -38,11 +56,12 @@ impl Site {
         &mut self,
         cx: Context<'_>,
         id: RuleId,
-        (on, at_once): (&Trigger, Option<bool>),
+        at_once: Option<bool>,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
         let rule = &cx.plan.rules[id.0 as usize];
+        let Pattern::Event(on) = &rule.pattern else { return };
         let Some(key) = key_of(cx, event, &rule.by) else { return };
         self.freshen_for(cx, event, &rule.evidence_of);
         let holds = match at_once {
@@ -99,10 +118,9 @@ impl Site {
     fn meets_fact(
         &mut self,
         cx: Context<'_>,
-        trigger: &Trigger,
+        (fact, limit): (FactId, &Limit),
         event: EventRef<'_>,
     ) -> Option<bool> {
-        let (fact, limit) = trigger.condition.as_ref()?.fact()?;
         let changed = self.changed.iter().find(|changed| changed.fact == fact);
         let value = match changed {
             Some(changed) if changed.cell != NIL => self.state.keys.get(changed.cell).int()?,
