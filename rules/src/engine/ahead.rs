@@ -18,9 +18,8 @@ use super::state::{Owner, State};
 use super::steps::{FactStep, RuleStep};
 use crate::plan::{FactKind, FieldRef, Pattern, Plan};
 
-/// Keys, or events, from which on those of a fact or rule are looked up ahead: below, they stay in the
-/// caches, and looking them up ahead costs more than it gives.
-const MANY: u32 = 512;
+/// Keys from which on those of a fact or rule are looked up ahead: below, they stay in the nearest cache.
+const MANY: u32 = 32;
 
 /// So many turns of a site go by, at least, before it is looked up anew who has so many.
 const LOOK_EVERY: u32 = 256;
@@ -92,7 +91,10 @@ enum List {
     Nothing,
     /// None: the cell is a run.
     Run,
+    /// Events of a window.
     Entries,
+    /// Entries that stand for runs.
+    Waiting,
     Runs,
 }
 
@@ -130,7 +132,8 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Wish> {
     let mut wanted: Vec<Wish> = Vec::new();
     let mut want = |owner: Owner, by: &[FieldRef], list: List| {
         let [FieldRef::Slot(by, FieldType::String)] = by else { return };
-        if wanted.len() < WANTS_MAX {
+        let known = wanted.iter().any(|want| want.owner == owner && want.by == *by);
+        if wanted.len() < WANTS_MAX && !known {
             wanted.push(Wish { owner, by: *by, list });
         }
     };
@@ -153,13 +156,18 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Wish> {
     for RuleStep { rule: id, .. } in interest.rules.often(WANTS_MAX) {
         let rule = &plan.rules[id.0 as usize];
         match &rule.pattern {
-            Pattern::Event(_) | Pattern::Watch { .. } => {}
+            Pattern::Event(_) => {
+                for fact in &rule.evidence_of {
+                    want(layout.fact(*fact), &plan.facts[fact.0 as usize].by, List::Entries);
+                }
+            }
+            Pattern::Watch { .. } => {}
             Pattern::Unless { on, guards } => {
                 if on.kinds.contains(&kind) {
                     want(layout.rule(*id), &rule.by, List::Nothing);
                 }
                 for (number, guard) in guards.iter().enumerate() {
-                    want(layout.guard_waiting(*id, number), &guard.same, List::Entries);
+                    want(layout.guard_waiting(*id, number), &guard.same, List::Waiting);
                 }
             }
             Pattern::Passage { .. } | Pattern::Travel { .. } => {
@@ -237,6 +245,7 @@ impl Site {
         ahead.ask_for_slots(state, (turn + 3) % TURNS, FURTHEST, behind);
         ahead.ask_for_cells(state, (turn + 2) % TURNS);
         ahead.ask_for_lists(state, (turn + 1) % TURNS);
+        ahead.ask_behind_first(state, turn);
     }
 
     /// The same for events that come all at once, before the first: when [`Self::expect`] sees them
@@ -295,7 +304,9 @@ impl Ahead {
             for want in &self.wants[usize::from(from)..usize::from(lists)] {
                 let Some(cell) = keys.get(near.of(want.owner) as usize) else { continue };
                 match want.list {
-                    List::Entries if cell.head != NIL => prefetch(entries, cell.head as usize),
+                    List::Entries | List::Waiting if cell.head != NIL => {
+                        prefetch(entries, cell.head as usize);
+                    }
                     List::Runs if cell.head != NIL => prefetch(runs, cell.head as usize),
                     List::Run => {
                         // A run that ends leaves the line by age, too.
@@ -305,6 +316,28 @@ impl Ahead {
                         prefetch(noted, cell.value as u32 as usize);
                     }
                     _ => {}
+                }
+            }
+        }
+    }
+
+    /// What the first of a list leads to: the event behind it, which may have left the window, too; the run
+    /// that it stands for.
+    #[inline(never)]
+    fn ask_behind_first(&self, state: &State, turn: usize) {
+        for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
+            let Wants { from, lists, .. } = asked.wants;
+            let near = state.near.row(turn * TURN + place);
+            for want in &self.wants[usize::from(from)..usize::from(lists)] {
+                if !matches!(want.list, List::Entries | List::Waiting) {
+                    continue;
+                }
+                let Some(cell) = state.keys.peek(near.of(want.owner)) else { continue };
+                let Some(entry) = state.entries.peek(cell.head) else { continue };
+                if want.list == List::Waiting {
+                    state.runs.peek(entry.words[0] as u32).into_iter().for_each(fetch);
+                } else {
+                    state.entries.peek(entry.next).into_iter().for_each(fetch);
                 }
             }
         }
@@ -321,9 +354,7 @@ impl Ahead {
             let from = self.wants.len() as u16;
             of.wants = Wants { from, lists: from, to: from };
             for Wish { owner, by, list } in wishes {
-                let holder = state.bounds.holder(*owner);
-                let cells = state.cells_of[holder as usize];
-                if cells.max(state.holdings.get(holder).events) < MANY {
+                if state.cells_of[state.bounds.holder(*owner) as usize] < MANY {
                     continue;
                 }
                 let known = of.fields[..usize::from(of.many)].iter().position(|field| field == by);
