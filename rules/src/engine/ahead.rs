@@ -189,7 +189,7 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Wish> {
 /// ones.
 #[inline(never)]
 fn ask_who_is_asked<'a>(cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
-    let turn = usize::from(TURN);
+    let turn = TURN;
     for place in 2 * turn - 1..3 * turn - 1 {
         let Some(event) = behind(place) else { break };
         let interest = cx.layout.interest(event.kind());

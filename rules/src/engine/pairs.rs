@@ -47,6 +47,9 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
+        if step.roles.has(Roles::ALONE) && self.awaits_nothing(step.rule) {
+            return;
+        }
         match cx.layout.prepared.rule(step.rule).by {
             By::Text(field) => {
                 if let Some(text) = text_of_key(event, field) {
@@ -81,9 +84,6 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(step.rule);
-        if !step.roles.has(Roles::STARTS) && self.awaits_nothing(step.rule) {
-            return;
-        }
         let found = self.state.look(rule.owner, &key());
         let (mut may_start, mut waits) = (true, false);
         if let Ok(cell) = found
@@ -137,6 +137,9 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
+        if step.roles.has(Roles::ALONE) && self.awaits_nothing(step.rule) {
+            return;
+        }
         match cx.layout.prepared.rule(step.rule).by {
             By::Text(field) => {
                 if let Some(text) = text_of_key(event, field) {
@@ -172,9 +175,6 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(step.rule);
-        if !step.roles.has(Roles::STARTS) && !rule.lead && self.awaits_nothing(step.rule) {
-            return;
-        }
         let found = self.state.look(rule.owner, &key());
         if found.is_ok() || step.roles.has(Roles::STARTS) || rule.lead {
             self.short_runs(cx, step, (key(), found), event, out);
@@ -291,7 +291,9 @@ impl Site {
         &RuleStep { rule: id, roles, .. }: &RuleStep,
         event: EventRef<'_>,
     ) -> bool {
-        roles.has(Roles::STARTS) && self.meets_step(cx, rule.first, (id, 0), event)
+        roles.has(Roles::STARTS)
+            && (roles.has(Roles::SURE) && self.evaluates(true)
+                || self.meets_step(cx, rule.first, (id, 0), event))
     }
 
     /// Whether an event of its kind meets the condition of a step.

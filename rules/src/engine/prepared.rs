@@ -121,11 +121,11 @@ pub struct PreparedGuard {
 
 impl PreparedGuard {
     fn of(rule: &Rule, waiting: Owner) -> Option<Self> {
-        let Pattern::Unless { on, guards } = &rule.pattern else { return None };
+        let Pattern::Unless { guards, .. } = &rule.pattern else { return None };
         let [guard] = guards.as_slice() else { return None };
         let plain = guard.at_least == 1 && guard.forward.is_none() && guard.backward.is_none();
         let after = guard.from >= TimeSpan::ZERO && guard.to > TimeSpan::ZERO;
-        if !plain || !after || When::of(on).asks || !rule.captures.is_empty() {
+        if !plain || !after || !rule.captures.is_empty() {
             return None;
         }
         match (By::of(&rule.by), By::of(&guard.same)) {

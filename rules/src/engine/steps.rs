@@ -25,8 +25,12 @@ impl Roles {
     /// One that ends them if it meets a condition.
     pub const MAY_END: Self = Self(8);
     /// Of a fact, or a rule of one event: one that meets what the condition says of fields, by the list
-    /// that it stands in and the gate.
+    /// that it stands in and the gate. Of a sequence of two events or `unless`: one that it begins with
+    /// meets the condition.
     pub const SURE: Self = Self(16);
+    /// Of a sequence of two events: one that starts none of its runs, and of which nothing else is
+    /// remembered.
+    pub const ALONE: Self = Self(32);
     /// Of a fact: somebody looks when it has changed.
     pub const WATCHED: Self = Self(32);
     /// Of a fact that counts, too: it is all that its condition says.
@@ -176,8 +180,30 @@ impl RuleStep {
     ) -> Self {
         let (form, roles) = form_of(rule, kind);
         let (gate, sure) = gate_of_rule(rule, listed, places);
+        let sure = sure || begins_surely(rule, form, kind, listed);
         let roles = roles.or(Roles::of([(Roles::SURE, sure)]));
         Self { gate, rule: id, form, roles }
+    }
+}
+
+/// Whether an event of a kind that stands in a list meets what a sequence of two events or `unless` begins
+/// with: the list is of those that do.
+fn begins_surely(rule: &Rule, form: RuleForm, kind: KindId, listed: Option<FieldId>) -> bool {
+    let met = |on: &Trigger| {
+        let (gate, sure) = gate_of(on, listed);
+        let by_fields = on.condition.is_some() && on.is_by_fields();
+        on.is_of(kind) && sure && gate.asks().is_none() && by_fields
+    };
+    match &rule.pattern {
+        Pattern::Sequence(of) if matches!(form, RuleForm::Short | RuleForm::Single) => {
+            let by = listed.map(|field| FieldRef::Slot(field, FieldType::String));
+            // Then all of its events are listed by what the first says.
+            by.is_some_and(|field| rule.by.contains(&field)) && met(&of.steps[0].parts[0].on)
+        }
+        Pattern::Unless { on, guards } => {
+            met(on) && guards.iter().all(|guard| !guard.kinds.contains(&kind))
+        }
+        _ => false,
     }
 }
 
@@ -198,8 +224,10 @@ fn form_of(rule: &Rule, kind: KindId) -> (RuleForm, Roles) {
                 let ends = of.steps[1].without.iter().chain(&of.without).chain(&of.strict);
                 ends.filter(|trigger| is(trigger))
             };
+            let starts = is(&of.steps[0].parts[0].on);
             let roles = Roles::of([
-                (Roles::STARTS, is(&of.steps[0].parts[0].on)),
+                (Roles::STARTS, starts),
+                (Roles::ALONE, !starts && of.lead.is_none()),
                 (Roles::COMPLETES, is(&of.steps[1].parts[0].on)),
                 (Roles::ENDS, ends().any(|trigger| trigger.condition.is_none())),
                 (Roles::MAY_END, ends().next().is_some()),

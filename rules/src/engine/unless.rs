@@ -57,7 +57,7 @@ impl Site {
             self.excuse_all(cell, guard.to, event);
         }
         if roles.has(Roles::OPENS) {
-            self.open_guarded(cx, (id, guard), event);
+            self.open_guarded(cx, (id, guard), roles, event);
         }
     }
 
@@ -79,11 +79,19 @@ impl Site {
         &mut self,
         cx: Context<'_>,
         (id, guard): (RuleId, &PreparedGuard),
+        roles: Roles,
         event: EventRef<'_>,
     ) {
         let rule = cx.layout.prepared.rule(id);
         let Some(text) = text_of_key(event, guard.by) else { return };
-        if !self.passes(rule.first, event) {
+        let opens = if roles.has(Roles::SURE) {
+            self.evaluates(true)
+        } else if rule.first.asks {
+            self.asks_opening(cx, id, event)
+        } else {
+            self.passes(rule.first, event)
+        };
+        if !opens {
             return;
         }
         let cell = self.state.find_or_insert(rule.owner, &key_of_text(text), Value::Missing);
@@ -94,6 +102,14 @@ impl Site {
         }
         let (due, owner) = (event.occurred().plus(guard.to), u32::from(id.0) + 1);
         self.timers.push(due, owner, event.identity().0, serial, Due::Run(run));
+    }
+
+    #[inline(never)]
+    fn asks_opening(&self, cx: Context<'_>, id: RuleId, event: EventRef<'_>) -> bool {
+        match &cx.plan.rules[id.0 as usize].pattern {
+            Pattern::Unless { on, .. } => self.meets(cx, on, event),
+            _ => false,
+        }
     }
 
     #[inline(never)]
