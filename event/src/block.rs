@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::identity::Identity;
-use crate::prefetch::prefetch;
+use crate::prefetch::{prefetch, prefetch_to_write};
 use crate::record::{Position, SourceId, StreamId};
 use crate::symbol::Symbol;
 use crate::time::EventTime;
@@ -25,6 +25,8 @@ const POSITION: usize = 6;
 const PRESENT: usize = 7;
 /// Header words of a row.
 pub const HEADER_WORDS: usize = 8;
+/// How many rows ahead of the one that is added memory is asked for.
+const ROWS_AHEAD: usize = 4;
 /// Words in which most rows have all of their fields.
 const SHORT_WORDS: usize = 16;
 
@@ -186,6 +188,11 @@ impl EventBlock {
         if self.words.len() < self.used {
             self.grow();
         }
+        // What stood there may have been read by another thread: the line is in its cache, too.
+        let ahead = start + ROWS_AHEAD * self.stride;
+        [0, HEADER_WORDS, SHORT_WORDS - 1]
+            .into_iter()
+            .for_each(|word| prefetch_to_write(&self.words, ahead + word));
         &mut self.words[start..self.used]
     }
 

@@ -12,6 +12,21 @@ pub fn fetch<T>(value: &T) {
     ask(value);
 }
 
+/// Asks for the cache line of an element that will be written soon, out of the cache of whichever core
+/// has read it last; no effect where there is none.
+#[inline(always)]
+pub fn prefetch_to_write<T>(of: &[T], index: usize) {
+    let value = of.as_ptr().wrapping_add(index);
+    // SAFETY: as of any prefetch; a processor that does not know this one takes it for none.
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code)]
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) value, options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    ask(value);
+}
+
 #[inline(always)]
 fn ask<T>(value: *const T) {
     // SAFETY: a prefetch reads nothing and cannot fault, whatever the address.
