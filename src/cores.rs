@@ -149,6 +149,8 @@ struct Fate {
     over: bool,
     /// One engine has to do it all.
     whole: bool,
+    /// Threads that sleep until something is done.
+    asleep: usize,
     error: Option<anyhow::Error>,
 }
 
@@ -229,7 +231,9 @@ impl<'a> Cores<'a> {
             (0..LOOKS).take_while(|_| waits()).for_each(|_| std::hint::spin_loop());
             board = locked(&self.board);
             while waits() {
+                board.1.asleep += 1;
                 board = self.stepped.wait(board).expect("no thread has died at it");
+                board.1.asleep -= 1;
             }
         }
     }
@@ -241,7 +245,10 @@ impl<'a> Cores<'a> {
         let (board, fate) = &mut *board;
         change(board, fate);
         self.steps.fetch_add(1, Ordering::Release);
-        self.stepped.notify_all();
+        // Where nobody sleeps it would be a system call for nothing, some thirty times a block.
+        if fate.asleep > 0 {
+            self.stepped.notify_all();
+        }
     }
 
     fn end(&self, why: impl FnOnce(&mut Fate)) {
