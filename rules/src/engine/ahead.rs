@@ -18,11 +18,14 @@ use super::state::{Owner, State};
 use super::steps::{FactStep, RuleStep};
 use crate::plan::{FactKind, FieldRef, Pattern, Plan};
 
+/// Whether all that have a key take part, as soon as they have: tests have few keys, and few events.
+const ALL: bool = cfg!(debug_assertions);
+
 /// Keys from which on those of a fact or rule are looked up ahead: below, they stay in the nearest cache.
-const MANY: u32 = 32;
+const MANY: u32 = if ALL { 1 } else { 32 };
 
 /// So many turns of a site go by, at least, before it is looked up anew who has so many.
-const LOOK_EVERY: u32 = 256;
+const LOOK_EVERY: u32 = if ALL { 4 } else { 256 };
 
 /// Events that are asked for together: a turn.
 const TURN: usize = 4;
@@ -189,14 +192,13 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Wish> {
 /// ones.
 #[inline(never)]
 fn ask_who_is_asked<'a>(cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
-    let turn = TURN;
-    for place in 2 * turn - 1..3 * turn - 1 {
+    for place in 2 * TURN - 1..3 * TURN - 1 {
         let Some(event) = behind(place) else { break };
         let interest = cx.layout.interest(event.kind());
         interest.facts.expect(|field| part_of(cx, event, field));
         interest.rules.expect(|field| part_of(cx, event, field));
     }
-    for place in turn - 1..2 * turn - 1 {
+    for place in TURN - 1..2 * TURN - 1 {
         let Some(event) = behind(place) else { break };
         let interest = cx.layout.interest(event.kind());
         interest.facts.expect_list(|field| part_of(cx, event, field));
@@ -373,6 +375,6 @@ impl Ahead {
             }
             self.by_kind.push(of);
         }
-        self.looks = LOOK_EVERY.max(kinds.len() as u32);
+        self.looks = if ALL { LOOK_EVERY } else { LOOK_EVERY.max(kinds.len() as u32) };
     }
 }
