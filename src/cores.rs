@@ -159,8 +159,8 @@ struct Cores<'a> {
     setup: &'a Setup,
     sites: Vec<Mutex<Judge>>,
     enterprise: Mutex<Judge>,
-    /// By thread.
-    readings: Vec<Mutex<Reading>>,
+    /// The deliveries' side of the books, of each thread that is done.
+    deliveries: Mutex<Vec<Vec<SourceBooks>>>,
     slots: Vec<RwLock<Slot>>,
     files: Mutex<&'a mut FileReader>,
     /// Which of several files is read next hangs on what was decoded before.
@@ -180,11 +180,6 @@ impl<'a> Cores<'a> {
         files: &'a mut FileReader,
         words: &'a mut Option<Words>,
     ) -> anyhow::Result<Self> {
-        let reading = |_| {
-            let deliveries = vec![SourceBooks::default(); setup.config.sources.len()];
-            let decoder = setup.decoder()?;
-            Ok(Mutex::new(Reading { decoder, deliveries, changes: false, reached: Vec::new() }))
-        };
         let sites = |number| Judge::new(setup, Part::Sites { number, of: threads });
         let words = words.as_mut().map(|words| anyhow::Ok(Mutex::new((words, files.again()?))));
         let (several, slots) = (files.inputs() > 1, SLOTS * threads);
@@ -192,7 +187,7 @@ impl<'a> Cores<'a> {
             setup,
             sites: (0..threads).map(sites).collect(),
             enterprise: Judge::new(setup, Part::Enterprise),
-            readings: (0..threads).map(reading).collect::<anyhow::Result<_>>()?,
+            deliveries: Mutex::default(),
             slots: (0..slots).map(|_| Slot::new(setup, threads)).collect(),
             several,
             files: Mutex::new(files),
@@ -203,14 +198,19 @@ impl<'a> Cores<'a> {
         })
     }
 
-    /// What every thread does: all it can, until it is over.
+    /// What every thread does: all it can, until it is over. What it writes for each event is its own,
+    /// and made here: made by one thread for all, small pieces of it share lines of memory.
     fn work(&self, thread: usize) {
         let _over = OverIfDead(self);
-        let mut reading = locked(&self.readings[thread]);
-        while let Some(work) = self.take(thread) {
-            if let Err(error) = self.act(work, &mut reading) {
-                self.end(|fate| fate.error = Some(error));
+        let worked = Reading::new(self.setup).and_then(|mut reading| {
+            while let Some(work) = self.take(thread) {
+                self.act(work, &mut reading)?;
             }
+            locked(&self.deliveries).push(reading.deliveries);
+            Ok(())
+        });
+        if let Err(error) = worked {
+            self.end(|fate| fate.error = Some(error));
         }
     }
 
@@ -328,8 +328,8 @@ impl<'a> Cores<'a> {
             figures.add(&judge.engine);
             sum.add(&judge.sum);
         }
-        for reading in &self.readings {
-            figures.decoded(&locked(reading).deliveries);
+        for deliveries in &*locked(&self.deliveries) {
+            figures.decoded(deliveries);
         }
         Ran { sum, figures }
     }
@@ -364,6 +364,12 @@ impl Slot {
 }
 
 impl Reading {
+    fn new(setup: &Setup) -> anyhow::Result<Self> {
+        let deliveries = vec![SourceBooks::default(); setup.config.sources.len()];
+        let decoder = setup.decoder()?;
+        Ok(Self { decoder, deliveries, changes: false, reached: Vec::new() })
+    }
+
     fn decode(&mut self, records: &RecordBlock, piece: &mut Piece, several: bool) {
         self.decoder.catch_up();
         let Piece { records: places, events, .. } = piece;
