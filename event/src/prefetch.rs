@@ -18,12 +18,13 @@ pub fn fetch<T>(value: &T) {
 pub fn prefetch_to_write<T>(of: &[T], index: usize) {
     let value = of.as_ptr().wrapping_add(index);
     // SAFETY: as of any prefetch; a processor that does not know this one takes it for none.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     #[allow(unsafe_code)]
+    #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written there")]
     unsafe {
         std::arch::asm!("prefetchw [{}]", in(reg) value, options(nomem, nostack, preserves_flags));
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     ask(value);
 }
 
