@@ -233,7 +233,8 @@ fn who_is_not_asked_had_nothing_to_say() {
         let (got, expected) = (found(&by_index, &script), found(&by_all, &script));
         assert_eq!(got, expected, "PORTCULLIS_SEED={seed}\n{by_index}\n{script}");
         all += got.len();
-        shared += windows(&by_all) - windows(&by_index);
+        // Of all that are asked, some may be the same, too.
+        shared += windows(&by_all).saturating_sub(windows(&by_index));
     }
     println!("{all} findings, {shared} windows shared");
     assert!(all > 2_000, "only {all} findings");
