@@ -16,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 
 const TEN: &str = include_str!("../../../config/examples/ten-rules/mappings/workload.yaml");
 const KNOWN: [&str; 3] = [
-    r#"{"kind":"AccessGranted","occurred":"2026-01-01T10:00:00.5+02:00","feed":"badge","device":"R1","id":"9","site":"S1","door":"D1","people":3,"score":0.75,"active":true}"#,
+    r#"{"kind":"AccessGranted","occurred":"2026-01-01T10:00:00.5+02:00","feed":"badge","device":"R1","id":"9","site":"S1","door":"D1","people":3}"#,
     r#"{"id":7,"ts":1700000000014,"src":"badge","type":"swipe","site":"S1","zone":"Z123","door":"D1234","badge":"B00042","dir":"in","result":"granted","reason":"ok"}"#,
     r#"{"id":1,"ts":2,"src":"cctv","type":"headcount","site":"S1","zone":"Z1","x":{"a":[1,{"b":"c"}],"d":null},"cam":"C1","heads":0}"#,
 ];
@@ -48,9 +48,10 @@ fn both() -> Both {
     let mut both = Both { fast: decoder(), slow: decoder().parsing_only(), vocabulary };
     for (source, payload) in KNOWN.iter().enumerate() {
         // Its shape, its program, and its layout, which takes two that are alike.
-        both.compare(source as u16, &[payload.as_bytes(); 5]);
+        (0..5).for_each(|_| both.compare(source as u16, &[payload.as_bytes()]));
+        let roads = both.fast.roads()[source];
+        assert!(source == 2 || roads.laid_out > 0, "the layout of {payload} is known: {roads:?}");
     }
-    assert!((0..3).all(|source| both.fast.roads()[source].laid_out > 0), "layouts are known");
     both
 }
 
