@@ -165,10 +165,9 @@ fn run_with(
         }
     }
     // A snapshot may be written, and the kill fall, when all is judged.
-    let drained_in_force =
-        |server: &Server| drained(server).then(|| server.get("/api/v1/rulebook")).flatten();
-    let in_force = loop {
-        if let Some(told) = drained_in_force(&server) {
+    let rulebook = loop {
+        let told = drained(&server).then(|| server.get("/api/v1/rulebook")).flatten();
+        if let Some(told) = told {
             break told;
         }
         crashes += 1;
@@ -176,7 +175,7 @@ fn run_with(
         server.join();
         server = place.start(None);
     };
-    let history = in_force["history"].as_array().cloned().unwrap_or_default();
+    let history = rulebook["history"].as_array().cloned().unwrap_or_default();
     if !server.terminate() {
         crashes += 1;
         assert!(place.start(None).terminate(), "not in order");
