@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::identity::Identity;
 use crate::prefetch::{prefetch, prefetch_to_write};
 use crate::record::{Position, SourceId, StreamId};
@@ -29,6 +31,14 @@ pub const HEADER_WORDS: usize = 8;
 const ROWS_AHEAD: usize = 4;
 /// Words in which most rows have all of their fields.
 const SHORT_WORDS: usize = 16;
+/// Words of a line of memory.
+const LINE_WORDS: usize = 8;
+
+/// What comes into the caches at once. Rows begin with one, so that a header is one line, and most rows are
+/// two.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct MemoryLine([u64; LINE_WORDS]);
 
 /// What is true of an event beside its content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,12 +102,14 @@ pub struct Header {
 #[derive(Clone, Debug)]
 pub struct EventBlock {
     stride: usize,
-    /// `used / stride`: asked for several times an event, and a division each time.
+    /// `used / pitch`: asked for several times an event, and a division each time.
     rows: usize,
+    /// Words from row to row: as many whole lines of memory as it takes.
+    pitch: usize,
     /// Words of the rows.
     used: usize,
     /// As long as it ever was. Behind the rows all fields are zero but those that are present.
-    words: Vec<u64>,
+    lines: Vec<MemoryLine>,
 }
 
 impl EventBlock {
@@ -105,12 +117,17 @@ impl EventBlock {
     #[must_use]
     #[inline]
     pub fn new(vocabulary: &Vocabulary) -> Self {
-        Self {
-            stride: HEADER_WORDS + vocabulary.fields().len(),
-            rows: 0,
-            used: 0,
-            words: Vec::new(),
-        }
+        Self::of(HEADER_WORDS + vocabulary.fields().len())
+    }
+
+    fn of(stride: usize) -> Self {
+        let pitch = stride.next_multiple_of(LINE_WORDS);
+        Self { stride, rows: 0, pitch, used: 0, lines: Vec::new() }
+    }
+
+    #[inline(always)]
+    fn words(&self) -> &[u64] {
+        bytemuck::cast_slice(&self.lines)
     }
 
     /// Words of one row.
@@ -144,15 +161,15 @@ impl EventBlock {
     #[must_use]
     #[inline]
     pub fn take(&mut self) -> Self {
-        let stride = self.stride;
-        std::mem::replace(self, Self { stride, rows: 0, used: 0, words: Vec::new() })
+        let empty = Self::of(self.stride);
+        std::mem::replace(self, empty)
     }
 
     /// Forgets the rows from `len` on: how a delivery is refused as a whole.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.rows = self.rows.min(len);
-        self.used = self.rows * self.stride;
+        self.used = self.rows * self.pitch;
     }
 
     /// Adds a row with an all-zero header and no field present.
@@ -184,21 +201,20 @@ impl EventBlock {
     fn room(&mut self) -> &mut [u64] {
         let start = self.used;
         self.rows += 1;
-        self.used += self.stride;
-        if self.words.len() < self.used {
+        self.used += self.pitch;
+        if self.lines.len() < self.used / LINE_WORDS {
             self.grow();
         }
         // What stood there may have been read by another thread: the line is in its cache, too.
-        let ahead = start + ROWS_AHEAD * self.stride;
-        [0, HEADER_WORDS, SHORT_WORDS - 1]
-            .into_iter()
-            .for_each(|word| prefetch_to_write(&self.words, ahead + word));
-        &mut self.words[start..self.used]
+        let ahead = (start + ROWS_AHEAD * self.pitch) / LINE_WORDS;
+        [0, 1].into_iter().for_each(|line| prefetch_to_write(&self.lines, ahead + line));
+        &mut bytemuck::cast_slice_mut::<_, u64>(&mut self.lines)[start..][..self.stride]
     }
 
     #[cold]
     fn grow(&mut self) {
-        self.words.resize(self.used.max(2 * self.words.len()), 0);
+        let lines = (self.used / LINE_WORDS).max(2 * self.lines.len());
+        self.lines.resize(lines, MemoryLine::zeroed());
     }
 
     /// Adds a copy of a row of the same vocabulary.
@@ -212,34 +228,34 @@ impl EventBlock {
     #[must_use]
     #[inline]
     pub fn get(&self, index: usize) -> EventRef<'_> {
-        EventRef(&self.words[..self.used][index * self.stride..(index + 1) * self.stride])
+        EventRef(&self.words()[..self.used][index * self.pitch..][..self.stride])
     }
 
     /// Row `index`, to change it.
     #[inline]
     pub fn get_mut(&mut self, index: usize) -> EventMut<'_> {
-        EventMut(&mut self.words[..self.used][index * self.stride..(index + 1) * self.stride])
+        let words = &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.used];
+        EventMut(&mut words[index * self.pitch..][..self.stride])
     }
 
     /// Asks for a row's header: it will be read soon.
     #[inline(always)]
     pub fn expect(&self, index: usize) {
-        [0, HEADER_WORDS - 1].into_iter().for_each(|word| {
-            prefetch(&self.words, index * self.stride + word);
-        });
+        prefetch(&self.lines, index * (self.pitch / LINE_WORDS));
     }
 
     /// Some rows in order. Panics where there are not so many.
     #[inline]
     pub fn some(&self, rows: Range<usize>) -> impl ExactSizeIterator<Item = EventRef<'_>> {
-        let words = &self.words[..self.used][rows.start * self.stride..rows.end * self.stride];
-        words.chunks_exact(self.stride).map(EventRef)
+        let words = &self.words()[..self.used][rows.start * self.pitch..rows.end * self.pitch];
+        words.chunks_exact(self.pitch).map(|row| EventRef(&row[..self.stride]))
     }
 
     /// All rows in order.
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
-        self.words[..self.used].chunks_exact(self.stride).map(EventRef)
+        let words = &self.words()[..self.used];
+        words.chunks_exact(self.pitch).map(|row| EventRef(&row[..self.stride]))
     }
 }
 
@@ -295,13 +311,13 @@ impl<'a> EventRef<'a> {
     /// Asks for the row's memory, as far as most events have fields: it will be read soon.
     #[inline]
     pub fn expect(&self) {
-        [0, 8].into_iter().for_each(|word| prefetch(self.0, word));
+        [0, HEADER_WORDS].into_iter().for_each(|word| prefetch(self.0, word));
     }
 
-    /// Asks for what stands behind the header, wherever that begins in a line.
+    /// Asks for what stands behind the header.
     #[inline(always)]
     pub fn expect_fields(&self) {
-        [HEADER_WORDS, SHORT_WORDS - 1].into_iter().for_each(|word| prefetch(self.0, word));
+        prefetch(self.0, HEADER_WORDS);
     }
 
     /// When it happened, by the device.

@@ -18,9 +18,9 @@ use super::seen::Seen;
 use super::site::Site;
 use super::{Admitted, Engine, OfKind, Shard};
 
-/// Events that are admitted before what is due of them is let go: they, and what they touch, stay in
-/// the nearest caches.
-const TOGETHER: usize = 128;
+/// Events that are admitted before what is due of them is let go: as many of a site one after the other
+/// as stay in the caches.
+const TOGETHER: usize = 1_024;
 
 /// Events whose look-ups are asked for while as many before them are admitted: about as many lines of
 /// memory as can be on their way at once.
@@ -161,9 +161,7 @@ impl Engine {
                     new += 1;
                     let row = rows[AT_SITES].keep(event);
                     let OfKind { rank, forwarded } = kinds[head.kind().0 as usize];
-                    // Put together in registers, once for each line: what is written in parts cannot be
-                    // read as a whole at once.
-                    let new = |over| Waiting { at, rank, over, line: 0, row };
+                    let new = |over| Waiting::new(at, rank, over, row);
                     let over = match forwarded {
                         false => Over::Nothing,
                         true if at < *enterprise_floor => Over::Unknown,
@@ -234,7 +232,7 @@ impl Engine {
                 row.flag(EventFlags::QUARANTINED);
             }
             let over = Over::Unknown;
-            admitted.waiting.push(&self.rows, Waiting { at: occurred, rank, over, line: 0, row });
+            admitted.waiting.push(&self.rows, Waiting::new(occurred, rank, over, row));
             shard.due[place.1] = occurred.min(shard.due[place.1]);
             full = admitted.waiting.len() > self.options.waiting_max;
         }

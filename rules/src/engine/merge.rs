@@ -94,8 +94,9 @@ impl Merge {
     pub fn take(&mut self, rows: &mut [Rows], mut waiting: Waiting) {
         if self.rows != AT_SITES {
             let (at_sites, own) = rows.split_at_mut(self.rows);
-            at_sites[AT_SITES].give_up(waiting.row);
-            waiting.row = own[0].keep(at_sites[AT_SITES].get(waiting.row));
+            at_sites[AT_SITES].give_up(waiting.row());
+            let row = own[0].keep(at_sites[AT_SITES].get(waiting.row()));
+            waiting = waiting.with_row(row);
         }
         self.push(rows, waiting);
     }
@@ -104,7 +105,7 @@ impl Merge {
     pub fn keep(&mut self, rows: &mut [Rows], rank: u8, event: EventRef<'_>) {
         let row = rows[self.rows].keep(event);
         let (at, over) = (event.occurred(), Over::Unknown);
-        self.push(rows, Waiting { at, rank, over, line: 0, row });
+        self.push(rows, Waiting::new(at, rank, over, row));
     }
 
     #[inline(always)]
@@ -168,7 +169,7 @@ impl Merge {
     pub fn behind<'r>(&self, rows: &'r [Rows], places: usize) -> Option<EventRef<'r>> {
         let forwarded = || self.line.get(self.next + places).copied();
         let waiting = self.queue.get(places).or_else(forwarded)?;
-        Some(rows[self.rows_of(waiting)].get(waiting.row))
+        Some(rows[self.rows_of(waiting)].get(waiting.row()))
     }
 
     /// Takes the next event that occurred before `watermark`.
@@ -196,13 +197,13 @@ impl Merge {
     /// Which rows one is of that was forwarded.
     #[inline(always)]
     pub fn rows_of(&self, waiting: Waiting) -> usize {
-        self.rows + usize::from(waiting.line)
+        self.rows + usize::from(waiting.line())
     }
 
     /// Every row that waits, of an engine that judges all itself, in order: for a snapshot.
     pub fn iter<'r>(&self, rows: &'r [Rows]) -> impl Iterator<Item = (u8, EventRef<'r>)> {
         let rows = &rows[self.rows];
-        self.line[self.next..].iter().map(|waiting| (waiting.rank, rows.get(waiting.row)))
+        self.line[self.next..].iter().map(|waiting| (waiting.rank(), rows.get(waiting.row())))
     }
 
     /// Hands over all that is settled.
@@ -215,18 +216,18 @@ impl Merge {
     pub fn take_over(&mut self, rows: &mut [Rows], forwarded: &mut [Forwarded]) {
         // What still waits goes in front of what is new, whose rows take the place of its own.
         for left in self.line.drain(..).skip(std::mem::take(&mut self.next)) {
-            let line = usize::from(left.line);
+            let line = usize::from(left.line());
             let (own, to) = (&mut rows[self.rows + line], &mut forwarded[line].rows);
-            own.give_up(left.row);
-            let row = to.keep(own.get(left.row));
-            self.fresh.push(Waiting { row, ..left });
+            own.give_up(left.row());
+            let row = to.keep(own.get(left.row()));
+            self.fresh.push(left.with_row(row));
         }
         for (line, from) in forwarded.iter_mut().enumerate() {
             if !self.fresh.is_empty() {
                 self.ends.push(self.fresh.len());
             }
             let waiting = from.line.drain(..);
-            self.fresh.extend(waiting.map(|waiting| Waiting { line: line as u16, ..waiting }));
+            self.fresh.extend(waiting.map(|waiting| waiting.with_line(line as u16)));
             std::mem::swap(&mut rows[self.rows + line], &mut from.rows);
         }
     }

@@ -318,7 +318,7 @@ impl Engine {
     #[must_use]
     pub fn oldest_waiting(&self) -> Option<Position> {
         let sites = self.shards.iter().flat_map(|s| &s.sites).map(|a| &a.waiting);
-        let row = |waiting: Waiting| self.rows[AT_SITES].get(waiting.row);
+        let row = |waiting: Waiting| self.rows[AT_SITES].get(waiting.row());
         let forwarded = self.merge.iter(&self.rows).map(|(_, event)| event);
         sites.flat_map(Reorder::iter).map(row).chain(forwarded).map(|event| event.position()).min()
     }

@@ -80,14 +80,14 @@ impl Gate<'_> {
     #[inline(always)]
     fn one(&mut self, site: &mut Site, next: Waiting, behind: &[Waiting], out: &mut Findings) {
         let (cx, at_sites) = (self.cx, &self.rows[AT_SITES]);
-        site.expect(cx, |places| Some(at_sites.get(behind.get(places)?.row)));
-        let event = at_sites.get(next.row);
+        site.expect(cx, |places| Some(at_sites.get(behind.get(places)?.row())));
+        let event = at_sites.get(next.row());
         self.let_go.count(event);
         site.event(cx, event, out);
-        match next.over {
+        match next.over() {
             // Its turn comes there.
             Over::Queued => {}
-            Over::Nothing => self.rows[AT_SITES].give_up(next.row),
+            Over::Nothing => self.rows[AT_SITES].give_up(next.row()),
             Over::Unknown => self.forward(next),
         }
     }
@@ -96,14 +96,14 @@ impl Gate<'_> {
     #[inline(never)]
     fn forward(&mut self, waiting: Waiting) {
         let at_sites = &mut self.rows[AT_SITES];
-        if !self.enterprise.needs(at_sites.get(waiting.row).kind()) {
-            at_sites.give_up(waiting.row);
+        if !self.enterprise.needs(at_sites.get(waiting.row()).kind()) {
+            at_sites.give_up(waiting.row());
         } else if waiting.at >= self.floor {
             self.merge.take(self.rows, waiting);
         } else {
             // The enterprise has let go a later one early.
             self.early += 1;
-            at_sites.give_up(waiting.row);
+            at_sites.give_up(waiting.row());
         }
     }
 
@@ -204,16 +204,16 @@ impl Engine {
         for _ in 0..many {
             let Some(next) = line.next() else { break };
             let (at_sites, behind) = (&rows[AT_SITES], line.as_slice());
-            enterprise.expect(cx, |places| Some(at_sites.get(behind.get(places)?.row)));
-            enterprise.event(cx, at_sites.get(next.row), out);
-            rows[AT_SITES].give_up(next.row);
+            enterprise.expect(cx, |places| Some(at_sites.get(behind.get(places)?.row())));
+            enterprise.event(cx, at_sites.get(next.row()), out);
+            rows[AT_SITES].give_up(next.row());
         }
         merge.pass(many);
         while let Some(next) = merge.pop(rows, watermark) {
             enterprise.expect(cx, |places| merge.behind(rows, places));
             let of = merge.rows_of(next);
-            enterprise.event(cx, rows[of].get(next.row), out);
-            rows[of].give_up(next.row);
+            enterprise.event(cx, rows[of].get(next.row()), out);
+            rows[of].give_up(next.row());
         }
         if merge.len() > options.waiting_max {
             self.release_early(out);
@@ -234,8 +234,8 @@ impl Engine {
         {
             (enterprise.early, *floor) = (enterprise.early + 1, next.at);
             let of = merge.rows_of(next);
-            enterprise.event(cx, rows[of].get(next.row), out);
-            rows[of].give_up(next.row);
+            enterprise.event(cx, rows[of].get(next.row()), out);
+            rows[of].give_up(next.row());
         }
     }
 

@@ -511,13 +511,13 @@ impl Engine {
                     }
                 };
                 for waits in std::mem::take(waiting).iter() {
-                    let event = old[AT_SITES].get(waits.row);
+                    let event = old[AT_SITES].get(waits.row());
                     scratch.clear();
                     if moves.row(event, scratch) {
                         let event = scratch.get(0);
-                        let (rank, row) = (rank(event, waits.rank), rows[AT_SITES].keep(event));
+                        let (rank, row) = (rank(event, waits.rank()), rows[AT_SITES].keep(event));
                         let over = Over::Unknown;
-                        waiting.push(rows, Waiting { rank, over, row, ..waits });
+                        waiting.push(rows, Waiting::new(waits.at, rank, over, row));
                     } else {
                         gone(event);
                     }

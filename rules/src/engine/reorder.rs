@@ -4,13 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
+use event::MemoryLine;
 use event::{EventMut, EventRef, EventTime, Interner};
-
-/// What comes into the caches at once.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct MemoryLine([u64; 8]);
 
 /// Rows that wait, each for as long as somebody knows its number. A row is copied once, when it is
 /// kept: from queue to queue goes its number.
@@ -88,14 +84,14 @@ impl Rows {
 }
 
 /// What the enterprise has of an event that waits at its site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
     /// That is seen when the site lets it go.
-    Unknown,
+    Unknown = 0,
     /// It does not need it.
-    Nothing,
+    Nothing = 1,
     /// It is in its line already, and gives the row up.
-    Queued,
+    Queued = 2,
 }
 
 /// A row that waits.
@@ -103,17 +99,71 @@ pub enum Over {
 pub struct Waiting {
     /// When it occurred.
     pub at: EventTime,
-    /// Its kind's rank.
-    pub rank: u8,
-    /// What the enterprise has of it.
-    pub over: Over,
-    /// Which of several rows it is one of.
-    pub line: u16,
-    /// Its number there.
-    pub row: u32,
+    /// rank (8) | over (8) | line (16) | row (32), from the high end: one word, since what is written in
+    /// parts cannot be read as a whole at once.
+    rest: u64,
 }
 
+const OVER: u32 = 48;
+const LINE: u32 = 32;
+const RANK: u32 = 56;
+
 impl Waiting {
+    /// A row of the first line of rows.
+    #[inline(always)]
+    pub fn new(at: EventTime, rank: u8, over: Over, row: u32) -> Self {
+        Self { at, rest: u64::from(rank) << RANK | (over as u64) << OVER | u64::from(row) }
+    }
+
+    /// Its kind's rank.
+    #[inline(always)]
+    pub fn rank(self) -> u8 {
+        (self.rest >> RANK) as u8
+    }
+
+    /// What the enterprise has of it.
+    #[inline(always)]
+    pub fn over(self) -> Over {
+        match (self.rest >> OVER) as u8 {
+            0 => Over::Unknown,
+            1 => Over::Nothing,
+            _ => Over::Queued,
+        }
+    }
+
+    /// Which of several rows it is one of.
+    #[inline(always)]
+    pub fn line(self) -> u16 {
+        (self.rest >> LINE) as u16
+    }
+
+    /// Its number there.
+    #[inline(always)]
+    pub fn row(self) -> u32 {
+        self.rest as u32
+    }
+
+    /// The same, of which the enterprise has this.
+    #[must_use]
+    #[inline(always)]
+    pub fn with_over(self, over: Over) -> Self {
+        Self { rest: self.rest & !(0xff << OVER) | (over as u64) << OVER, ..self }
+    }
+
+    /// The same in another place.
+    #[must_use]
+    #[inline(always)]
+    pub fn with_row(self, row: u32) -> Self {
+        Self { rest: self.rest >> LINE << LINE | u64::from(row), ..self }
+    }
+
+    /// The same in another of several rows.
+    #[must_use]
+    #[inline(always)]
+    pub fn with_line(self, line: u16) -> Self {
+        Self { rest: self.rest & !(0xffff << LINE) | u64::from(line) << LINE, ..self }
+    }
+
     /// Whether it comes before another.
     #[inline(always)]
     pub fn is_before(self, rows: &[Rows], other: Self) -> bool {
@@ -122,11 +172,12 @@ impl Waiting {
 
     #[inline(never)]
     fn is_before_of_then(self, rows: &[Rows], other: Self) -> bool {
-        self.rank < other.rank || self.rank == other.rank && self.tie(rows) < other.tie(rows)
+        self.rank() < other.rank()
+            || self.rank() == other.rank() && self.tie(rows) < other.tie(rows)
     }
 
     fn tie(self, rows: &[Rows]) -> (u128, u128) {
-        rows[usize::from(self.line)].tie(self.row)
+        rows[usize::from(self.line())].tie(self.row())
     }
 }
 
@@ -219,11 +270,11 @@ impl Line {
     }
 }
 
-/// Time, rank, site, identity; and the row.
-type Disordered = (EventTime, u8, u128, u128, (u16, u32, Over));
+/// Time, rank, site, identity; and what waits, as words.
+type Disordered = (EventTime, u8, u128, u128, u64);
 
-fn in_heap(Reverse((at, rank, .., (line, row, over))): &Reverse<Disordered>) -> Waiting {
-    Waiting { at: *at, rank: *rank, over: *over, line: *line, row: *row }
+fn in_heap(Reverse((at, .., rest)): &Reverse<Disordered>) -> Waiting {
+    Waiting { at: *at, rest: *rest }
 }
 
 /// A queue of rows. What arrives in order costs a push at its end; the rest goes through a heap.
@@ -253,8 +304,7 @@ impl Reorder {
     #[inline(never)]
     fn push_near(&mut self, rows: &[Rows], new: Waiting) {
         let (site, identity) = new.tie(rows);
-        let row = (new.line, new.row, new.over);
-        self.disordered.push(Reverse((new.at, new.rank, site, identity, row)));
+        self.disordered.push(Reverse((new.at, new.rank(), site, identity, new.rest)));
     }
 
     /// The next event, and whether it stands in the heap.
@@ -335,11 +385,12 @@ impl Reorder {
     /// What the enterprise has of those that wait is no longer so.
     #[cold]
     pub fn know_nothing(&mut self) {
-        self.ordered.waiting.iter_mut().for_each(|waiting| waiting.over = Over::Unknown);
+        let unknown = |waiting: Waiting| waiting.with_over(Over::Unknown);
+        self.ordered.waiting.iter_mut().for_each(|waiting| *waiting = unknown(*waiting));
         let all = std::mem::take(&mut self.disordered).into_iter();
         self.disordered = all
-            .map(|Reverse((at, rank, site, identity, (line, row, _)))| {
-                Reverse((at, rank, site, identity, (line, row, Over::Unknown)))
+            .map(|Reverse((at, rank, site, identity, rest))| {
+                Reverse((at, rank, site, identity, unknown(Waiting { at, rest }).rest))
             })
             .collect();
     }

@@ -210,7 +210,7 @@ impl Engine {
         if quarantined {
             kept.flag(EventFlags::QUARANTINED);
         }
-        admitted.waiting.push(&self.rows, Waiting { at: occurred, rank, over, line: 0, row });
+        admitted.waiting.push(&self.rows, Waiting::new(occurred, rank, over, row));
     }
 
     /// What the late events set last is so from now on: where somebody was, what was switched.

@@ -294,7 +294,7 @@ impl Engine {
             let out = &mut saving.fixed;
             put(out, admitted.waiting.len() as u64);
             for waiting in admitted.waiting.iter() {
-                save_row(waiting.rank, self.rows[AT_SITES].get(waiting.row), out);
+                save_row(waiting.rank(), self.rows[AT_SITES].get(waiting.row()), out);
             }
             admitted.site.save(&mut saving, full, |number| Part::Site(shard, place, number));
         }
@@ -414,7 +414,7 @@ impl Engine {
                 let event = EventRef::from_words(&words);
                 let (at, row) = (event.occurred(), self.rows[AT_SITES].keep(event));
                 let over = Over::Unknown;
-                admitted.waiting.push(&self.rows, Waiting { at, rank, over, line: 0, row });
+                admitted.waiting.push(&self.rows, Waiting::new(at, rank, over, row));
             }
             admitted.site.load(input)?;
         }
