@@ -40,9 +40,53 @@ enum Test {
     /// It is this text.
     Text(FieldId, Symbol),
     /// It is one of these.
-    OneOf(FieldId, Box<[Symbol]>),
+    OneOf(FieldId, Texts),
     /// It is a number within a bound.
     Within(FieldId, Bound),
+}
+
+/// Texts that one is looked for among.
+struct Texts {
+    /// By their numbers, to find one: nothing else goes by this order.
+    texts: Box<[Symbol]>,
+    /// Of many: a bit of each, from the first one's on. Those that a rulebook names have numbers close to
+    /// each other.
+    bits: Box<[u64]>,
+}
+
+impl Texts {
+    /// Of so few it is quicker to look at each.
+    const FEW: usize = 16;
+    /// Bits for each text, at most.
+    const SPARSE: usize = 64;
+
+    fn new(mut texts: Box<[Symbol]>) -> Self {
+        texts.sort_unstable_by_key(|text| text.0);
+        let mut bits = Vec::new();
+        if let ([first, .., last], true) = (&texts[..], texts.len() > Self::FEW) {
+            let span = (last.0 - first.0) as usize + 1;
+            if span <= texts.len() * Self::SPARSE {
+                bits = vec![0_u64; span.div_ceil(64)];
+                for text in &texts {
+                    let at = text.0 - first.0;
+                    bits[at as usize / 64] |= 1 << (at % 64);
+                }
+            }
+        }
+        Self { texts, bits: bits.into() }
+    }
+
+    #[inline]
+    fn has(&self, text: Symbol) -> bool {
+        if self.texts.len() <= Self::FEW {
+            return self.texts.contains(&text);
+        }
+        if self.bits.is_empty() {
+            return self.texts.binary_search_by_key(&text.0, |one| one.0).is_ok();
+        }
+        let at = text.0.wrapping_sub(self.texts[0].0);
+        self.bits.get(at as usize / 64).is_some_and(|word| word >> (at % 64) & 1 != 0)
+    }
 }
 
 /// What must hold beside the fields.
@@ -110,6 +154,7 @@ impl Gate {
         match test {
             Test::Text(field, text) => (Self { word: text.0, field: *field, how: How::Text }, true),
             Test::OneOf(field, texts) => {
+                let texts = &texts.texts;
                 let word = texts.iter().fold(0, |all, text| all | Self::bit(*text));
                 (Self { word, field: *field, how: How::Texts }, false)
             }
@@ -293,7 +338,7 @@ impl Test {
         match self {
             Self::Text(field, text) => Some(*field) == by && text.some().is_some(),
             Self::OneOf(field, texts) => {
-                Some(*field) == by && texts.iter().all(|text| text.some().is_some())
+                Some(*field) == by && texts.texts.iter().all(|text| text.some().is_some())
             }
             Self::Within(..) => false,
         }
@@ -305,7 +350,7 @@ impl Test {
             Self::Text(..) => 1,
             Self::Within(_, Bound { least, .. }) if i32::try_from(*least).is_err() => usize::MAX,
             Self::Within(..) => 2,
-            Self::OneOf(_, texts) => 1 + texts.len(),
+            Self::OneOf(_, texts) => 1 + texts.texts.len(),
         }
     }
 
@@ -326,30 +371,21 @@ impl Test {
             Value::Text(text) => Some(*text),
             _ => None,
         };
-        let mut texts: Box<[Symbol]> = texts.iter().map(text).collect::<Option<_>>()?;
-        // By their numbers, to find one: nothing else goes by this order.
-        texts.sort_unstable_by_key(|text| text.0);
-        Some(if let [text] = *texts { Self::Text(field, text) } else { Self::OneOf(field, texts) })
+        let texts: Box<[Symbol]> = texts.iter().map(text).collect::<Option<_>>()?;
+        Some(match *texts {
+            [text] => Self::Text(field, text),
+            _ => Self::OneOf(field, Texts::new(texts)),
+        })
     }
 
     #[inline]
     fn holds(&self, event: EventRef<'_>) -> bool {
         match self {
             Self::Text(field, text) => event.text(*field) == Some(*text),
-            Self::OneOf(field, texts) => event.text(*field).is_some_and(|text| one_of(texts, text)),
+            Self::OneOf(field, texts) => event.text(*field).is_some_and(|text| texts.has(text)),
             Self::Within(field, bound) => event.int(*field).is_some_and(|n| bound.has(n)),
         }
     }
-}
-
-/// Of few texts it is quicker to look at each.
-#[inline]
-fn one_of(texts: &[Symbol], text: Symbol) -> bool {
-    const FEW: usize = 16;
-    if texts.len() <= FEW {
-        return texts.contains(&text);
-    }
-    texts.binary_search_by_key(&text.0, |one| one.0).is_ok()
 }
 
 /// The parts that must all hold.

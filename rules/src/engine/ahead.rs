@@ -300,6 +300,7 @@ impl Ahead {
     fn ask_for_lists(&self, state: &State, turn: usize) {
         let (keys, entries) = (state.keys.cells(), state.entries.cells());
         let (runs, noted) = (state.runs.cells(), state.noted.cells());
+        let values = state.values.cells();
         for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
             let Wants { from, lists, .. } = asked.wants;
             let near = state.near.row(turn * TURN + place);
@@ -308,6 +309,10 @@ impl Ahead {
                 match want.list {
                     List::Entries | List::Waiting if cell.head != NIL => {
                         prefetch(entries, cell.head as usize);
+                        prefetch(entries, cell.tail as usize);
+                        if let Some(at) = cell.values() {
+                            prefetch(values, at as usize);
+                        }
                     }
                     List::Runs if cell.head != NIL => prefetch(runs, cell.head as usize),
                     List::Run => {

@@ -37,7 +37,7 @@ pub struct KeyCell {
     pub value: u64,
     /// When it was last set, or last spoke.
     pub time: i64,
-    /// The run that waits (hold), or the timer's serial.
+    /// The run that waits (hold), the timer's serial, or where values are counted.
     pub aux: u64,
     /// The upper half of what `aux` begins; 1 when the key has spoken.
     pub spare: u64,
@@ -62,7 +62,8 @@ impl KeyCell {
     /// does at first.
     const ROUNDS: u32 = 7;
     const ROUNDS_FIRST: u32 = 2;
-    const EVENT: u32 = 1 << 6;
+    const VALUES: u32 = 1 << 6;
+    const EVENT: u32 = 1 << 7;
     /// Of an owner: the key holds nothing and counts for nothing; see [`super::idle`].
     pub const IDLE: u32 = 1 << 31;
 
@@ -163,6 +164,18 @@ impl KeyCell {
     #[inline]
     pub fn use_it(&mut self, used: bool) {
         self.form = self.form & !Self::USED | if used { Self::USED } else { 0 };
+    }
+
+    /// Where its values are counted, of a key that counts them: see [`super::values`].
+    #[inline]
+    pub fn values(&self) -> Option<u32> {
+        (self.form & Self::VALUES != 0).then_some(self.aux as u32)
+    }
+
+    /// Its values are counted there from now on.
+    pub fn keep_values(&mut self, at: u32) {
+        self.form |= Self::VALUES;
+        self.aux = u64::from(at);
     }
 
     /// Whether it is itself the only run of its key: see [`super::state::State::note_run`].

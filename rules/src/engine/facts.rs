@@ -10,7 +10,7 @@ use super::scope::{
     Changed, Context, Sight, cell_of, fact_value, key_of, outside, part_of, text_of, value_in,
 };
 use super::site::Site;
-use super::state::{Owner, State};
+use super::state::State;
 use super::steps::{FactForm, FactStep, Roles};
 use crate::plan::{Fact, FactId, FactKind, FieldRef, TallyPart, Trigger};
 use crate::value::{Env, Value};
@@ -33,10 +33,7 @@ pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
     let Some(value) = state.leave_window(cell) else { return };
     let counted_out = match &cx.plan.facts[fact.0 as usize].kind {
         FactKind::Count { .. } => true,
-        FactKind::Distinct { .. } => {
-            let key = state.key(cell);
-            release(state, cx.layout.fact(fact), &key, value)
-        }
+        FactKind::Distinct { .. } => state.value_left(cell, value as u32),
         FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => false,
     };
     if counted_out {
@@ -54,6 +51,18 @@ pub fn drop_counted(state: &mut State, cell: u32, now: EventTime, within: TimeSp
     state.keys.get(cell).number()
 }
 
+/// The same of a fact that counts each value once.
+#[inline(never)]
+pub fn drop_valued(state: &mut State, cell: u32, now: EventTime, within: TimeSpan) -> i64 {
+    while holds_outside(state.keys.get(cell), now, within) {
+        let value = state.leave_window(cell);
+        if value.is_some_and(|value| state.value_left(cell, value as u32)) {
+            state.keys.get_mut(cell).add(-1);
+        }
+    }
+    state.keys.get(cell).number()
+}
+
 /// Takes every event off a key of a fact.
 pub fn drain(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
     while state.keys.get(cell).head != NIL {
@@ -65,20 +74,6 @@ pub fn drain(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
 #[inline]
 pub fn holds_outside(cell: &KeyCell, now: EventTime, within: TimeSpan) -> bool {
     cell.head != NIL && outside(now, cell.time, within)
-}
-
-fn of_value(key: &Key, value: u64) -> Key {
-    [key[0], key[1], key[2], Symbol(value as u32)]
-}
-
-/// One entry of a value has left; whether it was the value's last.
-fn release(state: &mut State, owner: Owner, key: &Key, value: u64) -> bool {
-    let Some(cell) = state.find(owner, &of_value(key, value)) else { return true };
-    if state.keys.get_mut(cell).add(-1) > 0 {
-        return false;
-    }
-    state.remove(cell);
-    true
 }
 
 impl Site {
@@ -129,6 +124,7 @@ impl Site {
         let began = self.evaluated.get();
         let looks = match step.form {
             FactForm::Count => self.count_one(cx, step, more, event),
+            FactForm::Distinct => self.count_value(cx, step, more, event),
             FactForm::Balance => self.move_balance(cx, step.fact, step.roles.or(more), event),
             FactForm::Other => self.update_other(cx, *step, event),
         };
@@ -148,7 +144,9 @@ impl Site {
         let fact = cx.layout.prepared.fact(id);
         let By::Text(field) = fact.by else { return false };
         let Some(text) = text_of_key(event, field) else { return false };
-        self.evaluated.set(self.evaluated.get() + u64::from(fact.conditions));
+        if !self.is_counted(cx, (id, fact), roles, event) {
+            return false;
+        }
         let known = self.state.look(fact.owner, &key_of_text(text));
         let mut before = 0;
         if let Ok(cell) = known {
@@ -168,6 +166,66 @@ impl Site {
             self.changed.push(Changed { fact: id, key, before, cell });
         }
         roles.has(Roles::WATCHED)
+    }
+
+    /// Whether a plain fact counts an event of its kind.
+    #[inline(always)]
+    fn is_counted(
+        &self,
+        cx: Context<'_>,
+        (FactId(id), fact): (FactId, &PreparedFact),
+        roles: Roles,
+        event: EventRef<'_>,
+    ) -> bool {
+        self.evaluated.set(self.evaluated.get() + u64::from(fact.conditions));
+        roles.has(Roles::SURE)
+            || match &cx.plan.facts[usize::from(id)].kind {
+                FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => {
+                    on.condition.as_ref().is_none_or(|c| c.holds_of(event) == Some(true))
+                }
+                FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => false,
+            }
+    }
+
+    /// As [`Self::count_one`], of a fact that counts each value of a text once.
+    #[inline(never)]
+    fn count_value(
+        &mut self,
+        cx: Context<'_>,
+        &FactStep { fact: id, roles, place, .. }: &FactStep,
+        more: Roles,
+        event: EventRef<'_>,
+    ) -> bool {
+        let fact = cx.layout.prepared.fact(id);
+        let (By::Text(field), Some(of)) = (fact.by, fact.of) else { return false };
+        let Some(text) = text_of_key(event, field) else { return false };
+        if !self.is_counted(cx, (id, fact), roles, event) {
+            return false;
+        }
+        let known = self.state.look(fact.owner, &key_of_text(text));
+        let mut before = 0;
+        if let Ok(cell) = known {
+            let held = self.state.keys.get(cell);
+            before = held.number();
+            if holds_outside(held, event.occurred(), fact.within) {
+                before = drop_valued(&mut self.state, cell, event.occurred(), fact.within);
+            }
+        }
+        let value = text_of_key(event, of);
+        let mut after = before;
+        if let Some(value) = value {
+            let key = (fact.owner, &key_of_text(text));
+            let (cell, is_new) = self.state.count_value(known, key, event, value);
+            after += i64::from(is_new);
+            if roles.or(more).has(Roles::WATCHED.or(Roles::READ)) {
+                let (key, before) = (key_of_text(text), Value::Int(before));
+                self.changed.push(Changed { fact: id, key, before, cell });
+            }
+        }
+        if let Some(place) = place {
+            self.counted.set(place, after);
+        }
+        value.is_some() && roles.has(Roles::WATCHED)
     }
 
     /// Moves a balance by what stands in the row; whether anybody must look.
@@ -387,11 +445,14 @@ impl Site {
                 some => some,
             },
         };
-        let cell = self.state.use_or_enter(known, owner, &key, Value::Int(0));
-        match value {
-            None => self.state.count_in(cell, Entry::of(event, 0), 1),
-            Some(value) => self.count_distinct(owner, &key, cell, event, value),
-        }
+        let cell = match value {
+            None => {
+                let cell = self.state.use_or_enter(known, owner, &key, Value::Int(0));
+                self.state.count_in(cell, Entry::of(event, 0), 1);
+                cell
+            }
+            Some(value) => self.state.count_value(known, (owner, &key), event, value).0,
+        };
         if let Some(place) = place {
             self.counted.set(place, self.state.keys.get(cell).number());
         }
@@ -484,22 +545,6 @@ impl Site {
             }
         }
         self.changed.clear();
-    }
-
-    fn count_distinct(
-        &mut self,
-        owner: Owner,
-        key: &Key,
-        cell: u32,
-        event: EventRef<'_>,
-        value: Symbol,
-    ) {
-        let value = u64::from(value.0);
-        self.state.count_in(cell, Entry::of(event, value), 0);
-        let counted = self.state.find_or_insert(owner, &of_value(key, value), Value::Int(0));
-        if self.state.keys.get_mut(counted).add(1) == 1 {
-            self.state.keys.get_mut(cell).add(1);
-        }
     }
 
     /// Makes the facts exact that a rule reads bare, for the event's key.

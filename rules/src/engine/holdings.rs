@@ -173,6 +173,12 @@ impl Bounds {
         Self { holders, limits, first_rule, last }
     }
 
+    /// One fact, without limits.
+    #[cfg(test)]
+    pub fn of_one() -> Self {
+        Self { holders: vec![0], limits: vec![Limits::default()], first_rule: 1, last: 0 }
+    }
+
     /// How many holders there are.
     pub fn holders(&self) -> u32 {
         self.limits.len() as u32

@@ -18,10 +18,10 @@ use super::state::{Owner, State, Vacant};
 const IDLE_MIN: usize = 256;
 
 impl State {
-    /// Cells of keys that hold something.
+    /// Keys that hold something, and values that keys count.
     #[inline]
     pub fn held(&self) -> usize {
-        self.keys.live() - self.idle[0] as usize
+        self.keys.live() - self.idle[0] as usize + self.valued as usize
     }
 
     /// Their indexes.
@@ -193,6 +193,7 @@ impl State {
     /// Counts the cells: after a restore, and under other owners.
     pub(super) fn count_cells(&mut self) {
         self.idle = [0; 2];
+        self.valued = self.values.indexes().map(|at| self.values.get(at).many()).sum();
         self.cells_of = vec![0; self.bounds.holders() as usize];
         for index in self.keys.indexes() {
             let cell = self.keys.get(index);

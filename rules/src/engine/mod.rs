@@ -50,6 +50,7 @@ mod sweep;
 mod timers;
 mod unless;
 mod usage;
+mod values;
 mod watch;
 mod words;
 

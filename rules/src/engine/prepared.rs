@@ -52,6 +52,8 @@ pub struct PreparedFact {
     pub by: By,
     /// It is a number that needs no more than its window made exact.
     pub is_number: bool,
+    /// Of what it counts the values of this text, each once.
+    pub of: Option<FieldId>,
     /// Conditions that are met by an event that its list and the gate let pass.
     pub conditions: u8,
     /// What moves a balance up.
@@ -213,6 +215,7 @@ impl PreparedFact {
             owner,
             by: By::of(&fact.by),
             is_number: matches!(fact.kind, FactKind::Count { .. } | FactKind::Balance { .. }),
+            of: None,
             conditions: 0,
             up: When::ASKS,
             down: When::ASKS,
@@ -221,9 +224,14 @@ impl PreparedFact {
             level: None,
         };
         match &fact.kind {
-            FactKind::Count { on, within } => {
+            FactKind::Count { on, within } | FactKind::Distinct { on, within, .. } => {
                 prepared.conditions = u8::from(on.condition.is_some());
                 prepared.within = *within;
+                if let FactKind::Distinct { of: FieldRef::Slot(of, FieldType::String), .. } =
+                    fact.kind
+                {
+                    (prepared.of, prepared.is_number) = (Some(of), true);
+                }
             }
             FactKind::Balance { up, down } => {
                 (prepared.up, prepared.down) = (When::of(up), When::of(down));
@@ -244,11 +252,15 @@ impl PreparedFact {
         prepared
     }
 
-    /// Whether a balance moves by what stands in the row.
+    /// Whether a balance moves by what stands in the row, and what is counted stands in it.
     pub fn is_plain(fact: &Fact) -> bool {
         let plain = |trigger| !When::of(trigger).asks;
         let moves = match &fact.kind {
             FactKind::Balance { up, down } => plain(up) && plain(down),
+            FactKind::Count { on, .. } => on.is_by_fields(),
+            FactKind::Distinct { on, of, .. } => {
+                on.is_by_fields() && matches!(of, FieldRef::Slot(_, FieldType::String))
+            }
             _ => true,
         };
         moves && By::of(&fact.by) != By::Parts

@@ -3,7 +3,7 @@
 use event::EventRef;
 
 use super::cells::{Entry, Key};
-use super::facts::{drop_counted, holds_outside};
+use super::facts::{drop_counted, drop_valued, holds_outside};
 use super::findings::Findings;
 use super::pages::NIL;
 use super::prepared::{Asks, By, key_of_text, text_of_key};
@@ -139,7 +139,8 @@ impl Site {
         let Ok(cell) = self.state.look(fact.owner, &key) else { return Some(0) };
         let held = self.state.keys.get(cell);
         if holds_outside(held, event.occurred(), fact.within) {
-            return Some(drop_counted(&mut self.state, cell, event.occurred(), fact.within));
+            let drop = if fact.of.is_none() { drop_counted } else { drop_valued };
+            return Some(drop(&mut self.state, cell, event.occurred(), fact.within));
         }
         held.int()
     }

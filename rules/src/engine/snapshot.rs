@@ -22,11 +22,11 @@ use super::{Engine, Options, Shard};
 use crate::plan::Plan;
 
 /// Version of the format. A reader takes its own alone.
-pub const VERSION: u32 = 14;
+pub const VERSION: u32 = 15;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Stores of a site that are written little by little.
-const SITE_STORES: usize = 12;
+const SITE_STORES: usize = 13;
 
 /// Why a snapshot could not be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,12 +146,12 @@ fn load_row(input: &mut Bytes<'_>, words: &mut [u64]) -> Option<u8> {
 impl Site {
     /// What is much, in the order in which it stands in snapshots.
     fn stores(&mut self) -> [&mut dyn Store; SITE_STORES] {
-        let [keys, entries, runs, subjects, noted, courses, wide, run_ages, holdings] =
+        let [keys, entries, values, runs, subjects, noted, courses, wide, run_ages, holdings] =
             self.state.stores();
         let (incidents, held) = (&mut self.correlation.incidents, &mut self.held);
         let said: &mut dyn Store = self.said.all();
         [
-            said, keys, entries, runs, subjects, noted, courses, wide, run_ages, holdings,
+            said, keys, entries, values, runs, subjects, noted, courses, wide, run_ages, holdings,
             incidents, held,
         ]
     }

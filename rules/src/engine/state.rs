@@ -10,6 +10,7 @@ use super::keys::{Packed, WideKey, half_of};
 use super::layout::Subject;
 use super::near::Near;
 use super::pages::{Bytes, NIL, Pages, Store};
+use super::values::Values;
 pub use super::words::{INT, Kept, TEXT, pack, pack_into, unpack};
 use crate::value::Value;
 
@@ -37,6 +38,10 @@ pub struct State {
     wide: Pages<WideKey>,
     /// Window entries and evidence.
     pub entries: Pages<Entry>,
+    /// What keys of windows count that count each value once.
+    pub values: Pages<Values>,
+    /// How many values that are.
+    pub(super) valued: u32,
     /// Waiting runs.
     pub runs: Pages<Run>,
     run_ages: Pages<Age>,
@@ -89,6 +94,8 @@ impl State {
             keys: Pages::default(),
             wide: Pages::default(),
             entries: Pages::default(),
+            values: Pages::default(),
+            valued: 0,
             runs: Pages::default(),
             run_ages: Pages::default(),
             subjects: Pages::default(),
@@ -259,6 +266,7 @@ impl State {
     /// Frees a cell that counts for nothing any more, where nothing finds it any more.
     pub(super) fn scrap(&mut self, index: u32) {
         self.forget_key(index);
+        self.forget_values(index);
         self.cells_of[self.bounds.holder(self.keys.get(index).owner()) as usize] -= 1;
         self.keys.remove(index);
     }
@@ -285,7 +293,7 @@ impl State {
                 let next = cell.age.newer;
                 let holder = self.bounds.holder(cell.owner());
                 let holding = self.holdings.get_mut(holder);
-                holding.keys += 1;
+                holding.keys += 1 + cell.values().map_or(0, |at| self.values.get(at).many());
                 holding.events += cell.events();
                 join(&mut holding.key_line, &mut self.keys, at);
                 let limits = self.bounds.limits(holder);
@@ -584,16 +592,17 @@ impl State {
     pub fn bytes(&self) -> usize {
         let runs = self.runs.bytes() + self.subjects.bytes() + self.courses.bytes();
         let runs = runs + self.noted.bytes();
-        let cells = self.keys.bytes() + self.entries.bytes() + runs;
+        let cells = self.keys.bytes() + self.entries.bytes() + self.values.bytes() + runs;
         let ages = self.wide.bytes() + self.run_ages.bytes();
         cells + ages + self.holdings.bytes() + self.index.bytes()
     }
 
     /// What is in snapshots, in the order in which it stands there.
-    pub fn stores(&mut self) -> [&mut dyn Store; 9] {
+    pub fn stores(&mut self) -> [&mut dyn Store; 10] {
         [
             &mut self.keys,
             &mut self.entries,
+            &mut self.values,
             &mut self.runs,
             &mut self.subjects,
             &mut self.noted,
@@ -608,6 +617,7 @@ impl State {
     pub fn load(&mut self, input: &mut Bytes<'_>) -> Option<()> {
         self.keys.load(input)?;
         self.entries.load(input)?;
+        self.values.load(input)?;
         self.runs.load(input)?;
         self.subjects.load(input)?;
         self.noted.load(input)?;

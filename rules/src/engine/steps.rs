@@ -108,6 +108,8 @@ pub struct RuleStep {
 pub enum FactForm {
     /// It counts it, by a text of the row.
     Count,
+    /// It counts each of a field's texts once, by another.
+    Distinct,
     /// It goes up or down, by what stands in the row.
     Balance,
     /// Anything else: its kind says it.
@@ -298,9 +300,8 @@ impl FactStep {
         };
         let plain = !resets && PreparedFact::is_plain(fact);
         let (form, own) = match &fact.kind {
-            FactKind::Count { on, .. } if plain && sure && on.is_by_fields() => {
-                (FactForm::Count, Roles::MET)
-            }
+            FactKind::Count { .. } if plain => (FactForm::Count, Roles::MET),
+            FactKind::Distinct { .. } if plain => (FactForm::Distinct, Roles::default()),
             FactKind::Balance { up, down } if plain => {
                 let moves = [(Roles::UP, up.is_of(kind)), (Roles::DOWN, down.is_of(kind))];
                 (FactForm::Balance, Roles::of(moves))
