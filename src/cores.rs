@@ -447,7 +447,10 @@ pub fn replay(
     std::thread::scope(|scope| {
         for thread in 1..threads {
             let work = &work;
-            scope.spawn(move || work(thread));
+            scope.spawn(move || {
+                crate::huge::enlarge_heap();
+                work(thread);
+            });
         }
         work(0);
     });

@@ -15,12 +15,40 @@ use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags};
 use rustix::mm::{madvise, mmap_anonymous, mremap_fixed, munmap};
 
 /// Bytes from which on something begins at a large page.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = (1 << 20) + 1;
 /// Bytes of a large page, as x86-64 and most of arm64 have them.
 const PAGE: usize = 2 << 20;
 
 /// The system's allocator, with large pages for what is large.
 pub struct Huge;
+
+/// Bytes by which the heap grows at once: as many as a thread's own heap has at most, which begins at a
+/// multiple of them.
+const HEAP: usize = 64 << 20;
+
+/// Has the calling thread's heap, for what is not large, on large pages, too, and growing by much at a time.
+/// For who works through all of it as fast as it goes: whoever is waited for would wait for a large
+/// page in the middle of small ones. Nothing is touched before it is used.
+pub fn enlarge_heap() {
+    // Other libraries' allocators have other settings.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: settings of the allocator; and an advice, which changes no contents, for memory that is its own, as far
+    // as it is mapped.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE as i32);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TOP_PAD, HEAP as i32);
+        // What the heap has no room for as it is.
+        let probe = libc::malloc(LARGE / 2);
+        let (at, main_end) = (probe.addr(), libc::sbrk(0).addr());
+        let end = if at < main_end { main_end } else { at.next_multiple_of(HEAP) };
+        let start = at.next_multiple_of(PAGE);
+        if let Some(bytes) = end.checked_sub(start).filter(|_| !probe.is_null()) {
+            let _ = madvise(probe.byte_add(start - at), bytes, Advice::LinuxHugepage);
+        }
+        libc::free(probe);
+    }
+}
 
 /// Large pages, one behind the other, that were touched and are used by nobody.
 #[derive(Clone, Copy)]
@@ -242,6 +270,26 @@ mod tests {
         every_way();
         assert_eq!(RESERVE.get().bytes, 0, "they are taken first");
         every_way();
+    }
+
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn a_heap_that_was_enlarged_asks_for_large_pages() {
+        enlarge_heap();
+        let pieces: Vec<_> = (0..2 * PAGE / LARGE * 4).map(|_| vec![1_u8; LARGE / 2]).collect();
+        let last = pieces.last().map(|piece| piece.as_ptr().addr()).expect("a piece");
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("the process's mappings");
+        let (mut here, mut asks) = (false, false);
+        for line in maps.lines() {
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+            if let Some((Some(from), Some(to))) = range.map(|(a, b)| (number(a), number(b))) {
+                here = (from..to).contains(&last);
+            }
+            let flags = line.strip_prefix("VmFlags:").filter(|_| here);
+            asks |= flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "hg"));
+        }
+        assert!(asks, "{maps}");
     }
 
     fn every_way() {

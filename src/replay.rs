@@ -28,6 +28,7 @@ use crate::setup::Setup;
 
 /// Runs the command.
 pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
+    crate::huge::enlarge_heap();
     let beside = history::beside(&args.files);
     let setup = Setup::load_with(&args.config, event::Interner::shared(), &beside)?;
     let setup = Arc::new(setup);
