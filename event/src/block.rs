@@ -33,6 +33,9 @@ const ROWS_AHEAD: usize = 4;
 const SHORT_WORDS: usize = 16;
 /// Words of a line of memory.
 const LINE_WORDS: usize = 8;
+/// The same in lines, and how many fields that is.
+const SHORT_LINES: usize = SHORT_WORDS / LINE_WORDS;
+const SHORT_FIELDS: usize = SHORT_WORDS - HEADER_WORDS;
 
 /// What comes into the caches at once. Rows begin with one, so that a header is one line, and most rows are
 /// two.
@@ -251,6 +254,20 @@ impl EventBlock {
         words.chunks_exact(self.pitch).map(|row| EventRef(&row[..self.stride]))
     }
 
+    /// Some rows in order, as they stand in memory. Panics where there are not so many.
+    #[inline(always)]
+    pub fn rows(&self, these: Range<usize>) -> impl Iterator<Item = RowLines<'_>> {
+        let each = self.pitch / LINE_WORDS;
+        let lines = &self.lines[..self.used / LINE_WORDS][these.start * each..these.end * each];
+        lines.chunks_exact(each).map(RowLines)
+    }
+
+    /// Asks for what stands behind a row's header: it will be read soon.
+    #[inline(always)]
+    pub fn expect_fields(&self, index: usize) {
+        prefetch(&self.lines, index * (self.pitch / LINE_WORDS) + 1);
+    }
+
     /// All rows in order.
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
@@ -265,6 +282,29 @@ fn clear(slots: &mut [u64], mut stale: u64) {
     while stale != 0 {
         slots[stale.trailing_zeros() as usize] = 0;
         stale &= stale - 1;
+    }
+}
+
+/// A row as it stands in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct RowLines<'a>(&'a [MemoryLine]);
+
+impl<'a> RowLines<'a> {
+    /// The header alone, as [`EventRef::head`].
+    #[must_use]
+    #[inline(always)]
+    pub fn head(&self) -> EventRef<'a> {
+        EventRef(&self.0[0].0)
+    }
+
+    /// Copies the row, as far as there is anything in it, to as many other lines.
+    #[inline(always)]
+    pub fn copy_to(&self, to: &mut [MemoryLine]) {
+        match (self.0.first_chunk::<SHORT_LINES>(), to.first_chunk_mut::<SHORT_LINES>()) {
+            // Of a fixed length it is some moves in a row, and no call.
+            (Some(from), Some(to)) if self.head().0[PRESENT] >> SHORT_FIELDS == 0 => *to = *from,
+            _ => to.copy_from_slice(self.0),
+        }
     }
 }
 

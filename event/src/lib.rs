@@ -23,7 +23,7 @@ pub mod tables;
 pub mod time;
 pub mod vocabulary;
 
-pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header, MemoryLine};
+pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header, MemoryLine, RowLines};
 pub use identity::{Digest, Identity};
 pub use record::{
     Cut, Origin, Position, ROOM, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId,

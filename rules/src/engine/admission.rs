@@ -7,15 +7,16 @@
 use std::ops::Range;
 
 use event::vocabulary::KIND_ADVANCE;
-use event::{EventBlock, EventFlags, EventRef, EventTime, Symbol, TimeSpan};
+use event::{EventBlock, EventFlags, EventRef, EventTime, Position, Symbol, TimeSpan};
 
 use super::findings::Findings;
-use super::late::{Stretch, number_of};
-use super::merge::AT_SITES;
+use super::late::{Stretch, end_of, number_of};
+use super::merge::{AT_SITES, Merge};
 use super::parts::ELSEWHERE;
-use super::reorder::{Over, Reorder, Waiting};
+use super::reorder::{Over, Reorder, Rows, Waiting};
 use super::seen::Seen;
 use super::site::Site;
+use super::streams::Hearing;
 use super::{Admitted, Engine, OfKind, Shard};
 
 /// Events that are admitted before what is due of them is let go: as many of a site one after the other
@@ -45,22 +46,139 @@ fn is_skewed(event: EventRef<'_>, max: TimeSpan) -> bool {
     event.occurred().since(event.recorded()).0.saturating_abs() > max.0
 }
 
+/// Where an event of a run goes, and how far time had come before it.
+#[derive(Clone, Copy)]
+struct Looked {
+    place: (usize, usize),
+    watermark: EventTime,
+}
+
+/// Events of one stream, looked at some at a time; what those will touch is on its way while those
+/// before them are entered.
+struct Run<'a> {
+    shards: &'a mut [Shard],
+    rows: &'a mut [Rows],
+    kinds: &'a [OfKind],
+    near: &'a Near,
+    merge: &'a mut Merge,
+    /// What the enterprise was given early.
+    floor: EventTime,
+    hearing: Hearing,
+    origin: u32,
+    skew_max: Option<TimeSpan>,
+    /// Where the newest stands, and where the stretch of the log ends that grows.
+    last: Position,
+    end: Position,
+    waiting_max: usize,
+    /// Where all that wait are not too many, those of no site are.
+    scarce: bool,
+    least: EventTime,
+    own: u64,
+    new: u64,
+    retained: u64,
+    unknown_device: u64,
+}
+
+impl Run<'_> {
+    /// Looks at the next events, up to one that is not plain at first sight; how many are.
+    #[inline(always)]
+    fn look(
+        &mut self,
+        events: &EventBlock,
+        these: Range<usize>,
+        looked: &mut [Looked; RUN],
+    ) -> usize {
+        let (mut hearing, mut last, mut least) = (self.hearing, self.last, self.least);
+        let (mut many, mut own) = (0, 0);
+        for row in events.rows(these.clone()) {
+            let head = row.head();
+            events.expect(these.start + many + RUN);
+            let (origin, position) = (head.origin(), head.position());
+            if origin != self.origin || head.kind() == KIND_ADVANCE {
+                break;
+            }
+            if position < last || position >= self.end {
+                break;
+            }
+            if self.skew_max.is_some_and(|max| is_skewed(head, max)) {
+                break;
+            }
+            let (at, watermark) = (head.occurred(), hearing.watermark);
+            let Some(after) = hearing.with(at) else { break };
+            let Some(place) = place_near(self.near, head.site()) else { break };
+            if let Some(shard) = self.shards.get(place.0) {
+                let Admitted { seen, waiting, floor, .. } = &shard.sites[place.1];
+                // Those looked at before may all wait there soon.
+                let full = self.scarce && waiting.len() + 2 * RUN > self.waiting_max;
+                if at < watermark.max(*floor) || full {
+                    break;
+                }
+                events.expect_fields(these.start + many);
+                seen.expect(head.identity());
+                (least, own) = (least.min(at), own + 1);
+                if head.flags() != EventFlags::default() {
+                    self.retained += u64::from(head.flags().has(EventFlags::RETAINED));
+                    let unknown = head.flags().has(EventFlags::UNKNOWN_DEVICE);
+                    self.unknown_device += u64::from(unknown);
+                }
+            }
+            looked[many % RUN] = Looked { place, watermark };
+            hearing.hear(at, after);
+            (many, last) = (many + 1, position);
+        }
+        (self.hearing, self.last, self.least) = (hearing, last, least);
+        self.own += own;
+        many
+    }
+
+    /// Enters those that were looked at: each waits, or is a duplicate.
+    #[inline(always)]
+    fn enter(&mut self, events: &EventBlock, these: Range<usize>, looked: &[Looked; RUN]) {
+        for (number, row) in events.rows(these).enumerate() {
+            let head = row.head();
+            let Looked { place, watermark } = looked[number % RUN];
+            let Some(shard) = self.shards.get_mut(place.0) else { continue };
+            let Admitted { seen, waiting, .. } = &mut shard.sites[place.1];
+            let at = head.occurred();
+            if !seen.is_new_here(head.identity(), at, watermark) {
+                continue;
+            }
+            self.new += 1;
+            let row = self.rows[AT_SITES].keep_lines(row);
+            let OfKind { rank, forwarded } = self.kinds[head.kind().0 as usize];
+            let new = |over| Waiting::new(at, rank, over, row);
+            let over = match forwarded {
+                false => Over::Nothing,
+                true if at < self.floor => Over::Unknown,
+                true => self.merge.foresee(self.rows, new(Over::Queued)),
+            };
+            waiting.push(self.rows, new(over));
+            if let Some(due) = shard.due.get_mut(place.1) {
+                *due = at.min(*due);
+            }
+        }
+    }
+}
+
 impl Engine {
     /// Takes the events of a block from `from` on, up to the one that makes a repair due
     /// ([`Engine::due`]); where to go on. What is found does not depend on where blocks end.
     pub fn feed_some(&mut self, events: &EventBlock, from: usize, out: &mut Findings) -> usize {
-        let mut next = from;
+        let (mut next, mut asked, probed) = (from, from, out.probe().is_some());
         while next < events.len() {
-            let begin = next;
-            let (until, mut asked) = (events.len().min(next + TOGETHER), next);
+            let (begin, until) = (next, events.len().min(next + TOGETHER));
             let mut due = false;
             while next < until && !due {
-                let end = until.min(next + RUN);
-                let ahead = until.min(end + RUN);
-                // Another thread may have decoded them: then each line comes from its cache.
-                (ahead..ahead + RUN).for_each(|row| events.expect(row));
-                events.some(asked..ahead).for_each(|event| self.expect(event));
-                (next, asked) = (self.admit_some(events, next..end, out), ahead);
+                let plain = if probed { 0 } else { self.admit_run(events, next..until) };
+                if plain == 0 {
+                    self.admit_one(events.get(next), probed, out);
+                }
+                next += plain.max(1);
+                if plain < RUN && next > asked {
+                    // Short runs have nobody who asks ahead.
+                    asked = until.min(next + RUN);
+                    events.some(next.min(asked)..asked).for_each(|event| self.expect(event));
+                }
                 due = self.repair_is_due();
             }
             // What came between two inputs may have made anything due.
@@ -76,32 +194,13 @@ impl Engine {
         next
     }
 
-    /// Admits these events, up to one that makes a repair due; where to go on.
-    fn admit_some(
-        &mut self,
-        events: &EventBlock,
-        these: Range<usize>,
-        out: &mut Findings,
-    ) -> usize {
-        let (mut next, end, probed) = (these.start, these.end, out.probe().is_some());
-        while next < end {
-            let plain = if probed { 0 } else { self.admit_run(events, next..end) };
-            if plain > 0 {
-                next += plain;
-            } else {
-                let event = events.get(next);
-                if probed {
-                    self.admit_probed(event, out);
-                } else {
-                    self.admit(event, out);
-                }
-                next += 1;
-            }
-            if self.repair_is_due() {
-                break;
-            }
+    #[inline(never)]
+    fn admit_one(&mut self, event: EventRef<'_>, probed: bool, out: &mut Findings) {
+        if probed {
+            self.admit_probed(event, out);
+        } else {
+            self.admit(event, out);
         }
-        next
     }
 
     /// Asks for what the admission of an event will look at.
@@ -119,78 +218,68 @@ impl Engine {
     /// Admits the events of one stream, from the first of these on, of which each is new or a duplicate
     /// and in time, of a site that is at hand, and moves no more than its own stream, nor time as far
     /// as a repair; how many.
-    #[inline(always)]
+    #[inline(never)]
     fn admit_run(&mut self, events: &EventBlock, these: Range<usize>) -> usize {
         let (from, first) = (these.start, events.get(these.start));
-        let (origin, skew_max) = (first.origin(), self.options.clock_skew_max);
-        let skew_max = skew_max.filter(|_| self.options.live);
-        let Some(number) = self.late.growing() else { return 0 };
-        let Some(mut hearing) = self.streams.hearing(first.stream(), self.late.due()) else {
+        let skew_max = self.options.clock_skew_max.filter(|_| self.options.live);
+        let Some(stretch) = self.late.growing().filter(|n| *n == number_of(first.position()))
+        else {
+            return 0;
+        };
+        let Some(hearing) = self.streams.hearing(first.stream(), self.late.due()) else {
             return 0;
         };
         let waiting_max = self.options.waiting_max;
-        let Self { shards, rows, kinds, near, merge, floor: enterprise_floor, .. } = self;
-        // Where all that wait are not too many, those of no site are.
-        let scarce = rows[AT_SITES].kept() + RUN > waiting_max;
-        let (mut many, mut own, mut new) = (0, 0, 0);
-        let (mut least, mut last) = (EventTime::MAX, first.position());
-        let (mut retained, mut unknown_device) = (0, 0);
-        for event in events.some(these) {
-            let Some(head) = event.head() else { break };
-            if head.origin() != origin || head.kind() == KIND_ADVANCE || head.position() < last {
-                break;
-            }
-            if skew_max.is_some_and(|max| is_skewed(head, max)) {
-                break;
-            }
-            let (at, watermark) = (head.occurred(), hearing.watermark);
-            let Some(after) = hearing.with(at) else { break };
-            let Some((shard, place)) = place_near(near, head.site()) else { break };
-            if let Some(shard) = shards.get_mut(shard) {
-                let Admitted { seen, waiting, floor, .. } = &mut shard.sites[place];
-                let full = scarce && waiting.len() >= waiting_max;
-                if at < watermark.max(*floor) || full || number_of(head.position()) != number {
-                    break;
-                }
-                (least, own) = (least.min(at), own + 1);
-                if head.flags() != EventFlags::default() {
-                    retained += u64::from(head.flags().has(EventFlags::RETAINED));
-                    unknown_device += u64::from(head.flags().has(EventFlags::UNKNOWN_DEVICE));
-                }
-                if seen.is_new(head.identity(), at, watermark) {
-                    new += 1;
-                    let row = rows[AT_SITES].keep(event);
-                    let OfKind { rank, forwarded } = kinds[head.kind().0 as usize];
-                    let new = |over| Waiting::new(at, rank, over, row);
-                    let over = match forwarded {
-                        false => Over::Nothing,
-                        true if at < *enterprise_floor => Over::Unknown,
-                        true => merge.foresee(rows, new(Over::Queued)),
-                    };
-                    waiting.push(rows, new(over));
-                    if let Some(due) = shard.due.get_mut(place) {
-                        *due = at.min(*due);
-                    }
-                }
-            }
-            hearing.hear(at, after);
-            (many, last) = (many + 1, head.position());
+        let Self { shards, rows, kinds, near, merge, floor, .. } = self;
+        let scarce = rows[AT_SITES].kept() + these.len() > waiting_max;
+        let mut run = Run {
+            shards,
+            rows,
+            kinds,
+            near,
+            merge,
+            floor: *floor,
+            hearing,
+            origin: first.origin(),
+            skew_max,
+            last: first.position(),
+            end: end_of(stretch),
+            waiting_max,
+            scarce,
+            least: EventTime::MAX,
+            own: 0,
+            new: 0,
+            retained: 0,
+            unknown_device: 0,
+        };
+        let nothing = Looked { place: ELSEWHERE, watermark: EventTime::MIN };
+        let (mut looked, mut behind) = ([nothing; RUN], [nothing; RUN]);
+        let mut next = from;
+        let some = |from: usize| from..these.end.min(from + RUN);
+        let mut many = run.look(events, some(next), &mut looked);
+        while many > 0 {
+            let begin = next;
+            next += many;
+            many = if many == RUN { run.look(events, some(next), &mut behind) } else { 0 };
+            run.enter(events, begin..next, &looked);
+            std::mem::swap(&mut looked, &mut behind);
         }
-        if many == 0 {
+        if next == from {
             return 0;
         }
+        let Run { hearing, last, least, own, new, retained, unknown_device, .. } = run;
         self.late.pass(new);
         if own > 0 {
             self.late.grow(Stretch::new((first.position(), last), (least, hearing.reached), own));
         }
-        self.streams.heard(hearing, events.get(from + many - 1));
+        self.streams.heard(hearing, events.get(next - 1));
         let books = &mut self.books[first.source().0 as usize];
         books.events += own;
         books.duplicate += own - new;
         books.waiting += new;
         books.retained += retained;
         books.unknown_device += unknown_device;
-        many
+        next - from
     }
 
     /// Judges one event: duplicate, late, or to wait for the watermark.

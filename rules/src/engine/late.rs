@@ -144,6 +144,11 @@ pub fn number_of(position: Position) -> u64 {
     position.0 / REACH_BYTES
 }
 
+/// Where the stretch of a number ends.
+pub fn end_of(number: u64) -> Position {
+    Position((number + 1).saturating_mul(REACH_BYTES))
+}
+
 /// Late events of all sites.
 #[derive(Debug)]
 pub struct Late {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytemuck::Zeroable;
 use event::MemoryLine;
-use event::{EventMut, EventRef, EventTime, Interner};
+use event::{EventMut, EventRef, EventTime, Interner, RowLines};
 
 /// Rows that wait, each for as long as somebody knows its number. A row is copied once, when it is
 /// kept: from queue to queue goes its number.
@@ -58,6 +58,18 @@ impl Rows {
             None => self.grow(),
         };
         event.copy_to(self.words_mut(row));
+        row
+    }
+
+    /// Keeps a copy of a row of as many lines.
+    #[inline(always)]
+    pub fn keep_lines(&mut self, lines: RowLines<'_>) -> u32 {
+        let row = match self.free.pop() {
+            Some(row) => row,
+            None => self.grow(),
+        };
+        let from = row as usize * self.lines_each;
+        lines.copy_to(&mut self.lines[from..from + self.lines_each]);
         row
     }
 

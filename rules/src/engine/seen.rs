@@ -211,6 +211,17 @@ impl Seen {
         occurred: EventTime,
         watermark: EventTime,
     ) -> bool {
+        self.is_new_here(identity, occurred, watermark)
+    }
+
+    /// The same, in the place of its caller.
+    #[inline(always)]
+    pub fn is_new_here(
+        &mut self,
+        identity: Identity,
+        occurred: EventTime,
+        watermark: EventTime,
+    ) -> bool {
         if self.tail >= self.until {
             self.turn(watermark);
         }
