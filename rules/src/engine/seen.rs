@@ -23,9 +23,9 @@ const FILL: usize = 4;
 /// Buckets of the smallest index. A power of two.
 const BUCKETS_MIN: usize = 16;
 
-/// Identities that are entered in a wider index for each that comes: seven eighths of what the old
-/// one takes have their place there before the last eighth has come.
-const MOVED: u64 = 16;
+/// Buckets whose identities are entered in a wider index for each that comes: those of all are there
+/// before the last eighth of what they take has come.
+const MOVED: usize = 4;
 
 /// How far in front of those that are entered or forgotten the line is asked for; and how many stand in
 /// a line of memory.
@@ -64,7 +64,7 @@ struct Bucket {
     /// be replaced, and [`SPILLED`].
     bits: [u32; WAYS + 1],
     /// The low half of each one's place in the line: there are never so many at once that it is not
-    /// plain. And of the last that found no room, and stands further on.
+    /// plain. And of the newest that found no room, and stands further on.
     places: [u32; WAYS + 1],
 }
 
@@ -98,8 +98,8 @@ impl Bucket {
         self.bits[WAYS] & SPILLED != 0 && living.has(self.places[WAYS])
     }
 
-    /// Enters the newest of all, if there is room: those of a bucket stand in the order of their
-    /// places, so that what is next lives where all do.
+    /// Enters one, if there is room: those of a bucket stand mostly in the order of their places, so
+    /// that what is next lives where all do.
     #[inline]
     fn enter(&mut self, bits: u32, place: u32, living: Living) -> bool {
         let way = ((self.bits[WAYS] & 7) as usize).min(WAYS - 1);
@@ -112,10 +112,22 @@ impl Bucket {
         true
     }
 
-    /// The newest of all stands further on.
-    fn spill(&mut self, place: u32) {
-        self.bits[WAYS] |= SPILLED;
-        self.places[WAYS] = place;
+    /// Bits and places of those that are remembered, the oldest first.
+    #[inline]
+    fn living(&self, living: Living) -> impl Iterator<Item = (u32, u32)> {
+        let next = (self.bits[WAYS] & 7) as usize;
+        let ways = (next..WAYS).chain(0..next.min(WAYS));
+        let all = ways.map(|way| (self.bits[way], self.places[way]));
+        all.filter(move |(bits, place)| *bits != 0 && living.has(*place))
+    }
+
+    /// One stands further on: the newest that does is noted.
+    fn spill(&mut self, place: u32, living: Living) {
+        let age = |place: u32| place.wrapping_sub(living.head);
+        if !self.spills(living) || age(self.places[WAYS]) < age(place) {
+            self.bits[WAYS] |= SPILLED;
+            self.places[WAYS] = place;
+        }
     }
 }
 
@@ -136,13 +148,13 @@ pub struct Seen {
     /// hangs on the places and on the room alone.
     until: u64,
     index: Box<[Bucket]>,
-    /// A wider one, into which what is remembered goes little by little, the oldest first; it takes
+    /// A wider one, into which what is remembered goes little by little, bucket by bucket; it takes
     /// the index's place when all is there. Else nothing.
     wider: Box<[Bucket]>,
     /// Its memory, before anything is entered there.
     fresh: Fresh<Bucket>,
-    /// Before this place all is entered there.
-    moved: u64,
+    /// What stands in so many buckets is entered there, too.
+    moved: usize,
     within: TimeSpan,
     max: usize,
     /// So many that it is neither too many, nor many enough that the index must become wider; 0 while
@@ -263,8 +275,11 @@ impl Seen {
         if self.len() >= self.room {
             self.make_way(watermark);
         }
-        let living = self.living();
-        enter(&mut self.index, self.tail, identity, living);
+        let (bits, place, living) = (bits_of(identity), self.tail as u32, self.living());
+        let bucket = enter(&mut self.index, bits, place, living);
+        if !self.wider.is_empty() && bucket < self.moved {
+            enter(&mut self.wider, bits, place, living);
+        }
         self.append(identity, occurred);
         self.look_ahead();
         true
@@ -362,7 +377,7 @@ impl Seen {
         let wide = buckets(self.index.len() * 2);
         let widens = self.wider.is_empty() && self.len() >= self.most();
         if widens && self.fresh.make_ready(wide) {
-            (self.wider, self.moved) = (self.fresh.take(wide).into(), self.head);
+            (self.wider, self.moved) = (self.fresh.take(wide).into(), 0);
         }
         if !self.wider.is_empty() {
             self.move_some();
@@ -381,20 +396,17 @@ impl Seen {
         self.look_ahead();
     }
 
-    /// Enters some of what is remembered in the wider index, in the order of their places.
+    /// Enters what stands in the next buckets in the wider index. The bits say where: the line is not
+    /// looked at, and both indexes are gone through one bucket after the other.
     fn move_some(&mut self) {
-        let from = self.moved.max(self.head);
-        self.moved = self.tail.min(from + MOVED);
-        let living = self.living();
-        for place in from..self.moved {
-            let home = bits_of(self.cell(place).identity) as usize & (self.wider.len() - 1);
-            prefetch(&self.wider, home);
+        let (from, living) = (self.moved, self.living());
+        self.moved = self.index.len().min(from + MOVED);
+        for bucket in &self.index[from..self.moved] {
+            for (bits, place) in bucket.living(living) {
+                enter(&mut self.wider, bits, place, living);
+            }
         }
-        for place in from..self.moved {
-            let identity = self.cell(place).identity;
-            enter(&mut self.wider, place, identity, living);
-        }
-        if self.moved == self.tail {
+        if self.moved == self.index.len() {
             self.index = std::mem::take(&mut self.wider);
         }
     }
@@ -474,8 +486,8 @@ impl Seen {
         (self.wider, self.fresh) = (Box::default(), Fresh::default());
         let living = self.living();
         for place in self.head..self.tail {
-            let identity = self.cell(place).identity;
-            enter(&mut self.index, place, identity, living);
+            let bits = bits_of(self.cell(place).identity);
+            enter(&mut self.index, bits, place as u32, living);
         }
         self.look_at_room();
     }
@@ -554,16 +566,28 @@ fn buckets(count: usize) -> usize {
     count.max(BUCKETS_MIN)
 }
 
-/// Enters the newest of an index in its home, or in the next bucket that has room.
-fn enter(index: &mut [Bucket], place: u64, identity: [u64; 2], living: Living) {
-    let (bits, mask) = (bits_of(identity), index.len() - 1);
-    for step in 0..index.len() {
-        let bucket = &mut index[(bits as usize + step) & mask];
-        if bucket.enter(bits, place as u32, living) {
-            return;
+/// Enters one in its home, or in the next bucket that has room; where.
+#[inline]
+fn enter(index: &mut [Bucket], bits: u32, place: u32, living: Living) -> usize {
+    let mask = index.len() - 1;
+    let home = bits as usize & mask;
+    if index[home].enter(bits, place, living) { home } else { enter_on(index, bits, place, living) }
+}
+
+#[cold]
+#[inline(never)]
+fn enter_on(index: &mut [Bucket], bits: u32, place: u32, living: Living) -> usize {
+    let mask = index.len() - 1;
+    let mut at = bits as usize & mask;
+    for _ in 0..index.len() {
+        let bucket = &mut index[at];
+        if bucket.enter(bits, place, living) {
+            break;
         }
-        bucket.spill(place as u32);
+        bucket.spill(place, living);
+        at = (at + 1) & mask;
     }
+    at
 }
 
 #[cfg(test)]
