@@ -8,14 +8,12 @@ use event::fresh::Fresh;
 use event::prefetch::prefetch;
 use event::{EventTime, Identity, TimeSpan};
 
+use super::buckets::{Bucket, Living, bits_of, enter};
 use super::cells::halves;
 use super::pages::{Bytes, Store, hand_on};
 
 /// Identities of one page of the line.
 const PAGE_CELLS: usize = 64;
-
-/// Identities of one bucket of the index.
-const WAYS: usize = 7;
 
 /// Identities for each bucket at most, on average: of those at random 5 % are full then.
 const FILL: usize = 4;
@@ -51,84 +49,6 @@ struct SeenCell {
     occurred: i64,
     /// The identity, low half first.
     identity: [u64; 2],
-}
-
-/// One line of memory of the index: what has its home here, as far as there is room.
-///
-/// Whoever comes takes the place of the oldest. One that is forgotten already is never looked for,
-/// so that to forget touches nothing here.
-#[derive(Clone, Copy, Debug, Zeroable)]
-#[repr(C, align(64))]
-struct Bucket {
-    /// 32 bits of each identity, 0 where none ever stood; the last is none, but which is the next to
-    /// be replaced, and [`SPILLED`].
-    bits: [u32; WAYS + 1],
-    /// The low half of each one's place in the line: there are never so many at once that it is not
-    /// plain. And of the newest that found no room, and stands further on.
-    places: [u32; WAYS + 1],
-}
-
-/// One found no room once. Below the bits of an identity's that are always set.
-const SPILLED: u32 = 1 << 30;
-
-/// The places that are remembered.
-#[derive(Clone, Copy)]
-struct Living {
-    head: u32,
-    len: u32,
-}
-
-impl Living {
-    #[inline]
-    fn has(self, place: u32) -> bool {
-        place.wrapping_sub(self.head) < self.len
-    }
-}
-
-impl Bucket {
-    /// Whether one of these bits stands here, or stood.
-    #[inline]
-    fn may_hold(&self, bits: u32) -> bool {
-        self.bits.iter().fold(false, |any, own| any | (*own == bits))
-    }
-
-    /// Whether one that has its home here, or before, may stand further on.
-    #[inline]
-    fn spills(&self, living: Living) -> bool {
-        self.bits[WAYS] & SPILLED != 0 && living.has(self.places[WAYS])
-    }
-
-    /// Enters one, if there is room: those of a bucket stand mostly in the order of their places, so
-    /// that what is next lives where all do.
-    #[inline]
-    fn enter(&mut self, bits: u32, place: u32, living: Living) -> bool {
-        let way = ((self.bits[WAYS] & 7) as usize).min(WAYS - 1);
-        if self.bits[way] != 0 && living.has(self.places[way]) {
-            return false;
-        }
-        (self.bits[way], self.places[way]) = (bits, place);
-        let next = if way == WAYS - 1 { 0 } else { way as u32 + 1 };
-        self.bits[WAYS] = (self.bits[WAYS] & SPILLED) | next;
-        true
-    }
-
-    /// Bits and places of those that are remembered, the oldest first.
-    #[inline]
-    fn living(&self, living: Living) -> impl Iterator<Item = (u32, u32)> {
-        let next = (self.bits[WAYS] & 7) as usize;
-        let ways = (next..WAYS).chain(0..next.min(WAYS));
-        let all = ways.map(|way| (self.bits[way], self.places[way]));
-        all.filter(move |(bits, place)| *bits != 0 && living.has(*place))
-    }
-
-    /// One stands further on: the newest that does is noted.
-    fn spill(&mut self, place: u32, living: Living) {
-        let age = |place: u32| place.wrapping_sub(living.head);
-        if !self.spills(living) || age(self.places[WAYS]) < age(place) {
-            self.bits[WAYS] |= SPILLED;
-            self.places[WAYS] = place;
-        }
-    }
 }
 
 /// Identities of one site, the oldest forgotten first: by age in event time, and by number.
@@ -169,13 +89,6 @@ pub struct Seen {
     saving: Range<u64>,
     aside: Vec<u8>,
     handed: usize,
-}
-
-/// The bits of an identity that the index keeps, never 0. An identity is a hash already: any word
-/// of it serves.
-#[inline(always)]
-fn bits_of(identity: [u64; 2]) -> u32 {
-    identity[0] as u32 | 1 << 31
 }
 
 impl Seen {
@@ -564,30 +477,6 @@ impl Noted {
 /// Buckets of an index that should have so many, a power of two.
 fn buckets(count: usize) -> usize {
     count.max(BUCKETS_MIN)
-}
-
-/// Enters one in its home, or in the next bucket that has room; where.
-#[inline]
-fn enter(index: &mut [Bucket], bits: u32, place: u32, living: Living) -> usize {
-    let mask = index.len() - 1;
-    let home = bits as usize & mask;
-    if index[home].enter(bits, place, living) { home } else { enter_on(index, bits, place, living) }
-}
-
-#[cold]
-#[inline(never)]
-fn enter_on(index: &mut [Bucket], bits: u32, place: u32, living: Living) -> usize {
-    let mask = index.len() - 1;
-    let mut at = bits as usize & mask;
-    for _ in 0..index.len() {
-        let bucket = &mut index[at];
-        if bucket.enter(bits, place, living) {
-            break;
-        }
-        bucket.spill(place, living);
-        at = (at + 1) & mask;
-    }
-    at
 }
 
 #[cfg(test)]
