@@ -50,17 +50,22 @@ struct Entry {
 /// a [`SymbolCache`] in front.
 pub struct Interner {
     entries: boxcar::Vec<Entry>,
-    /// In parts, by eight bits of the hash: one that grows asks for the text of each of its symbols,
-    /// and whoever needs a symbol waits for that.
-    index: Mutex<Vec<HashTable<Symbol>>>,
+    /// With half of the hash of each, so that a table that grows need not look at the texts. In parts, by eight
+    /// bits of it: whoever needs a symbol waits for a part to grow.
+    index: Mutex<Vec<HashTable<(u32, Symbol)>>>,
 }
 
 /// Parts of the index.
 const PARTS: usize = 256;
 
 /// The part of the index for a hash: by other bits than those that place it there.
-fn part_of(hash: u64) -> usize {
-    (hash >> 48) as usize % PARTS
+fn part_of(half: u32) -> usize {
+    (half >> 16) as usize % PARTS
+}
+
+/// Half of a hash where a whole one is wanted, whose first and last bits are looked at.
+fn whole(half: u32) -> u64 {
+    u64::from(half) << 32 | u64::from(half)
 }
 
 impl Default for Interner {
@@ -92,10 +97,12 @@ impl Interner {
         if text.len() > SYMBOL_BYTES_MAX {
             return None;
         }
-        let hash = table_hash(text.as_bytes());
+        let half = table_hash(text.as_bytes()) as u32;
         let mut index = self.index.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let index = &mut index[part_of(hash)];
-        if let Some(symbol) = index.find(hash, |s| self.text(*s) == text) {
+        let index = &mut index[part_of(half)];
+        if let Some((_, symbol)) =
+            index.find(whole(half), |(h, s)| *h == half && self.text(*s) == text)
+        {
             return Some(*symbol);
         }
         if self.entries.count() >= SYMBOLS_MAX {
@@ -103,7 +110,7 @@ impl Interner {
         }
         let entry = Entry { text: text.into(), digest: Digest::of(text.as_bytes()) };
         let symbol = Symbol(self.entries.push(entry) as u32);
-        index.insert_unique(hash, symbol, |s| table_hash(self.text(*s).as_bytes()));
+        index.insert_unique(whole(half), (half, symbol), |(h, _)| whole(*h));
         Some(symbol)
     }
 
@@ -114,8 +121,9 @@ impl Interner {
             return Some(Symbol::NONE);
         }
         let index = self.index.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let hash = table_hash(text.as_bytes());
-        index[part_of(hash)].find(hash, |s| self.text(*s) == text).copied()
+        let half = table_hash(text.as_bytes()) as u32;
+        let same = |(h, symbol): &(u32, Symbol)| *h == half && self.text(*symbol) == text;
+        index[part_of(half)].find(whole(half), same).map(|(_, symbol)| *symbol)
     }
 
     /// The text of a symbol of this table.
@@ -151,8 +159,8 @@ const INLINE_BYTES_MAX: usize = 15;
 const TEXTS: usize = 3;
 /// Lines of a new cache; it doubles when there is more than [`FULL`] in each.
 const LINES_MIN: usize = 512;
-/// Texts in four lines of a full cache: with so many, one in twelve stands in another line than it should.
-const FULL: usize = 7;
+/// Texts in four lines of a full cache: with so many, one in seventeen stands in another line than it should.
+const FULL: usize = 6;
 /// Lines that are copied to the larger cache for each text that comes: all are long before that is
 /// full.
 const COPIED: usize = 4;

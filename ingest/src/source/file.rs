@@ -222,7 +222,8 @@ impl Input {
         let like = self.record(RecordKind::Delivery, RecordFlags::default(), Position(0), b"");
         let (bytes, records) = block.cut(&range, &like, topic);
         let mut rows = Rows { bytes, records, base: self.base + at, start: 0, left: most, limit };
-        let all = if self.csv { csv_rows(&mut rows) } else { lines(&mut rows) };
+        let one_by_one = self.csv || most == 1;
+        let all = if one_by_one { each(&mut rows, self.csv) } else { lines(&mut rows) };
         if all && last {
             rows.end(bytes.len());
         }
@@ -314,9 +315,9 @@ impl Rows<'_> {
     }
 }
 
-/// Cuts rows of CSV; whether more are wanted than there are.
-fn csv_rows(rows: &mut Rows<'_>) -> bool {
-    while let Some(len) = Quotes::default().end(&rows.bytes[rows.start..], true) {
+/// Cuts one row after the other; whether more are wanted than there are.
+fn each(rows: &mut Rows<'_>, csv: bool) -> bool {
+    while let Some(len) = Quotes::default().end(&rows.bytes[rows.start..], csv) {
         if !rows.end(rows.start + len) {
             return false;
         }
@@ -324,17 +325,35 @@ fn csv_rows(rows: &mut Rows<'_>) -> bool {
     true
 }
 
-/// The same of lines: sixty-four bytes are looked at at once, and of lines that are a hundred long each
-/// only once.
+/// Chunks of sixty-four bytes whose line ends are found before rows are made of them.
+const CHUNKS: usize = 32;
+
+/// The same of many lines: sixty-four bytes are looked at at once, and of lines that are a hundred long
+/// each only once. First all ends of some chunks are found and then their rows made: whether there is
+/// one in a chunk would be guessed wrong as often as not.
 fn lines(rows: &mut Rows<'_>) -> bool {
     let (chunks, rest) = rows.bytes.as_chunks();
-    for (number, chunk) in chunks.iter().enumerate() {
-        let mut ends = line_ends(chunk);
-        while ends != 0 {
-            if !rows.end(64 * number + ends.trailing_zeros() as usize + 1) {
-                return false;
+    // Two more than there can be: so many are written of each chunk.
+    let mut ends = [0; 64 * CHUNKS + 2];
+    for (number, some) in chunks.chunks(CHUNKS).enumerate() {
+        let mut found = 0;
+        for (at, chunk) in (0..).step_by(64).zip(some) {
+            let mut bits = line_ends(chunk);
+            let count = bits.count_ones() as usize;
+            let mut next = || {
+                let end = at + bits.trailing_zeros() as u16 + 1;
+                bits &= bits.wrapping_sub(1);
+                end
+            };
+            if let Some([first, second, more @ ..]) = ends.get_mut(found..) {
+                (*first, *second) = (next(), next());
+                more.iter_mut().take(count.saturating_sub(2)).for_each(|end| *end = next());
             }
-            ends &= ends - 1;
+            found += count;
+        }
+        let before = 64 * CHUNKS * number;
+        if !ends.iter().take(found).all(|end| rows.end(before + usize::from(*end))) {
+            return false;
         }
     }
     let before = rows.bytes.len() - rest.len();
@@ -386,4 +405,55 @@ fn spool(mut from: impl Read) -> io::Result<File> {
     file.flush()?;
     file.seek(SeekFrom::Start(0))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of every length, many to a chunk and longer than some chunks, blank ones and both line ends; with
+    /// a last one that has none.
+    #[test]
+    fn rows_are_what_a_plain_split_says() {
+        let mut text = "\n".repeat(3_000);
+        for len in (0..200).chain([0; 70]).chain([1; 200]).chain([5_000, 2, 2_047, 2_048, 63, 64]) {
+            text += &"x".repeat(len);
+            text += if len % 3 == 0 { "\r\n" } else { "\n" };
+        }
+        text += "the last";
+        let path = std::env::temp_dir().join(format!("portcullis-rows-{}", std::process::id()));
+        std::fs::write(&path, &text).expect("a file is written");
+        let input = FileInput { path: path.clone(), source: SourceId(0) };
+        let mut at = 0;
+        let mut told = Vec::new();
+        for line in text.split_inclusive('\n') {
+            let row = line.trim_end();
+            if !row.is_empty() {
+                told.push((at as u64, row.as_bytes().to_vec()));
+            }
+            at += line.len();
+        }
+        for bytes in [1, 64, 100, 4_096, BLOCK_BYTES] {
+            let mut files = FileReader::open(std::slice::from_ref(&input))
+                .expect("it is there")
+                .with_block_bytes(bytes);
+            let (mut block, mut rows) = (RecordBlock::new(), Vec::new());
+            loop {
+                block.clear();
+                let more = files.read(&mut block).expect("it is read");
+                let deliveries = block.iter().filter(|r| r.kind == RecordKind::Delivery);
+                rows.extend(deliveries.map(|r| (r.position.0, r.payload.to_vec())));
+                if !more {
+                    break;
+                }
+            }
+            assert!(rows == told, "blocks of {bytes}");
+            for (at, row) in told.iter().step_by(7) {
+                block.clear();
+                assert!(files.at(Position(*at), &mut block).expect("it is read again"));
+                assert_eq!(block.get(0).payload, row);
+            }
+        }
+        std::fs::remove_file(&path).expect("it is taken away");
+    }
 }

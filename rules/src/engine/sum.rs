@@ -62,9 +62,9 @@ impl Sum {
             self.effect(findings, finding.effect);
             self.fields(finding, interner);
             for evidence in findings.evidence(finding) {
-                self.put(&evidence.identity.0.to_le_bytes());
-                self.put(&evidence.occurred.0.to_le_bytes());
-                self.put(&evidence.part.to_le_bytes());
+                self.put(evidence.identity.0.to_le_bytes());
+                self.put(evidence.occurred.0.to_le_bytes());
+                self.put(evidence.part.to_le_bytes());
             }
             for (nth, value) in findings.why(finding).iter().enumerate() {
                 self.value(*value, findings.texts(finding, nth), interner);
@@ -75,49 +75,50 @@ impl Sum {
         }
     }
 
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.form.extend_from_slice(bytes);
+    /// Of a length that is known, it is some moves and no call.
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.form.extend_from_slice(&bytes);
     }
 
     fn of_incident(&mut self, number: u8, incident: TimedId) {
-        self.put(&[number]);
-        self.put(&incident.0.to_le_bytes());
+        self.put([number]);
+        self.put(incident.0.to_le_bytes());
     }
 
     /// A number that was given out is never another effect's, and each has what it needs behind it.
     fn effect(&mut self, findings: &Findings, effect: Effect) {
         match effect {
-            Effect::Opened => self.put(&[1]),
+            Effect::Opened => self.put([1]),
             Effect::Joined(incident) => self.of_incident(2, incident),
-            Effect::Shadowed => self.put(&[3]),
+            Effect::Shadowed => self.put([3]),
             Effect::Suppressed(by, incident) => {
                 let by = Digest::of(self.plan.held_by(by).as_bytes());
                 self.of_incident(4, incident.unwrap_or_default());
-                self.put(&by.to_le_bytes());
+                self.put(by.to_le_bytes());
             }
             Effect::Escalated(incident, policy) => {
                 let by = &self.plan.policies.escalate[usize::from(policy)].id;
                 let by = Digest::of(by.as_bytes());
                 self.of_incident(5, incident);
-                self.put(&by.to_le_bytes());
+                self.put(by.to_le_bytes());
             }
             Effect::Linked(newer, older) => {
                 self.of_incident(6, newer);
-                self.put(&older.0.to_le_bytes());
+                self.put(older.0.to_le_bytes());
             }
             Effect::Cleared(incident) => self.of_incident(7, incident),
             Effect::Acted(incident, control) => {
                 self.of_incident(8, incident);
-                self.put(&findings.control(control).payload());
+                self.form.extend_from_slice(&findings.control(control).payload());
             }
             Effect::Unshelved(incident) => self.of_incident(9, incident),
             Effect::Shelf(until, control) => {
-                self.put(&[10]);
-                self.put(&until.unwrap_or_default().0.to_le_bytes());
-                self.put(&findings.control(control).payload());
+                self.put([10]);
+                self.put(until.unwrap_or_default().0.to_le_bytes());
+                self.form.extend_from_slice(&findings.control(control).payload());
             }
-            Effect::ShelfEnded => self.put(&[11]),
+            Effect::ShelfEnded => self.put([11]),
             Effect::Stale(incident) => self.of_incident(12, incident),
         }
     }
@@ -128,15 +129,15 @@ impl Sum {
         let [a, b, c] = finding.key;
         let texts = [finding.site, a, b, c, finding.area, finding.person];
         for digest in [rule].into_iter().chain(texts.map(|text| digest(text, interner))) {
-            self.put(&digest.to_le_bytes());
+            self.put(digest.to_le_bytes());
         }
-        self.put(&finding.seq.to_le_bytes());
-        self.put(&finding.at.0.to_le_bytes());
-        self.put(&finding.id.0.to_le_bytes());
-        self.put(&finding.omitted.to_le_bytes());
+        self.put(finding.seq.to_le_bytes());
+        self.put(finding.at.0.to_le_bytes());
+        self.put(finding.id.0.to_le_bytes());
+        self.put(finding.omitted.to_le_bytes());
         let late = finding.late.map_or(0, |tier| 1 + tier as u8);
         let complete = u8::from(finding.complete);
-        self.put(&[finding.severity as u8, finding.verification, late, complete]);
+        self.put([finding.severity as u8, finding.verification, late, complete]);
     }
 
     fn value(&mut self, value: Value, texts: &[Symbol], interner: &Interner) {
@@ -150,9 +151,9 @@ impl Sum {
             Value::Span(span) => (6, span.0 as u128),
             Value::List { .. } => (7, texts.len() as u128),
         };
-        self.put(&[number]);
-        self.put(&bits.to_le_bytes());
-        texts.iter().for_each(|text| self.put(&interner.digest(*text).to_le_bytes()));
+        self.put([number]);
+        self.put(bits.to_le_bytes());
+        texts.iter().for_each(|text| self.put(interner.digest(*text).to_le_bytes()));
     }
 }
 
