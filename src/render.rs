@@ -8,8 +8,9 @@ use event::control;
 use event::control::Control;
 use event::identity::TimedId;
 use event::incident::{Change, Cited, CitedRoom, Detection, Incident, IncidentState, Output, Said};
+use event::prefetch::prefetch;
 use event::tables::Tables;
-use event::{EventTime, RecordBlock, RecordRef, Symbol};
+use event::{EventTime, Position, RecordBlock, RecordRef, Symbol};
 use ingest::decode::{Decoder, raw_text};
 use ingest::log::LogError;
 use rules::engine::ROW_PART;
@@ -57,11 +58,7 @@ impl Found {
 /// Where a delivery's bytes are read again.
 pub trait Evidences {
     /// Adds the delivery at a position to `block`, where it can still be had.
-    fn read(
-        &mut self,
-        position: event::Position,
-        block: &mut RecordBlock,
-    ) -> std::io::Result<Found>;
+    fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<Found>;
 
     /// Whether [`Self::read_on`] passed over deliveries that it could not have, since this was last
     /// asked.
@@ -69,20 +66,19 @@ pub trait Evidences {
         false
     }
 
+    /// The deliveries at these positions will be read soon.
+    fn expect(&mut self, _positions: &[Position]) {}
+
     /// The configuration that decoded the delivery at a position, where it is not the one in force.
-    fn decoded_by(&mut self, _position: event::Position) -> std::io::Result<Option<Arc<Setup>>> {
+    fn decoded_by(&mut self, _position: Position) -> std::io::Result<Option<Arc<Setup>>> {
         Ok(None)
     }
     /// The oldest position that is still there.
-    fn oldest(&self) -> event::Position;
+    fn oldest(&self) -> Position;
 
     /// Adds the deliveries from a position on, about a block of them; where to go on, which is
     /// `from` at the end.
-    fn read_on(
-        &mut self,
-        from: event::Position,
-        block: &mut RecordBlock,
-    ) -> std::io::Result<event::Position>;
+    fn read_on(&mut self, from: Position, block: &mut RecordBlock) -> std::io::Result<Position>;
 }
 
 /// A changed row as evidence: who changed what, or the delivery that did.
@@ -97,6 +93,11 @@ fn changed_row(at: &EvidenceRef, record: &RecordRef<'_>, room: &mut CitedRoom) {
 /// Places of what was cited lately: at 450 B each 4 MB.
 const CITED: usize = 8_192;
 
+/// Where what stands at a position is kept when it was cited.
+fn place(position: Position) -> usize {
+    (position.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % CITED
+}
+
 /// Turns findings of one configuration into outputs.
 pub struct Renderer {
     setup: Arc<Setup>,
@@ -106,6 +107,10 @@ pub struct Renderer {
     block: RecordBlock,
     /// What was cited lately, by its place: one in three is cited again soon, by another rule.
     cited: Vec<(Option<EvidenceRef>, CitedRoom)>,
+    /// The position of each of them, close together: most of what is looked for is not there.
+    places: Vec<Option<Position>>,
+    /// Memory for what is asked for.
+    expected: Vec<Position>,
     /// Memory for a key and for a value.
     key: String,
     value: String,
@@ -115,18 +120,38 @@ impl Renderer {
     /// A renderer with a decoder of its own.
     pub fn new(setup: Arc<Setup>) -> anyhow::Result<Self> {
         let (decoder, older) = (setup.decoder()?, BTreeMap::new());
-        let cited = vec![(None, CitedRoom::default()); CITED];
+        let (cited, places) = (vec![(None, CitedRoom::default()); CITED], vec![None; CITED]);
         let (block, key, value) = (RecordBlock::new(), String::new(), String::new());
-        Ok(Self { setup, decoder, older, block, cited, key, value })
+        let expected = Vec::new();
+        Ok(Self { setup, decoder, older, block, cited, places, expected, key, value })
     }
 
     /// The tables have changed: evidence is read with these.
     pub fn know(&mut self, tables: &Arc<Tables>) {
         if !Arc::ptr_eq(self.decoder.tables(), tables) {
-            self.cited.iter_mut().for_each(|(at, _)| *at = None);
+            self.places.fill(None);
             self.decoder.know(tables);
         }
         self.decoder.catch_up();
+    }
+
+    /// Asks for the memory of what findings cite, all at once: one by one each would be waited for.
+    pub fn expect(&mut self, findings: &Findings, evidences: &mut impl Evidences) {
+        self.expected.clear();
+        for finding in findings.iter() {
+            for symbol in finding.key.iter().filter_map(|part| part.some()) {
+                self.setup.interner.expect(symbol);
+            }
+            for at in findings.evidence(finding) {
+                let place = place(at.position);
+                if self.places[place] == Some(at.position) {
+                    prefetch(&self.cited, place);
+                } else {
+                    self.expected.push(at.position);
+                }
+            }
+        }
+        evidences.expect(&self.expected);
     }
 
     /// One finding, added to what the store is told: when it was concluded, and what is added to its
@@ -343,9 +368,10 @@ impl Renderer {
         at: &EvidenceRef,
         evidences: &mut impl Evidences,
     ) -> std::io::Result<Cited<'_>> {
-        let place = (at.position.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % CITED;
-        if self.cited[place].0 != Some(*at) {
+        let place = place(at.position);
+        if self.places[place] != Some(at.position) || self.cited[place].0 != Some(*at) {
             self.cite(at, place, evidences)?;
+            self.places[place] = Some(at.position);
         }
         Ok(self.cited[place].1.cited())
     }

@@ -133,6 +133,12 @@ impl Interner {
         &self.entries[symbol.0 as usize].text
     }
 
+    /// Asks for the memory of a symbol's text.
+    #[inline]
+    pub fn expect(&self, symbol: Symbol) {
+        prefetch(self.text(symbol).as_bytes(), 0);
+    }
+
     /// The digest of the symbol's text: stands for the text in hashes and orders.
     #[must_use]
     pub fn digest(&self, symbol: Symbol) -> u128 {

@@ -326,7 +326,7 @@ fn damage_before_the_end_is_an_error_that_names_its_place() {
     };
     assert!(matches!(read(), Ok(5)));
     let payload = vec![b'x'; 1 << 20];
-    for _ in 0..6 {
+    for _ in 0..40 {
         let (small, mut long) = (block(0, 1), RecordBlock::new());
         long.push(&RecordRef { payload: &payload, ..small.get(0) });
         ok(writer.append(&mut long));

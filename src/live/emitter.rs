@@ -17,8 +17,8 @@ pub const OUTPUTS_PER_COMMIT: usize = 1_000;
 const GATHER: Duration = Duration::from_millis(2);
 /// The same where the engine is so far behind the log that nobody sees the difference.
 const GATHER_BEHIND: Duration = Duration::from_millis(10);
-/// So far: 25,000 deliveries, more than those of two of the longer spans.
-const BEHIND_BYTES: u64 = 4 << 20;
+/// So far: 6,000 deliveries. A source that is waited for nowhere else stays one to two of these ahead.
+const BEHIND_BYTES: u64 = 1 << 20;
 /// How often a store that refuses is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 

@@ -79,6 +79,10 @@ impl Evidences for LogEvidence {
         Found::of(self.reader.at(position, block))
     }
 
+    fn expect(&mut self, positions: &[Position]) {
+        self.reader.expect(positions);
+    }
+
     fn decoded_by(&mut self, position: Position) -> std::io::Result<Option<Arc<Setup>>> {
         let same = |last: &Arc<Setup>| self.rulebooks.judged(position, &last.hash);
         if let Some(last) = self.last.clone().filter(same) {
@@ -138,6 +142,7 @@ impl Teller {
                 }
                 renderer.know(&part.tables);
                 self.evidence.near = part.near;
+                renderer.expect(&part.findings, &mut self.evidence);
                 for finding in part.findings.iter() {
                     let found = (&part.findings, finding);
                     let (evidence, of) = (&mut self.evidence, (part.concluded, base));

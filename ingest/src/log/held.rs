@@ -2,7 +2,7 @@
 //! judging is behind.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use event::{Position, RecordBlock};
@@ -26,6 +26,8 @@ pub struct Held {
     /// Where the log ends, and up to where it is judged, at the begin of this run at least.
     written: AtomicU64,
     judged: AtomicU64,
+    /// Whether it ever held any.
+    any: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -47,12 +49,14 @@ impl Held {
         state.bytes - state.judged_bytes < AHEAD_BYTES_MAX
     }
 
-    /// Whether judging is so far behind the log that a source had better stop reading, which nobody else
-    /// waits for; one that did stops until judging has come half as near.
+    /// Whether judging is so far behind the log, and what a source has underway to it, that the source had
+    /// better stop reading, which nobody else waits for; one that did stops until judging has come half
+    /// as near.
     #[must_use]
-    pub fn is_ahead(&self, stopped: bool) -> bool {
+    pub fn is_ahead(&self, stopped: bool, underway: u64) -> bool {
         let [written, judged] = [&self.written, &self.judged].map(|at| at.load(Ordering::Relaxed));
-        written.saturating_sub(judged) >= if stopped { PACE_BYTES / 2 } else { PACE_BYTES }
+        let ahead = written.saturating_sub(judged) + underway;
+        ahead >= if stopped { PACE_BYTES / 2 } else { PACE_BYTES }
     }
 
     /// The log begins, or goes on, at a position: what stands before it is nobody's to wait for.
@@ -68,6 +72,7 @@ impl Held {
 
     /// Keeps a copy of a block that stands in the log behind all others.
     pub(super) fn keep(&self, block: &RecordBlock) {
+        self.any.store(true, Ordering::Release);
         let mut copy = self.state().spare.pop().unwrap_or_default();
         copy.copy_from(block);
         let mut state = self.state();
@@ -98,6 +103,9 @@ impl Held {
 
     /// Adds `count` records from a position on; `false` where they are not held.
     pub(super) fn copy(&self, from: Position, count: usize, out: &mut RecordBlock) -> bool {
+        if !self.any.load(Ordering::Acquire) {
+            return false;
+        }
         let state = self.state();
         let behind = state.blocks.partition_point(|block| block.get(0).position <= from);
         let Some(block) = behind.checked_sub(1).map(|place| &state.blocks[place]) else {
@@ -123,15 +131,15 @@ mod tests {
     fn who_is_ahead_stops_until_judging_has_come_half_as_near() {
         let (held, start) = (Held::default(), 7);
         held.begin(start);
-        assert!(!held.is_ahead(false), "what was there before is nobody's to wait for");
+        assert!(!held.is_ahead(false, 0), "what was there before is nobody's to wait for");
         held.judged(Position(start / 2));
         held.appended(start + PACE_BYTES - 1);
-        assert!(!held.is_ahead(false));
+        assert!(!held.is_ahead(false, 0) && held.is_ahead(false, 1), "what is underway counts");
         held.appended(start + PACE_BYTES);
-        assert!(held.is_ahead(false));
+        assert!(held.is_ahead(false, 0));
         held.judged(Position(start + PACE_BYTES / 2));
-        assert!(held.is_ahead(true) && !held.is_ahead(false));
+        assert!(held.is_ahead(true, 0) && !held.is_ahead(false, 0));
         held.judged(Position(start + PACE_BYTES / 2 + 1));
-        assert!(!held.is_ahead(true));
+        assert!(!held.is_ahead(true, 0));
     }
 }

@@ -15,6 +15,9 @@ use super::{LogError, Progress, frame};
 /// Bytes read for one record at first: few are longer.
 const RECORD_BYTES: usize = 256;
 
+/// What decodes a frame: of a file, or of memory.
+type Decode = fn(&[u8], u64) -> Option<Frame>;
+
 /// Reads a log that is being written.
 #[derive(Clone, Debug)]
 pub struct LogReader {
@@ -25,6 +28,8 @@ pub struct LogReader {
     position: u64,
     /// Records before it are passed over: a position may stand within a frame.
     skip: u64,
+    /// Up to where the log was written when that was last asked.
+    seen: Position,
     bytes: Vec<u8>,
     /// What reads payloads again that the log does not keep.
     payloads: Option<Arc<dyn Payloads>>,
@@ -55,6 +60,7 @@ impl LogReader {
             segments,
             position: from.0,
             skip: 0,
+            seen: Position(0),
             bytes: Vec::new(),
             payloads: None,
             whole_only: false,
@@ -127,28 +133,28 @@ impl LogReader {
         if position < self.oldest().0 || position >= self.progress.written().0 {
             return Ok(position);
         }
-        let place = self.segment(position)?;
-        if self.frame(place, position)?.is_some() {
+        if self.frame(position)?.is_some() {
             return Ok(position);
         }
+        let place = self.segment(position)?;
         let first = self.segments[place].first;
         let start = offsets::frame_start(&self.bytes, position).filter(|start| *start >= first);
         let Some(start) = start else { return Ok(position) };
-        let frame = self.frame(place, start)?;
+        let frame = self.frame(start)?;
         let within = |frame: &Frame| frame.offsets && start + frame.len as u64 > position;
         Ok(if frame.as_ref().is_some_and(within) { start } else { position })
     }
 
     /// Reads the frame at a position, where there is a whole one; its bytes come first.
-    fn frame(&mut self, place: usize, position: u64) -> Result<Option<Frame>, LogError> {
-        let mut read = self.read_at(place, position, RECORD_BYTES)?;
+    fn frame(&mut self, position: u64) -> Result<Option<Frame>, LogError> {
+        let (mut read, mut decode) = self.read_at(position, RECORD_BYTES)?;
         if let Some(len) = frame::claimed_len(&self.bytes[..read])
             && len > read
             && read == RECORD_BYTES
         {
-            read = self.read_at(place, position, len)?;
+            (read, decode) = self.read_at(position, len)?;
         }
-        Ok(frame::decode(&self.bytes[..read], position))
+        Ok(decode(&self.bytes[..read], position))
     }
 
     /// Where the next record will be read.
@@ -261,12 +267,20 @@ impl LogReader {
         Ok((taken, frame::claimed_len(block.bytes_of(&left))))
     }
 
+    /// Asks for the memory of records that will be wanted soon, where they stand in memory.
+    pub fn expect(&self, positions: &[Position]) {
+        self.progress.unfiled.expect(positions, RECORD_BYTES);
+    }
+
     /// Adds the record at a position; `false` when it was pruned.
     ///
     /// # Errors
     /// The file system refused, or the record is damaged.
     pub fn at(&mut self, position: Position, block: &mut RecordBlock) -> Result<bool, LogError> {
-        if position < self.oldest() || position >= self.progress.written() {
+        if position >= self.seen {
+            self.seen = self.progress.written();
+        }
+        if position < self.oldest() || position >= self.seen {
             return Ok(false);
         }
         // One of which the log keeps only the place, taken a moment ago: its frame need not be read.
@@ -274,14 +288,13 @@ impl LogReader {
             return Ok(true);
         }
         // Nearly all stand in a frame of their own.
-        let mut place = self.segment(position.0)?;
-        let mut frame = self.frame(place, position.0)?;
+        let mut frame = self.frame(position.0)?;
         if frame.is_none() {
             let start = self.frame_of(position.0)?;
-            place = self.segment(start)?;
-            frame = self.frame(place, start)?;
+            frame = self.frame(start)?;
         }
         let Some(frame) = frame else {
+            let place = self.segment(position.0)?;
             return Err(damaged(&self.segments[place], position.0));
         };
         let bytes = &self.bytes[..frame.len];
@@ -318,19 +331,20 @@ impl LogReader {
         }
     }
 
-    /// Reads up to `wanted` bytes from a position on; how many.
-    fn read_at(&mut self, place: usize, position: u64, wanted: usize) -> Result<usize, LogError> {
+    /// Reads up to `wanted` bytes from a position on; how many, and what decodes them.
+    fn read_at(&mut self, position: u64, wanted: usize) -> Result<(usize, Decode), LogError> {
         if self.bytes.len() < wanted {
             self.bytes.resize(wanted, 0);
         }
         match self.progress.unfiled.copy(position, &mut self.bytes[..wanted]) {
             0 => {}
-            there => return Ok(there),
+            there => return Ok((there, frame::decode_ours)),
         }
+        let place = self.segment(position)?;
         let segment = &self.segments[place];
         let offset = segment.offset(position);
         let read = segment.file.read_at(&mut self.bytes[..wanted], offset);
-        read.map_err(LogError::io(&segment.path))
+        Ok((read.map_err(LogError::io(&segment.path))?, frame::decode))
     }
 
     /// Removes whole segments before a position; how many.

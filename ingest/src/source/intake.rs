@@ -42,30 +42,65 @@ pub type Intake = SyncSender<Batch>;
 
 /// The promise of a batch, given back to its source once the log holds the range durably.
 /// Dropped without [`Ack::done`], the range is never acknowledged, and comes again.
-pub struct Ack(Option<Box<dyn FnOnce() + Send>>);
+pub struct Ack {
+    done: Option<Box<dyn FnOnce() + Send>>,
+    _underway: Option<Underway>,
+}
+
+/// Bytes that were handed over and have no place in the log yet.
+#[derive(Clone, Debug, Default)]
+pub struct UnderwayBytes(Arc<AtomicU64>);
+
+/// Some of them, as long as it lives.
+#[derive(Debug)]
+struct Underway {
+    bytes: u64,
+    all: UnderwayBytes,
+}
+
+impl UnderwayBytes {
+    /// How many.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 impl Ack {
     /// Calls `done` when the range is durable.
     #[must_use]
     pub fn new(done: impl FnOnce() + Send + 'static) -> Self {
-        Self(Some(Box::new(done)))
+        Self { done: Some(Box::new(done)), _underway: None }
     }
 
     /// Nobody waits.
     #[must_use]
     pub fn none() -> Self {
-        Self(None)
+        Self { done: None, _underway: None }
+    }
+
+    /// Nobody waits; so many bytes are underway until it is dropped.
+    #[must_use]
+    pub fn counted(bytes: u64, all: &UnderwayBytes) -> Self {
+        all.0.fetch_add(bytes, Ordering::Relaxed);
+        Self { done: None, _underway: Some(Underway { bytes, all: all.clone() }) }
     }
 
     /// Whether anybody waits.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
-        self.0.is_some()
+        self.done.is_some()
     }
 
     /// The log holds the range durably.
     pub fn done(self) {
-        if let Some(done) = self.0 {
+        if let Some(done) = self.done {
             done();
         }
     }
@@ -73,7 +108,7 @@ impl Ack {
 
 impl fmt::Debug for Ack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Ack(awaited)" } else { "Ack(none)" })
+        f.write_str(if self.done.is_some() { "Ack(awaited)" } else { "Ack(none)" })
     }
 }
 

@@ -14,8 +14,11 @@ use std::time::{Duration, Instant};
 use event::{RecordBlock, RecordKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::intake::{Ack, Batch, Board, Running, SourceError, Stream, Wiring, flags};
+use super::intake::{
+    Ack, Batch, Board, Running, SourceError, Stream, UnderwayBytes, Wiring, flags,
+};
 use super::settings::{Kind, SourceSettings};
+use crate::decode::line_ends;
 
 /// What a pipe of the system holds.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -56,6 +59,7 @@ pub fn start(
         payload_bytes_max: settings.payload_bytes_max,
         idle_after: settings.idle_after(),
         begun: Vec::new(),
+        underway: UnderwayBytes::default(),
     };
     let failed = |error| SourceError::Thread { source_id: settings.id.clone(), error };
     let thread = std::thread::Builder::new()
@@ -81,6 +85,21 @@ fn read(input: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Option<usize>> {
     }
 }
 
+/// Where lines end, one after the other.
+#[inline(always)]
+fn each_line_end(text: &[u8], mut end: impl FnMut(usize)) {
+    let (chunks, rest) = text.as_chunks();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let mut ends = line_ends(chunk);
+        while ends != 0 {
+            end(64 * number + ends.trailing_zeros() as usize);
+            ends &= ends - 1;
+        }
+    }
+    let before = text.len() - rest.len();
+    memchr::memchr_iter(b'\n', rest).for_each(|at| end(before + at));
+}
+
 /// Cuts what was read into lines.
 struct Lines {
     wiring: Wiring,
@@ -90,6 +109,8 @@ struct Lines {
     idle_after: Duration,
     /// The beginning of a line whose end was not read yet.
     begun: Vec<u8>,
+    /// What was handed over and is not appended to the log yet.
+    underway: UnderwayBytes,
 }
 
 impl Lines {
@@ -106,7 +127,7 @@ impl Lines {
             if busy {
                 std::thread::sleep(GATHER.saturating_sub(last.elapsed()));
             }
-            ahead = self.wiring.held.is_ahead(ahead);
+            ahead = self.wiring.held.is_ahead(ahead, self.underway.get());
             if ahead {
                 std::thread::sleep(PACE_EVERY);
                 continue;
@@ -154,7 +175,8 @@ impl Lines {
             return true;
         }
         self.board.count(deliveries);
-        self.wiring.intake.send(Batch { records, ack: Ack::none() }).is_ok()
+        let ack = Ack::counted(records.bytes() as u64, &self.underway);
+        self.wiring.intake.send(Batch { records, ack }).is_ok()
     }
 
     /// Makes records of the lines that have their end, where they stand; how many. The rest waits
@@ -165,7 +187,7 @@ impl Lines {
         let before = records.len();
         let (text, mut cut) = records.cut(&bytes, &record, bytes.start..bytes.start);
         let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', text) {
+        each_line_end(text, |end| {
             let line = &text[start..end];
             let at = start + line.len() - line.trim_ascii_start().len();
             let bytes = line.trim_ascii().len();
@@ -174,7 +196,7 @@ impl Lines {
                 let flags = flags(false, bytes > self.payload_bytes_max);
                 cut.push(flags, record.position, at..at + bytes.min(self.payload_bytes_max));
             }
-        }
+        });
         self.begun.clear();
         self.begun.extend_from_slice(&text[start..]);
         // A line without end is kept as far as its refusal needs it.
