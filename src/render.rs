@@ -8,7 +8,6 @@ use event::control;
 use event::control::Control;
 use event::identity::TimedId;
 use event::incident::{Change, Cited, CitedRoom, Detection, Incident, IncidentState, Output, Said};
-use event::prefetch::prefetch;
 use event::tables::Tables;
 use event::{EventTime, Position, RecordBlock, RecordRef, Symbol};
 use ingest::decode::{Decoder, raw_text};
@@ -139,14 +138,13 @@ impl Renderer {
     pub fn expect(&mut self, findings: &Findings, evidences: &mut impl Evidences) {
         self.expected.clear();
         for finding in findings.iter() {
-            for symbol in finding.key.iter().filter_map(|part| part.some()) {
-                self.setup.interner.expect(symbol);
-            }
+            let names = finding.key.iter().chain([&finding.site, &finding.area, &finding.person]);
+            names.for_each(|symbol| self.setup.interner.expect(*symbol));
             for at in findings.evidence(finding) {
                 let place = place(at.position);
-                if self.places[place] == Some(at.position) {
-                    prefetch(&self.cited, place);
-                } else {
+                // What is not there will be written there.
+                self.cited[place].1.expect();
+                if self.places[place] != Some(at.position) {
                     self.expected.push(at.position);
                 }
             }

@@ -208,13 +208,6 @@ impl RecordBlock {
         self.origins.clear();
     }
 
-    /// Becomes a copy of the records of another block.
-    pub fn copy_from(&mut self, other: &Self) {
-        self.clear();
-        self.append(&other.buffer[..other.used]);
-        self.spans.clone_from(&other.spans);
-    }
-
     /// Adds a record by copying its bytes.
     pub fn push(&mut self, record: &RecordRef<'_>) {
         // One block may lend its topic again and again: keep it once in a row.

@@ -70,14 +70,14 @@ impl Held {
         self.written.store(position, Ordering::Relaxed);
     }
 
-    /// Keeps a copy of a block that stands in the log behind all others.
-    pub(super) fn keep(&self, block: &RecordBlock) {
+    /// Keeps a block that stands in the log behind all others; an empty one is left in its place.
+    pub(super) fn keep(&self, block: &mut RecordBlock) {
         self.any.store(true, Ordering::Release);
-        let mut copy = self.state().spare.pop().unwrap_or_default();
-        copy.copy_from(block);
         let mut state = self.state();
-        state.bytes += copy.bytes();
-        state.blocks.push_back(copy);
+        let next = state.spare.pop().unwrap_or_default();
+        let kept = std::mem::replace(block, next);
+        state.bytes += kept.bytes();
+        state.blocks.push_back(kept);
     }
 
     /// Everything before a position is judged.

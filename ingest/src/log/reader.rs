@@ -15,9 +15,6 @@ use super::{LogError, Progress, frame};
 /// Bytes read for one record at first: few are longer.
 const RECORD_BYTES: usize = 256;
 
-/// What decodes a frame: of a file, or of memory.
-type Decode = fn(&[u8], u64) -> Option<Frame>;
-
 /// Reads a log that is being written.
 #[derive(Clone, Debug)]
 pub struct LogReader {
@@ -147,14 +144,15 @@ impl LogReader {
 
     /// Reads the frame at a position, where there is a whole one; its bytes come first.
     fn frame(&mut self, position: u64) -> Result<Option<Frame>, LogError> {
-        let (mut read, mut decode) = self.read_at(position, RECORD_BYTES)?;
+        let mut read = self.read_at(position, RECORD_BYTES)?;
         if let Some(len) = frame::claimed_len(&self.bytes[..read])
             && len > read
             && read == RECORD_BYTES
         {
-            (read, decode) = self.read_at(position, len)?;
+            read = self.read_at(position, len)?;
         }
-        Ok(decode(&self.bytes[..read], position))
+        // With its checksum wherever it was read: a position may stand within a frame.
+        Ok(frame::decode(&self.bytes[..read], position))
     }
 
     /// Where the next record will be read.
@@ -331,20 +329,20 @@ impl LogReader {
         }
     }
 
-    /// Reads up to `wanted` bytes from a position on; how many, and what decodes them.
-    fn read_at(&mut self, position: u64, wanted: usize) -> Result<(usize, Decode), LogError> {
+    /// Reads up to `wanted` bytes from a position on; how many.
+    fn read_at(&mut self, position: u64, wanted: usize) -> Result<usize, LogError> {
         if self.bytes.len() < wanted {
             self.bytes.resize(wanted, 0);
         }
         match self.progress.unfiled.copy(position, &mut self.bytes[..wanted]) {
             0 => {}
-            there => return Ok((there, frame::decode_ours)),
+            there => return Ok(there),
         }
         let place = self.segment(position)?;
         let segment = &self.segments[place];
         let offset = segment.offset(position);
         let read = segment.file.read_at(&mut self.bytes[..wanted], offset);
-        Ok((read.map_err(LogError::io(&segment.path))?, frame::decode))
+        read.map_err(LogError::io(&segment.path))
     }
 
     /// Removes whole segments before a position; how many.

@@ -114,8 +114,9 @@ impl Sequencer {
         &self.progress
     }
 
-    /// Appends a block and sets its records' positions; the position behind it is returned. It waits
-    /// where too much is in no file yet.
+    /// Appends a block and sets its records' positions; the position behind it is returned. A block of which
+    /// the log keeps only the places stays in memory: an empty one is left for it. It waits where too
+    /// much is in no file yet.
     ///
     /// # Errors
     /// An fsync failed before, or nothing is written any more.

@@ -457,3 +457,19 @@ pub enum SourceError {
         error: std::io::Error,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Ack, UnderwayBytes};
+
+    #[test]
+    fn bytes_are_underway_until_their_batch_is_done_with() {
+        let underway = UnderwayBytes::default();
+        let (first, second) = (Ack::counted(3, &underway), Ack::counted(4, &underway));
+        assert!(!first.is_awaited() && underway.get() == 7);
+        drop(first);
+        assert_eq!(underway.get(), 4);
+        second.done();
+        assert_eq!(underway.get(), 0);
+    }
+}
