@@ -258,14 +258,13 @@ impl EventBlock {
     #[inline(always)]
     pub fn rows(&self, these: Range<usize>) -> impl Iterator<Item = RowLines<'_>> {
         let each = self.pitch / LINE_WORDS;
-        let lines = &self.lines[..self.used / LINE_WORDS][these.start * each..these.end * each];
-        lines.chunks_exact(each).map(RowLines)
-    }
-
-    /// Asks for what stands behind a row's header: it will be read soon.
-    #[inline(always)]
-    pub fn expect_fields(&self, index: usize) {
-        prefetch(&self.lines, index * (self.pitch / LINE_WORDS) + 1);
+        let mut rest = &self.lines[..self.used / LINE_WORDS][these.start * each..these.end * each];
+        // Not `chunks_exact`, which divides before the first.
+        std::iter::from_fn(move || {
+            let (row, behind) = rest.split_at_checked(each).filter(|_| !rest.is_empty())?;
+            rest = behind;
+            Some(RowLines(row))
+        })
     }
 
     /// All rows in order.
@@ -295,6 +294,18 @@ impl<'a> RowLines<'a> {
     #[inline(always)]
     pub fn head(&self) -> EventRef<'a> {
         EventRef(&self.0[0].0)
+    }
+
+    /// Asks for what stands behind the header: it will be read soon.
+    #[inline(always)]
+    pub fn expect_fields(&self) {
+        prefetch(self.0, 1);
+    }
+
+    /// Asks for the header of the row so many behind this one, if there is one.
+    #[inline(always)]
+    pub fn expect_behind(&self, rows: usize) {
+        prefetch(self.0, self.0.len() * rows);
     }
 
     /// Copies the row, as far as there is anything in it, to as many other lines.

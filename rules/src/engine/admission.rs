@@ -27,6 +27,12 @@ const TOGETHER: usize = 1_024;
 /// memory as can be on their way at once.
 const RUN: usize = 16;
 
+/// Events that are looked at, or entered, one after the other. Divides [`RUN`].
+const TURN: usize = 8;
+
+/// Events that were looked at and are not entered yet, at most. A power of two.
+const LOOKED: usize = 2 * RUN;
+
 /// Sites whose places are at hand. A power of two.
 pub const NEAR: usize = 64;
 
@@ -52,6 +58,9 @@ struct Looked {
     place: (usize, usize),
     watermark: EventTime,
 }
+
+/// Those that are not entered yet, by the low bits of their rows.
+type Ring = [Looked; LOOKED];
 
 /// Events of one stream, looked at some at a time; what those will touch is on its way while those
 /// before them are entered.
@@ -82,17 +91,12 @@ struct Run<'a> {
 impl Run<'_> {
     /// Looks at the next events, up to one that is not plain at first sight; how many are.
     #[inline(always)]
-    fn look(
-        &mut self,
-        events: &EventBlock,
-        these: Range<usize>,
-        looked: &mut [Looked; RUN],
-    ) -> usize {
+    fn look(&mut self, events: &EventBlock, these: Range<usize>, ring: &mut Ring) -> usize {
         let (mut hearing, mut last, mut least) = (self.hearing, self.last, self.least);
-        let (mut many, mut own) = (0, 0);
-        for row in events.rows(these.clone()) {
+        let (from, mut many, mut own) = (these.start, 0, 0);
+        for row in events.rows(these) {
+            row.expect_behind(RUN);
             let head = row.head();
-            events.expect(these.start + many + RUN);
             let (origin, position) = (head.origin(), head.position());
             if origin != self.origin || head.kind() == KIND_ADVANCE {
                 break;
@@ -109,11 +113,11 @@ impl Run<'_> {
             if let Some(shard) = self.shards.get(place.0) {
                 let Admitted { seen, waiting, floor, .. } = &shard.sites[place.1];
                 // Those looked at before may all wait there soon.
-                let full = self.scarce && waiting.len() + 2 * RUN > self.waiting_max;
+                let full = self.scarce && waiting.len() + LOOKED > self.waiting_max;
                 if at < watermark.max(*floor) || full {
                     break;
                 }
-                events.expect_fields(these.start + many);
+                row.expect_fields();
                 seen.expect(head.identity());
                 (least, own) = (least.min(at), own + 1);
                 if head.flags() != EventFlags::default() {
@@ -122,7 +126,7 @@ impl Run<'_> {
                     self.unknown_device += u64::from(unknown);
                 }
             }
-            looked[many % RUN] = Looked { place, watermark };
+            ring[(from + many) % LOOKED] = Looked { place, watermark };
             hearing.hear(at, after);
             (many, last) = (many + 1, position);
         }
@@ -133,10 +137,10 @@ impl Run<'_> {
 
     /// Enters those that were looked at: each waits, or is a duplicate.
     #[inline(always)]
-    fn enter(&mut self, events: &EventBlock, these: Range<usize>, looked: &[Looked; RUN]) {
-        for (number, row) in events.rows(these).enumerate() {
+    fn enter(&mut self, events: &EventBlock, these: Range<usize>, ring: &Ring) {
+        for (number, row) in (these.start..).zip(events.rows(these)) {
             let head = row.head();
-            let Looked { place, watermark } = looked[number % RUN];
+            let Looked { place, watermark } = ring[number % LOOKED];
             let Some(shard) = self.shards.get_mut(place.0) else { continue };
             let Admitted { seen, waiting, .. } = &mut shard.sites[place.1];
             let at = head.occurred();
@@ -252,17 +256,20 @@ impl Engine {
             retained: 0,
             unknown_device: 0,
         };
-        let nothing = Looked { place: ELSEWHERE, watermark: EventTime::MIN };
-        let (mut looked, mut behind) = ([nothing; RUN], [nothing; RUN]);
-        let mut next = from;
-        let some = |from: usize| from..these.end.min(from + RUN);
-        let mut many = run.look(events, some(next), &mut looked);
-        while many > 0 {
-            let begin = next;
-            next += many;
-            many = if many == RUN { run.look(events, some(next), &mut behind) } else { 0 };
-            run.enter(events, begin..next, &looked);
-            std::mem::swap(&mut looked, &mut behind);
+        let mut ring = [Looked { place: ELSEWHERE, watermark: EventTime::MIN }; LOOKED];
+        let (mut next, mut ahead, mut end) = (from, from, these.end);
+        loop {
+            while ahead < end.min(next + RUN) {
+                let until = end.min(ahead + TURN);
+                ahead += run.look(events, ahead..until, &mut ring);
+                end = if ahead < until { ahead } else { end };
+            }
+            if next == ahead {
+                break;
+            }
+            let until = ahead.min(next + TURN);
+            run.enter(events, next..until, &ring);
+            next = until;
         }
         if next == from {
             return 0;

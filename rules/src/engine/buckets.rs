@@ -55,7 +55,7 @@ impl Bucket {
 
     /// Enters one, if there is room: those of a bucket stand mostly in the order of their places, so
     /// that what is next lives where all do.
-    #[inline]
+    #[inline(always)]
     pub fn enter(&mut self, bits: u32, place: u32, living: Living) -> bool {
         let way = ((self.bits[WAYS] & 7) as usize).min(WAYS - 1);
         if self.bits[way] != 0 && living.has(self.places[way]) {
@@ -67,13 +67,14 @@ impl Bucket {
         true
     }
 
-    /// Bits and places of those that are remembered, the oldest first.
+    /// Enters those of this bucket that are remembered in a wider index.
     #[inline]
-    pub fn living(&self, living: Living) -> impl Iterator<Item = (u32, u32)> {
-        let next = (self.bits[WAYS] & 7) as usize;
-        let ways = (next..WAYS).chain(0..next.min(WAYS));
-        let all = ways.map(|way| (self.bits[way], self.places[way]));
-        all.filter(move |(bits, place)| *bits != 0 && living.has(*place))
+    pub fn enter_all(&self, wider: &mut [Self], living: Living) {
+        for (bits, place) in self.bits[..WAYS].iter().zip(&self.places[..WAYS]) {
+            if *bits != 0 && living.has(*place) {
+                enter(wider, *bits, *place, living);
+            }
+        }
     }
 
     /// One stands further on: the newest that does is noted.
@@ -94,7 +95,7 @@ pub fn bits_of(identity: [u64; 2]) -> u32 {
 }
 
 /// Enters one in its home, or in the next bucket that has room; where.
-#[inline]
+#[inline(always)]
 pub fn enter(index: &mut [Bucket], bits: u32, place: u32, living: Living) -> usize {
     let mask = index.len() - 1;
     let home = bits as usize & mask;

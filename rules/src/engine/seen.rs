@@ -27,7 +27,7 @@ const MOVED: usize = 4;
 
 /// How far in front of those that are entered or forgotten the line is asked for; and how many stand in
 /// a line of memory.
-const CELLS_AHEAD: usize = 14;
+const CELLS_AHEAD: u64 = 2 * STEP;
 const CELLS_A_LINE: usize = 64 / size_of::<SeenCell>();
 
 /// Identities that come until the line is looked after: what is too old is forgotten, and where the
@@ -233,8 +233,7 @@ impl Seen {
         if self.tail.is_multiple_of(STEP) {
             self.forget(watermark);
             self.make_room(self.tail);
-            let page = (self.tail / PAGE_CELLS as u64 - self.first) as usize;
-            expect_cells(&self.pages[page][..], self.tail as usize % PAGE_CELLS);
+            self.expect_cells(self.tail);
             self.until = (self.tail + STEP).min(self.head + self.room as u64);
         }
     }
@@ -247,7 +246,17 @@ impl Seen {
         let Some(page) = self.pages.get(page) else { return };
         let too_old = |cell: &&SeenCell| watermark.since(EventTime(cell.occurred)) >= self.within;
         self.head += page[within..within + many].iter().take_while(too_old).count() as u64;
-        expect_cells(&page[..], within);
+        self.expect_cells(self.head);
+    }
+
+    /// Asks for the cells that a turn after the next comes to.
+    #[inline(always)]
+    fn expect_cells(&self, from: u64) {
+        let ahead = from + CELLS_AHEAD;
+        let (page, within) = (ahead / PAGE_CELLS as u64, ahead as usize % PAGE_CELLS);
+        let Some(page) = self.pages.get((page - self.first) as usize) else { return };
+        let cells = (within..within + STEP as usize).step_by(CELLS_A_LINE);
+        cells.for_each(|cell| prefetch(&page[..], cell));
     }
 
     fn look_ahead(&mut self) {
@@ -315,9 +324,7 @@ impl Seen {
         let (from, living) = (self.moved, self.living());
         self.moved = self.index.len().min(from + MOVED);
         for bucket in &self.index[from..self.moved] {
-            for (bits, place) in bucket.living(living) {
-                enter(&mut self.wider, bits, place, living);
-            }
+            bucket.enter_all(&mut self.wider, living);
         }
         if self.moved == self.index.len() {
             self.index = std::mem::take(&mut self.wider);
@@ -433,13 +440,6 @@ impl Store for Seen {
         (self.aside, self.handed) = (Vec::new(), 0);
         true
     }
-}
-
-/// Asks for the cells that a turn after the next comes to.
-#[inline(always)]
-fn expect_cells(page: &[SeenCell], from: usize) {
-    let ahead = from + CELLS_AHEAD..from + CELLS_AHEAD + STEP as usize;
-    ahead.step_by(CELLS_A_LINE).for_each(|cell| prefetch(page, cell));
 }
 
 /// Identities of which nobody asks whether they are new: each is entered when the next one comes, and

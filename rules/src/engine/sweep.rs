@@ -1,7 +1,7 @@
 //! What has gone silent is freed a little at each event.
 
 use event::Symbol;
-use event::prefetch::fetch;
+use event::prefetch::{fetch, prefetch};
 
 use super::facts::freshen_cell;
 use super::layout::{Held as Owned, Memory};
@@ -16,6 +16,8 @@ const SWEEP_EVERY: u32 = 32;
 /// One key, one run and one incident are looked at in so many events, and two more for each that comes: of
 /// all that are kept, those that hold nothing stay fewer than the others.
 const SWEEP_ONE_IN: u32 = 8;
+/// How far in front of the sweep's hand keys and runs are asked for: those that it comes to next time, too.
+const SWEPT_AHEAD: usize = 12;
 
 impl Site {
     /// Frees, a few keys, runs and incidents at a time, what no longer holds anything: what has gone silent
@@ -46,10 +48,12 @@ impl Site {
         let incidents =
             next(incidents, self.correlation.incidents.len(), &mut self.correlation.came);
         for hand in keys {
+            prefetch(self.state.keys.cells(), hand as usize + SWEPT_AHEAD);
             self.expect_lapse(cx, hand + 4);
             self.sweep_key(cx, hand);
         }
         for hand in runs {
+            prefetch(self.state.runs.cells(), hand as usize + SWEPT_AHEAD);
             self.expect_sweep(hand + 4);
             self.sweep_run(cx, hand);
         }
