@@ -389,9 +389,12 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
         let (always, listed) = [always, listed].map(|list| list.iter().map(of).collect()).into();
         Index { all: said, always, by_field, listed, groups, whole_lists }
     }
+}
 
+impl<F: Copy, T> Index<F, T> {
     /// The field that it goes by first: whoever claims something of it, for one reason, stands in the
     /// lists of the values claimed and nowhere else.
+    #[inline]
     pub fn field(&self) -> Option<F> {
         self.by_field.first().map(|(field, _)| *field)
     }

@@ -67,6 +67,7 @@ impl Site {
             began: _,
             changed,
             counted: _,
+            listed: _,
             counts,
             early: _,
             most,

@@ -145,6 +145,11 @@ pub enum Over {
     Events(u32, u32),
 }
 
+/// Whether a plan has many rules.
+pub fn is_large(plan: &Plan) -> bool {
+    plan.rules.len() >= MANY_RULES
+}
+
 /// Who answers for what, and how much each may hold.
 #[derive(Debug)]
 pub struct Bounds {
@@ -153,7 +158,11 @@ pub struct Bounds {
     first_rule: u32,
     /// Who answers for all that is nobody's else.
     last: u32,
+    is_large: bool,
 }
+
+/// Rules from which on it is kept at hand whether one holds anything for a key.
+const MANY_RULES: usize = if cfg!(debug_assertions) { 1 } else { 256 };
 
 impl Bounds {
     /// The bounds of a plan; `memories` says of each of the rules' memories which rule's it is.
@@ -170,13 +179,14 @@ impl Bounds {
         let own = 0..first_rule + plan.rules.len() as u32;
         let holders = own.chain(memories.map(|rule| first_rule + rule)).collect();
         let last = limits.len() as u32 - 1;
-        Self { holders, limits, first_rule, last }
+        Self { holders, limits, first_rule, last, is_large: is_large(plan) }
     }
 
     /// One fact, without limits.
     #[cfg(test)]
     pub fn of_one() -> Self {
-        Self { holders: vec![0], limits: vec![Limits::default()], first_rule: 1, last: 0 }
+        let limits = vec![Limits::default()];
+        Self { holders: vec![0], limits, first_rule: 1, last: 0, is_large: false }
     }
 
     /// How many holders there are.
@@ -191,6 +201,17 @@ impl Bounds {
             Some(holder) => *holder,
             None => self.last,
         }
+    }
+
+    /// Whether an owner is a rule, or what one remembers beside its runs.
+    #[inline]
+    pub fn is_of_rule(&self, owner: Owner) -> bool {
+        owner.0 >= self.first_rule && (owner.0 as usize) < self.holders.len()
+    }
+
+    /// Whether there are many rules.
+    pub fn is_large(&self) -> bool {
+        self.is_large
     }
 
     /// Who answers for a rule's runs.

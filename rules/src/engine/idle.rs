@@ -80,6 +80,8 @@ impl State {
             Err(Vacant(NIL)) => self.make_run(owner, key),
             Err(Vacant(index)) => {
                 self.idle = [self.idle[0] - 1, self.idle[1] - 1];
+                // It may be counted among all that hold something.
+                self.keys.get_mut(index).begin(owner);
                 self.hold(index, owner, 1);
                 index
             }

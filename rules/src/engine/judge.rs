@@ -36,6 +36,8 @@ impl Site {
             return;
         }
         let value = |field| part_of(cx, event, field);
+        self.listed = interest.rules.field().and_then(value).unwrap_or_default();
+        let value = |_| self.listed.some();
         match interest.rules.asked_of_one(value, |gate| gate.passes(event, &self.counted)) {
             Some(steps) => {
                 for step in steps {
@@ -170,9 +172,22 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        if step.gate.passes(event, &self.counted) {
+        if step.gate.passes(event, &self.counted) && self.may_concern(cx, step) {
             self.step(cx, step, event, out);
         }
+    }
+
+    /// Whether a rule holds something for the key of an event that is no concern of it otherwise.
+    #[inline(always)]
+    fn may_concern(&self, cx: Context<'_>, step: &RuleStep) -> bool {
+        if !step.roles.has(Roles::HELD) {
+            return true;
+        }
+        let owner = match step.form {
+            RuleForm::Unless => cx.layout.first_memory(step.rule),
+            _ => cx.layout.rule(step.rule),
+        };
+        self.state.may_await(owner, self.listed)
     }
 
     /// The same, while a probe looks on.

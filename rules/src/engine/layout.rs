@@ -227,7 +227,7 @@ fn interests(plan: &Plan, scope: Scope, watched: impl Fn(FactId) -> bool) -> Vec
         rules.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
     let (facts, rules) = (by_kind(&facts, kinds), by_kind(&rules, kinds));
     let readers = Readers::new(plan, scope);
-    let places = Places::of(&plan.facts, rules_of(plan, scope).map(|(_, rule)| rule));
+    let places = Places::of(plan, rules_of(plan, scope).map(|(_, rule)| rule));
     let of_kind = |(number, (facts, rules)): (usize, (&Vec<_>, &Vec<_>))| {
         let kind = KindId(number as u16);
         let (facts, rules) = (Index::new(facts), Index::new(rules));
@@ -530,6 +530,13 @@ impl Layout {
     #[inline]
     pub fn guard_waiting(&self, rule: RuleId, guard: usize) -> Owner {
         self.owner(Held::Memory(rule, 2 * guard as u32))
+    }
+
+    /// Owner of the first that a rule remembers beside its runs: of an `unless`, of the runs that wait for its
+    /// first guard.
+    #[inline(always)]
+    pub fn first_memory(&self, RuleId(rule): RuleId) -> Owner {
+        Owner(self.memory_base[usize::from(rule)])
     }
 
     /// Owner of a guard's history.

@@ -3,6 +3,7 @@
 mod admission;
 mod ahead;
 mod asked;
+mod awaited;
 mod buckets;
 mod carry;
 mod cells;

@@ -39,6 +39,15 @@ impl Site {
         self.state.holdings.get(holder).runs == 0
     }
 
+    /// Whether an event can be no concern of a rule of which no run waits.
+    #[inline(always)]
+    fn is_alone(&self, step: &RuleStep) -> bool {
+        // Of some it was asked whether one waits for the key.
+        step.roles.has(Roles::ALONE)
+            && !step.roles.has(Roles::HELD)
+            && self.awaits_nothing(step.rule)
+    }
+
     /// A rule of which a key has one run at most, and its cell is that.
     pub(super) fn step_single(
         &mut self,
@@ -47,7 +56,7 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        if step.roles.has(Roles::ALONE) && self.awaits_nothing(step.rule) {
+        if self.is_alone(step) {
             return;
         }
         match cx.layout.prepared.rule(step.rule).by {
@@ -137,7 +146,7 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        if step.roles.has(Roles::ALONE) && self.awaits_nothing(step.rule) {
+        if self.is_alone(step) {
             return;
         }
         match cx.layout.prepared.rule(step.rule).by {

@@ -122,7 +122,7 @@ pub struct PreparedGuard {
 }
 
 impl PreparedGuard {
-    fn of(rule: &Rule, waiting: Owner) -> Option<Self> {
+    pub(super) fn of(rule: &Rule, waiting: Owner) -> Option<Self> {
         let Pattern::Unless { guards, .. } = &rule.pattern else { return None };
         let [guard] = guards.as_slice() else { return None };
         let plain = guard.at_least == 1 && guard.forward.is_none() && guard.backward.is_none();

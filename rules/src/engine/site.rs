@@ -65,6 +65,8 @@ pub struct Site {
     pub changed: Vec<Changed>,
     /// And what counts have come to that it is one of.
     pub counted: Counted,
+    /// The text of the current event by which rules are listed.
+    pub(super) listed: Symbol,
     /// Counts by rule.
     pub counts: Vec<RuleCount>,
     /// Events let go before their time, because too many waited.
@@ -152,6 +154,7 @@ impl Site {
             began: EventTime::MAX,
             changed: Vec::new(),
             counted: Counted::default(),
+            listed: Symbol::NONE,
             counts: vec![RuleCount::default(); plan.rules.len()],
             early: 0,
             most: options.state_max,

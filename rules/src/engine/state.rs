@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::awaited::Awaited;
 use super::cells::{Course, Entry, Key, KeyCell, Noted, Run};
 use super::findings::EvidenceRef;
 use super::holdings::{Age, Bounds, Holding, Over, join, leave};
@@ -42,6 +43,8 @@ pub struct State {
     pub values: Pages<Values>,
     /// How many values that are.
     pub(super) valued: u32,
+    /// Whether rules hold something for a key.
+    pub(super) awaited: Option<Awaited>,
     /// Waiting runs.
     pub runs: Pages<Run>,
     run_ages: Pages<Age>,
@@ -88,7 +91,7 @@ impl State {
         for _ in 0..bounds.holders() {
             holdings.insert(Holding::none());
         }
-        Self {
+        let mut state = Self {
             index: Index::default(),
             near: Near::default(),
             keys: Pages::default(),
@@ -96,6 +99,7 @@ impl State {
             entries: Pages::default(),
             values: Pages::default(),
             valued: 0,
+            awaited: None,
             runs: Pages::default(),
             run_ages: Pages::default(),
             subjects: Pages::default(),
@@ -108,7 +112,9 @@ impl State {
             grew: true,
             came: [0; 2],
             idle: [0; 2],
-        }
+        };
+        state.count_awaited();
+        state
     }
 
     /// Whether a cell, if it is one at all, is that of an owner and key.
@@ -240,6 +246,7 @@ impl State {
         if runs > 0 && holding.runs > limits.runs {
             self.over.push(Over::Runs(holder));
         }
+        self.awaits(index, owner);
     }
 
     /// It does no longer.
@@ -248,6 +255,7 @@ impl State {
         let holding = self.holdings.get_mut(self.bounds.holder(owner));
         (holding.keys, holding.runs) = (holding.keys - 1, holding.runs - runs);
         leave(&mut holding.key_line, &mut self.keys, index);
+        self.awaits_less(index, owner);
     }
 
     /// Forgets a cell. Its lists must be empty.
@@ -631,6 +639,7 @@ impl State {
     pub fn reindex(&mut self) {
         self.index.clear();
         self.count_cells();
+        self.count_awaited();
         self.grew = true;
         for index in 0..self.keys.len() {
             if self.keys.get(index).owner != 0 {

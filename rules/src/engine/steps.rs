@@ -6,10 +6,12 @@ use std::cmp::Reverse;
 use event::{FieldId, FieldType, KindId, TimeSpan};
 
 use super::asked::{Numbered, claims};
-use super::prepared::{PreparedFact, PreparedRule};
+use super::holdings::is_large;
+use super::prepared::{By, PreparedFact, PreparedGuard, PreparedRule};
 use super::sequence::{Shape, shape_of};
+use super::state::Owner;
 use crate::condition::{COUNTED_MAX, Gate};
-use crate::plan::{Emit, Fact, FactId, FactKind, FieldRef, Pattern, Rule, RuleId, Trigger};
+use crate::plan::{Emit, Fact, FactId, FactKind, FieldRef, Pattern, Plan, Rule, RuleId, Trigger};
 
 /// What an event may be to the one whose list it stands in: bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,9 @@ impl Roles {
     /// Of a sequence of two events: one that starts none of its runs, and of which nothing else is
     /// remembered.
     pub const ALONE: Self = Self(32);
+    /// Of a sequence of two events or `unless`, of a large rulebook: `ALONE` or a guard's, and its key is the
+    /// text that lists go by: where the rule holds nothing for that, it is no concern of it.
+    pub const HELD: Self = Self(64);
     /// Of a fact: somebody looks when it has changed.
     pub const WATCHED: Self = Self(32);
     /// Of a fact that counts, too: it is all that its condition says.
@@ -133,11 +138,16 @@ pub struct FactStep {
 
 /// Facts that rules want to come to so many: those that most ask for have a place in
 /// [`crate::condition::Counted`].
-pub struct Places(Vec<Option<u8>>);
+pub struct Places {
+    places: Vec<Option<u8>>,
+    /// There are many rules.
+    many: bool,
+}
 
 impl Places {
     /// Of the facts that these rules read.
-    pub fn of<'a>(facts: &[Fact], rules: impl Iterator<Item = &'a Rule>) -> Self {
+    pub fn of<'a>(plan: &Plan, rules: impl Iterator<Item = &'a Rule>) -> Self {
+        let facts = &plan.facts;
         let mut asked = vec![0_u32; facts.len()];
         for rule in rules {
             if let Some((FactId(fact), _)) = counts_to(rule) {
@@ -154,12 +164,12 @@ impl Places {
         for (place, fact) in most.into_iter().take(COUNTED_MAX).enumerate() {
             places[fact] = Some(place as u8);
         }
-        Self(places)
+        Self { places, many: is_large(plan) }
     }
 
     /// Where a fact's stands.
     pub fn place(&self, fact: FactId) -> Option<u8> {
-        self.0[usize::from(fact.0)]
+        self.places[usize::from(fact.0)]
     }
 }
 
@@ -183,8 +193,23 @@ impl RuleStep {
         let (form, roles) = form_of(rule, kind);
         let (gate, sure) = gate_of_rule(rule, listed, places);
         let sure = sure || begins_surely(rule, form, kind, listed);
-        let roles = roles.or(Roles::of([(Roles::SURE, sure)]));
+        let held = places.many && listed.is_some_and(|by| is_of_held(rule, form, roles, by));
+        let roles = roles.or(Roles::of([(Roles::SURE, sure), (Roles::HELD, held)]));
         Self { gate, rule: id, form, roles }
+    }
+}
+
+/// Whether nothing but what a rule holds for its key, a text of the row, makes an event a concern of it.
+fn is_of_held(rule: &Rule, form: RuleForm, roles: Roles, by: FieldId) -> bool {
+    match form {
+        RuleForm::Short | RuleForm::Single => {
+            roles.has(Roles::ALONE) && By::of(&rule.by) == By::Text(by)
+        }
+        RuleForm::Unless => {
+            let guard = PreparedGuard::of(rule, Owner(0));
+            roles == Roles::EXCUSES && guard.is_some_and(|guard| guard.same == by)
+        }
+        RuleForm::Event | RuleForm::Travel | RuleForm::Other => false,
     }
 }
 
