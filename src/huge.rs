@@ -22,9 +22,10 @@ const PAGE: usize = 2 << 20;
 /// The system's allocator, with large pages for what is large.
 pub struct Huge;
 
-/// Bytes by which the heap grows at once: as many as a thread's own heap has at most, which begins at a
-/// multiple of them.
-const HEAP: usize = 64 << 20;
+/// Bytes by which the heap grows at once.
+const HEAP: usize = 256 << 20;
+/// Bytes of a heap of another thread than the main one, which begins at a multiple of them.
+const THREAD_HEAP: usize = 64 << 20;
 
 /// Has the calling thread's heap, for what is not large, on large pages, too, and growing by much at a time.
 /// For who works through all of it as fast as it goes: whoever is waited for would wait for a large
@@ -41,7 +42,7 @@ pub fn enlarge_heap() {
         // What the heap has no room for as it is.
         let probe = libc::malloc(LARGE / 2);
         let (at, main_end) = (probe.addr(), libc::sbrk(0).addr());
-        let end = if at < main_end { main_end } else { at.next_multiple_of(HEAP) };
+        let end = if at < main_end { main_end } else { at.next_multiple_of(THREAD_HEAP) };
         let start = at.next_multiple_of(PAGE);
         if let Some(bytes) = end.checked_sub(start).filter(|_| !probe.is_null()) {
             let _ = madvise(probe.byte_add(start - at), bytes, Advice::LinuxHugepage);

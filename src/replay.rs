@@ -63,6 +63,9 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     } else {
         print!("{}", table(&summary));
     }
+    std::io::stdout().flush()?;
+    // The program ends: the system takes back all at once what would go piece by piece.
+    std::mem::forget((setup, ran, words));
     Ok(())
 }
 
