@@ -111,8 +111,8 @@ impl Rig {
     }
 
     /// What a rule is called.
-    pub fn rule(&self, rule: rules::plan::RuleId) -> String {
-        self.engine.plan().rules[rule.0 as usize].id.clone()
+    pub fn rule(&self, rule: rules::plan::RuleId) -> &str {
+        &self.engine.plan().rules[rule.0 as usize].id
     }
 
     /// Nothing follows.
