@@ -15,7 +15,8 @@ use super::scope::{Context, part_of};
 use super::sequence::Shape;
 use super::site::Site;
 use super::state::{Owner, State};
-use super::steps::{FactStep, RuleStep};
+use super::steps::{FactStep, Roles, RuleForm, RuleStep};
+use crate::condition::Counted;
 use crate::plan::{FactKind, FieldRef, Pattern, Plan};
 
 /// Whether all that have a key take part, as soon as they have: tests have few keys, and few events.
@@ -32,7 +33,8 @@ const TURN: usize = 4;
 
 /// Turns of which something is known: the current one; the next one, whose lists are asked for; the one
 /// after that, whose cells are; and the one behind it, of which the index is asked where its keys' cells
-/// are. Each needs what the one before has brought. The rows of yet another are asked for.
+/// are. Each needs what the one before has brought. The rows of yet another are asked for, and of two more
+/// it is asked who is asked, where that is one list of many.
 const TURNS: usize = ROWS / TURN;
 
 /// Places from the current event to the first of the furthest turn.
@@ -43,6 +45,14 @@ const WANTS_MAX: usize = 16;
 
 /// Fields of one event by which there are look-ups.
 const FIELDS_MAX: usize = 4;
+
+/// Texts of one event by which there are look-ups: of those fields, and those that lists of facts and rules
+/// go by.
+const TEXTS: usize = 8;
+const LISTED: [u8; 2] = [4, 5];
+
+/// Look-ups of one event by those who stand in such lists.
+const LISTED_MAX: usize = 8;
 
 /// What is looked up ahead at a site: of those that have many keys there.
 #[derive(Debug, Default)]
@@ -84,13 +94,33 @@ struct Wants {
 #[derive(Clone, Copy, Debug, Default)]
 struct Asked {
     wants: Wants,
-    /// Each field's text.
-    texts: [Symbol; FIELDS_MAX],
+    /// The texts.
+    texts: [Symbol; TEXTS],
+    /// How many look-ups there are of those who stand in lists, and which.
+    many: u8,
+    listed: [Want; LISTED_MAX],
+}
+
+impl Asked {
+    /// Whoever stands in a list looks up its text.
+    #[inline(always)]
+    fn add(&mut self, owner: Owner, by: u8, list: List) {
+        if let Some(want) = self.listed.get_mut(usize::from(self.many)) {
+            *want = Want { owner, by, list };
+            self.many += 1;
+        }
+    }
+
+    /// Those of them whose lists are asked for.
+    fn listed(&self) -> impl Iterator<Item = &Want> {
+        self.listed[..usize::from(self.many).min(LISTED_MAX)].iter()
+    }
 }
 
 /// What a list is one of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum List {
+    #[default]
     Nothing,
     /// None: the cell is a run.
     Run,
@@ -102,10 +132,10 @@ enum List {
 }
 
 /// One look-up of an event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Want {
     owner: Owner,
-    /// Which of the kind's fields is the key.
+    /// Which of the texts is the key.
     by: u8,
     /// What the cell's list is one of.
     list: List,
@@ -192,13 +222,13 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Wish> {
 /// ones.
 #[inline(never)]
 fn ask_who_is_asked<'a>(cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
-    for place in 2 * TURN - 1..3 * TURN - 1 {
+    for place in FURTHEST + 2 * TURN..FURTHEST + 3 * TURN {
         let Some(event) = behind(place) else { break };
         let interest = cx.layout.interest(event.kind());
         interest.facts.expect(|field| part_of(cx, event, field));
         interest.rules.expect(|field| part_of(cx, event, field));
     }
-    for place in TURN - 1..2 * TURN - 1 {
+    for place in FURTHEST + TURN..FURTHEST + 2 * TURN {
         let Some(event) = behind(place) else { break };
         let interest = cx.layout.interest(event.kind());
         interest.facts.expect_list(|field| part_of(cx, event, field));
@@ -237,14 +267,17 @@ impl Site {
         }
         if cx.layout.is_large {
             ask_who_is_asked(cx, &behind);
-        }
-        if self.ahead.wants.is_empty() {
+        } else if self.ahead.wants.is_empty() {
             return;
         }
-        let rows = FURTHEST + TURN..FURTHEST + 2 * TURN;
+        let rows = FURTHEST + 3 * TURN..FURTHEST + 4 * TURN;
         rows.map_while(&behind).for_each(|event| event.expect());
         let Self { ahead, state, .. } = self;
-        ahead.ask_for_slots(state, (turn + 3) % TURNS, FURTHEST, behind);
+        let furthest = (turn + 3) % TURNS;
+        ahead.ask_for_slots(state, furthest, FURTHEST, &behind);
+        if cx.layout.is_large {
+            ahead.ask_who_is_listed(cx, state, furthest, &behind);
+        }
         ahead.ask_for_cells(state, (turn + 2) % TURNS);
         ahead.ask_for_lists(state, (turn + 1) % TURNS);
         ahead.ask_behind_first(state, turn);
@@ -252,8 +285,8 @@ impl Site {
 
     /// The same for events that come all at once, before the first: when [`Self::expect`] sees them
     /// they are nearer already than it asks for.
-    pub fn expect_first<'a>(&mut self, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
-        if self.ahead.wants.is_empty() || behind(0).is_none() {
+    pub fn expect_first<'a>(&mut self, cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
+        if cx.layout.is_large || self.ahead.wants.is_empty() || behind(0).is_none() {
             return;
         }
         let Self { ahead, state, .. } = self;
@@ -274,7 +307,7 @@ impl Ahead {
         behind: impl Fn(usize) -> Option<EventRef<'a>>,
     ) {
         for (place, asked) in self.asked[turn * TURN..][..TURN].iter_mut().enumerate() {
-            asked.wants = Wants::default();
+            (asked.wants, asked.many) = (Wants::default(), 0);
             let Some(event) = behind(from + place) else { continue };
             let Some(of) = self.by_kind.get(event.kind().0 as usize) else { continue };
             asked.wants = of.wants;
@@ -286,12 +319,62 @@ impl Ahead {
         }
     }
 
+    /// What those look up who stand in the list of a text, and keep state by that text.
+    #[inline(never)]
+    fn ask_who_is_listed<'a>(
+        &mut self,
+        cx: Context<'_>,
+        state: &State,
+        turn: usize,
+        behind: impl Fn(usize) -> Option<EventRef<'a>>,
+    ) {
+        let layout = cx.layout;
+        for (place, asked) in self.asked[turn * TURN..][..TURN].iter_mut().enumerate() {
+            let Some(event) = behind(FURTHEST + place) else { continue };
+            let interest = layout.interest(event.kind());
+            if let Some((text, facts)) = interest.facts.listed(|field| part_of(cx, event, field)) {
+                asked.texts[usize::from(LISTED[0])] = text;
+                state.expect_slot(text);
+                for step in facts.iter().filter(|step| step.roles.has(Roles::FACT_BY_LIST)) {
+                    if step.gate.passes(event, &Counted::default()) {
+                        asked.add(layout.fact(step.fact), LISTED[0], List::Entries);
+                    }
+                }
+            }
+            if let Some((text, rules)) = interest.rules.listed(|field| part_of(cx, event, field)) {
+                asked.texts[usize::from(LISTED[1])] = text;
+                state.expect_slot(text);
+                for step in rules.iter().filter(|step| step.roles.has(Roles::RULE_BY_LIST)) {
+                    let owner = layout.rule(step.rule);
+                    let waits = |owner| {
+                        !step.roles.has(Roles::HELD) || state.may_await(owner, text)
+                    };
+                    match step.form {
+                        RuleForm::Short if waits(owner) => asked.add(owner, LISTED[1], List::Runs),
+                        RuleForm::Single if waits(owner) => asked.add(owner, LISTED[1], List::Run),
+                        RuleForm::Unless => {
+                            let waiting = layout.first_memory(step.rule);
+                            if step.roles.has(Roles::OPENS) {
+                                asked.add(owner, LISTED[1], List::Nothing);
+                            }
+                            if waits(waiting) {
+                                asked.add(waiting, LISTED[1], List::Waiting);
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
     #[inline(never)]
     fn ask_for_cells(&self, state: &mut State, turn: usize) {
         for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
-            let Asked { wants: Wants { from, to, .. }, texts } = asked;
+            let Asked { wants: Wants { from, to, .. }, texts, .. } = asked;
             let wants = self.wants[usize::from(*from)..usize::from(*to)].iter();
-            let text = |want: &Want| texts[usize::from(want.by) % FIELDS_MAX];
+            let wants = wants.chain(asked.listed());
+            let text = |want: &Want| texts[usize::from(want.by) % TEXTS];
             state.look_ahead(turn * TURN + place, wants.map(|want| (want.owner, text(want))));
         }
     }
@@ -304,7 +387,8 @@ impl Ahead {
         for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
             let Wants { from, lists, .. } = asked.wants;
             let near = state.near.row(turn * TURN + place);
-            for want in &self.wants[usize::from(from)..usize::from(lists)] {
+            let wants = self.wants[usize::from(from)..usize::from(lists)].iter();
+            for want in wants.chain(asked.listed()) {
                 let Some(cell) = keys.get(near.of(want.owner) as usize) else { continue };
                 match want.list {
                     List::Entries | List::Waiting if cell.head != NIL => {
@@ -335,7 +419,8 @@ impl Ahead {
         for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
             let Wants { from, lists, .. } = asked.wants;
             let near = state.near.row(turn * TURN + place);
-            for want in &self.wants[usize::from(from)..usize::from(lists)] {
+            let wants = self.wants[usize::from(from)..usize::from(lists)].iter();
+            for want in wants.chain(asked.listed()) {
                 if !matches!(want.list, List::Entries | List::Waiting) {
                     continue;
                 }

@@ -439,6 +439,15 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
         }
     }
 
+    /// The list of a value, where all are found by one, without its groups; and the value.
+    #[inline(always)]
+    pub fn listed(&self, value: impl Fn(F) -> Option<Symbol>) -> Option<(Symbol, &[T])> {
+        let [(field, values)] = &self.by_field[..] else { return None };
+        let value = value(*field)?;
+        let list = values.cells[values.place(value)];
+        Some((value, &self.listed[list.from as usize..list.to as usize]))
+    }
+
     /// As [`Self::asked`], whatever the fields say.
     pub fn whole(&self) -> Asked<'_, T> {
         Asked::of(&self.all)

@@ -197,7 +197,7 @@ impl Engine {
         let Self { rows, options, enterprise, .. } = self;
         let cx = &Setting { plan, layout, tables, interner };
         if merge.is_short() {
-            enterprise.expect_first(|places| merge.behind(rows, places));
+            enterprise.expect_first(cx, |places| merge.behind(rows, places));
         }
         let (line, many) = merge.foreseen(watermark);
         let mut line = line.iter();

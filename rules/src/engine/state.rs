@@ -16,7 +16,7 @@ pub use super::words::{INT, Kept, TEXT, pack, pack_into, unpack};
 use crate::value::Value;
 
 /// Who owns a key cell: facts, then rules, then what hangs on rules; see [`super::layout`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner(pub u32);
 
 /// The word of a window's event that says when the next one occurred: that one need not be looked at,

@@ -46,6 +46,10 @@ impl Roles {
     pub const UP: Self = Self(1);
     /// or down.
     pub const DOWN: Self = Self(2);
+    /// Of a fact: its key is the text by which its list is found.
+    pub const FACT_BY_LIST: Self = Self(8);
+    /// The same of a rule, and of the guard of its `unless`.
+    pub const RULE_BY_LIST: Self = Self(128);
     /// Of `unless`: the opening event.
     pub const OPENS: Self = Self(1);
     /// A guard's, after it.
@@ -193,8 +197,18 @@ impl RuleStep {
         let (form, roles) = form_of(rule, kind);
         let (gate, sure) = gate_of_rule(rule, listed, places);
         let sure = sure || begins_surely(rule, form, kind, listed);
+        let guards = match &rule.pattern {
+            Pattern::Unless { guards, .. } => guards.as_slice(),
+            _ => &[],
+        };
+        let by_list =
+            is_by(&rule.by, listed) && guards.iter().all(|guard| is_by(&guard.same, listed));
         let held = places.many && listed.is_some_and(|by| is_of_held(rule, form, roles, by));
-        let roles = roles.or(Roles::of([(Roles::SURE, sure), (Roles::HELD, held)]));
+        let roles = roles.or(Roles::of([
+            (Roles::SURE, sure),
+            (Roles::HELD, held),
+            (Roles::RULE_BY_LIST, by_list),
+        ]));
         Self { gate, rule: id, form, roles }
     }
 }
@@ -334,9 +348,15 @@ impl FactStep {
             _ => (FactForm::Other, Roles::default()),
         };
         let looks = [(Roles::SURE, sure), (Roles::WATCHED, watched), (Roles::READ, read)];
-        let roles = Roles::of(looks).or(own);
+        let by_list = [(Roles::FACT_BY_LIST, is_by(&fact.by, listed))];
+        let roles = Roles::of(looks).or(own).or(Roles::of(by_list));
         Self { gate, fact: id, form, roles, place }
     }
+}
+
+/// Whether a key is the text that a list goes by.
+fn is_by(key: &[FieldRef], listed: Option<FieldId>) -> bool {
+    listed.is_some_and(|field| By::of(key) == By::Text(field))
 }
 
 /// The field whose values a list is one of, where it is a text of the row.
