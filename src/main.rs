@@ -22,6 +22,7 @@ mod report;
 mod room;
 mod run;
 mod setup;
+mod summary;
 mod test;
 mod top;
 

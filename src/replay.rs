@@ -11,20 +11,17 @@ use event::books::SourceBooks;
 use event::tables::Tables;
 use indicatif::{ProgressBar, ProgressStyle};
 use ingest::source::file::FileReader;
-use rules::engine::{
-    ENTRY_BYTES, Engine, Evicted, Findings, KEY_BYTES, LateCounts, RUN_BYTES, Sum, Usage,
-};
-use serde_json::{Map, Value, json};
+use rules::engine::{Engine, Evicted, Findings, LateCounts, Sum, Usage};
+use serde_json::Value;
 
 use crate::cli::ReplayArgs;
-use crate::console::figures;
 use crate::cores;
 use crate::history;
-use crate::live::{Holder, holders};
 use crate::pipeline::Pipeline;
 use crate::render::Renderer;
 use crate::report::Report;
 use crate::setup::Setup;
+use crate::summary::Summary;
 
 /// Runs the command.
 pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
@@ -57,11 +54,11 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     if let Some(words) = &words {
         words.write(args)?;
     }
-    let summary = summary(&ran, &setup, seconds);
+    let summary = Summary { ran: &ran, setup: &setup, seconds };
     if args.json {
-        println!("{summary}");
+        println!("{}", summary.json());
     } else {
-        print!("{}", table(&summary));
+        print!("{}", summary.table());
     }
     std::io::stdout().flush()?;
     // The program ends: the system takes back all at once what would go piece by piece.
@@ -78,11 +75,11 @@ pub struct Ran {
 /// What a run counted, whoever did the work.
 #[derive(Default)]
 pub struct Figures {
-    books: Vec<SourceBooks>,
-    usage: Vec<Usage>,
-    evicted: Evicted,
-    late: LateCounts,
-    state_bytes: usize,
+    pub books: Vec<SourceBooks>,
+    pub usage: Vec<Usage>,
+    pub evicted: Evicted,
+    pub late: LateCounts,
+    pub state_bytes: usize,
 }
 
 impl Figures {
@@ -203,65 +200,6 @@ impl Words {
     }
 }
 
-fn summary(ran: &Ran, setup: &Setup, seconds: f64) -> Value {
-    let Ran { sum, figures: counted } = ran;
-    let mut books = Map::new();
-    let mut events = 0;
-    for (source, figures) in setup.config.sources.iter().zip(&counted.books) {
-        events += figures.events;
-        books.insert(source.id.clone(), json!(figures));
-    }
-    let (mut facts, mut rules) = (Map::new(), Map::new());
-    for (holder, usage) in holders(&setup.plan).zip(&counted.usage) {
-        let figures = figures(usage).into();
-        match holder {
-            Holder::Fact(name) => facts.insert(name.to_owned(), figures),
-            Holder::Rule(id) => rules.insert(id.to_owned(), figures),
-        };
-    }
-    let given_up: Map<_, _> = counted
-        .evicted
-        .by_what()
-        .map(|(what, n)| (what.to_owned(), n.into()))
-        .into_iter()
-        .collect();
-    let counts = &counted.late;
-    let late = json!({
-        "live": counts.live,
-        "recorded": counts.recorded,
-        "older": counts.older,
-        "dropped": counts.dropped,
-        "repairs": counts.repairs,
-        "incomplete": counts.incomplete,
-    });
-    json!({
-        "books": books,
-        "rules": rules,
-        "facts": facts,
-        "incidents": sum.incidents(),
-        "seconds": (seconds * 1e6).round() / 1e6,
-        "events_per_second": (events as f64 / seconds.max(1e-9)).round(),
-        "hash": format!("{:032x}", sum.hash()),
-        "state_bytes": counted.state_bytes,
-        "state": state(&counted.usage),
-        "given_up": given_up,
-        "late": late,
-    })
-}
-
-/// What is held at the end, and how much one of each takes.
-fn state(usage: &[Usage]) -> Value {
-    let total = |of: fn(&Usage) -> u64| usage.iter().map(of).sum::<u64>();
-    json!({
-        "keys": total(|usage| usage.keys),
-        "bytes_per_key": KEY_BYTES,
-        "runs": total(|usage| usage.runs),
-        "bytes_per_run": RUN_BYTES,
-        "events": total(|usage| usage.events),
-        "bytes_per_event": ENTRY_BYTES,
-    })
-}
-
 fn write_lines(path: &Path, lines: impl Iterator<Item = Value>) -> anyhow::Result<()> {
     let file = std::fs::File::create(path).with_context(|| path.display().to_string())?;
     let mut out = BufWriter::new(file);
@@ -269,73 +207,4 @@ fn write_lines(path: &Path, lines: impl Iterator<Item = Value>) -> anyhow::Resul
         writeln!(out, "{line}")?;
     }
     out.flush().with_context(|| path.display().to_string())
-}
-
-/// Rules of which each has its line in the table, whether it has found anything or not.
-const RULES_SHOWN: usize = 100;
-
-fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    value.as_object().into_iter().flatten()
-}
-
-/// The summary for people.
-fn table(summary: &Value) -> String {
-    let mut text = String::new();
-    let number = |value: &Value| value.as_u64().unwrap_or_default();
-    for (source, books) in entries(&summary["books"]) {
-        text += &format!("source {source}\n");
-        for (name, value) in entries(books) {
-            if let Some(reasons) = value.as_object() {
-                for (reason, count) in reasons.iter().filter(|(_, n)| number(n) > 0) {
-                    text += &format!("  rejected: {reason:<14} {:>12}\n", number(count));
-                }
-            } else if number(value) > 0 {
-                text += &format!("  {name:<24} {:>12}\n", number(value));
-            }
-        }
-    }
-    text += &format!("\n{:<26} {:>12} {:>12}\n", "rule", "detections", "incidents");
-    let many = entries(&summary["rules"]).count() > RULES_SHOWN;
-    let mut silent = 0;
-    for (rule, counts) in entries(&summary["rules"]) {
-        let (detections, incidents) = (number(&counts["detections"]), number(&counts["incidents"]));
-        if many && detections == 0 {
-            silent += 1;
-        } else {
-            text += &format!("{rule:<26} {detections:>12} {incidents:>12}\n");
-        }
-    }
-    if silent > 0 {
-        text += &format!("and {silent} rules that found nothing\n");
-    }
-    for (what, count) in entries(&summary["given_up"]).filter(|(_, n)| number(n) > 0) {
-        text += &format!("given up at a limit: {what:<18} {:>12}\n", number(count));
-    }
-    for (name, counts) in entries(&summary["facts"]).chain(entries(&summary["rules"])) {
-        let given = ["keys_given_up", "runs_given_up", "events_given_up"];
-        let given = given.map(|what| number(&counts[what]));
-        if given != [0; 3] {
-            let [keys, runs, events] = given;
-            text += &format!("  by {name}: {keys} keys, {runs} runs, {events} events\n");
-        }
-    }
-    let state = &summary["state"];
-    text += &format!(
-        "\nstate: {} keys of {} B, {} runs of {} B, {} events of {} B; {:.1} MiB with all that is reserved\n",
-        number(&state["keys"]),
-        number(&state["bytes_per_key"]),
-        number(&state["runs"]),
-        number(&state["bytes_per_run"]),
-        number(&state["events"]),
-        number(&state["bytes_per_event"]),
-        number(&summary["state_bytes"]) as f64 / f64::from(1 << 20),
-    );
-    text += &format!(
-        "\n{} incidents · {:.2} s · {:.0} events/s · {}\n",
-        number(&summary["incidents"]),
-        summary["seconds"].as_f64().unwrap_or_default(),
-        summary["events_per_second"].as_f64().unwrap_or_default(),
-        summary["hash"].as_str().unwrap_or_default(),
-    );
-    text
 }
