@@ -200,10 +200,12 @@ impl Reader {
         let Yaml::Scalar { text, plain } = &node.value else { return node.place };
         let column = node.place.column + u32::from(!plain);
         let line = self.lines.get(node.place.line.saturating_sub(1) as usize);
-        let here: String = line
-            .map(|l| l.chars().skip(column as usize - 1).take(text.chars().count()).collect())
-            .unwrap_or_default();
-        if here == *text {
+        let before = column as usize - 1;
+        let here = line.map_or("", |line| match line.is_ascii() {
+            true => line.get(before..).unwrap_or_default(),
+            false => line.char_indices().nth(before).map_or("", |(at, _)| &line[at..]),
+        });
+        if here.starts_with(text.as_str()) {
             Place { line: node.place.line, column: column + offset as u32 }
         } else {
             node.place

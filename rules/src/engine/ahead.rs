@@ -285,7 +285,11 @@ impl Site {
 
     /// The same for events that come all at once, before the first: when [`Self::expect`] sees them
     /// they are nearer already than it asks for.
-    pub fn expect_first<'a>(&mut self, cx: Context<'_>, behind: impl Fn(usize) -> Option<EventRef<'a>>) {
+    pub fn expect_first<'a>(
+        &mut self,
+        cx: Context<'_>,
+        behind: impl Fn(usize) -> Option<EventRef<'a>>,
+    ) {
         if cx.layout.is_large || self.ahead.wants.is_empty() || behind(0).is_none() {
             return;
         }

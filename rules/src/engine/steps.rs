@@ -1,6 +1,7 @@
 //! What an event of a kind may do to a fact or rule, found out once: the lists that an event goes along say it of each, in
 //! twelve bytes, so that whom it does not concern costs no look at anything else.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 
 use event::{FieldId, FieldType, KindId, TimeSpan};
@@ -146,7 +147,12 @@ pub struct Places {
     places: Vec<Option<u8>>,
     /// There are many rules.
     many: bool,
+    /// What was said of each rule's gate last: of all kinds of event it is mostly listed by the same field.
+    gates: RefCell<Vec<Option<Listed>>>,
 }
+
+/// By which field a rule is listed, its gate then, and whether that leaves no field to be looked at.
+type Listed = (Option<FieldId>, Gate, bool);
 
 impl Places {
     /// Of the facts that these rules read.
@@ -168,7 +174,20 @@ impl Places {
         for (place, fact) in most.into_iter().take(COUNTED_MAX).enumerate() {
             places[fact] = Some(place as u8);
         }
-        Self { places, many: is_large(plan) }
+        let gates = RefCell::new(vec![None; plan.rules.len()]);
+        Self { places, many: is_large(plan), gates }
+    }
+
+    fn gate(&self, rule: &Rule, RuleId(id): RuleId, listed: Option<FieldId>) -> (Gate, bool) {
+        let known = &mut self.gates.borrow_mut()[usize::from(id)];
+        match *known {
+            Some((by, gate, sure)) if by == listed => (gate, sure),
+            _ => {
+                let (gate, sure) = gate_of_rule(rule, listed, self);
+                *known = Some((listed, gate, sure));
+                (gate, sure)
+            }
+        }
     }
 
     /// Where a fact's stands.
@@ -195,7 +214,7 @@ impl RuleStep {
         places: &Places,
     ) -> Self {
         let (form, roles) = form_of(rule, kind);
-        let (gate, sure) = gate_of_rule(rule, listed, places);
+        let (gate, sure) = places.gate(rule, id, listed);
         let sure = sure || begins_surely(rule, form, kind, listed);
         let guards = match &rule.pattern {
             Pattern::Unless { guards, .. } => guards.as_slice(),
@@ -299,7 +318,7 @@ fn gate_of(trigger: &Trigger, listed: Option<FieldId>) -> (Gate, bool) {
 }
 
 /// What an event must pass to concern a rule. Where a condition that does not hold ends a level, or
-/// another event may be meant, all pass.
+/// another event may be meant, all pass. And whether that leaves no field to be looked at.
 fn gate_of_rule(rule: &Rule, listed: Option<FieldId>, places: &Places) -> (Gate, bool) {
     match (&rule.pattern, rule.emit) {
         (Pattern::Event(_), Emit::Edge) => (Gate::OPEN, false),

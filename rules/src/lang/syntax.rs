@@ -154,7 +154,12 @@ fn lex(chars: &[char]) -> Result<Vec<(Token, usize, usize)>, Fault> {
             }
             Token::Name(chars[start..at].iter().collect())
         } else {
-            let fits = |s: &&&str| s.chars().eq(chars[at..].iter().copied().take(s.len()));
+            let next = chars.get(at + 1);
+            let fits = |s: &&&str| match s.as_bytes() {
+                [only] => char::from(*only) == c,
+                [first, second] => char::from(*first) == c && next == Some(&char::from(*second)),
+                _ => false,
+            };
             match SYMBOLS.iter().find(fits) {
                 Some(symbol) => {
                     at += symbol.len();
@@ -239,6 +244,20 @@ impl Parser {
 
     fn from(&self) -> usize {
         self.tokens[self.at].1
+    }
+
+    /// Takes the next token, where it is not the end.
+    fn next(&mut self) -> Token {
+        let token = std::mem::replace(&mut self.tokens[self.at].0, Token::End);
+        self.at += usize::from(token != Token::End);
+        token
+    }
+
+    /// The same of a name.
+    fn name(&mut self) -> Option<String> {
+        let Token::Name(name) = &mut self.tokens[self.at].0 else { return None };
+        self.at += 1;
+        Some(std::mem::take(name))
     }
 
     /// Where the token before this one ended.
@@ -330,10 +349,9 @@ impl Parser {
         let mut ast = self.primary()?;
         loop {
             if self.take(".") {
-                let Token::Name(name) = self.peek().clone() else {
+                let Some(name) = self.name() else {
                     return Err(self.fault("expected a name behind the dot", None));
                 };
-                self.at += 1;
                 ast = if self.take("(") {
                     let arguments = self.list(")")?;
                     self.ast(from, Node::Call(Some(Box::new(ast)), name, arguments))
@@ -368,9 +386,7 @@ impl Parser {
 
     fn primary(&mut self) -> Result<Ast, Fault> {
         let from = self.from();
-        let token = self.peek().clone();
-        self.at += usize::from(token != Token::End);
-        let node = match token {
+        let node = match self.next() {
             Token::Int(n) => Node::Int(n),
             Token::Float(x) => Node::Float(x),
             Token::Text(text) => Node::Text(text),
