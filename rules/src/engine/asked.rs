@@ -335,6 +335,9 @@ impl Values {
 impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
     /// An index of what is asked, in its order; one may be asked for several reasons.
     pub fn new(asks: &[(T, &[Claim<F>])]) -> Self {
+        if asks.is_empty() {
+            return Self::default();
+        }
         let mut all: Vec<T> = asks.iter().map(|(asked, _)| *asked).collect();
         all.dedup();
         let fields = if all.len() > FEW { fields_of(asks) } else { Vec::new() };
@@ -383,6 +386,9 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
     /// The same, with what `say` says of each.
     pub fn with<U: Copy>(self, say: impl Fn(T) -> U) -> Index<F, U> {
         let Self { all, always, by_field, listed, groups, whole_lists } = self;
+        if all.is_empty() {
+            return Index::default();
+        }
         // Once for each of all, who stand in their order: some stand in many lists.
         let said: Vec<U> = all.iter().copied().map(&say).collect();
         let of = |one: &T| all.binary_search(one).map_or_else(|_| say(*one), |at| said[at]);
@@ -562,6 +568,9 @@ impl<F> Index<F, RuleStep> {
 
 /// What several of a list ask, those first that most do.
 fn chosen_of(asked: &[RuleStep]) -> Vec<(u8, u8)> {
+    if asked.len() < 2 {
+        return Vec::new();
+    }
     let mut asks: BTreeMap<(u8, u8), usize> = BTreeMap::new();
     asked
         .iter()

@@ -110,6 +110,8 @@ impl Reach {
             let of_facts = facts.flat_map(|trigger| trigger.kinds.iter().copied());
             rule.kinds().into_iter().chain(of_facts).collect::<Vec<KindId>>()
         };
+        let of_rule = |rule: &Rule| (kinds(rule), memory(plan, rule, longest));
+        let of_rules: Vec<_> = plan.rules.iter().map(of_rule).collect();
         let mut by_kind = vec![None; first + plan.rules.len()];
         let mut decidable: Vec<_> =
             plan.rules.iter().map(|rule| !counts_for_ever(plan, rule)).collect();
@@ -117,11 +119,11 @@ impl Reach {
         // chain ends, so as many rounds as there are rules reach its end.
         for _ in 0..plan.rules.len() {
             let before = (by_kind.clone(), decidable.clone());
-            for (number, rule) in plan.rules.iter().enumerate() {
+            for (number, (rule, (kinds, memory))) in plan.rules.iter().zip(&of_rules).enumerate() {
                 let heard = by_kind[first + number].unwrap_or_default();
-                let reach = sum(memory(plan, rule, longest), heard);
+                let reach = sum(*memory, heard);
                 let reach = if reach > most { most } else { reach };
-                for kind in kinds(rule) {
+                for kind in kinds {
                     if !rule.late || by_kind[first + number].is_some() {
                         let known: &mut Option<TimeSpan> = &mut by_kind[kind.0 as usize];
                         *known = (*known).max(Some(reach));

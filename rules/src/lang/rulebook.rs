@@ -1,6 +1,6 @@
 //! Rulebook files: the sections, the rules' common keys, grouping and links.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::config::{Diagnostic, Node, Reader, Yaml, did_you_mean};
@@ -237,7 +237,7 @@ pub struct Book<'a> {
     /// The rules so far.
     pub rules: Vec<Rule>,
     /// Their numbers by id.
-    numbers: BTreeMap<String, RuleId>,
+    numbers: HashMap<String, RuleId>,
 }
 
 const COMMON: &[&str] = &[
