@@ -72,11 +72,5 @@ pub const STORE_CACHE_KIB: i64 = 8_192;
 /// The store's journal is moved into its file from this length on, beside the commits.
 pub const JOURNAL_BYTES: u64 = 4 << 20;
 
-/// Pages of the journal from which on it is moved to its end: 16 MiB.
-pub const JOURNAL_PAGES: i64 = 1_024;
-
-/// Time that moving it waits for who writes, or reads what was: else it is tried again.
-pub const JOURNAL_WAIT_MAX: Duration = Duration::from_millis(20);
-
 /// Pages of the journal at which a commit does that itself, where nobody else came to it: 64 MiB.
 pub const JOURNAL_PAGES_MAX: u32 = 4_096;

@@ -63,8 +63,6 @@ pub struct Follower {
     /// Up to where the figures that others see are the engine's, and since when.
     pub looked: Option<(Position, Instant)>,
     pub pauses: Pauses,
-    /// Memory for places of a block.
-    pub places: Vec<usize>,
 }
 
 impl Follower {
@@ -172,10 +170,8 @@ impl Follower {
             } else {
                 let concluded = crate::now();
                 let (setup, tables) = (self.setup.clone(), self.pipeline.engine.tables().clone());
-                let (spare, mut near) = self.told.spare.try_recv().unwrap_or_default();
-                self.findings = spare;
-                copy_cited(&findings, block, &mut self.places, &mut near);
-                judged.parts.push(Part { setup, tables, findings, near, concluded });
+                self.findings = self.told.spare.try_recv().unwrap_or_default();
+                judged.parts.push(Part { setup, tables, findings, concluded });
             }
             let Some((place, control)) = other else { break };
             self.take_over(&block.get(place), control)?;
@@ -299,27 +295,5 @@ impl Follower {
 
     fn send(&self, message: Tell) -> anyhow::Result<()> {
         self.told.tell.send(message).map_err(|_| anyhow::anyhow!("the teller's thread has ended"))
-    }
-}
-
-/// Copies the deliveries of a block that are cited, while they are in the cache: three in ten of what is
-/// cited are in the block that is judged.
-fn copy_cited(
-    findings: &Findings,
-    block: &RecordBlock,
-    places: &mut Vec<usize>,
-    near: &mut RecordBlock,
-) {
-    near.clear();
-    places.clear();
-    let Some(first) = block.iter().next().map(|record| record.position) else { return };
-    for finding in findings.iter() {
-        let cited = findings.evidence(finding).iter().filter(|cited| cited.position >= first);
-        places.extend(cited.filter_map(|cited| block.find(cited.position)));
-    }
-    places.sort_unstable();
-    places.dedup();
-    for place in &*places {
-        near.push(&block.get(*place));
     }
 }

@@ -163,7 +163,6 @@ impl Program {
             snapshot_len: 0,
             looked: None,
             pauses: pauses::Pauses::begin(),
-            places: Vec::new(),
         };
         threads.push(spawn("engine", live.clone(), move || follower.run())?);
         let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);

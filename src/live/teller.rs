@@ -42,8 +42,6 @@ pub struct Part {
     pub setup: Arc<Setup>,
     pub tables: Arc<Tables>,
     pub findings: Findings,
-    /// What it cites of the block that was judged.
-    pub near: RecordBlock,
     /// When it was found, by our own clock.
     pub concluded: EventTime,
 }
@@ -51,14 +49,12 @@ pub struct Part {
 /// The engine's side of the way: there, and the memory that comes back, to be used again.
 pub struct Told {
     pub tell: SyncSender<Tell>,
-    pub spare: Receiver<(Findings, RecordBlock)>,
+    pub spare: Receiver<Findings>,
 }
 
 /// Evidence out of the log, decoded by what was in force there.
 pub struct LogEvidence {
     reader: LogReader,
-    /// What was copied before, in the order of the log.
-    near: RecordBlock,
     rulebooks: Arc<Rulebooks>,
     /// The configuration that decoded what was read last: nearly always the same.
     last: Option<Arc<Setup>>,
@@ -66,16 +62,12 @@ pub struct LogEvidence {
 
 impl LogEvidence {
     pub fn new(reader: LogReader, rulebooks: Arc<Rulebooks>) -> Self {
-        Self { reader, near: RecordBlock::new(), rulebooks, last: None }
+        Self { reader, rulebooks, last: None }
     }
 }
 
 impl Evidences for LogEvidence {
     fn read(&mut self, position: Position, block: &mut RecordBlock) -> std::io::Result<Found> {
-        if let Some(place) = self.near.find(position) {
-            block.push(&self.near.get(place));
-            return Ok(Found::There);
-        }
         Found::of(self.reader.at(position, block))
     }
 
@@ -109,7 +101,7 @@ pub struct Teller {
     pub bases: BTreeMap<String, u64>,
     pub judged: Receiver<Tell>,
     /// The way back to the engine's thread, of memory to be used again.
-    pub spare: Sender<(Findings, RecordBlock)>,
+    pub spare: Sender<Findings>,
     pub emit: SyncSender<Emit>,
     /// Memory that the store's thread gives back.
     pub outputs: Receiver<Outputs>,
@@ -141,7 +133,6 @@ impl Teller {
                     current = part.setup;
                 }
                 renderer.know(&part.tables);
-                self.evidence.near = part.near;
                 renderer.expect(&part.findings, &mut self.evidence);
                 for finding in part.findings.iter() {
                     let found = (&part.findings, finding);
@@ -150,8 +141,7 @@ impl Teller {
                 }
                 part.findings.clear();
                 // Whoever takes it back may have ended.
-                let near = std::mem::take(&mut self.evidence.near);
-                let _ = self.spare.send((part.findings, near));
+                let _ = self.spare.send(part.findings);
             }
             let Judged { until, recorded, dead, .. } = judged;
             self.hand_on(Batch { until, recorded, outputs: vec![outputs], dead })?;

@@ -285,7 +285,14 @@ impl LogReader {
         if self.progress.held().copy(position, 1, block) {
             return Ok(true);
         }
-        // Nearly all stand in a frame of their own.
+        // Nearly all stand in a frame of their own, and in memory.
+        let there = self.progress.unfiled.look(position.0, |bytes| {
+            let frame = frame::decode(bytes, position.0).filter(|frame| !frame.offsets);
+            frame.map(|frame| frame.push(bytes, block))
+        });
+        if there.is_some() {
+            return Ok(true);
+        }
         let mut frame = self.frame(position.0)?;
         if frame.is_none() {
             let start = self.frame_of(position.0)?;

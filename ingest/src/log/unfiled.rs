@@ -24,7 +24,7 @@ struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { together: 256 << 10, alone: 32 << 10, filed: 32 << 20 }
+        Self { together: 256 << 10, alone: 32 << 10, filed: 24 << 20 }
     }
 }
 
@@ -77,7 +77,7 @@ impl State {
     /// Keeps the memory of a block for the next.
     fn keep(&mut self, block: Arc<Vec<u8>>, sizes: Sizes) {
         if let Ok(mut block) = Arc::try_unwrap(block)
-            && block.capacity() <= 2 * sizes.together
+            && block.capacity() <= 4 * sizes.together
             && self.spare.len() < SPARES_MAX
         {
             block.clear();
@@ -146,14 +146,20 @@ impl Unfiled {
         }
     }
 
+    /// Lets `look` see what stands from a position on: to the end of its block, nothing where it is not at
+    /// hand.
+    pub fn look<R>(&self, position: u64, look: impl FnOnce(&[u8]) -> R) -> R {
+        look(self.state().from(position))
+    }
+
     /// Copies what stands from a position on, as far as there is room and it is at hand; how many
     /// bytes. 0 where it is in a file only.
     pub fn copy(&self, position: u64, room: &mut [u8]) -> usize {
-        let state = self.state();
-        let there = state.from(position);
-        let len = there.len().min(room.len());
-        room[..len].copy_from_slice(&there[..len]);
-        len
+        self.look(position, |there| {
+            let len = there.len().min(room.len());
+            room[..len].copy_from_slice(&there[..len]);
+            len
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -123,6 +123,7 @@ impl Sequencer {
     pub fn take(&mut self, block: &mut RecordBlock) -> Result<Position, LogError> {
         let (start, durable) = self.progress.room()?;
         self.buffer.clear();
+        self.buffer.reserve(block.bytes() + 2 * frame::HEADER * block.len());
         self.positions.clear();
         while self.positions.len() < block.len() {
             let index = self.positions.len();

@@ -77,23 +77,16 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Does so where the journal has grown long enough. A long one is moved to its end, so that the next
-    /// commit begins it anew: pages of a file that were written before cost half as much.
+    /// Does so where the journal has grown long enough.
     ///
     /// # Errors
     /// SQLite refused.
     pub fn run(&self) -> Result<(), StoreError> {
         let long = |file: std::fs::Metadata| file.len() >= limits::JOURNAL_BYTES;
-        if !std::fs::metadata(&self.journal).is_ok_and(long) {
-            return Ok(());
-        }
-        let moved = |how| {
-            let pages = self.db.query_row(how, [], |row| row.get::<_, i64>(1));
-            pages.doing("moving the store's journal into its file")
-        };
-        // The most of it beside the commits; they wait for the few pages that came meanwhile.
-        if moved("PRAGMA wal_checkpoint(PASSIVE)")? >= limits::JOURNAL_PAGES {
-            moved("PRAGMA wal_checkpoint(FULL)")?;
+        if std::fs::metadata(&self.journal).is_ok_and(long) {
+            self.db
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+                .doing("moving the store's journal into its file")?;
         }
         Ok(())
     }
@@ -189,7 +182,6 @@ impl Store {
     /// SQLite refused.
     pub fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
         let db = file::open(&self.path, file::Durability::Full)?;
-        db.busy_timeout(limits::JOURNAL_WAIT_MAX).doing("opening the store")?;
         let mut journal = self.path.clone().into_os_string();
         journal.push("-wal");
         Ok(Checkpoint { db, journal: journal.into() })
