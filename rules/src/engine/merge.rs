@@ -151,6 +151,18 @@ impl Merge {
         std::mem::swap(&mut self.fresh, &mut self.spare);
     }
 
+    /// What sites have let go and is due takes its place among what comes in order.
+    pub fn straighten(&mut self, rows: &[Rows], watermark: EventTime) {
+        if self.queue.len() == 0 || self.len() == 0 {
+            return;
+        }
+        let all = &self.line[self.next..];
+        let due = |next: &&Waiting| next.at < watermark || watermark == EventTime::MAX;
+        let due = all.iter().take_while(due).count();
+        self.queue.weave(&rows[self.rows..], &all[..due], &mut self.spare);
+        self.next += due;
+    }
+
     /// What is known already of what is to come, and how many of those are due, where nothing else is.
     #[inline]
     pub fn foreseen(&self, watermark: EventTime) -> (&[Waiting], usize) {

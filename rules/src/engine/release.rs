@@ -107,29 +107,24 @@ impl Gate<'_> {
         }
     }
 
-    /// Lets go what came in no order, and, past the limit, the oldest early: order may suffer, nothing
-    /// is lost. Until when, if any was.
-    fn pass_rest(
+    /// Lets go the oldest early of what is more than may wait: order may suffer, nothing is lost. Until
+    /// when.
+    #[cold]
+    fn pass_early(
         &mut self,
         site: &mut Site,
         waiting: &mut Reorder,
-        (watermark, waiting_max): (EventTime, usize),
+        most: usize,
         out: &mut Findings,
     ) -> Option<EventTime> {
         let mut floor = None;
-        loop {
-            let mut next = waiting.pop(self.rows, watermark);
-            if next.is_none() && waiting.len() > waiting_max {
-                next = waiting.pop(self.rows, EventTime::MAX);
-                site.early += u64::from(next.is_some());
-                floor = next.map(|next| next.at).or(floor);
-            }
-            let Some(next) = next else { return floor };
-            self.one(site, next, waiting.in_order(self.rows, EventTime::MIN).0, out);
-            let (line, many) = waiting.in_order(self.rows, watermark);
-            self.pass(site, line, many, out);
-            waiting.pass(many);
+        while waiting.len() > most
+            && let Some(next) = waiting.pop(self.rows)
+        {
+            (site.early, floor) = (site.early + 1, Some(next.at));
+            self.one(site, next, waiting.line(), out);
         }
+        floor
     }
 
     /// Keeps what a site has found, for those who hear of it there.
@@ -174,8 +169,8 @@ impl Engine {
             let (line, many) = waiting.in_order(gate.rows, watermark);
             gate.pass(site, line, many, out);
             waiting.pass(many);
-            if waiting.has_disorder() || waiting.len() > waiting_max {
-                let early = gate.pass_rest(site, waiting, (watermark, waiting_max), out);
+            if waiting.len() > waiting_max {
+                let early = gate.pass_early(site, waiting, waiting_max, out);
                 *floor = early.unwrap_or(*floor);
             }
             site.advance(cx, watermark, out);
@@ -199,6 +194,7 @@ impl Engine {
         if merge.is_short() {
             enterprise.expect_first(cx, |places| merge.behind(rows, places));
         }
+        merge.straighten(rows, watermark);
         let (line, many) = merge.foreseen(watermark);
         let mut line = line.iter();
         for _ in 0..many {

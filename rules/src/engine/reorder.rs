@@ -273,6 +273,22 @@ impl Line {
         self.next += many;
     }
 
+    /// Puts some in their places that did not come behind all others, and are in order themselves.
+    pub fn weave(&mut self, rows: &[Rows], these: &[Waiting], spare: &mut Vec<Waiting>) {
+        let Some(newest) = these.last() else { return };
+        spare.clear();
+        let mut rest = self.all();
+        for one in these {
+            let before = rest.iter().take_while(|waiting| !one.is_before(rows, **waiting)).count();
+            spare.extend_from_slice(&rest[..before]);
+            spare.push(*one);
+            rest = &rest[before..];
+        }
+        let woven = self.waiting.len() - rest.len();
+        self.waiting.splice(..woven, spare.drain(..));
+        (self.next, self.last) = (0, newest.at.max(self.last));
+    }
+
     /// Makes room where most has been let go: what waits moves half as often as it goes.
     #[inline]
     pub fn tidy(&mut self) {
@@ -289,12 +305,17 @@ fn in_heap(Reverse((at, .., rest)): &Reverse<Disordered>) -> Waiting {
     Waiting { at: *at, rest: *rest }
 }
 
-/// A queue of rows. What arrives in order costs a push at its end; the rest goes through a heap.
-/// The smaller of both heads is next.
+/// Events that are put in order behind those that are due: as many as are looked at before their turn.
+const AHEAD: usize = 24;
+
+/// A queue of rows. What arrives in order costs a push at its end; the rest waits in a heap, and takes
+/// its place in the line before it is due.
 #[derive(Debug, Default)]
 pub struct Reorder {
     ordered: Line,
     disordered: BinaryHeap<Reverse<Disordered>>,
+    /// What has left the heap, and a line that is being put together.
+    woven: [Vec<Waiting>; 2],
 }
 
 impl Reorder {
@@ -319,42 +340,43 @@ impl Reorder {
         self.disordered.push(Reverse((new.at, new.rank(), site, identity, new.rest)));
     }
 
-    /// The next event, and whether it stands in the heap.
-    fn first(&self, rows: &[Rows]) -> Option<(Waiting, bool)> {
-        let ordered = self.ordered.get(0);
-        let Some(heap) = self.disordered.peek() else { return Some((ordered?, false)) };
-        let heap = in_heap(heap);
-        match ordered {
-            Some(first) if !heap.is_before(rows, first) => Some((first, false)),
-            _ => Some((heap, true)),
-        }
-    }
-
-    /// What came in order; and how many of them are due before all else that waits.
+    /// All in order that is due, and more behind it; how many are due.
     #[inline]
-    pub fn in_order(&self, rows: &[Rows], watermark: EventTime) -> (&[Waiting], usize) {
-        let due = self.ordered.due(watermark);
-        (self.ordered.all(), if self.disordered.is_empty() { due } else { self.before(rows, due) })
+    pub fn in_order(&mut self, rows: &[Rows], watermark: EventTime) -> (&[Waiting], usize) {
+        let mut due = self.ordered.due(watermark);
+        if !self.disordered.is_empty() {
+            due = self.straighten(rows, watermark, due);
+        }
+        (self.ordered.all(), due)
     }
 
-    /// How many of the first so many that came in order come before all that did not.
+    /// Puts in their places what is due, and some of what is next, of what did not come in order; how
+    /// many are due now, where so many were that did.
     #[inline(never)]
-    fn before(&self, rows: &[Rows], many: usize) -> usize {
-        let Some(heap) = self.disordered.peek().map(in_heap) else { return many };
-        let first = self.ordered.all().iter().take(many);
-        first.take_while(|waiting| !heap.is_before(rows, **waiting)).count()
+    fn straighten(&mut self, rows: &[Rows], watermark: EventTime, due: usize) -> usize {
+        let Self { ordered, disordered, woven: [out, spare] } = self;
+        let end = ordered.get(due + AHEAD);
+        let (mut late, mut ahead) = (0, 0);
+        while let Some(first) = disordered.peek().map(in_heap) {
+            if first.at < watermark || watermark == EventTime::MAX {
+                late += 1;
+            } else if ahead < AHEAD && end.is_none_or(|end| first.is_before(rows, end)) {
+                ahead += 1;
+            } else {
+                break;
+            }
+            out.push(first);
+            disordered.pop();
+        }
+        ordered.weave(rows, out, spare);
+        out.clear();
+        due + late
     }
 
     /// So many of them have been let go.
     #[inline]
     pub fn pass(&mut self, many: usize) {
         self.ordered.pass(many);
-    }
-
-    /// Whether anything waits that did not come in order.
-    #[inline]
-    pub fn has_disorder(&self) -> bool {
-        !self.disordered.is_empty()
     }
 
     /// When the next event occurred.
@@ -365,27 +387,16 @@ impl Reorder {
         ordered.into_iter().chain(disordered).min()
     }
 
-    /// Takes the next event that occurred before `watermark`; `MAX` lets all go.
-    #[inline(always)]
-    pub fn pop(&mut self, rows: &[Rows], watermark: EventTime) -> Option<Waiting> {
-        if !self.disordered.is_empty() {
-            return self.pop_either(rows, watermark);
-        }
-        self.ordered.pop(watermark)
+    /// Takes the next event before it is due.
+    #[cold]
+    pub fn pop(&mut self, rows: &[Rows]) -> Option<Waiting> {
+        self.straighten(rows, EventTime::MIN, 0);
+        self.ordered.pop(EventTime::MAX)
     }
 
-    #[inline(never)]
-    fn pop_either(&mut self, rows: &[Rows], watermark: EventTime) -> Option<Waiting> {
-        let (first, in_heap) = self.first(rows)?;
-        if first.at >= watermark && watermark != EventTime::MAX {
-            return None;
-        }
-        if in_heap {
-            self.disordered.pop();
-        } else {
-            self.ordered.next += 1;
-        }
-        Some(first)
+    /// All that wait in order: what waits in none comes later than the first of them.
+    pub fn line(&self) -> &[Waiting] {
+        self.ordered.all()
     }
 
     /// Some have been let go, and that is it for now.
