@@ -215,6 +215,37 @@ impl Gate {
         1 << (text.0.wrapping_mul(0x9e37_79b9) >> 27)
     }
 
+    /// Of the texts that pass, so many bits that few others have: all where it is not of several texts.
+    pub fn bits(self, condition: &Condition) -> u64 {
+        let Form::Fields(tests, _) = &condition.form else { return self.own_bits() };
+        let texts = tests.iter().find_map(|test| match test {
+            Test::OneOf(field, texts) if *field == self.field => Some(&texts.texts),
+            _ => None,
+        });
+        match texts {
+            Some(texts) if self.how == How::Texts => {
+                texts.iter().fold(0, |all, text| all | Self::fine_bit(*text))
+            }
+            _ => self.own_bits(),
+        }
+    }
+
+    fn own_bits(self) -> u64 {
+        if self.how == How::Text { Self::fine_bit(Symbol(self.word)) } else { u64::MAX }
+    }
+
+    #[inline]
+    fn fine_bit(text: Symbol) -> u64 {
+        1 << (text.0.wrapping_mul(0x85eb_ca6b) >> 26)
+    }
+
+    /// Whether the text of an event that passes is, most likely, one of those whose bits these are.
+    #[inline]
+    pub fn is_among(self, event: EventRef<'_>, bits: u64) -> bool {
+        let text = |value| bits & Self::fine_bit(Symbol(value as u32)) != 0;
+        self.how != How::Texts || event.slot(self.field).is_some_and(text)
+    }
+
     /// Whether an event may meet the condition.
     #[inline(always)]
     pub fn passes(self, event: EventRef<'_>, counted: &Counted) -> bool {

@@ -350,9 +350,8 @@ impl Ahead {
                 state.expect_slot(text);
                 for step in rules.iter().filter(|step| step.roles.has(Roles::RULE_BY_LIST)) {
                     let owner = layout.rule(step.rule);
-                    let waits = |owner| {
-                        !step.roles.has(Roles::HELD) || state.may_await(owner, text)
-                    };
+                    let waits =
+                        |owner| !step.roles.has(Roles::HELD) || state.may_await(owner, text);
                     match step.form {
                         RuleForm::Short if waits(owner) => asked.add(owner, LISTED[1], List::Runs),
                         RuleForm::Single if waits(owner) => asked.add(owner, LISTED[1], List::Run),

@@ -11,9 +11,9 @@ use event::prefetch::fetch;
 use event::{EventRef, FieldType, KindId, Symbol};
 
 use super::cells::Key;
+use super::groups::{GROUPS_MAX, Group};
 use super::scope::{Setting, part_of};
 use super::steps::{FactStep, RuleStep};
-use crate::condition::Gate;
 use crate::lang::expr::Expr;
 use crate::lang::syntax::Operator;
 use crate::plan::{
@@ -23,6 +23,7 @@ use crate::value::Value;
 
 /// Fields that one index looks at: rules that compare others are asked always.
 const FIELDS_MAX: usize = 3;
+const _: () = assert!(GROUPS_MAX <= FIELDS_MAX);
 
 /// So many are asked always, where there are no more: to look at each costs less than to look for a list.
 const FEW: usize = 2;
@@ -248,13 +249,13 @@ pub struct Index<F, T> {
     all: Vec<T>,
     /// Those that are asked whatever the fields say.
     always: Vec<T>,
-    by_field: Vec<(F, Values)>,
+    pub(super) by_field: Vec<(F, Values)>,
     /// The lists of the values, one behind another.
-    listed: Vec<T>,
-    groups: Vec<Group>,
+    pub(super) listed: Vec<T>,
+    pub(super) groups: Vec<Group>,
     /// Whether there is one field, and the list of each of its values holds what is asked always, too:
     /// then one list is all there is to go through.
-    whole_lists: bool,
+    pub(super) whole_lists: bool,
 }
 
 impl<F, T> Default for Index<F, T> {
@@ -266,31 +267,23 @@ impl<F, T> Default for Index<F, T> {
 
 /// Where the list of each value stands: a power of two of cells, searched from the hash on.
 #[derive(Clone, Debug)]
-struct Values {
-    cells: Box<[List]>,
+pub(super) struct Values {
+    pub(super) cells: Box<[List]>,
     shift: u32,
 }
 
 /// The list of a value: a part that is gone through, and groups of which each is behind a gate.
 #[derive(Clone, Copy, Debug, Default)]
-struct List {
-    value: Symbol,
-    from: u32,
-    to: u32,
+pub(super) struct List {
+    pub(super) value: Symbol,
+    pub(super) from: u32,
+    pub(super) to: u32,
     /// The first of its groups, and below that in two bits how many they are.
-    groups: u32,
+    pub(super) groups: u32,
 }
 
-/// Those of a list that ask the same, and none of whom is meant where what all of them let pass is not.
-#[derive(Clone, Copy, Debug)]
-struct Group {
-    gate: Gate,
-    from: u32,
-    to: u32,
-}
-
-/// Groups of one list.
-const GROUPS_MAX: usize = FIELDS_MAX;
+/// Symbols are counted by their numbers where there are so many numbers for each, at most.
+const SPARSE: usize = 16;
 
 impl List {
     fn groups(self) -> std::ops::Range<usize> {
@@ -368,8 +361,7 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
         // A field that another one goes before everywhere has no lists.
         let used = fields.into_iter().zip(lists).filter(|(_, list)| !list.is_empty());
         for (field, mut list) in used {
-            // By the numbers of symbols: nothing but the places of the lists goes by this order.
-            list.sort_unstable();
+            sort_by_value(&mut list, always.is_empty());
             list.dedup();
             let mut values = Vec::new();
             for of_value in list.chunk_by(|a, b| a.0 == b.0) {
@@ -384,15 +376,20 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
     }
 
     /// The same, with what `say` says of each.
-    pub fn with<U: Copy>(self, say: impl Fn(T) -> U) -> Index<F, U> {
+    pub fn with<U: Copy>(self, say: impl Fn(T) -> U) -> Index<F, U>
+    where
+        T: Numbered,
+    {
         let Self { all, always, by_field, listed, groups, whole_lists } = self;
         if all.is_empty() {
             return Index::default();
         }
         // Once for each of all, who stand in their order: some stand in many lists.
-        let said: Vec<U> = all.iter().copied().map(&say).collect();
-        let of = |one: &T| all.binary_search(one).map_or_else(|_| say(*one), |at| said[at]);
-        let (always, listed) = [always, listed].map(|list| list.iter().map(of).collect()).into();
+        let said: Vec<U> = all.iter().copied().map(say).collect();
+        let mut places = vec![0; all.last().map_or(0, |last| usize::from(last.number()) + 1)];
+        all.iter().enumerate().for_each(|(at, one)| places[usize::from(one.number())] = at);
+        let of = |one: &T| said[places[usize::from(one.number())]];
+        let [always, listed] = [always, listed].map(|list| list.iter().map(of).collect());
         Index { all: said, always, by_field, listed, groups, whole_lists }
     }
 }
@@ -441,7 +438,8 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
         {
             let list = values.cells[values.place(value)];
             self.listed.get(list.from as usize).into_iter().for_each(fetch);
-            self.groups.get((list.groups >> 2) as usize).into_iter().for_each(fetch);
+            let groups = &self.groups[list.groups()];
+            groups.first().into_iter().chain(groups.last()).for_each(fetch);
         }
     }
 
@@ -464,7 +462,7 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
     pub fn asked(
         &self,
         value: impl Fn(F) -> Option<Symbol>,
-        passes: impl Fn(Gate) -> bool,
+        passes: impl Fn(&Group) -> bool,
     ) -> Asked<'_, T> {
         match self.asked_of_one(&value, &passes) {
             Some(list) => Asked::of(list),
@@ -477,7 +475,7 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
     pub fn asked_of_one(
         &self,
         value: impl Fn(F) -> Option<Symbol>,
-        passes: impl Fn(Gate) -> bool,
+        passes: impl Fn(&Group) -> bool,
     ) -> Option<&[T]> {
         match &self.by_field[..] {
             [] => Some(&self.always),
@@ -488,7 +486,7 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
                     return Some(&self.always);
                 }
                 let groups = &self.groups[list.groups()];
-                if groups.iter().any(|group| passes(group.gate)) {
+                if groups.iter().any(&passes) {
                     return None;
                 }
                 Some(&self.listed[list.from as usize..list.to as usize])
@@ -502,7 +500,7 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
     fn asked_of_several(
         &self,
         value: impl Fn(F) -> Option<Symbol>,
-        passes: impl Fn(Gate) -> bool,
+        passes: impl Fn(&Group) -> bool,
     ) -> Asked<'_, T> {
         let mut lists: [&[T]; FIELDS_MAX + 1] = [&self.always, &[], &[], &[]];
         if let ([(field, values)], true) = (&self.by_field[..], self.whole_lists) {
@@ -510,7 +508,7 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
             if list.value != Symbol::NONE {
                 lists[0] = &self.listed[list.from as usize..list.to as usize];
                 for (place, group) in lists[1..].iter_mut().zip(&self.groups[list.groups()]) {
-                    if passes(group.gate) {
+                    if passes(group) {
                         *place = &self.listed[group.from as usize..group.to as usize];
                     }
                 }
@@ -533,52 +531,46 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
     }
 }
 
-impl<F> Index<F, RuleStep> {
-    /// The same, where rules of a value's list that ask the same of an event stand apart from it behind one
-    /// gate: what none of them wants to hear costs one look.
-    pub fn grouped(mut self) -> Self {
-        let [(_, values)] = &mut self.by_field[..] else { return self };
-        if !self.whole_lists {
-            return self;
-        }
-        let all = std::mem::take(&mut self.listed);
-        for list in values.cells.iter_mut().filter(|list| list.value != Symbol::NONE) {
-            let asked = &all[list.from as usize..list.to as usize];
-            let chosen = chosen_of(asked);
-            let first = self.groups.len() as u32;
-            list.groups = first << 2 | chosen.len() as u32;
-            list.from = self.listed.len() as u32;
-            let stays =
-                |step: &&RuleStep| step.gate.asks().is_none_or(|asks| !chosen.contains(&asks));
-            self.listed.extend(asked.iter().filter(stays));
-            list.to = self.listed.len() as u32;
-            for asks in chosen {
-                let from = self.listed.len() as u32;
-                let group = asked.iter().filter(|step| step.gate.asks() == Some(asks));
-                self.listed.extend(group.clone());
-                let gates = group.map(|step| step.gate);
-                let gate = gates.reduce(|a, b| a.either(b).unwrap_or(Gate::OPEN));
-                let to = self.listed.len() as u32;
-                self.groups.push(Group { gate: gate.unwrap_or(Gate::OPEN), from, to });
-            }
-        }
-        self
+/// Sorts by the numbers of symbols, and for each in the order of the rulebook, in which they come where that is
+/// said. Nothing but the places of the lists goes by this order.
+fn sort_by_value<T: Copy + Ord>(list: &mut Vec<(u32, T)>, in_order: bool) {
+    let span = span_of(list.iter().map(|(value, _)| *value));
+    let Some((first, span)) = span.filter(|(_, span)| in_order && *span <= SPARSE * list.len())
+    else {
+        return list.sort_unstable();
+    };
+    let mut ends = vec![0_u32; span + 1];
+    list.iter().for_each(|(value, _)| ends[(value - first) as usize + 1] += 1);
+    (1..=span).for_each(|at| ends[at] += ends[at - 1]);
+    let mut sorted = vec![list[0]; list.len()];
+    for one in &*list {
+        let at = &mut ends[(one.0 - first) as usize];
+        sorted[*at as usize] = *one;
+        *at += 1;
     }
+    *list = sorted;
 }
 
-/// What several of a list ask, those first that most do.
-fn chosen_of(asked: &[RuleStep]) -> Vec<(u8, u8)> {
-    if asked.len() < 2 {
-        return Vec::new();
+/// The first of some numbers, and how far the last is behind it.
+fn span_of(numbers: impl Iterator<Item = u32> + Clone) -> Option<(u32, usize)> {
+    let (first, last) = (numbers.clone().min()?, numbers.max()?);
+    Some((first, (last - first) as usize + 1))
+}
+
+/// How many numbers there are, each once.
+fn distinct(numbers: &mut Vec<u32>) -> usize {
+    match span_of(numbers.iter().copied()) {
+        Some((first, span)) if span <= SPARSE * numbers.len() => {
+            let mut seen = vec![false; span];
+            numbers.iter().for_each(|number| seen[(number - first) as usize] = true);
+            seen.into_iter().filter(|seen| *seen).count()
+        }
+        _ => {
+            numbers.sort_unstable();
+            numbers.dedup();
+            numbers.len()
+        }
     }
-    let mut asks: BTreeMap<(u8, u8), usize> = BTreeMap::new();
-    asked
-        .iter()
-        .filter_map(|step| step.gate.asks())
-        .for_each(|one| *asks.entry(one).or_default() += 1);
-    let mut several: Vec<_> = asks.into_iter().filter(|(_, many)| *many > 1).collect();
-    several.sort_by_key(|(_, many)| Reverse(*many));
-    several.into_iter().take(GROUPS_MAX).map(|(asks, _)| asks).collect()
 }
 
 /// Enters what is asked always under every value of the only field, where that does not make the
@@ -601,12 +593,8 @@ fn fields_of<F: Copy + Ord, T>(asks: &[(T, &[Claim<F>])]) -> Vec<F> {
     for claim in asks.iter().flat_map(|(_, claims)| claims.iter()) {
         seen.entry(claim.field).or_default().extend(claim.values.iter().map(|value| value.0));
     }
-    let distinct = |(field, mut values): (F, Vec<u32>)| {
-        values.sort_unstable();
-        values.dedup();
-        (Reverse(values.len()), field)
-    };
-    let mut fields: Vec<(Reverse<usize>, F)> = seen.into_iter().map(distinct).collect();
+    let many = |(field, mut values): (F, Vec<u32>)| (Reverse(distinct(&mut values)), field);
+    let mut fields: Vec<(Reverse<usize>, F)> = seen.into_iter().map(many).collect();
     fields.sort_unstable();
     fields.into_iter().take(FIELDS_MAX).map(|(_, field)| field).collect()
 }

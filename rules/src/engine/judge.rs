@@ -38,7 +38,7 @@ impl Site {
         let value = |field| part_of(cx, event, field);
         self.listed = interest.rules.field().and_then(value).unwrap_or_default();
         let value = |_| self.listed.some();
-        match interest.rules.asked_of_one(value, |gate| gate.passes(event, &self.counted)) {
+        match interest.rules.asked_of_one(value, |group| group.passes(event, &self.counted)) {
             Some(steps) => {
                 for step in steps {
                     self.step_rule(cx, step, event, out);
@@ -70,7 +70,7 @@ impl Site {
         out: &mut Findings,
     ) {
         let value = |field| part_of(cx, event, field);
-        let steps = rules.asked(value, |gate| gate.passes(event, &self.counted));
+        let steps = rules.asked(value, |group| group.passes(event, &self.counted));
         steps.for_each(|step| self.step_rule(cx, &step, event, out));
     }
 

@@ -11,15 +11,14 @@ use event::{
 };
 
 use super::ahead::Wanted;
-use super::asked::{Ask, Claim, Index, asks_of_fact, asks_of_rule, claims_of_watch};
+use super::asked::{Index, claims_of_watch};
 use super::correlation::{PolicyIndex, Spoken};
 use super::findings::EvidenceRef;
 use super::holdings::Bounds;
+use super::interests::{Interest, interests};
 use super::prepared::Prepared;
-use super::readers::Readers;
 use super::sequence::{Shape, shape_of};
 use super::state::Owner;
-use super::steps::{FactStep, Places, RuleStep, listed_by};
 use crate::calendar::ScheduleId;
 use crate::condition::Bound;
 use crate::plan::{
@@ -45,32 +44,6 @@ pub const CREDENTIAL: usize = 3;
 pub const TRACK: usize = 4;
 /// The device.
 pub const DEVICE: usize = 5;
-
-/// One kind's interested parties, in the order of the rulebook.
-#[derive(Debug, Default)]
-pub struct Interest {
-    /// Facts to update.
-    pub facts: Index<FieldRef, FactStep>,
-    /// Rules to step.
-    pub rules: Index<FieldRef, RuleStep>,
-}
-
-impl Interest {
-    /// Whether any fact may change.
-    #[inline]
-    pub fn is_of_facts(&self) -> bool {
-        !self.facts.all().is_empty()
-    }
-
-    fn is_large(&self) -> bool {
-        self.facts.is_large() || self.rules.is_large()
-    }
-
-    #[inline]
-    fn is_any(&self) -> bool {
-        !self.facts.all().is_empty() || !self.rules.all().is_empty()
-    }
-}
 
 /// What a cell of state belongs to: the one list of all that owns cells. Whoever adds to it decides
 /// in [`super::reload`] where that goes on under another rulebook.
@@ -199,48 +172,6 @@ fn forwards(plan: &Plan, scope: Scope) -> Vec<bool> {
 pub(super) fn rules_of(plan: &Plan, scope: Scope) -> impl Iterator<Item = (RuleId, &Rule)> {
     let rules = plan.rules.iter().enumerate().map(|(number, rule)| (RuleId(number as u16), rule));
     rules.filter(move |(_, rule)| rule.scope == scope && rule.mode != Mode::Off)
-}
-
-/// Who asks, and what it claims of the events it wants.
-type Asker<'a, T> = (T, &'a [Claim<FieldRef>]);
-
-/// Who asks, by kind of event.
-fn by_kind<T: Copy>(asks: &[(T, Ask)], kinds: usize) -> Vec<Vec<Asker<'_, T>>> {
-    let mut by_kind = vec![Vec::new(); kinds];
-    for (asked, ask) in asks {
-        for kind in &ask.kinds {
-            by_kind[kind.0 as usize].push((*asked, ask.claims.as_slice()));
-        }
-    }
-    by_kind
-}
-
-/// Who is interested in each kind.
-fn interests(plan: &Plan, scope: Scope, watched: impl Fn(FactId) -> bool) -> Vec<Interest> {
-    let kinds = plan.vocabulary.kinds().len() + plan.rules.len();
-    let facts = plan.facts.iter().enumerate().filter(|(_, fact)| fact.scope == scope);
-    let facts = facts.map(|(number, fact)| (FactId(number as u16), asks_of_fact(fact)));
-    let facts: Vec<_> =
-        facts.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
-    let rules = rules_of(plan, scope).map(|(id, rule)| (id, asks_of_rule(rule)));
-    let rules: Vec<_> =
-        rules.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
-    let (facts, rules) = (by_kind(&facts, kinds), by_kind(&rules, kinds));
-    let readers = Readers::new(plan, scope);
-    let places = Places::of(plan, rules_of(plan, scope).map(|(_, rule)| rule));
-    let of_kind = |(number, (facts, rules)): (usize, (&Vec<_>, &Vec<_>))| {
-        let kind = KindId(number as u16);
-        let (facts, rules) = (Index::new(facts), Index::new(rules));
-        let listed = [listed_by(facts.field()), listed_by(rules.field())];
-        let fact = |id: FactId| {
-            let looks = (watched(id), readers.has(kind, id), places.place(id));
-            FactStep::new(&plan.facts[id.0 as usize], id, kind, listed[0], looks)
-        };
-        let rule =
-            |id: RuleId| RuleStep::new(&plan.rules[id.0 as usize], id, kind, listed[1], &places);
-        Interest { facts: facts.with(fact), rules: rules.with(rule).grouped() }
-    };
-    facts.iter().zip(&rules).enumerate().map(of_kind).collect()
 }
 
 /// Who watches each fact.

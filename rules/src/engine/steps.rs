@@ -151,8 +151,9 @@ pub struct Places {
     gates: RefCell<Vec<Option<Listed>>>,
 }
 
-/// By which field a rule is listed, its gate then, and whether that leaves no field to be looked at.
-type Listed = (Option<FieldId>, Gate, bool);
+/// By which field a rule is listed, its gate then, whether that leaves no field to be looked at, and the bits of
+/// the gate's texts.
+type Listed = (Option<FieldId>, Gate, bool, u64);
 
 impl Places {
     /// Of the facts that these rules read.
@@ -178,16 +179,26 @@ impl Places {
         Self { places, many: is_large(plan), gates }
     }
 
-    fn gate(&self, rule: &Rule, RuleId(id): RuleId, listed: Option<FieldId>) -> (Gate, bool) {
+    fn listed(&self, rule: &Rule, RuleId(id): RuleId, listed: Option<FieldId>) -> Listed {
         let known = &mut self.gates.borrow_mut()[usize::from(id)];
         match *known {
-            Some((by, gate, sure)) if by == listed => (gate, sure),
+            Some(said) if said.0 == listed => said,
             _ => {
                 let (gate, sure) = gate_of_rule(rule, listed, self);
-                *known = Some((listed, gate, sure));
-                (gate, sure)
+                let bits = match &rule.pattern {
+                    Pattern::Event(Trigger { condition: Some(condition), .. }) => {
+                        gate.bits(condition)
+                    }
+                    _ => u64::MAX,
+                };
+                *known.insert((listed, gate, sure, bits))
             }
         }
+    }
+
+    /// The bits of the texts that a rule's gate asks for, by the field that it is listed by.
+    pub fn bits(&self, rule: &Rule, id: RuleId, listed: Option<FieldId>) -> u64 {
+        self.listed(rule, id, listed).3
     }
 
     /// Where a fact's stands.
@@ -214,7 +225,7 @@ impl RuleStep {
         places: &Places,
     ) -> Self {
         let (form, roles) = form_of(rule, kind);
-        let (gate, sure) = places.gate(rule, id, listed);
+        let (_, gate, sure, _) = places.listed(rule, id, listed);
         let sure = sure || begins_surely(rule, form, kind, listed);
         let guards = match &rule.pattern {
             Pattern::Unless { guards, .. } => guards.as_slice(),
@@ -397,6 +408,13 @@ impl Numbered for RuleStep {
     #[inline]
     fn number(&self) -> u16 {
         self.rule.0
+    }
+}
+
+impl Numbered for FactId {
+    #[inline]
+    fn number(&self) -> u16 {
+        self.0
     }
 }
 

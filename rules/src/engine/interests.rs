@@ -1,0 +1,97 @@
+//! Who is interested in events of each kind.
+
+use std::ptr;
+
+use event::KindId;
+
+use super::asked::{Ask, Claim, Index, asks_of_fact, asks_of_rule};
+use super::layout::rules_of;
+use super::readers::Readers;
+use super::steps::{FactStep, Places, RuleStep, listed_by};
+use crate::plan::{FactId, FieldRef, Plan, RuleId, Scope};
+
+/// One kind's interested parties, in the order of the rulebook.
+#[derive(Debug, Default)]
+pub struct Interest {
+    /// Facts to update.
+    pub facts: Index<FieldRef, FactStep>,
+    /// Rules to step.
+    pub rules: Index<FieldRef, RuleStep>,
+}
+
+impl Interest {
+    /// Whether any fact may change.
+    #[inline]
+    pub fn is_of_facts(&self) -> bool {
+        !self.facts.all().is_empty()
+    }
+
+    pub fn is_large(&self) -> bool {
+        self.facts.is_large() || self.rules.is_large()
+    }
+
+    #[inline]
+    pub fn is_any(&self) -> bool {
+        !self.facts.all().is_empty() || !self.rules.all().is_empty()
+    }
+}
+
+/// Who asks, and what it claims of the events it wants.
+type Asker<'a, T> = (T, &'a [Claim<FieldRef>]);
+
+/// Who asks, by kind of event.
+fn by_kind<T: Copy>(asks: &[(T, Ask)], kinds: usize) -> Vec<Vec<Asker<'_, T>>> {
+    let mut by_kind = vec![Vec::new(); kinds];
+    for (asked, ask) in asks {
+        for kind in &ask.kinds {
+            by_kind[kind.0 as usize].push((*asked, ask.claims.as_slice()));
+        }
+    }
+    by_kind
+}
+
+/// Who is interested in each kind.
+pub fn interests(plan: &Plan, scope: Scope, watched: impl Fn(FactId) -> bool) -> Vec<Interest> {
+    let kinds = plan.vocabulary.kinds().len() + plan.rules.len();
+    let facts = plan.facts.iter().enumerate().filter(|(_, fact)| fact.scope == scope);
+    let facts = facts.map(|(number, fact)| (FactId(number as u16), asks_of_fact(fact)));
+    let facts: Vec<_> =
+        facts.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
+    let rules = rules_of(plan, scope).map(|(id, rule)| (id, asks_of_rule(rule)));
+    let rules: Vec<_> =
+        rules.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
+    let (facts, rules) = (by_kind(&facts, kinds), by_kind(&rules, kinds));
+    let readers = Readers::new(plan, scope);
+    let places = Places::of(plan, rules_of(plan, scope).map(|(_, rule)| rule));
+    let of_kind = |(number, (facts, found)): (usize, (&Vec<_>, Index<FieldRef, RuleId>))| {
+        let kind = KindId(number as u16);
+        let facts = Index::new(facts);
+        let listed = [listed_by(facts.field()), listed_by(found.field())];
+        let fact = |id: FactId| {
+            let looks = (watched(id), readers.has(kind, id), places.place(id));
+            FactStep::new(&plan.facts[id.0 as usize], id, kind, listed[0], looks)
+        };
+        let rule =
+            |id: RuleId| RuleStep::new(&plan.rules[id.0 as usize], id, kind, listed[1], &places);
+        let bits = |id: RuleId| places.bits(&plan.rules[id.0 as usize], id, listed[1]);
+        Interest { facts: facts.with(fact), rules: found.with(rule).grouped(bits) }
+    };
+    let found = indexes(&rules);
+    facts.iter().zip(found).enumerate().map(of_kind).collect()
+}
+
+/// Who is found how, by kind of event: of many kinds it is the same.
+fn indexes(by_kind: &[Vec<Asker<'_, RuleId>>]) -> Vec<Index<FieldRef, RuleId>> {
+    let is = |a: &Asker<'_, RuleId>, b: &Asker<'_, RuleId>| a.0 == b.0 && ptr::eq(a.1, b.1);
+    let mut found: Vec<Index<FieldRef, RuleId>> = Vec::with_capacity(by_kind.len());
+    for (number, asks) in by_kind.iter().enumerate() {
+        let same = |other: &&Vec<Asker<'_, RuleId>>| {
+            !asks.is_empty()
+                && other.len() == asks.len()
+                && other.iter().zip(asks).all(|(a, b)| is(a, b))
+        };
+        let known = by_kind[..number].iter().position(|other| same(&other));
+        found.push(known.map_or_else(|| Index::new(asks), |known| found[known].clone()));
+    }
+    found
+}
