@@ -156,8 +156,10 @@ impl Run<'_> {
                 true if at < self.floor => Over::Unknown,
                 true => self.merge.foresee(self.rows, new(Over::Queued)),
             };
-            waiting.push(self.rows, new(over));
-            if let Some(due) = shard.due.get_mut(place.1) {
+            // Behind others that wait it is due when they are, or later.
+            if waiting.push(self.rows, new(over))
+                && let Some(due) = shard.due.get_mut(place.1)
+            {
                 *due = at.min(*due);
             }
         }

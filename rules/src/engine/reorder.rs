@@ -298,11 +298,22 @@ impl Line {
     }
 }
 
-/// Time, rank, site, identity; and what waits, as words.
-type Disordered = (EventTime, u8, u128, u128, u64);
+/// Time, and what waits as a word, which begins with the rank. What decides between those of one time
+/// and rank is looked at when they have left the heap.
+type Disordered = (EventTime, u64);
 
-fn in_heap(Reverse((at, .., rest)): &Reverse<Disordered>) -> Waiting {
+fn in_heap(Reverse((at, rest)): &Reverse<Disordered>) -> Waiting {
     Waiting { at: *at, rest: *rest }
+}
+
+/// Puts the last of a line before those that it comes before.
+#[cold]
+#[inline(never)]
+fn put_before(rows: &[Rows], line: &mut [Waiting]) {
+    let Some((last, others)) = line.split_last() else { return };
+    let behind = others.iter().rev().take_while(|other| last.is_before(rows, **other)).count();
+    let from = others.len() - behind;
+    line[from..].rotate_right(1);
 }
 
 /// Events that are put in order behind those that are due: as many as are looked at before their turn.
@@ -325,19 +336,15 @@ impl Reorder {
         self.ordered.len() + self.disordered.len()
     }
 
-    /// Takes a row that is kept.
+    /// Takes a row that is kept; whether it may be the next of all.
     #[inline(always)]
-    pub fn push(&mut self, rows: &[Rows], new: Waiting) {
-        if !self.ordered.take(rows, new) {
-            self.push_near(rows, new);
+    pub fn push(&mut self, rows: &[Rows], new: Waiting) -> bool {
+        let alone = self.ordered.len() == 0;
+        if self.ordered.take(rows, new) {
+            return alone;
         }
-    }
-
-    /// Takes one that has to stand before others.
-    #[inline(never)]
-    fn push_near(&mut self, rows: &[Rows], new: Waiting) {
-        let (site, identity) = new.tie(rows);
-        self.disordered.push(Reverse((new.at, new.rank(), site, identity, new.rest)));
+        self.disordered.push(Reverse((new.at, new.rest)));
+        true
     }
 
     /// All in order that is due, and more behind it; how many are due.
@@ -365,8 +372,12 @@ impl Reorder {
             } else {
                 break;
             }
+            let ties = out.last().is_some_and(|last| first.is_before(rows, *last));
             out.push(first);
             disordered.pop();
+            if ties {
+                put_before(rows, out);
+            }
         }
         ordered.weave(rows, out, spare);
         out.clear();
@@ -412,9 +423,7 @@ impl Reorder {
         self.ordered.waiting.iter_mut().for_each(|waiting| *waiting = unknown(*waiting));
         let all = std::mem::take(&mut self.disordered).into_iter();
         self.disordered = all
-            .map(|Reverse((at, rank, site, identity, rest))| {
-                Reverse((at, rank, site, identity, unknown(Waiting { at, rest }).rest))
-            })
+            .map(|Reverse((at, rest))| Reverse((at, unknown(Waiting { at, rest }).rest)))
             .collect();
     }
 
@@ -422,5 +431,58 @@ impl Reorder {
     pub fn iter(&self) -> impl Iterator<Item = Waiting> {
         let ordered = self.ordered.waiting[self.ordered.next..].iter().copied();
         ordered.chain(self.disordered.iter().map(in_heap))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::{Identity, Symbol};
+
+    #[test]
+    fn any_order_of_arrival_is_let_go_in_the_one_order() {
+        let mut seed = 11_u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        for _ in 0..200 {
+            let mut rows = vec![Rows::new(16, Interner::shared())];
+            let (mut waiting, mut order, mut passed) = (Reorder::default(), Vec::new(), Vec::new());
+            for came in 0..300 {
+                // Many of one time and rank, which their identities decide between.
+                let at = EventTime((came / 8 + random(20)) as i64).max(EventTime(came as i64 / 8));
+                let (rank, identity) = (random(2) as u8, random(1 << 40));
+                let mut words = [0; 16];
+                let mut event = EventMut::from_words(&mut words);
+                event.times(at, at);
+                event.identity(Identity(u128::from(identity)));
+                event.place(Symbol::NONE, Symbol::NONE);
+                let row = rows[0].keep(EventRef::from_words(&words));
+                let new = Waiting::new(at, rank, Over::Nothing, row);
+                let before = waiting.next_at();
+                let first = waiting.push(&rows, new);
+                assert!(first || before.is_some_and(|before| before <= at));
+                order.push((at, rank, identity, row));
+                let watermark = EventTime(came as i64 / 8);
+                if random(5) == 0 {
+                    let (line, many) = waiting.in_order(&rows, watermark);
+                    passed.extend(line[..many].iter().map(|waiting| waiting.row()));
+                    assert!(line[many..].iter().all(|waiting| waiting.at >= watermark));
+                    waiting.pass(many);
+                    waiting.tidy();
+                }
+                if waiting.len() > 60 {
+                    let least = waiting.iter().map(|w| (w.at, w.rank())).min();
+                    let early = waiting.pop(&rows).expect("some wait");
+                    assert_eq!(Some((early.at, early.rank())), least);
+                    order.retain(|(.., row)| *row != early.row());
+                }
+            }
+            let (line, many) = waiting.in_order(&rows, EventTime::MAX);
+            passed.extend(line[..many].iter().map(|waiting| waiting.row()));
+            order.sort_unstable();
+            assert_eq!(passed, order.iter().map(|(.., row)| *row).collect::<Vec<_>>());
+        }
     }
 }

@@ -323,7 +323,11 @@ impl Seen {
     fn move_some(&mut self) {
         let (from, living) = (self.moved, self.living());
         self.moved = self.index.len().min(from + MOVED);
-        for bucket in &self.index[from..self.moved] {
+        for (place, bucket) in (from..).zip(&self.index[from..self.moved]) {
+            let ahead = place + 2 * MOVED;
+            prefetch(&self.index, ahead);
+            prefetch(&self.wider, ahead);
+            prefetch(&self.wider, ahead + self.index.len());
             bucket.enter_all(&mut self.wider, living);
         }
         if self.moved == self.index.len() {
