@@ -42,7 +42,7 @@ impl Digest {
 
     /// Adds one part.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn part(mut self, bytes: &[u8]) -> Self {
         self.add(&(bytes.len() as u32).to_le_bytes());
         self.add(bytes);
@@ -51,7 +51,7 @@ impl Digest {
 
     /// Adds a number, or another digest.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn number(mut self, value: u128) -> Self {
         self.add(&value.to_le_bytes());
         self
@@ -63,7 +63,7 @@ impl Digest {
         self.long.as_ref().map_or_else(|| Self::of(&self.short[..self.len]), |l| l.digest128())
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, bytes: &[u8]) {
         match self.short.get_mut(self.len..self.len + bytes.len()) {
             Some(room) if self.long.is_none() => {

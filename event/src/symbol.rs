@@ -141,6 +141,7 @@ impl Interner {
 
     /// The digest of the symbol's text: stands for the text in hashes and orders.
     #[must_use]
+    #[inline]
     pub fn digest(&self, symbol: Symbol) -> u128 {
         self.entries[symbol.0 as usize].digest
     }

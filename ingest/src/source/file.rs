@@ -333,26 +333,26 @@ const CHUNKS: usize = 32;
 /// one in a chunk would be guessed wrong as often as not.
 fn lines(rows: &mut Rows<'_>) -> bool {
     let (chunks, rest) = rows.bytes.as_chunks();
-    // Two more than there can be: so many are written of each chunk.
-    let mut ends = [0; 64 * CHUNKS + 2];
+    // One more than there can be: of each chunk one is written, whether it has any or not.
+    let mut ends = [0; 64 * CHUNKS + 1];
     for (number, some) in chunks.chunks(CHUNKS).enumerate() {
-        let mut found = 0;
-        for (at, chunk) in (0..).step_by(64).zip(some) {
+        let (mut at, mut found) = (0, 0);
+        for chunk in some {
             let mut bits = line_ends(chunk);
-            let count = bits.count_ones() as usize;
-            let mut next = || {
-                let end = at + bits.trailing_zeros() as u16 + 1;
+            loop {
+                if let Some(end) = ends.get_mut(found) {
+                    *end = at + bits.trailing_zeros() as u16 + 1;
+                }
+                found += usize::from(bits != 0);
                 bits &= bits.wrapping_sub(1);
-                end
-            };
-            if let Some([first, second, more @ ..]) = ends.get_mut(found..) {
-                (*first, *second) = (next(), next());
-                more.iter_mut().take(count.saturating_sub(2)).for_each(|end| *end = next());
+                if bits == 0 {
+                    break;
+                }
             }
-            found += count;
+            at += 64;
         }
-        let before = 64 * CHUNKS * number;
-        if !ends.iter().take(found).all(|end| rows.end(before + usize::from(*end))) {
+        let (before, ends) = (64 * CHUNKS * number, ends.get(..found).unwrap_or_default());
+        if !ends.iter().all(|end| rows.end(before + usize::from(*end))) {
             return false;
         }
     }

@@ -539,9 +539,11 @@ fn detection_id(cx: Context<'_>, rule: &Rule, conclusion: &Conclusion<'_>) -> Ti
 }
 
 fn id_digest(cx: Context<'_>, rule: &Rule, key: &Key, event: Identity) -> Digest {
-    let digest = Digest::default().part(rule.id.as_bytes());
-    let parts = &key[..rule.by.len().min(3)];
-    parts.iter().fold(digest, |d, part| d.number(cx.interner.digest(*part))).number(event.0)
+    let mut digest = Digest::default().part(rule.id.as_bytes());
+    for part in &key[..rule.by.len().min(3)] {
+        digest = digest.number(cx.interner.digest(*part));
+    }
+    digest.number(event.0)
 }
 
 /// The id of a detection that is told, at `at`, long after it was held back: as that of a deadline.

@@ -21,8 +21,10 @@ pub struct Sum {
     plan: Arc<Plan>,
     /// Digests of the rules' ids.
     rules: Vec<u128>,
-    /// One finding in its canonical form.
+    /// One finding in its canonical form: as long as it ever was, so that a part is put down without a call.
     form: Vec<u8>,
+    /// How much of it is this one's.
+    used: usize,
     findings: u64,
     incidents: u64,
     total: u128,
@@ -33,7 +35,7 @@ impl Sum {
     #[must_use]
     pub fn new(plan: Arc<Plan>) -> Self {
         let rules = plan.rules.iter().map(|rule| Digest::of(rule.id.as_bytes())).collect();
-        Self { plan, rules, form: Vec::new(), findings: 0, incidents: 0, total: 0 }
+        Self { plan, rules, form: Vec::new(), used: 0, findings: 0, incidents: 0, total: 0 }
     }
 
     /// Incidents that were opened.
@@ -58,7 +60,7 @@ impl Sum {
     /// Adds what a step has found.
     pub fn take(&mut self, findings: &Findings, interner: &Interner) {
         for finding in findings.iter() {
-            self.form.clear();
+            self.used = 0;
             self.effect(findings, finding.effect);
             self.fields(finding, interner);
             for evidence in findings.evidence(finding) {
@@ -71,14 +73,24 @@ impl Sum {
             }
             self.findings += 1;
             self.incidents += u64::from(finding.effect == Effect::Opened);
-            self.total = self.total.wrapping_add(Digest::of(&self.form));
+            self.total = self.total.wrapping_add(Digest::of(&self.form[..self.used]));
         }
     }
 
-    /// Of a length that is known, it is some moves and no call.
     #[inline(always)]
     fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.form.extend_from_slice(&bytes);
+        match self.form.get_mut(self.used..).and_then(|rest| rest.first_chunk_mut()) {
+            Some(room) => (*room, self.used) = (bytes, self.used + N),
+            None => self.put_all(&bytes),
+        }
+    }
+
+    #[cold]
+    fn put_all(&mut self, bytes: &[u8]) {
+        self.form.truncate(self.used);
+        self.form.extend_from_slice(bytes);
+        self.used = self.form.len();
+        self.form.resize(2 * self.used, 0);
     }
 
     fn of_incident(&mut self, number: u8, incident: TimedId) {
@@ -110,13 +122,13 @@ impl Sum {
             Effect::Cleared(incident) => self.of_incident(7, incident),
             Effect::Acted(incident, control) => {
                 self.of_incident(8, incident);
-                self.form.extend_from_slice(&findings.control(control).payload());
+                self.put_all(&findings.control(control).payload());
             }
             Effect::Unshelved(incident) => self.of_incident(9, incident),
             Effect::Shelf(until, control) => {
                 self.put([10]);
                 self.put(until.unwrap_or_default().0.to_le_bytes());
-                self.form.extend_from_slice(&findings.control(control).payload());
+                self.put_all(&findings.control(control).payload());
             }
             Effect::ShelfEnded => self.put([11]),
             Effect::Stale(incident) => self.of_incident(12, incident),
@@ -128,8 +140,9 @@ impl Sum {
         let rule = self.rules.get(finding.rule.0 as usize).copied().unwrap_or_default();
         let [a, b, c] = finding.key;
         let texts = [finding.site, a, b, c, finding.area, finding.person];
-        for digest in [rule].into_iter().chain(texts.map(|text| digest(text, interner))) {
-            self.put(digest.to_le_bytes());
+        self.put(rule.to_le_bytes());
+        for text in texts {
+            self.put(digest(text, interner).to_le_bytes());
         }
         self.put(finding.seq.to_le_bytes());
         self.put(finding.at.0.to_le_bytes());
