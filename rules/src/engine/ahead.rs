@@ -31,14 +31,17 @@ const LOOK_EVERY: u32 = if ALL { 4 } else { 256 };
 /// Events that are asked for together: a turn.
 const TURN: usize = 4;
 
-/// Turns of which something is known: the current one; the next one, whose lists are asked for; the one
-/// after that, whose cells are; and the one behind it, of which the index is asked where its keys' cells
-/// are. Each needs what the one before has brought. The rows of yet another are asked for, and of two more
-/// it is asked who is asked, where that is one list of many.
+/// Turns that have numbers of their own.
 const TURNS: usize = ROWS / TURN;
 
+/// Turns of which something is known: the current one; the next one, of whose lists the second is asked for;
+/// the one after that, whose lists are; then the one whose cells are; and the one behind it, of which the
+/// index is asked where its keys' cells are. Each needs what the one before has brought. The rows of yet
+/// another are asked for, and of two more it is asked who is asked, where that is one list of many.
+const KNOWN: usize = 5;
+
 /// Places from the current event to the first of the furthest turn.
-const FURTHEST: usize = (TURNS - 1) * TURN - 1;
+const FURTHEST: usize = (KNOWN - 1) * TURN - 1;
 
 /// Look-ups asked for of one event: past it most rules of a large rulebook will not come to theirs.
 const WANTS_MAX: usize = 16;
@@ -273,14 +276,17 @@ impl Site {
         let rows = FURTHEST + 3 * TURN..FURTHEST + 4 * TURN;
         rows.map_while(&behind).for_each(|event| event.expect());
         let Self { ahead, state, .. } = self;
-        let furthest = (turn + 3) % TURNS;
+        let furthest = (turn + 4) % TURNS;
         ahead.ask_for_slots(state, furthest, FURTHEST, &behind);
         if cx.layout.is_large {
             ahead.ask_who_is_listed(cx, state, furthest, &behind);
         }
-        ahead.ask_for_cells(state, (turn + 2) % TURNS);
-        ahead.ask_for_lists(state, (turn + 1) % TURNS);
-        ahead.ask_behind_first(state, turn);
+        ahead.ask_for_cells(state, (turn + 3) % TURNS);
+        ahead.ask_for_lists(state, (turn + 2) % TURNS);
+        ahead.ask_behind_first(state, (turn + 1) % TURNS);
+        if cx.layout.is_large {
+            ahead.ask_behind_second(state, turn);
+        }
     }
 
     /// The same for events that come all at once, before the first: when [`Self::expect`] sees them
@@ -295,9 +301,10 @@ impl Site {
         }
         let Self { ahead, state, .. } = self;
         state.near.start();
-        (0..TURNS - 1).for_each(|turn| ahead.ask_for_slots(state, turn, turn * TURN, &behind));
-        (0..TURNS - 2).for_each(|turn| ahead.ask_for_cells(state, turn));
-        ahead.ask_for_lists(state, 0);
+        (0..KNOWN - 1).for_each(|turn| ahead.ask_for_slots(state, turn, turn * TURN, &behind));
+        (0..KNOWN - 2).for_each(|turn| ahead.ask_for_cells(state, turn));
+        (0..KNOWN - 3).for_each(|turn| ahead.ask_for_lists(state, turn));
+        ahead.ask_behind_first(state, 0);
     }
 }
 
@@ -433,6 +440,26 @@ impl Ahead {
                     state.runs.peek(entry.words[0] as u32).into_iter().for_each(fetch);
                 } else {
                     state.entries.peek(entry.next).into_iter().for_each(fetch);
+                }
+            }
+        }
+    }
+
+    /// The third of a window: several that came close to each other leave it together. Where keys are few and
+    /// windows long, the lines are at hand, and it is not worth asking.
+    #[inline(never)]
+    fn ask_behind_second(&self, state: &State, turn: usize) {
+        let entries = state.entries.cells();
+        for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
+            let Wants { from, lists, .. } = asked.wants;
+            let near = state.near.row(turn * TURN + place);
+            let wants = self.wants[usize::from(from)..usize::from(lists)].iter();
+            for want in wants.chain(asked.listed()).filter(|want| want.list == List::Entries) {
+                let Some(cell) = state.keys.peek(near.of(want.owner)) else { continue };
+                let first = entries.get(cell.head as usize);
+                let second = first.and_then(|first| entries.get(first.next as usize));
+                if let Some(second) = second {
+                    prefetch(entries, second.next as usize);
                 }
             }
         }

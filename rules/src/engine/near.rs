@@ -13,7 +13,7 @@ use super::pages::NIL;
 use super::state::{Owner, State, Vacant, beside, tag_of};
 
 /// Events that are near.
-pub const ROWS: usize = 16;
+pub const ROWS: usize = 32;
 
 /// Cells of each.
 const SEATS: usize = 16;
