@@ -638,3 +638,24 @@ impl fmt::Debug for Condition {
         self.expr.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_among_few_many_and_far_apart() {
+        for (many, apart) in [(0, 1), (1, 1), (16, 3), (17, 1), (17, 3), (300, 7), (300, 1_000)] {
+            let texts: Vec<Symbol> = (0..many).rev().map(|n| Symbol(90 + n * apart)).collect();
+            let of = Texts::new(texts.clone().into());
+            assert_eq!(of.bits.is_empty(), many <= 16 || apart == 1_000);
+            for text in (0..90 + (many + 2) * apart).chain([u32::MAX]).map(Symbol) {
+                assert_eq!(
+                    of.has(text),
+                    texts.contains(&text),
+                    "{text:?} of {many}, {apart} apart"
+                );
+            }
+        }
+    }
+}

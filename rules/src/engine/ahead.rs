@@ -359,6 +359,12 @@ impl Ahead {
                     let owner = layout.rule(step.rule);
                     let waits =
                         |owner| !step.roles.has(Roles::HELD) || state.may_await(owner, text);
+                    if matches!(step.form, RuleForm::Event) {
+                        continue;
+                    }
+                    if !step.roles.has(Roles::HELD) {
+                        layout.prepared.expect_rule(step.rule);
+                    }
                     match step.form {
                         RuleForm::Short if waits(owner) => asked.add(owner, LISTED[1], List::Runs),
                         RuleForm::Single if waits(owner) => asked.add(owner, LISTED[1], List::Run),
@@ -383,7 +389,8 @@ impl Ahead {
         for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
             let Asked { wants: Wants { from, to, .. }, texts, .. } = asked;
             let wants = self.wants[usize::from(*from)..usize::from(*to)].iter();
-            let wants = wants.chain(asked.listed());
+            // Who is listed gives way to who is always asked: of two in one place the last is kept.
+            let wants = asked.listed().chain(wants);
             let text = |want: &Want| texts[usize::from(want.by) % TEXTS];
             state.look_ahead(turn * TURN + place, wants.map(|want| (want.owner, text(want))));
         }

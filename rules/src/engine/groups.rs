@@ -52,16 +52,17 @@ impl<F> Index<F, RuleStep> {
             let chosen = &chosen[..many];
             list.groups = (self.groups.len() as u32) << 2 | many as u32;
             list.from = self.listed.len() as u32;
-            let is_of = |one: Option<(u8, u8)>| move |asks: &Option<(u8, u8)>| *asks == one;
-            let listed = |wanted: &dyn Fn(&Option<(u8, u8)>) -> bool, out: &mut Vec<RuleStep>| {
-                let of = asked.iter().zip(&asks).filter(|(_, asks)| wanted(asks));
-                out.extend(of.map(|(step, _)| *step));
+            let group_of =
+                |asks: &Option<(u8, u8)>| chosen.iter().position(|one| Some(*one) == *asks);
+            let put = |listed: &mut Vec<RuleStep>, group: Option<usize>| {
+                let of = asked.iter().zip(&asks).filter(|(_, asks)| group_of(asks) == group);
+                listed.extend(of.map(|(step, _)| *step));
             };
-            listed(&|asks| !asks.is_some_and(|asks| chosen.contains(&asks)), &mut self.listed);
+            put(&mut self.listed, None);
             list.to = self.listed.len() as u32;
-            for one in chosen {
+            for group in 0..many {
                 let from = self.listed.len();
-                listed(&is_of(Some(*one)), &mut self.listed);
+                put(&mut self.listed, Some(group));
                 let group = &self.listed[from..];
                 let gates = group.iter().map(|step| step.gate);
                 let gate = gates.reduce(|a, b| a.either(b).unwrap_or(Gate::OPEN));

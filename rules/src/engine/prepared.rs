@@ -1,6 +1,7 @@
 //! What a step reads of its fact or rule, found out at load and kept in a line of memory: nearly all keys
 //! are one text of the event, nearly all conditions one test of one field.
 
+use event::prefetch::fetch;
 use event::{EventRef, FieldId, FieldType, Symbol, TimeSpan};
 
 use super::cells::Key;
@@ -365,6 +366,14 @@ impl Prepared {
     #[inline(always)]
     pub fn event(&self, RuleId(rule): RuleId) -> &PreparedEvent {
         &self.events[rule as usize]
+    }
+
+    /// Asks for what is said of a rule that is not of one event.
+    #[inline(always)]
+    pub fn expect_rule(&self, RuleId(rule): RuleId) {
+        let rule = &self.rules[rule as usize];
+        fetch(rule);
+        fetch(&rule.guard);
     }
 
     /// Any other rule.
