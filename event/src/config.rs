@@ -201,10 +201,11 @@ impl Reader {
         let column = node.place.column + u32::from(!plain);
         let line = self.lines.get(node.place.line.saturating_sub(1) as usize);
         let before = column as usize - 1;
-        let here = line.map_or("", |line| match line.is_ascii() {
-            true => line.get(before..).unwrap_or_default(),
-            false => line.char_indices().nth(before).map_or("", |(at, _)| &line[at..]),
-        });
+        let from = |line: &str| {
+            let nth = || line.char_indices().nth(before).map(|(at, _)| at);
+            if line.is_ascii() { Some(before) } else { nth() }
+        };
+        let here = line.and_then(|line| line.get(from(line)?..)).unwrap_or_default();
         if here.starts_with(text.as_str()) {
             Place { line: node.place.line, column: column + offset as u32 }
         } else {

@@ -8,6 +8,7 @@
 use event::prefetch::{fetch, prefetch};
 use event::{EventRef, FieldId, FieldType, KindId, Symbol};
 
+use super::cells::KeyCell;
 use super::layout::Layout;
 use super::near::ROWS;
 use super::pages::NIL;
@@ -183,11 +184,8 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Wish> {
             }
         };
         want(layout.fact(*fact), by, list);
-        layout
-            .watchers(*fact)
-            .often(WANTS_MAX)
-            .iter()
-            .for_each(|rule| want(layout.rule(*rule), by, List::Nothing));
+        let watchers = layout.watchers(*fact).often(WANTS_MAX).iter();
+        watchers.for_each(|rule| want(layout.rule(*rule), by, List::Nothing));
     }
     for RuleStep { rule: id, .. } in interest.rules.often(WANTS_MAX) {
         let rule = &plan.rules[id.0 as usize];
@@ -388,11 +386,32 @@ impl Ahead {
     fn ask_for_cells(&self, state: &mut State, turn: usize) {
         for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
             let Asked { wants: Wants { from, to, .. }, texts, .. } = asked;
-            let wants = self.wants[usize::from(*from)..usize::from(*to)].iter();
+            let find = |want: &Want| (want.owner, texts[usize::from(want.by) % TEXTS]);
             // Who is listed gives way to who is always asked: of two in one place the last is kept.
-            let wants = asked.listed().chain(wants);
-            let text = |want: &Want| texts[usize::from(want.by) % TEXTS];
-            state.look_ahead(turn * TURN + place, wants.map(|want| (want.owner, text(want))));
+            if asked.many > 0 {
+                state.look_ahead(turn * TURN + place, asked.listed().map(find));
+            }
+            let wants = self.wants[usize::from(*from)..usize::from(*to)].iter();
+            state.look_ahead(turn * TURN + place, wants.map(find));
+        }
+    }
+
+    /// The look-ups of the events of a turn whose lists are asked for, each with the cell that was found.
+    #[inline(always)]
+    fn found<'s>(&self, state: &'s State, turn: usize, mut each: impl FnMut(List, &'s KeyCell)) {
+        let keys = state.keys.cells();
+        for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
+            let Wants { from, lists, .. } = asked.wants;
+            let near = state.near.row(turn * TURN + place);
+            let mut one = |want: &Want| {
+                if let Some(cell) = keys.get(near.of(want.owner) as usize) {
+                    each(want.list, cell);
+                }
+            };
+            self.wants[usize::from(from)..usize::from(lists)].iter().for_each(&mut one);
+            if asked.many > 0 {
+                asked.listed().for_each(one);
+            }
         }
     }
 
@@ -401,55 +420,39 @@ impl Ahead {
         let (keys, entries) = (state.keys.cells(), state.entries.cells());
         let (runs, noted) = (state.runs.cells(), state.noted.cells());
         let values = state.values.cells();
-        for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
-            let Wants { from, lists, .. } = asked.wants;
-            let near = state.near.row(turn * TURN + place);
-            let wants = self.wants[usize::from(from)..usize::from(lists)].iter();
-            for want in wants.chain(asked.listed()) {
-                let Some(cell) = keys.get(near.of(want.owner) as usize) else { continue };
-                match want.list {
-                    List::Entries | List::Waiting if cell.head != NIL => {
-                        prefetch(entries, cell.head as usize);
-                        prefetch(entries, cell.tail as usize);
-                        if let Some(at) = cell.values() {
-                            prefetch(values, at as usize);
-                        }
-                    }
-                    List::Runs if cell.head != NIL => prefetch(runs, cell.head as usize),
-                    List::Run => {
-                        // A run that ends leaves the line by age, too.
-                        for beside in [cell.age.older, cell.age.newer] {
-                            keys.get(beside as usize).into_iter().for_each(fetch);
-                        }
-                        prefetch(noted, cell.value as u32 as usize);
-                    }
-                    _ => {}
+        self.found(state, turn, |list, cell| match list {
+            List::Entries | List::Waiting if cell.head != NIL => {
+                prefetch(entries, cell.head as usize);
+                prefetch(entries, cell.tail as usize);
+                if let Some(at) = cell.values() {
+                    prefetch(values, at as usize);
                 }
             }
-        }
+            List::Runs if cell.head != NIL => prefetch(runs, cell.head as usize),
+            List::Run => {
+                // A run that ends leaves the line by age, too.
+                for beside in [cell.age.older, cell.age.newer] {
+                    keys.get(beside as usize).into_iter().for_each(fetch);
+                }
+                prefetch(noted, cell.value as u32 as usize);
+            }
+            _ => {}
+        });
     }
 
     /// What the first of a list leads to: the event behind it, which may have left the window, too; the run
     /// that it stands for.
     #[inline(never)]
     fn ask_behind_first(&self, state: &State, turn: usize) {
-        for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
-            let Wants { from, lists, .. } = asked.wants;
-            let near = state.near.row(turn * TURN + place);
-            let wants = self.wants[usize::from(from)..usize::from(lists)].iter();
-            for want in wants.chain(asked.listed()) {
-                if !matches!(want.list, List::Entries | List::Waiting) {
-                    continue;
-                }
-                let Some(cell) = state.keys.peek(near.of(want.owner)) else { continue };
-                let Some(entry) = state.entries.peek(cell.head) else { continue };
-                if want.list == List::Waiting {
-                    state.runs.peek(entry.words[0] as u32).into_iter().for_each(fetch);
-                } else {
-                    state.entries.peek(entry.next).into_iter().for_each(fetch);
-                }
+        let (entries, runs) = (state.entries.cells(), state.runs.cells());
+        self.found(state, turn, |list, cell| {
+            let Some(entry) = entries.get(cell.head as usize) else { return };
+            match list {
+                List::Waiting => prefetch(runs, entry.words[0] as u32 as usize),
+                List::Entries => prefetch(entries, entry.next as usize),
+                _ => {}
             }
-        }
+        });
     }
 
     /// The third of a window: several that came close to each other leave it together. Where keys are few and
@@ -457,19 +460,13 @@ impl Ahead {
     #[inline(never)]
     fn ask_behind_second(&self, state: &State, turn: usize) {
         let entries = state.entries.cells();
-        for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
-            let Wants { from, lists, .. } = asked.wants;
-            let near = state.near.row(turn * TURN + place);
-            let wants = self.wants[usize::from(from)..usize::from(lists)].iter();
-            for want in wants.chain(asked.listed()).filter(|want| want.list == List::Entries) {
-                let Some(cell) = state.keys.peek(near.of(want.owner)) else { continue };
-                let first = entries.get(cell.head as usize);
-                let second = first.and_then(|first| entries.get(first.next as usize));
-                if let Some(second) = second {
-                    prefetch(entries, second.next as usize);
-                }
+        self.found(state, turn, |list, cell| {
+            let first = entries.get(cell.head as usize).filter(|_| list == List::Entries);
+            let second = first.and_then(|first| entries.get(first.next as usize));
+            if let Some(second) = second {
+                prefetch(entries, second.next as usize);
             }
-        }
+        });
     }
 
     #[cold]

@@ -1,8 +1,9 @@
 //! Whether a rule may hold anything for a key, before anything of the rule is looked at.
 //!
-//! Of a large rulebook most events are listed under rules that wait for nothing of their key: that is said by
+//! Most events that could end or complete something find that nothing waits for their key: that is said by
 //! a count of such keys, by a few bits of a hash, in a table that stays in a near cache. Where it says that there
-//! may be one, whoever asks looks.
+//! may be one, whoever asks looks. It is kept for rules that have such events. Of a large rulebook it is asked
+//! before anything of the rule is looked at.
 
 use event::Symbol;
 
@@ -43,6 +44,12 @@ impl Awaited {
         self.keys += 1;
     }
 
+    /// Whether an owner may hold something for a key of one text.
+    #[inline(always)]
+    pub fn may_await(&self, owner: Owner, text: Symbol) -> bool {
+        self.counts[self.place(owner, Packed::text(text))] != 0
+    }
+
     fn is_full(&self) -> bool {
         self.keys * COUNTS > self.counts.len() && self.counts.len() < SIZE_MAX
     }
@@ -53,14 +60,13 @@ impl State {
     /// keeps account of that.
     #[inline(always)]
     pub fn may_await(&self, owner: Owner, text: Symbol) -> bool {
-        let Some(awaited) = &self.awaited else { return true };
-        awaited.counts[awaited.place(owner, Packed::text(text))] != 0
+        self.awaited.as_ref().is_none_or(|awaited| awaited.may_await(owner, text))
     }
 
     /// An owner holds something for the key of a cell.
     #[inline(always)]
     pub(super) fn awaits(&mut self, cell: u32, owner: Owner) {
-        if self.awaited.is_some() && self.bounds.is_of_rule(owner) {
+        if self.bounds.keeps_account(owner) {
             self.awaits_more(cell, owner);
         }
     }
@@ -80,8 +86,10 @@ impl State {
     /// It does no longer.
     #[inline(always)]
     pub(super) fn awaits_less(&mut self, cell: u32, owner: Owner) {
-        let Some(awaited) = &mut self.awaited else { return };
-        if self.bounds.is_of_rule(owner) {
+        if !self.bounds.keeps_account(owner) {
+            return;
+        }
+        if let Some(awaited) = &mut self.awaited {
             let place = awaited.place(owner, self.keys.get(cell).key);
             let count = &mut awaited.counts[place];
             *count = if *count == u8::MAX { u8::MAX } else { count.saturating_sub(1) };
@@ -92,10 +100,10 @@ impl State {
     /// Counts anew what is held: after a restore, and under other owners.
     pub(super) fn count_awaited(&mut self) {
         let size = self.awaited.as_ref().map_or(SIZE_MIN, |awaited| awaited.counts.len());
-        let mut awaited = self.bounds.is_large().then(|| Awaited::new(size));
+        let mut awaited = self.bounds.keeps_accounts().then(|| Awaited::new(size));
         if let Some(awaited) = &mut awaited {
             for cell in self.cells().map(|index| self.keys.get(index)) {
-                if self.bounds.is_of_rule(cell.owner()) {
+                if self.bounds.keeps_account(cell.owner()) {
                     awaited.add(cell.owner(), cell.key);
                 }
             }

@@ -151,23 +151,25 @@ pub fn is_large(plan: &Plan) -> bool {
 }
 
 /// Who answers for what, and how much each may hold.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Bounds {
     holders: Vec<u32>,
     limits: Vec<Limits>,
     first_rule: u32,
     /// Who answers for all that is nobody's else.
     last: u32,
-    is_large: bool,
+    /// Of which owners it is kept at hand whether they hold anything for a key, by number.
+    accounts: Vec<bool>,
 }
 
-/// Rules from which on it is kept at hand whether one holds anything for a key.
-const MANY_RULES: usize = if cfg!(debug_assertions) { 1 } else { 256 };
+/// Rules from which on whether one holds anything for a key is asked before anything of it is looked at.
+const MANY_RULES: usize = if cfg!(debug_assertions) { 4 } else { 256 };
 
 impl Bounds {
     /// The bounds of a plan; `memories` says of each of the rules' memories which rule's it is.
-    /// What comes behind them belongs to the incidents.
-    pub fn new(plan: &Plan, memories: impl Iterator<Item = u32>) -> Self {
+    /// What comes behind them belongs to the incidents. `accounts` says for whom it is kept at hand whether
+    /// they hold anything for a key.
+    pub fn new(plan: &Plan, memories: impl Iterator<Item = u32>, accounts: Vec<bool>) -> Self {
         let facts = plan.facts.iter().map(|fact| match fact.kind {
             // As many as its fact has keys, at most; and one that went would make it drift.
             FactKind::Tally { .. } => Limits { keys: u32::MAX, ..fact.limits },
@@ -179,14 +181,14 @@ impl Bounds {
         let own = 0..first_rule + plan.rules.len() as u32;
         let holders = own.chain(memories.map(|rule| first_rule + rule)).collect();
         let last = limits.len() as u32 - 1;
-        Self { holders, limits, first_rule, last, is_large: is_large(plan) }
+        Self { holders, limits, first_rule, last, accounts }
     }
 
     /// One fact, without limits.
     #[cfg(test)]
     pub fn of_one() -> Self {
         let limits = vec![Limits::default()];
-        Self { holders: vec![0], limits, first_rule: 1, last: 0, is_large: false }
+        Self { holders: vec![0], limits, first_rule: 1, last: 0, accounts: Vec::new() }
     }
 
     /// How many holders there are.
@@ -203,15 +205,15 @@ impl Bounds {
         }
     }
 
-    /// Whether an owner is a rule, or what one remembers beside its runs.
-    #[inline]
-    pub fn is_of_rule(&self, owner: Owner) -> bool {
-        owner.0 >= self.first_rule && (owner.0 as usize) < self.holders.len()
+    /// Whether it is kept at hand if an owner holds anything for a key.
+    #[inline(always)]
+    pub fn keeps_account(&self, Owner(owner): Owner) -> bool {
+        self.accounts.get(owner as usize).is_some_and(|keeps| *keeps)
     }
 
-    /// Whether there are many rules.
-    pub fn is_large(&self) -> bool {
-        self.is_large
+    /// Whether that is so of any.
+    pub fn keeps_accounts(&self) -> bool {
+        self.accounts.contains(&true)
     }
 
     /// Who answers for a rule's runs.

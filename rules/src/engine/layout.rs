@@ -19,6 +19,7 @@ use super::interests::{Interest, interests};
 use super::prepared::Prepared;
 use super::sequence::{Shape, shape_of};
 use super::state::Owner;
+use super::steps::{Roles, RuleForm};
 use crate::calendar::ScheduleId;
 use crate::condition::Bound;
 use crate::plan::{
@@ -326,10 +327,25 @@ impl Layout {
             hears_schedules,
             policies,
             first_detection: plan.vocabulary.kinds().len() as u16,
-            bounds: Arc::new(Bounds::new(plan, remembers.into_iter())),
+            bounds: Arc::default(),
         };
+        let accounts = layout.accounts();
+        layout.bounds = Arc::new(Bounds::new(plan, remembers.into_iter(), accounts));
         layout.wanted = Wanted::new(plan, &layout, layout.by_kind.len());
         layout
+    }
+
+    /// Whose runs are asked for by events that are no concern of a rule otherwise, by number.
+    fn accounts(&self) -> Vec<bool> {
+        let mut accounts = vec![false; self.dimension_base as usize];
+        for step in self.by_kind.iter().flat_map(|interest| interest.rules.all()) {
+            if step.form == RuleForm::Unless {
+                accounts[self.first_memory(step.rule).0 as usize] |= step.roles.has(Roles::EXCUSES);
+            } else {
+                accounts[self.rule(step.rule).0 as usize] |= step.roles.has(Roles::ALONE);
+            }
+        }
+        accounts
     }
 
     /// Who is interested in a kind.

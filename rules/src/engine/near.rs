@@ -143,10 +143,16 @@ impl State {
     /// them. Were one another's the wrong line would be asked for, and nothing else be wrong.
     #[inline(always)]
     pub fn look_ahead(&mut self, row: usize, wants: impl Iterator<Item = (Owner, Symbol)>) {
-        let Self { index, keys, near, .. } = self;
+        let Self { index, keys, near, awaited, bounds, .. } = self;
         let (index, keys) = (index.glance(), keys.cells());
         let row = &mut near.rows[row % ROWS].0;
         for (owner, text) in wants {
+            // Who keeps account of what it holds is not looked up where that is nothing.
+            if bounds.keeps_account(owner)
+                && awaited.as_ref().is_some_and(|awaited| !awaited.may_await(owner, text))
+            {
+                continue;
+            }
             let cell = index.likely(beside(Packed::text(text).half(), owner));
             row[owner.0 as usize % SEATS] = cell;
             prefetch(keys, if cell == NIL { 0 } else { cell as usize });

@@ -1,6 +1,6 @@
 //! Sequences of two events, of which nothing is kept but who the first was: most are of this form.
 
-use event::EventRef;
+use event::{EventRef, Symbol};
 
 use super::cells::{Key, Run};
 use super::findings::Findings;
@@ -39,13 +39,13 @@ impl Site {
         self.state.holdings.get(holder).runs == 0
     }
 
-    /// Whether an event can be no concern of a rule of which no run waits.
+    /// Whether an event is no concern of a rule because no run waits for its key.
     #[inline(always)]
-    fn is_alone(&self, step: &RuleStep) -> bool {
-        // Of some it was asked whether one waits for the key.
+    fn is_alone(&self, rule: &PreparedRule, step: &RuleStep, text: Symbol) -> bool {
+        // Of some that was asked before.
         step.roles.has(Roles::ALONE)
             && !step.roles.has(Roles::HELD)
-            && self.awaits_nothing(step.rule)
+            && !self.state.may_await(rule.owner, text)
     }
 
     /// A rule of which a key has one run at most, and its cell is that.
@@ -56,12 +56,12 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        if self.is_alone(step) {
-            return;
-        }
-        match cx.layout.prepared.rule(step.rule).by {
+        let rule = cx.layout.prepared.rule(step.rule);
+        match rule.by {
             By::Text(field) => {
-                if let Some(text) = text_of_key(event, field) {
+                if let Some(text) = text_of_key(event, field)
+                    && !self.is_alone(rule, step, text)
+                {
                     self.single(cx, step, || key_of_text(text), event, out);
                 }
             }
@@ -78,6 +78,9 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
+        if step.roles.has(Roles::ALONE) && self.awaits_nothing(step.rule) {
+            return;
+        }
         if let Some(key) = key_of(cx, event, &cx.plan.rules[step.rule.0 as usize].by) {
             self.single(cx, step, || key, event, out);
         }
@@ -146,12 +149,12 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        if self.is_alone(step) {
-            return;
-        }
-        match cx.layout.prepared.rule(step.rule).by {
+        let rule = cx.layout.prepared.rule(step.rule);
+        match rule.by {
             By::Text(field) => {
-                if let Some(text) = text_of_key(event, field) {
+                if let Some(text) = text_of_key(event, field)
+                    && !self.is_alone(rule, step, text)
+                {
                     self.short(cx, step, || key_of_text(text), event, out);
                 }
             }
@@ -168,6 +171,9 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
+        if step.roles.has(Roles::ALONE) && self.awaits_nothing(step.rule) {
+            return;
+        }
         if let Some(key) = key_of(cx, event, &cx.plan.rules[step.rule.0 as usize].by) {
             self.short(cx, step, || key, event, out);
         }

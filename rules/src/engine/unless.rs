@@ -52,6 +52,7 @@ impl Site {
     ) {
         if roles.has(Roles::EXCUSES)
             && let Some(text) = text_of_key(event, guard.same)
+            && self.state.may_await(guard.waiting, text)
             && let Ok(cell) = self.state.look(guard.waiting, &key_of_text(text))
         {
             self.excuse_all(cell, guard.to, event);

@@ -1,10 +1,12 @@
 //! Type-checks an expression against the vocabulary, the facts and the site model, and compiles it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use event::config::{Node as Yaml, Reader, did_you_mean};
 use event::model::{ColumnType, Model, TableKind};
 use event::{FieldType, Interner, KindId, Vocabulary};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use super::expr::Expr;
 use super::syntax::{Ast, Fault, Node, parse};
@@ -134,7 +136,7 @@ pub struct Compiler<'a> {
     /// vocabulary's.
     pub rules: Vec<(String, bool)>,
     /// Their places by id.
-    pub rule_places: HashMap<String, usize>,
+    pub rule_places: HashMap<String, usize, FixedState>,
     /// Facts read bare since this was last emptied.
     pub reads: Vec<FactId>,
     /// Facts read in any way since this was last emptied: bare, by `prev()`, or of another key.
@@ -179,7 +181,7 @@ impl<'a> Compiler<'a> {
             facts: Vec::new(),
             fact_numbers: BTreeMap::new(),
             rules: Vec::new(),
-            rule_places: HashMap::new(),
+            rule_places: HashMap::default(),
             aggregates: Vec::new(),
             reads: Vec::new(),
             touched: Vec::new(),

@@ -1,12 +1,13 @@
 //! Rulebook files: the sections, the rules' common keys, grouping and links.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::config::{Diagnostic, Node, Reader, Yaml, did_you_mean};
 use event::incident::Severity;
 use event::model::{Cell, Model};
 use event::{Digest, FieldType, Interner, KindId, TimeSpan, Vocabulary};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use super::check::{Compiler, Names};
 use super::detections::{check_cycles, is_over_detections};
@@ -237,7 +238,7 @@ pub struct Book<'a> {
     /// The rules so far.
     pub rules: Vec<Rule>,
     /// Their numbers by id.
-    numbers: HashMap<String, RuleId>,
+    numbers: HashMap<String, RuleId, FixedState>,
 }
 
 const COMMON: &[&str] = &[
