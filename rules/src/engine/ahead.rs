@@ -116,8 +116,9 @@ impl Asked {
     }
 
     /// Those of them whose lists are asked for.
-    fn listed(&self) -> impl Iterator<Item = &Want> {
-        self.listed[..usize::from(self.many).min(LISTED_MAX)].iter()
+    #[inline(always)]
+    fn listed(&self) -> &[Want] {
+        &self.listed[..usize::from(self.many).min(LISTED_MAX)]
     }
 }
 
@@ -388,11 +389,9 @@ impl Ahead {
             let Asked { wants: Wants { from, to, .. }, texts, .. } = asked;
             let find = |want: &Want| (want.owner, texts[usize::from(want.by) % TEXTS]);
             // Who is listed gives way to who is always asked: of two in one place the last is kept.
-            if asked.many > 0 {
-                state.look_ahead(turn * TURN + place, asked.listed().map(find));
+            for wants in [asked.listed(), &self.wants[usize::from(*from)..usize::from(*to)]] {
+                state.look_ahead(turn * TURN + place, wants.iter().map(find));
             }
-            let wants = self.wants[usize::from(*from)..usize::from(*to)].iter();
-            state.look_ahead(turn * TURN + place, wants.map(find));
         }
     }
 
@@ -403,14 +402,12 @@ impl Ahead {
         for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
             let Wants { from, lists, .. } = asked.wants;
             let near = state.near.row(turn * TURN + place);
-            let mut one = |want: &Want| {
-                if let Some(cell) = keys.get(near.of(want.owner) as usize) {
-                    each(want.list, cell);
+            for wants in [&self.wants[usize::from(from)..usize::from(lists)], asked.listed()] {
+                for want in wants {
+                    if let Some(cell) = keys.get(near.of(want.owner) as usize) {
+                        each(want.list, cell);
+                    }
                 }
-            };
-            self.wants[usize::from(from)..usize::from(lists)].iter().for_each(&mut one);
-            if asked.many > 0 {
-                asked.listed().for_each(one);
             }
         }
     }
