@@ -318,7 +318,8 @@ impl Reader {
             let done = match event {
                 Event::Scalar(text, style, ..) => {
                     let plain = style == ScalarStyle::Plain;
-                    Node { place, value: Yaml::Scalar { text: text.into_owned(), plain } }
+                    // The parser makes room for much more than most scalars are.
+                    Node { place, value: Yaml::Scalar { text: String::from(&*text), plain } }
                 }
                 Event::SequenceStart(..) => {
                     let node = Node { place, value: Yaml::Sequence(Vec::new()) };
