@@ -15,7 +15,7 @@ const SIZE_MIN: usize = 1 << if cfg!(debug_assertions) { 4 } else { 12 };
 const SIZE_MAX: usize = 1 << 16;
 
 /// So many counts there are for each key, while they can grow.
-const COUNTS: usize = 8;
+const COUNTS: usize = 5;
 
 /// How many keys rules hold something for, by a hash of both.
 #[derive(Debug)]
@@ -78,8 +78,7 @@ impl State {
         awaited.add(owner, key);
         if awaited.is_full() {
             let size = 2 * awaited.counts.len();
-            self.awaited = Some(Awaited::new(size));
-            self.count_awaited();
+            self.count_awaited_in(size);
         }
     }
 
@@ -100,6 +99,10 @@ impl State {
     /// Counts anew what is held: after a restore, and under other owners.
     pub(super) fn count_awaited(&mut self) {
         let size = self.awaited.as_ref().map_or(SIZE_MIN, |awaited| awaited.counts.len());
+        self.count_awaited_in(size);
+    }
+
+    fn count_awaited_in(&mut self, size: usize) {
         let mut awaited = self.bounds.keeps_accounts().then(|| Awaited::new(size));
         if let Some(awaited) = &mut awaited {
             for cell in self.cells().map(|index| self.keys.get(index)) {
