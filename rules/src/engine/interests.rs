@@ -85,12 +85,12 @@ fn indexes(by_kind: &[Vec<Asker<'_, RuleId>>]) -> Vec<Index<FieldRef, RuleId>> {
     let is = |a: &Asker<'_, RuleId>, b: &Asker<'_, RuleId>| a.0 == b.0 && ptr::eq(a.1, b.1);
     let mut found: Vec<Index<FieldRef, RuleId>> = Vec::with_capacity(by_kind.len());
     for (number, asks) in by_kind.iter().enumerate() {
-        let same = |other: &&Vec<Asker<'_, RuleId>>| {
-            !asks.is_empty()
-                && other.len() == asks.len()
-                && other.iter().zip(asks).all(|(a, b)| is(a, b))
+        let same = |other: &Vec<Asker<'_, RuleId>>| {
+            other.len() == asks.len() && other.iter().zip(asks).all(|(a, b)| is(a, b))
         };
-        let known = by_kind[..number].iter().position(|other| same(&other));
+        // Detections are kinds, too, and nearly none is heard: those are not compared with each other.
+        let others = if asks.is_empty() { &[] } else { &by_kind[..number] };
+        let known = others.iter().position(same);
         found.push(known.map_or_else(|| Index::new(asks), |known| found[known].clone()));
     }
     found
