@@ -53,6 +53,7 @@ const FIELDS_MAX: usize = 4;
 /// Texts of one event by which there are look-ups: of those fields, and those that lists of facts and rules
 /// go by.
 const TEXTS: usize = 8;
+/// Where the texts of those lists stand: of facts, and of rules.
 const LISTED: [u8; 2] = [4, 5];
 
 /// Look-ups of one event by those who stand in such lists.
@@ -100,7 +101,7 @@ struct Asked {
     wants: Wants,
     /// The texts.
     texts: [Symbol; TEXTS],
-    /// How many look-ups there are of those who stand in lists, and which.
+    /// How many look-ups there are of those who stand in lists, and which: the first so many, where there are more.
     many: u8,
     listed: [Want; LISTED_MAX],
 }
@@ -115,7 +116,7 @@ impl Asked {
         }
     }
 
-    /// Those of them whose lists are asked for.
+    /// The look-ups of those who stand in lists.
     #[inline(always)]
     fn listed(&self) -> &[Want] {
         &self.listed[..usize::from(self.many).min(LISTED_MAX)]
