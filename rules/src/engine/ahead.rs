@@ -13,6 +13,7 @@ use super::layout::Layout;
 use super::near::ROWS;
 use super::pages::NIL;
 use super::scope::{Context, part_of};
+use super::seats::{Row, Seat};
 use super::sequence::Shape;
 use super::site::Site;
 use super::state::{Owner, State};
@@ -76,6 +77,8 @@ struct OfKind {
     wants: Wants,
     /// How many fields, and which.
     many: u8,
+    /// Whether any of who looks up has no seat.
+    hashed: bool,
     fields: [FieldId; FIELDS_MAX],
 }
 
@@ -83,6 +86,7 @@ impl OfKind {
     const NOTHING: Self = Self {
         wants: Wants { from: 0, lists: 0, to: 0 },
         many: 0,
+        hashed: false,
         fields: [FieldId(0); FIELDS_MAX],
     };
 }
@@ -99,8 +103,9 @@ struct Wants {
 #[derive(Clone, Copy, Debug, Default)]
 struct Asked {
     wants: Wants,
-    /// The texts.
+    /// The texts, and the rows of those of its fields.
     texts: [Symbol; TEXTS],
+    rows: [Row; FIELDS_MAX],
     /// How many look-ups there are of those who stand in lists, and which: the first so many, where there are more.
     many: u8,
     listed: [Want; LISTED_MAX],
@@ -111,7 +116,7 @@ impl Asked {
     #[inline(always)]
     fn add(&mut self, owner: Owner, by: u8, list: List) {
         if let Some(want) = self.listed.get_mut(usize::from(self.many)) {
-            *want = Want { owner, by, list };
+            *want = Want { owner, by, list, seat: Seat::NONE };
             self.many += 1;
         }
     }
@@ -145,6 +150,8 @@ struct Want {
     by: u8,
     /// What the cell's list is one of.
     list: List,
+    /// Where in the text's row the cell is.
+    seat: Seat,
 }
 
 /// One look-up that events of a kind may make.
@@ -164,6 +171,11 @@ impl Wanted {
     /// Of the facts and rules of a layout.
     pub fn new(plan: &Plan, layout: &Layout, kinds: usize) -> Self {
         Self((0..kinds).map(|kind| wanted_by(plan, layout, KindId(kind as u16))).collect())
+    }
+
+    /// Who looks up.
+    pub fn owners(&self) -> impl Iterator<Item = Owner> {
+        self.0.iter().flatten().map(|wish| wish.owner)
     }
 }
 
@@ -324,8 +336,11 @@ impl Ahead {
             asked.wants = of.wants;
             for by in 0..usize::from(of.many).min(FIELDS_MAX) {
                 let text = event.text_or_none(of.fields[by]);
-                asked.texts[by] = text;
-                state.expect_slot(text);
+                (asked.texts[by], asked.rows[by]) = (text, state.seats.row(text));
+                state.seats.expect(asked.rows[by]);
+                if of.hashed {
+                    state.expect_slot(text);
+                }
             }
         }
     }
@@ -387,11 +402,23 @@ impl Ahead {
     #[inline(never)]
     fn ask_for_cells(&self, state: &mut State, turn: usize) {
         for (place, asked) in self.asked[turn * TURN..][..TURN].iter().enumerate() {
-            let Asked { wants: Wants { from, to, .. }, texts, .. } = asked;
-            let find = |want: &Want| (want.owner, texts[usize::from(want.by) % TEXTS]);
+            let Asked { wants: Wants { from, to, .. }, texts, rows, .. } = asked;
+            let row = turn * TURN + place;
             // Who is listed gives way to who is always asked: of two in one place the last is kept.
-            for wants in [asked.listed(), &self.wants[usize::from(*from)..usize::from(*to)]] {
-                state.look_ahead(turn * TURN + place, wants.iter().map(find));
+            for want in asked.listed() {
+                state.look_ahead(row, want.owner, texts[usize::from(want.by) % TEXTS]);
+            }
+            for want in &self.wants[usize::from(*from)..usize::from(*to)] {
+                if want.seat == Seat::NONE {
+                    state.look_ahead(row, want.owner, texts[usize::from(want.by) % TEXTS]);
+                } else {
+                    state.see_ahead(
+                        row,
+                        want.owner,
+                        rows[usize::from(want.by) % FIELDS_MAX],
+                        want.seat,
+                    );
+                }
             }
         }
     }
@@ -491,7 +518,9 @@ impl Ahead {
                     }
                     None => continue,
                 };
-                self.wants.push(Want { owner: *owner, by, list: *list });
+                let seat = state.bounds.seat_of(*owner);
+                of.hashed |= seat == Seat::NONE;
+                self.wants.push(Want { owner: *owner, by, list: *list, seat });
                 of.wants.to += 1;
                 of.wants.lists += u16::from(*list != List::Nothing);
             }

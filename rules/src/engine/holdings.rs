@@ -6,6 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::pages::{Cell, NIL, Pages};
+use super::seats::{SEATS_MAX, Seat};
 use super::state::Owner;
 use crate::plan::{FactKind, Limits, Plan};
 
@@ -160,6 +161,9 @@ pub struct Bounds {
     last: u32,
     /// Of which owners it is kept at hand whether they hold anything for a key, by number.
     accounts: Vec<bool>,
+    /// Who has a seat in the rows of texts, by number; and how many.
+    seats: Vec<Seat>,
+    seated: usize,
 }
 
 /// Rules from which on whether one holds anything for a key is asked before anything of it is looked at.
@@ -181,14 +185,37 @@ impl Bounds {
         let own = 0..first_rule + plan.rules.len() as u32;
         let holders = own.chain(memories.map(|rule| first_rule + rule)).collect();
         let last = limits.len() as u32 - 1;
-        Self { holders, limits, first_rule, last, accounts }
+        Self { holders, limits, first_rule, last, accounts, seats: Vec::new(), seated: 0 }
+    }
+
+    /// Gives seats to owners whose keys are one text, to the first of them.
+    pub fn seat(&mut self, owners: impl Iterator<Item = Owner>) {
+        self.seats = vec![Seat::NONE; self.holders.len()];
+        for Owner(owner) in owners {
+            let seat = self.seats.get_mut(owner as usize).filter(|seat| **seat == Seat::NONE);
+            if let Some(seat) = seat.filter(|_| self.seated < SEATS_MAX) {
+                *seat = Seat(self.seated as u8);
+                self.seated += 1;
+            }
+        }
+    }
+
+    /// The seat of an owner.
+    #[inline(always)]
+    pub fn seat_of(&self, Owner(owner): Owner) -> Seat {
+        self.seats.get(owner as usize).map_or(Seat::NONE, |seat| *seat)
+    }
+
+    /// How many owners have one.
+    pub fn seated(&self) -> usize {
+        self.seated
     }
 
     /// One fact, without limits.
     #[cfg(test)]
     pub fn of_one() -> Self {
         let limits = vec![Limits::default()];
-        Self { holders: vec![0], limits, first_rule: 1, last: 0, accounts: Vec::new() }
+        Self { holders: vec![0], limits, first_rule: 1, last: 0, ..Self::default() }
     }
 
     /// How many holders there are.

@@ -169,7 +169,7 @@ impl State {
         if !self.keys.get_mut(index).is_swept() {
             return;
         }
-        self.index.remove(self.tag_at(index), index);
+        self.displace(index);
         self.scrap_idle(index);
     }
 

@@ -70,6 +70,12 @@ impl Packed {
         Self::halves(text, 0)
     }
 
+    /// The text that it is, where it is one.
+    #[inline(always)]
+    pub fn as_text(self) -> Option<Symbol> {
+        (self.0 >> 32 == 0).then_some(Symbol(self.0 as u32))
+    }
+
     #[inline(always)]
     fn halves(low: u32, high: u32) -> Self {
         Self(u64::from(high) << 32 | u64::from(low))

@@ -330,8 +330,10 @@ impl Layout {
             bounds: Arc::default(),
         };
         let accounts = layout.accounts();
-        layout.bounds = Arc::new(Bounds::new(plan, remembers.into_iter(), accounts));
         layout.wanted = Wanted::new(plan, &layout, layout.by_kind.len());
+        let mut bounds = Bounds::new(plan, remembers.into_iter(), accounts);
+        bounds.seat(layout.wanted.owners());
+        layout.bounds = Arc::new(bounds);
         layout
     }
 

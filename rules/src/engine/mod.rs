@@ -40,6 +40,7 @@ mod repair;
 mod runs;
 mod saving;
 mod scope;
+mod seats;
 mod seen;
 mod sequence;
 mod session;

@@ -10,6 +10,7 @@ use event::prefetch::{fetch, prefetch};
 use super::cells::Key;
 use super::keys::Packed;
 use super::pages::NIL;
+use super::seats::{Row as SeatRow, Seat};
 use super::state::{Owner, State, Vacant, beside, tag_of};
 
 /// Events that are near.
@@ -101,6 +102,10 @@ impl State {
     /// The same by the index; `NIL` where there is none.
     #[inline(never)]
     fn seek(&self, owner: Owner, key: Packed) -> (u32, u32) {
+        if let Some((text, seat)) = self.seat_of(owner, key) {
+            let cell = self.seats.cell(self.seats.row(text), seat);
+            return self.keys.peek(cell).map_or((NIL, 0), |held| (cell, held.owner));
+        }
         match self.index.first_of(beside(key.half(), owner)) {
             Err(true) => return (NIL, 0),
             Ok(cell) => {
@@ -139,23 +144,30 @@ impl State {
         fetch(self.index.first(Packed::text(text).half()));
     }
 
-    /// Finds the cells of owners and texts for an event that will want them, most likely, and asks for
-    /// them. Were one another's the wrong line would be asked for, and nothing else be wrong.
+    /// Finds the cell of an owner and a text for an event that will want it, most likely, and asks for it. Were
+    /// it another's the wrong line would be asked for, and nothing else be wrong.
     #[inline(always)]
-    pub fn look_ahead(&mut self, row: usize, wants: impl Iterator<Item = (Owner, Symbol)>) {
-        let Self { index, keys, near, awaited, bounds, .. } = self;
-        let (index, keys) = (index.glance(), keys.cells());
-        let row = &mut near.rows[row % ROWS].0;
-        for (owner, text) in wants {
-            // Who keeps account of what it holds is not looked up where that is nothing.
-            if bounds.keeps_account(owner)
-                && awaited.as_ref().is_some_and(|awaited| !awaited.may_await(owner, text))
-            {
-                continue;
-            }
-            let cell = index.likely(beside(Packed::text(text).half(), owner));
-            row[owner.0 as usize % SEATS] = cell;
-            prefetch(keys, if cell == NIL { 0 } else { cell as usize });
+    pub fn look_ahead(&mut self, row: usize, owner: Owner, text: Symbol) {
+        // Who keeps account of what it holds is not looked up where that is nothing.
+        if self.bounds.keeps_account(owner)
+            && self.awaited.as_ref().is_some_and(|awaited| !awaited.may_await(owner, text))
+        {
+            return;
         }
+        let cell = self.index.glance().likely(beside(Packed::text(text).half(), owner));
+        self.found_ahead(row, owner, cell);
+    }
+
+    /// The same, where the owner has a seat in the text's row.
+    #[inline(always)]
+    pub fn see_ahead(&mut self, row: usize, owner: Owner, of: SeatRow, seat: Seat) {
+        let cell = self.seats.cell(of, seat);
+        self.found_ahead(row, owner, cell);
+    }
+
+    #[inline(always)]
+    fn found_ahead(&mut self, row: usize, owner: Owner, cell: u32) {
+        self.near.rows[row % ROWS].0[owner.0 as usize % SEATS] = cell;
+        prefetch(self.keys.cells(), if cell == NIL { 0 } else { cell as usize });
     }
 }

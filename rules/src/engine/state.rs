@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use event::Symbol;
+
 use super::awaited::Awaited;
 use super::cells::{Course, Entry, Key, KeyCell, Noted, Run};
 use super::findings::EvidenceRef;
@@ -11,6 +13,7 @@ use super::keys::{Packed, WideKey, half_of};
 use super::layout::Subject;
 use super::near::Near;
 use super::pages::{Bytes, NIL, Pages, Store};
+use super::seats::{Seat, Seats};
 use super::values::Values;
 pub use super::words::{INT, Kept, TEXT, pack, pack_into, unpack};
 use crate::value::Value;
@@ -32,6 +35,8 @@ pub struct Vacant(pub(super) u32);
 #[derive(Debug)]
 pub struct State {
     pub(super) index: Index,
+    /// Where cells stand whose owners have seats, and whose keys are one text.
+    pub(super) seats: Seats,
     /// Cells found ahead of the events that want them.
     pub(super) near: Near,
     /// Cells by (owner, key).
@@ -93,6 +98,7 @@ impl State {
         }
         let mut state = Self {
             index: Index::default(),
+            seats: Seats::new(bounds.seated()),
             near: Near::default(),
             keys: Pages::default(),
             wide: Pages::default(),
@@ -145,8 +151,34 @@ impl State {
         Packed::of(key).unwrap_or_else(wide)
     }
 
+    /// The seat of an owner and a key, where they have one.
+    #[inline(always)]
+    pub(super) fn seat_of(&self, owner: Owner, key: Packed) -> Option<(Symbol, Seat)> {
+        let seat = self.bounds.seat_of(owner);
+        let text = key.as_text().filter(|text| seat != Seat::NONE && Seats::has(*text))?;
+        Some((text, seat))
+    }
+
+    /// A cell can be found from now on.
+    fn place(&mut self, index: u32) {
+        let held = self.keys.get(index);
+        match self.seat_of(held.owner(), held.key) {
+            Some((text, seat)) => self.seats.enter(text, seat, index),
+            None => self.index.insert(self.tag_at(index), index),
+        }
+    }
+
+    /// It can no longer.
+    pub(super) fn displace(&mut self, index: u32) {
+        let held = self.keys.get(index);
+        match self.seat_of(held.owner(), held.key) {
+            Some((text, seat)) => self.seats.leave(text, seat, index),
+            None => self.index.remove(self.tag_at(index), index),
+        }
+    }
+
     /// What the index keeps of a cell's owner and key.
-    pub(super) fn tag_at(&self, cell: u32) -> u32 {
+    fn tag_at(&self, cell: u32) -> u32 {
         let held = self.keys.get(cell);
         if held.key.is_wide() {
             return tag_of(held.owner(), &self.key(cell));
@@ -225,7 +257,7 @@ impl State {
     pub(super) fn make(&mut self, owner: Owner, key: &Key, runs: u32) -> u32 {
         let key = self.keep_key(key);
         let index = self.keys.insert(KeyCell { key, ..KeyCell::of(owner) });
-        self.index.insert(self.tag_at(index), index);
+        self.place(index);
         self.came[0] += 1;
         self.cells_of[self.bounds.holder(owner) as usize] += 1;
         self.hold(index, owner, runs);
@@ -261,7 +293,7 @@ impl State {
     /// Forgets a cell. Its lists must be empty.
     pub fn remove(&mut self, index: u32) {
         debug_assert_eq!(self.keys.get(index).head, NIL, "a key cell is freed with its list empty");
-        self.index.remove(self.tag_at(index), index);
+        self.displace(index);
         self.free(index);
     }
 
@@ -602,7 +634,7 @@ impl State {
         let runs = runs + self.noted.bytes();
         let cells = self.keys.bytes() + self.entries.bytes() + self.values.bytes() + runs;
         let ages = self.wide.bytes() + self.run_ages.bytes();
-        cells + ages + self.holdings.bytes() + self.index.bytes()
+        cells + ages + self.holdings.bytes() + self.index.bytes() + self.seats.bytes()
     }
 
     /// What is in snapshots, in the order in which it stands there.
@@ -638,12 +670,13 @@ impl State {
     /// Builds the index from the cells.
     pub fn reindex(&mut self) {
         self.index.clear();
+        self.seats = Seats::new(self.bounds.seated());
         self.count_cells();
         self.count_awaited();
         self.grew = true;
         for index in 0..self.keys.len() {
             if self.keys.get(index).owner != 0 {
-                self.index.insert(self.tag_at(index), index);
+                self.place(index);
             }
         }
     }

@@ -1,0 +1,174 @@
+//! Cells of keys that are one text, where the text's own number says.
+//!
+//! Texts are numbered as they come. So the cells that a few facts and rules have for a door, zone or badge
+//! stand side by side in a row of their own, and each of them has its seat there: nothing is hashed, nothing
+//! compared, and nobody stands in another's way. Who has no seat, and keys of several parts, are found by the
+//! [`super::index`].
+
+use event::Symbol;
+use event::limits::SYMBOLS_MAX;
+use event::prefetch::prefetch;
+
+use super::pages::NIL;
+
+/// Seats of a row at most: a line of memory.
+pub const SEATS_MAX: usize = 16;
+
+/// Texts whose rows are made together: those of doors stand among many thousands of badges.
+const TEXTS: usize = 4;
+
+/// The seat of one of a row's owners; [`Seat::NONE`] of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat(pub u8);
+
+impl Default for Seat {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl Seat {
+    /// No seat.
+    pub const NONE: Self = Self(u8::MAX);
+}
+
+/// Where a text's row begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Row(u32);
+
+/// Rows of seats. Rebuilt from the cells after a restore; in no snapshot.
+#[derive(Debug, Default)]
+pub struct Seats {
+    width: usize,
+    /// Where the rows of so many texts begin; the first rows are nobody's, and empty.
+    blocks: Vec<u32>,
+    /// 1 + the cell; 0 where there is none.
+    cells: Vec<u32>,
+    /// How many of a block's seats are taken.
+    taken: Vec<u8>,
+    /// Blocks of which none is.
+    free: Vec<u32>,
+}
+
+impl Seats {
+    /// Empty rows of so many seats.
+    pub fn new(many: usize) -> Self {
+        let width = if many == 0 { 0 } else { many.min(SEATS_MAX).next_power_of_two() };
+        Self { width, cells: vec![0; TEXTS * width], taken: vec![0], ..Self::default() }
+    }
+
+    /// The row of a text.
+    #[inline(always)]
+    pub fn row(&self, Symbol(text): Symbol) -> Row {
+        let text = text as usize;
+        let block = self.blocks.get(text / TEXTS).map_or(0, |block| *block);
+        Row(block + (text % TEXTS * self.width) as u32)
+    }
+
+    /// Asks for a row.
+    #[inline(always)]
+    pub fn expect(&self, Row(row): Row) {
+        prefetch(&self.cells, row as usize);
+    }
+
+    /// The cell in a seat of a row; `NIL` where there is none.
+    #[inline(always)]
+    pub fn cell(&self, Row(row): Row, Seat(seat): Seat) -> u32 {
+        self.cells.get(row as usize + usize::from(seat)).map_or(NIL, |cell| cell.wrapping_sub(1))
+    }
+
+    /// Whether a text has a row, or may have one: what a broken snapshot says is none has not.
+    #[inline(always)]
+    pub fn has(Symbol(text): Symbol) -> bool {
+        (text as usize) < SYMBOLS_MAX
+    }
+
+    /// Gives a seat of a text to a cell.
+    pub fn enter(&mut self, text: Symbol, Seat(seat): Seat, cell: u32) {
+        let block = text.0 as usize / TEXTS;
+        if self.blocks.get(block).is_none_or(|block| *block == 0) {
+            self.make(block);
+        }
+        let Row(row) = self.row(text);
+        let place = &mut self.cells[row as usize + usize::from(seat)];
+        assert!(*place == 0, "a seat is one cell's");
+        *place = cell + 1;
+        self.taken[row as usize / (TEXTS * self.width)] += 1;
+    }
+
+    #[cold]
+    fn make(&mut self, block: usize) {
+        if self.blocks.len() <= block {
+            self.blocks.resize(block + 1, 0);
+        }
+        self.blocks[block] = self.free.pop().unwrap_or_else(|| {
+            let behind = self.cells.len();
+            self.cells.resize(behind + TEXTS * self.width, 0);
+            self.taken.push(0);
+            behind as u32
+        });
+    }
+
+    /// Makes a seat free, and its block where that was the last.
+    pub fn leave(&mut self, text: Symbol, Seat(seat): Seat, cell: u32) {
+        let Row(row) = self.row(text);
+        let place = &mut self.cells[row as usize + usize::from(seat)];
+        assert!(*place == cell + 1, "a cell that is taken out has its seat");
+        *place = 0;
+        let taken = &mut self.taken[row as usize / (TEXTS * self.width)];
+        *taken -= 1;
+        if *taken == 0 {
+            self.free.push(std::mem::take(&mut self.blocks[text.0 as usize / TEXTS]));
+        }
+    }
+
+    /// Bytes of the rows, and of where they are.
+    pub fn bytes(&self) -> usize {
+        (self.blocks.len() + self.cells.len()) * size_of::<u32>() + self.taken.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn seats_are_found_as_in_a_map() {
+        for many in [1, 2, 3, 16] {
+            let (mut seats, mut map) = (Seats::new(many), BTreeMap::new());
+            let mut random = 1_u32;
+            for _ in 0..20_000 {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let (text, seat) = (Symbol(random >> 20), Seat((random >> 8) as u8 % many as u8));
+                let cell = seats.cell(seats.row(text), seat);
+                match map.remove(&(text.0, seat.0)) {
+                    Some(held) => {
+                        assert_eq!(cell, held);
+                        seats.leave(text, seat, cell);
+                    }
+                    None => {
+                        assert_eq!(cell, NIL);
+                        seats.enter(text, seat, random >> 4);
+                        map.insert((text.0, seat.0), random >> 4);
+                    }
+                }
+            }
+            assert!(map.len() > 1_000, "{} seats taken", map.len());
+            let bytes = seats.bytes();
+            for ((text, seat), cell) in std::mem::take(&mut map) {
+                seats.leave(Symbol(text), Seat(seat), cell);
+            }
+            (0..1_000).for_each(|text| seats.enter(Symbol(text), Seat(0), text));
+            assert!(seats.bytes() <= bytes, "what was left is taken again");
+        }
+    }
+
+    #[test]
+    fn where_nobody_has_a_seat_there_is_nothing() {
+        let seats = Seats::new(0);
+        assert_eq!(seats.cell(seats.row(Symbol(7)), Seat(0)), NIL);
+        assert_eq!(seats.cells.len(), 0);
+    }
+}
