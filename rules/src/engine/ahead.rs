@@ -211,10 +211,12 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Wish> {
             }
             Pattern::Watch { .. } => {}
             Pattern::Unless { on, guards } => {
-                if on.kinds.contains(&kind) {
-                    want(layout.rule(*id), &rule.by, List::Nothing);
+                let own = layout.prepared.rule(*id).guard.is_some();
+                if own || on.kinds.contains(&kind) {
+                    let list = if own { List::Runs } else { List::Nothing };
+                    want(layout.rule(*id), &rule.by, list);
                 }
-                for (number, guard) in guards.iter().enumerate() {
+                for (number, guard) in guards.iter().enumerate().filter(|_| !own) {
                     want(layout.guard_waiting(*id, number), &guard.same, List::Waiting);
                 }
             }
@@ -383,14 +385,14 @@ impl Ahead {
                     match step.form {
                         RuleForm::Short if waits(owner) => asked.add(owner, LISTED[1], List::Runs),
                         RuleForm::Single if waits(owner) => asked.add(owner, LISTED[1], List::Run),
-                        RuleForm::Unless => {
-                            let waiting = layout.first_memory(step.rule);
-                            if step.roles.has(Roles::OPENS) {
-                                asked.add(owner, LISTED[1], List::Nothing);
-                            }
-                            if waits(waiting) {
-                                asked.add(waiting, LISTED[1], List::Waiting);
-                            }
+                        RuleForm::Unless
+                            if step.roles.has(Roles::OPENS.or(Roles::HELD)) && waits(owner) =>
+                        {
+                            asked.add(owner, LISTED[1], List::Runs);
+                        }
+                        RuleForm::Unless if !step.roles.has(Roles::HELD) => {
+                            let waiting = layout.guard_waiting(step.rule, 0);
+                            asked.add(waiting, LISTED[1], List::Waiting);
                         }
                         _ => {}
                     }

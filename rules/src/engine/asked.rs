@@ -472,6 +472,12 @@ impl<F: Copy, T: Copy + Numbered> Index<F, T> {
         }
     }
 
+    /// Those to be asked, where that is all of them whatever the fields say.
+    #[inline(always)]
+    pub fn all_always(&self) -> Option<&[T]> {
+        self.by_field.is_empty().then_some(&self.always)
+    }
+
     /// As [`Self::asked`], where that is one list, as it mostly is.
     #[inline(always)]
     pub fn asked_of_one(

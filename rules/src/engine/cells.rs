@@ -155,6 +155,14 @@ impl KeyCell {
         after
     }
 
+    /// An event has come to its window, and `by` more are counted; whether it is in use with that.
+    #[inline(always)]
+    pub fn count_in(&mut self, by: i64, used: bool) {
+        self.value = self.number().saturating_add(by) as u64;
+        let form = self.form & !Self::TAG | super::state::INT;
+        self.form = (form | u32::from(used) * Self::USED) + Self::EVENT;
+    }
+
     /// Whether it was written to since it came, or since it was last spared.
     pub fn is_used(&self) -> bool {
         self.form & Self::USED != 0

@@ -15,7 +15,6 @@ use super::holdings::Over;
 use super::pages::NIL;
 use super::scope::{Changed, Context, fact_value};
 use super::site::Site;
-use super::state::State;
 use crate::limits::FULLEST_TURN;
 use crate::plan::{FactId, Pattern, RuleId};
 
@@ -56,23 +55,28 @@ impl Site {
     /// hear it.
     #[inline]
     pub(super) fn settle(&mut self, cx: Context<'_>, out: &mut Findings) {
-        if self.state.grew || !self.state.over.is_empty() || !self.is_heard_out() {
+        if self.state.room < 0 || !self.is_heard_out() {
             self.settle_grown(cx, out);
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn settle_grown(&mut self, cx: Context<'_>, out: &mut Findings) {
-        self.state.grew = false;
-        let State { entries, over, .. } = &self.state;
-        let fits = self.state.held() <= self.most[0]
-            && self.state.waiting() <= self.most[1]
-            && entries.live() <= self.most[2];
-        if !(fits && over.is_empty() && self.is_heard_out()) {
+        if !self.state.over.is_empty() || !self.is_heard_out() || self.room() < 0 {
             self.settle_all(cx, out);
         }
+        self.state.room = self.room();
     }
 
-    #[cold]
+    /// How many keys, runs or events there may be more, whichever are the fewest; less than none where there
+    /// are too many.
+    fn room(&self) -> i64 {
+        let live = [self.state.held(), self.state.waiting(), self.state.entries.live()];
+        let rooms = live.into_iter().zip(self.most).map(|(live, most)| most as i64 - live as i64);
+        rooms.min().unwrap_or_default()
+    }
+
     fn settle_all(&mut self, cx: Context<'_>, out: &mut Findings) {
         self.hear(cx, out);
         loop {

@@ -156,8 +156,11 @@ impl Site {
                 before = drop_counted(&mut self.state, cell, event.occurred(), fact.within);
             }
         }
-        let cell = self.state.use_or_enter(known, fact.owner, &key_of_text(text), Value::Int(0));
-        self.state.count_in(cell, Entry::of(event, 0), 1);
+        let cell = match known {
+            Ok(cell) => cell,
+            Err(_) => self.state.use_or_enter(known, fact.owner, &key_of_text(text), Value::Int(0)),
+        };
+        self.state.count_in(cell, Entry::of(event, 0), 1, known.is_ok());
         if let Some(place) = place {
             self.counted.set(place, before + 1);
         }
@@ -448,7 +451,7 @@ impl Site {
         let cell = match value {
             None => {
                 let cell = self.state.use_or_enter(known, owner, &key, Value::Int(0));
-                self.state.count_in(cell, Entry::of(event, 0), 1);
+                self.state.count_in(cell, Entry::of(event, 0), 1, false);
                 cell
             }
             Some(value) => self.state.count_value(known, (owner, &key), event, value).0,

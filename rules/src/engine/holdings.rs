@@ -5,6 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::layout::Subject;
 use super::pages::{Cell, NIL, Pages};
 use super::seats::{SEATS_MAX, Seat};
 use super::state::Owner;
@@ -93,7 +94,7 @@ impl Age {
     pub const NONE: Self = Self { older: NIL, newer: NIL };
 }
 
-/// What stands in a line by age: a key's cell, or the [`Age`] beside a run.
+/// What stands in a line by age: a key's cell, or what stands beside a run.
 pub trait Aged: Pod {
     /// Its place.
     fn age(&self) -> Age;
@@ -101,12 +102,23 @@ pub trait Aged: Pod {
     fn age_mut(&mut self) -> &mut Age;
 }
 
-impl Aged for Age {
+/// What stands beside a run that has a cell of its own: its place among its holder's runs, and who and where its
+/// first event was.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Beside {
+    /// Its place.
+    pub age: Age,
+    /// Who and where.
+    pub subject: Subject,
+}
+
+impl Aged for Beside {
     fn age(&self) -> Age {
-        *self
+        self.age
     }
     fn age_mut(&mut self) -> &mut Age {
-        self
+        &mut self.age
     }
 }
 
@@ -124,7 +136,13 @@ pub fn join<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
 /// Takes a cell out of a line.
 #[inline(always)]
 pub fn leave<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
-    let Age { older, newer } = cells.get(index).age();
+    let age = cells.get(index).age();
+    leave_from(line, cells, age);
+}
+
+/// The same of one that stands there.
+#[inline(always)]
+pub fn leave_from<T: Aged>(line: &mut Line, cells: &mut Pages<T>, Age { older, newer }: Age) {
     match older {
         NIL => line.oldest = newer,
         older => cells.get_mut(older).age_mut().newer = newer,
@@ -154,10 +172,11 @@ pub fn is_large(plan: &Plan) -> bool {
 /// Who answers for what, and how much each may hold.
 #[derive(Debug, Default)]
 pub struct Bounds {
+    /// Whose each memory is.
     holders: Vec<u32>,
     limits: Vec<Limits>,
     first_rule: u32,
-    /// Who answers for all that is nobody's else.
+    /// Who answers for all that is nobody's else: behind facts and rules, who answer for their own.
     last: u32,
     /// Of which owners it is kept at hand whether they hold anything for a key, by number.
     accounts: Vec<bool>,
@@ -182,15 +201,14 @@ impl Bounds {
         let limits = facts.chain(plan.rules.iter().map(|rule| rule.limits));
         let limits: Vec<Limits> = limits.chain([Limits::default()]).collect();
         let first_rule = plan.facts.len() as u32;
-        let own = 0..first_rule + plan.rules.len() as u32;
-        let holders = own.chain(memories.map(|rule| first_rule + rule)).collect();
+        let holders = memories.map(|rule| first_rule + rule).collect();
         let last = limits.len() as u32 - 1;
         Self { holders, limits, first_rule, last, accounts, seats: Vec::new(), seated: 0 }
     }
 
     /// Gives seats to owners whose keys are one text, to the first of them.
     pub fn seat(&mut self, owners: impl Iterator<Item = Owner>) {
-        self.seats = vec![Seat::NONE; self.holders.len()];
+        self.seats = vec![Seat::NONE; self.last as usize + self.holders.len()];
         for Owner(owner) in owners {
             let seat = self.seats.get_mut(owner as usize).filter(|seat| **seat == Seat::NONE);
             if let Some(seat) = seat.filter(|_| self.seated < SEATS_MAX) {
@@ -214,8 +232,8 @@ impl Bounds {
     /// One fact, without limits.
     #[cfg(test)]
     pub fn of_one() -> Self {
-        let limits = vec![Limits::default()];
-        Self { holders: vec![0], limits, first_rule: 1, last: 0, ..Self::default() }
+        let limits = vec![Limits::default(); 2];
+        Self { limits, first_rule: 1, last: 1, ..Self::default() }
     }
 
     /// How many holders there are.
@@ -224,12 +242,16 @@ impl Bounds {
     }
 
     /// Who answers for an owner's cells.
-    #[inline]
+    #[inline(always)]
     pub fn holder(&self, owner: Owner) -> u32 {
-        match self.holders.get(owner.0 as usize) {
-            Some(holder) => *holder,
-            None => self.last,
-        }
+        // Facts and rules answer for their own.
+        if owner.0 < self.last { owner.0 } else { self.holder_of_memory(owner) }
+    }
+
+    #[inline(never)]
+    fn holder_of_memory(&self, owner: Owner) -> u32 {
+        let memory = (owner.0 - self.last) as usize;
+        self.holders.get(memory).copied().unwrap_or(self.last)
     }
 
     /// Whether it is kept at hand if an owner holds anything for a key.

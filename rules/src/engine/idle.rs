@@ -2,7 +2,7 @@
 //!
 //! Many keys empty, and fill again soon: a badge goes in and out, a door opens and closes. The cell of
 //! such a key stays where it is, *idle*: the look-up that comes with the next event finds it. It stands
-//! in no line, counts among nobody's keys, and reads as if it were not there. Idle cells are a third
+//! in no line, counts among nobody's keys, and reads as if it were not there. Idle cells are half
 //! of all at most, and one that stays idle is freed when the sweep has come by often enough.
 
 use event::{EventRef, Symbol};
@@ -15,7 +15,7 @@ use super::pages::NIL;
 use super::state::{Owner, State, Vacant};
 
 /// Cells that may stand idle however few there are.
-const IDLE_MIN: usize = 256;
+const IDLE_MIN: usize = if cfg!(debug_assertions) { 128 } else { 1_024 };
 
 impl State {
     /// Keys that hold something, and values that keys count.
@@ -31,7 +31,7 @@ impl State {
 
     #[inline]
     fn may_rest(&self) -> bool {
-        (self.idle[0] as usize) < IDLE_MIN + self.keys.live() / 3
+        (self.idle[0] as usize) < IDLE_MIN + self.keys.live() / 2
     }
 
     /// A key holds nothing any more. Its lists must be empty.
@@ -42,9 +42,9 @@ impl State {
         }
         let cell = self.keys.get_mut(index);
         debug_assert!(cell.head == NIL && !cell.is_idle(), "an empty key is retired, and once");
-        let owner = cell.owner();
+        let stood = (cell.owner(), cell.age);
         cell.rest();
-        self.let_go(index, owner, 0);
+        self.let_go(index, stood, 0);
         self.idle[0] += 1;
     }
 
@@ -80,8 +80,6 @@ impl State {
             Err(Vacant(NIL)) => self.make_run(owner, key),
             Err(Vacant(index)) => {
                 self.idle = [self.idle[0] - 1, self.idle[1] - 1];
-                // It may be counted among all that hold something.
-                self.keys.get_mut(index).begin(owner);
                 self.hold(index, owner, 1);
                 index
             }
@@ -111,9 +109,9 @@ impl State {
         }
         let cell = self.keys.get_mut(index);
         assert!(cell.is_run() && !cell.is_idle(), "a run ends once");
-        let owner = cell.owner();
+        let stood = (cell.owner(), cell.age);
         cell.rest();
-        self.let_go(index, owner, 1);
+        self.let_go(index, stood, 1);
         self.idle = [self.idle[0] + 1, self.idle[1] + 1];
     }
 

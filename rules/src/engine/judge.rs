@@ -35,17 +35,30 @@ impl Site {
         if silent {
             return;
         }
-        let value = |field| part_of(cx, event, field);
-        self.listed = interest.rules.field().and_then(value).unwrap_or_default();
-        let value = |_| self.listed.some();
-        match interest.rules.asked_of_one(value, |group| group.passes(event, &self.counted)) {
-            Some(steps) => {
-                for step in steps {
-                    self.step_rule(cx, step, event, out);
-                }
-            }
-            None => self.step_several(cx, &interest.rules, event, out),
+        let steps = match interest.rules.all_always() {
+            Some(steps) => steps,
+            None => match self.rules_of_text(cx, &interest.rules, event) {
+                Some(steps) => steps,
+                None => return self.step_several(cx, &interest.rules, event, out),
+            },
+        };
+        for step in steps {
+            self.step_rule(cx, step, event, out);
         }
+    }
+
+    /// The rules that an event steps by one text of it, where that is one list.
+    #[inline(always)]
+    fn rules_of_text<'a>(
+        &mut self,
+        cx: Context<'_>,
+        rules: &'a Index<FieldRef, RuleStep>,
+        event: EventRef<'_>,
+    ) -> Option<&'a [RuleStep]> {
+        let listed = rules.field().and_then(|field| part_of(cx, event, field));
+        self.listed = listed.unwrap_or_default();
+        let counted = &self.counted;
+        rules.asked_of_one(move |_| listed, move |group| group.passes(event, counted))
     }
 
     #[inline(never)]
@@ -183,11 +196,7 @@ impl Site {
         if !step.roles.has(Roles::HELD) {
             return true;
         }
-        let owner = match step.form {
-            RuleForm::Unless => cx.layout.first_memory(step.rule),
-            _ => cx.layout.rule(step.rule),
-        };
-        self.state.may_await(owner, self.listed)
+        self.state.may_await(cx.layout.rule(step.rule), self.listed)
     }
 
     /// The same, while a probe looks on.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use event::block::HEADER_WORDS;
 use event::tables::Tables;
 use event::vocabulary::{KIND_SCHEDULE, field};
 use event::{
@@ -298,7 +299,7 @@ impl Layout {
         let (door_area, device_area) = (column("doors", "area"), column("devices", "area"));
         let credential_person = column("credentials", "person");
         let looks = |fact: usize| (&watched[fact], !tallies[fact].is_empty());
-        let prepared = Prepared::new(plan, &memory_base, looks);
+        let prepared = Prepared::new(plan, looks);
         let mut layout = Self {
             prepared,
             wanted: Wanted::default(),
@@ -341,11 +342,12 @@ impl Layout {
     fn accounts(&self) -> Vec<bool> {
         let mut accounts = vec![false; self.dimension_base as usize];
         for step in self.by_kind.iter().flat_map(|interest| interest.rules.all()) {
-            if step.form == RuleForm::Unless {
-                accounts[self.first_memory(step.rule).0 as usize] |= step.roles.has(Roles::EXCUSES);
-            } else {
-                accounts[self.rule(step.rule).0 as usize] |= step.roles.has(Roles::ALONE);
-            }
+            // Most guards' events do end something: that is asked for the sake of many rules only.
+            let asked = match step.form {
+                RuleForm::Unless => Roles::HELD,
+                _ => Roles::ALONE,
+            };
+            accounts[self.rule(step.rule).0 as usize] |= step.roles.has(asked);
         }
         accounts
     }
@@ -475,17 +477,13 @@ impl Layout {
         self.owner(Held::Rule(rule))
     }
 
-    /// Owner of the runs that wait for a guard.
+    /// Owner of the lists of what waits for a guard: the rule itself, where that is all runs of a key.
     #[inline]
     pub fn guard_waiting(&self, rule: RuleId, guard: usize) -> Owner {
-        self.owner(Held::Memory(rule, 2 * guard as u32))
-    }
-
-    /// Owner of the first that a rule remembers beside its runs: of an `unless`, of the runs that wait for its
-    /// first guard.
-    #[inline(always)]
-    pub fn first_memory(&self, RuleId(rule): RuleId) -> Owner {
-        Owner(self.memory_base[usize::from(rule)])
+        match self.prepared.rule(rule).guard {
+            Some(_) => self.rule(rule),
+            None => self.owner(Held::Memory(rule, 2 * guard as u32)),
+        }
     }
 
     /// Owner of a guard's history.
@@ -562,10 +560,12 @@ impl Layout {
     /// Who an event is about: its own fields first, then what the site model says of its door,
     /// device or credential.
     pub fn subject(&self, tables: &Tables, event: EventRef<'_>) -> Subject {
-        let text = |field| event.text_or_none(field);
-        let (door, credential) = (text(field::DOOR), text(field::CREDENTIAL));
-        let track = self.track.map_or(Symbol::NONE, text);
-        let own = [text(field::AREA), door, text(field::PERSON), credential, track, event.device()];
+        let track = self.track.map_or(Symbol::NONE, |field| event.text_or_none(field));
+        // Of a row so long no field's place is looked at.
+        let own = match event.words().first_chunk::<NAMED_WORDS>() {
+            Some(row) => own_subject(EventRef::from_words(row), track),
+            None => own_subject(event, track),
+        };
         self.complete(tables, own)
     }
 
@@ -636,4 +636,17 @@ impl Layout {
             .unwrap_or_default();
         subject
     }
+}
+
+/// Words of a row that has at least the fields which every vocabulary begins with.
+const NAMED_WORDS: usize = HEADER_WORDS + 4;
+const _: () = assert!(field::AREA.0 < 4 && field::DOOR.0 < 4);
+const _: () = assert!(field::CREDENTIAL.0 < 4 && field::PERSON.0 < 4);
+
+/// Who an event itself says that it is about.
+#[inline(always)]
+fn own_subject(event: EventRef<'_>, track: Symbol) -> Subject {
+    let text = |field| event.text_or_none(field);
+    let (door, credential) = (text(field::DOOR), text(field::CREDENTIAL));
+    [text(field::AREA), door, text(field::PERSON), credential, track, event.device()]
 }

@@ -301,17 +301,22 @@ impl Lens<'_> {
         let owner = self.cx.layout.guard_waiting(self.id, number);
         let state = &self.site.state;
         let Some(cell) = state.find(owner, &key) else { return };
-        let entries: Vec<_> = state.list(state.keys.get(cell).head).copied().collect();
-        for entry in entries {
-            let Some(index) = self.site.waiting_run(&entry) else { continue };
-            let run = *self.site.state.runs.get(index);
-            let inside = !outside(event.occurred(), entry.time, guard.to);
+        let runs: Vec<Run> = match self.cx.layout.prepared.rule(self.id).guard {
+            Some(_) => state.runs_at(cell),
+            None => {
+                let entries = state.list(state.keys.get(cell).head);
+                let waiting = entries.filter_map(|entry| self.site.waiting_run(entry));
+                waiting.map(|run| *state.runs.get(run)).collect()
+            }
+        };
+        for run in runs {
+            let inside = !outside(event.occurred(), run.started, guard.to);
             let course = self.site.state.course(&run).copied();
             let course = course.unwrap_or_else(|| Course::at(0, run.started));
             let sight = sight.now_with(&course);
             let judged = guard.forward.as_ref().map(|c| judge(&self.words, c, &sight));
             let holds = judged.as_ref().is_none_or(|judged| judged.holds == Some(true));
-            let after = event.occurred().since(EventTime(entry.time));
+            let after = event.occurred().since(EventTime(run.started));
             let note = if inside {
                 format!("{after} after")
             } else {

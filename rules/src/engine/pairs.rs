@@ -259,7 +259,7 @@ impl Site {
         let mut at = self.state.keys.get(cell).head;
         while at != NIL {
             let run = *self.state.runs.get(at);
-            let subject = *self.state.subjects.get(at);
+            let subject = self.state.subject(at);
             self.complete(line, key, Some((run, subject)), None, event, out);
             if line.sequence.skip == Skip::PastLast {
                 self.drop_runs(cell);

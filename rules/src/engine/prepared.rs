@@ -109,21 +109,18 @@ impl PreparedEvent {
     }
 }
 
-/// The only guard of an `unless`, of which one event after the opening one is enough, whatever it says.
+/// The only guard of an `unless`, of which one event of the rule's key after the opening one is enough,
+/// whatever it says: all runs of the key wait for it, and stand in no other list.
 #[derive(Clone, Copy, Debug)]
 pub struct PreparedGuard {
-    /// Whose the lists of runs are that wait for it.
-    pub waiting: Owner,
-    /// The key of the rule.
+    /// The key of the rule, and of the guard.
     pub by: FieldId,
-    /// The key of the guard.
-    pub same: FieldId,
     /// How long runs wait.
     pub to: TimeSpan,
 }
 
 impl PreparedGuard {
-    pub(super) fn of(rule: &Rule, waiting: Owner) -> Option<Self> {
+    pub(super) fn of(rule: &Rule) -> Option<Self> {
         let Pattern::Unless { guards, .. } = &rule.pattern else { return None };
         let [guard] = guards.as_slice() else { return None };
         let plain = guard.at_least == 1 && guard.forward.is_none() && guard.backward.is_none();
@@ -132,7 +129,7 @@ impl PreparedGuard {
             return None;
         }
         match (By::of(&rule.by), By::of(&guard.same)) {
-            (By::Text(by), By::Text(same)) => Some(Self { waiting, by, same, to: guard.to }),
+            (By::Text(by), By::Text(same)) if by == same => Some(Self { by, to: guard.to }),
             _ => None,
         }
     }
@@ -269,8 +266,8 @@ impl PreparedFact {
 }
 
 impl PreparedRule {
-    /// A rule, whose cells belong to `owner`, and those of its first memory to `waiting`.
-    fn new(rule: &Rule, owner: Owner, waiting: Owner) -> Self {
+    /// A rule, whose cells belong to `owner`.
+    fn new(rule: &Rule, owner: Owner) -> Self {
         let mut prepared = Self {
             owner,
             by: By::of(&rule.by),
@@ -305,7 +302,7 @@ impl PreparedRule {
             }
             Pattern::Unless { on, .. } => {
                 prepared.first = When::of(on);
-                prepared.guard = PreparedGuard::of(rule, waiting);
+                prepared.guard = PreparedGuard::of(rule);
             }
             _ => {}
         }
@@ -337,21 +334,15 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Of a plan; `memory_base` says whose each rule's first memory is, `looks` who looks at a fact, and
-    /// whether its keys are counted.
-    pub fn new<'a>(
-        plan: &Plan,
-        memory_base: &[u32],
-        looks: impl Fn(usize) -> (&'a Watched, bool),
-    ) -> Self {
+    /// Of a plan; `looks` says who looks at a fact, and whether its keys are counted.
+    pub fn new<'a>(plan: &Plan, looks: impl Fn(usize) -> (&'a Watched, bool)) -> Self {
         let facts = (0..plan.facts.len()).map(|number| {
             let (watched, tallied) = looks(number);
             PreparedFact::new(plan, number, watched, tallied)
         });
         let rules = plan.rules.iter().enumerate();
-        let rules = rules.map(|(n, rule)| {
-            PreparedRule::new(rule, owner_of(plan, RuleId(n as u16)), Owner(memory_base[n]))
-        });
+        let rules =
+            rules.map(|(n, rule)| PreparedRule::new(rule, owner_of(plan, RuleId(n as u16))));
         let events = plan.rules.iter().map(PreparedEvent::new);
         Self { facts: facts.collect(), rules: rules.collect(), events: events.collect() }
     }

@@ -133,7 +133,7 @@ impl Site {
             omitted: course.omitted,
             session: None,
             run: run.serial,
-            subject: *self.state.subjects.get(index),
+            subject: self.state.subject(index),
             row: None,
             captured: course.kept(),
             value,

@@ -146,7 +146,7 @@ impl Site {
                     }
                 }
                 Turn::Matches => {
-                    let begun = (*self.state.runs.get(at), *self.state.subjects.get(at));
+                    let begun = (*self.state.runs.get(at), self.state.subject(at));
                     self.complete(line, key, Some(begun), Some(&course), event, out);
                     if line.sequence.skip == Skip::PastLast {
                         self.drop_runs(cell);

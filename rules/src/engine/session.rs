@@ -320,7 +320,7 @@ impl Site {
             event: row.map_or(Identity(whole(run.identity)), |event| event.identity()),
             first: None,
             omitted: course.omitted,
-            subject: *self.state.subjects.get(index),
+            subject: self.state.subject(index),
             row,
             captured: course.kept(),
             value: Value::Missing,

@@ -186,10 +186,15 @@ impl Site {
         let last = if to == EventTime::MAX { self.last_deadline(cx) } else { to };
         let upkeep_to = if to == EventTime::MAX { EventTime::MIN } else { to };
         loop {
-            // Mostly there is nothing but deadlines of rules.
+            // Mostly there is nothing but deadlines of rules, and most are of what has ended before them.
             if cx.plan.calendar.schedules.is_empty() && !self.upkeep.is_due(upkeep_to) {
+                if !self.timers.is_due(to) {
+                    break;
+                }
                 let Some((at, serial, due)) = self.timers.pop(to) else { break };
-                self.run_timer(cx, at, serial, due, out);
+                if self.is_awaited(due, serial) {
+                    self.run_timer(cx, at, serial, due, out);
+                }
                 continue;
             }
             let edge = self.next_edge(cx).filter(|edge| *edge <= last);
@@ -218,6 +223,14 @@ impl Site {
     pub fn next_due(&mut self, cx: Context<'_>) -> EventTime {
         let due = [self.timers.next(), self.upkeep.next(), self.next_edge(cx)];
         due.into_iter().flatten().min().unwrap_or(EventTime::MAX)
+    }
+
+    /// Whether somebody waits for a deadline, so far as that is known at once.
+    #[inline(always)]
+    fn is_awaited(&self, due: Due, serial: u64) -> bool {
+        let Due::Run(run) = due else { return true };
+        let run = self.state.runs.get(run);
+        run.owner != 0 && run.serial == serial
     }
 
     fn run_timer(

@@ -22,11 +22,11 @@ use super::{Engine, Options, Shard};
 use crate::plan::Plan;
 
 /// Version of the format. A reader takes its own alone.
-pub const VERSION: u32 = 15;
+pub const VERSION: u32 = 16;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Stores of a site that are written little by little.
-const SITE_STORES: usize = 13;
+const SITE_STORES: usize = 12;
 
 /// Why a snapshot could not be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,14 +146,11 @@ fn load_row(input: &mut Bytes<'_>, words: &mut [u64]) -> Option<u8> {
 impl Site {
     /// What is much, in the order in which it stands in snapshots.
     fn stores(&mut self) -> [&mut dyn Store; SITE_STORES] {
-        let [keys, entries, values, runs, subjects, noted, courses, wide, run_ages, holdings] =
+        let [keys, entries, values, runs, beside, noted, courses, wide, holdings] =
             self.state.stores();
         let (incidents, held) = (&mut self.correlation.incidents, &mut self.held);
         let said: &mut dyn Store = self.said.all();
-        [
-            said, keys, entries, values, runs, subjects, noted, courses, wide, run_ages, holdings,
-            incidents, held,
-        ]
+        [said, keys, entries, values, runs, beside, noted, courses, wide, holdings, incidents, held]
     }
 
     fn save(&mut self, saving: &mut Saving, full: bool, part: impl Fn(usize) -> Part) {

@@ -7,7 +7,7 @@ use event::Symbol;
 use super::awaited::Awaited;
 use super::cells::{Course, Entry, Key, KeyCell, Noted, Run};
 use super::findings::EvidenceRef;
-use super::holdings::{Age, Bounds, Holding, Over, join, leave};
+use super::holdings::{Age, Beside, Bounds, Holding, Over, join, leave, leave_from};
 use super::index::Index;
 use super::keys::{Packed, WideKey, half_of};
 use super::layout::Subject;
@@ -52,9 +52,8 @@ pub struct State {
     pub(super) awaited: Option<Awaited>,
     /// Waiting runs.
     pub runs: Pages<Run>,
-    run_ages: Pages<Age>,
-    /// Who and where the first event of each run was.
-    pub subjects: Pages<Subject>,
+    /// What stands beside each of them.
+    beside: Pages<Beside>,
     /// The same of runs that are their keys' cells.
     pub noted: Pages<Noted>,
     /// How far runs have come.
@@ -65,8 +64,8 @@ pub struct State {
     pub bounds: Arc<Bounds>,
     /// Who has grown over a limit since the site last settled.
     pub over: Vec<Over>,
-    /// Whether a key, a run or an event has come since the site last settled.
-    pub(super) grew: bool,
+    /// How many keys, runs or events may come before limits are looked at: less than none where one is passed.
+    pub(super) room: i64,
     /// Keys and runs that were made since the sweep last went on.
     pub(super) came: [u32; 2],
     /// Cells that stand empty, and those of them that keep a [`Noted`].
@@ -107,15 +106,14 @@ impl State {
             valued: 0,
             awaited: None,
             runs: Pages::default(),
-            run_ages: Pages::default(),
-            subjects: Pages::default(),
+            beside: Pages::default(),
             noted: Pages::default(),
             courses: Pages::default(),
             holdings,
             cells_of: vec![0; bounds.holders() as usize],
             bounds,
             over: Vec::new(),
-            grew: true,
+            room: -1,
             came: [0; 2],
             idle: [0; 2],
         };
@@ -264,29 +262,55 @@ impl State {
         index
     }
 
-    /// A cell counts among its holder's keys, and so many runs with it.
+    /// A cell counts among its holder's keys, as the newest, and so many runs with it.
     #[inline(always)]
     pub(super) fn hold(&mut self, index: u32, owner: Owner, runs: u32) {
         let holder = self.bounds.holder(owner);
-        self.grew = true;
+        self.room -= 1;
         let (holding, limits) = (self.holdings.get_mut(holder), self.bounds.limits(holder));
         (holding.keys, holding.runs) = (holding.keys + 1, holding.runs + runs);
-        join(&mut holding.key_line, &mut self.keys, index);
-        if holding.keys > limits.keys {
-            self.over.push(Over::Keys(holder));
+        let passed = holding.keys > limits.keys || runs > 0 && holding.runs > limits.runs;
+        let older = std::mem::replace(&mut holding.key_line.newest, index);
+        if older == NIL {
+            holding.key_line.oldest = index;
+        } else {
+            self.keys.get_mut(older).age.newer = index;
         }
-        if runs > 0 && holding.runs > limits.runs {
-            self.over.push(Over::Runs(holder));
+        let cell = self.keys.get_mut(index);
+        (cell.owner, cell.age) = (owner.0 + 1, Age { older, newer: NIL });
+        if passed {
+            self.has_passed(holder, runs);
         }
         self.awaits(index, owner);
     }
 
-    /// It does no longer.
+    /// A holder has grown over a limit.
+    #[cold]
+    #[inline(never)]
+    fn has_passed(&mut self, holder: u32, runs: u32) {
+        let (holding, limits) = (*self.holdings.get(holder), *self.bounds.limits(holder));
+        if holding.keys > limits.keys {
+            self.is_over(Over::Keys(holder));
+        }
+        if runs > 0 && holding.runs > limits.runs {
+            self.is_over(Over::Runs(holder));
+        }
+    }
+
+    /// Somebody has grown over a limit.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn is_over(&mut self, over: Over) {
+        self.over.push(over);
+        self.room = -1;
+    }
+
+    /// It does no longer; it stood there.
     #[inline(always)]
-    pub(super) fn let_go(&mut self, index: u32, owner: Owner, runs: u32) {
+    pub(super) fn let_go(&mut self, index: u32, (owner, age): (Owner, Age), runs: u32) {
         let holding = self.holdings.get_mut(self.bounds.holder(owner));
         (holding.keys, holding.runs) = (holding.keys - 1, holding.runs - runs);
-        leave(&mut holding.key_line, &mut self.keys, index);
+        leave_from(&mut holding.key_line, &mut self.keys, age);
         self.awaits_less(index, owner);
     }
 
@@ -299,7 +323,8 @@ impl State {
 
     /// Forgets a cell, where [`Self::reindex`] follows.
     pub fn free(&mut self, index: u32) {
-        self.let_go(index, self.keys.get(index).owner(), 0);
+        let cell = self.keys.get(index);
+        self.let_go(index, (cell.owner(), cell.age), 0);
         self.scrap(index);
     }
 
@@ -350,7 +375,7 @@ impl State {
             }
             let mut at = was.run_line.oldest;
             while at != NIL {
-                let (next, run) = (self.run_ages.get(at).newer, self.runs.get(at));
+                let (next, run) = (self.beside.get(at).age.newer, self.runs.get(at));
                 let holder = self.bounds.holder_of_rule(run.owner - 1);
                 let holding = self.holdings.get_mut(holder);
                 holding.runs += 1;
@@ -358,7 +383,7 @@ impl State {
                     NIL => 0,
                     course => self.courses.get(course).kept,
                 };
-                join(&mut holding.run_line, &mut self.run_ages, at);
+                join(&mut holding.run_line, &mut self.beside, at);
                 if holding.runs > self.bounds.limits(holder).runs {
                     self.over.push(Over::Runs(holder));
                 }
@@ -383,25 +408,31 @@ impl State {
     /// Appends an entry to a cell's list.
     #[inline]
     pub fn append(&mut self, cell: u32, entry: Entry) -> u32 {
-        self.append_to::<false>(cell, entry, 0)
+        self.append_to::<false>(cell, entry, (0, false))
     }
 
-    /// Adds an event to a window, and `by` to its count. The cell knows when its first event occurred,
+    /// Adds an event to a window, and `by` to its count; whether the key is in use with that. The cell knows when its first event occurred,
     /// and each event when the one behind it did: whether any has left the window takes no look at the
     /// events.
     #[inline(always)]
-    pub fn count_in(&mut self, cell: u32, entry: Entry, by: i64) {
-        self.append_to::<true>(cell, entry, by);
+    pub fn count_in(&mut self, cell: u32, entry: Entry, by: i64, used: bool) {
+        self.append_to::<true>(cell, entry, (by, used));
     }
 
     #[inline(always)]
-    fn append_to<const WINDOW: bool>(&mut self, cell: u32, entry: Entry, by: i64) -> u32 {
-        self.grew = true;
+    fn append_to<const WINDOW: bool>(
+        &mut self,
+        cell: u32,
+        entry: Entry,
+        (by, used): (i64, bool),
+    ) -> u32 {
+        self.room -= 1;
         let index = self.entries.insert(entry);
         let key = self.keys.get_mut(cell);
-        key.event_came();
         if WINDOW {
-            key.add(by);
+            key.count_in(by, used);
+        } else {
+            key.event_came();
         }
         match std::mem::replace(&mut key.tail, index) {
             NIL => {
@@ -421,7 +452,7 @@ impl State {
         let holder = self.bounds.holder(key.owner());
         self.holdings.get_mut(holder).events += 1;
         if key.events() > self.bounds.limits(holder).events {
-            self.over.push(Over::Events(holder, cell));
+            self.is_over(Over::Events(holder, cell));
         }
         index
     }
@@ -518,7 +549,7 @@ impl State {
             self.courses.get_mut(at).omitted += 1;
             return;
         }
-        self.grew = true;
+        self.room -= 1;
         let index = self.entries.insert(entry);
         self.holdings.get_mut(self.bounds.holder_of_rule(owner - 1)).events += 1;
         if tail != NIL {
@@ -551,7 +582,7 @@ impl State {
 
     /// Keeps a run at the end of its key's list, and who and where its first event was.
     pub fn keep_run(&mut self, run: Run, subject: Subject) -> u32 {
-        self.grew = true;
+        self.room -= 1;
         self.came[1] += 1;
         let key = self.keys.get_mut(run.key_cell);
         let index = self.runs.insert(Run { previous: key.tail, ..run });
@@ -559,17 +590,27 @@ impl State {
             NIL => key.head = index,
             tail => self.runs.get_mut(tail).next = index,
         }
-        self.subjects.reach(index);
-        self.run_ages.reach(index);
-        *self.subjects.get_mut(index) = subject;
         let holder = self.bounds.holder_of_rule(run.owner - 1);
         let holding = self.holdings.get_mut(holder);
         holding.runs += 1;
-        join(&mut holding.run_line, &mut self.run_ages, index);
+        let older = std::mem::replace(&mut holding.run_line.newest, index);
+        if older == NIL {
+            holding.run_line.oldest = index;
+        } else {
+            self.beside.get_mut(older).age.newer = index;
+        }
+        self.beside.reach(index);
+        *self.beside.get_mut(index) = Beside { age: Age { older, newer: NIL }, subject };
         if holding.runs > self.bounds.limits(holder).runs {
-            self.over.push(Over::Runs(holder));
+            self.is_over(Over::Runs(holder));
         }
         index
+    }
+
+    /// Who and where the first event of a run was.
+    #[inline]
+    pub fn subject(&self, run: u32) -> Subject {
+        self.beside.get(run).subject
     }
 
     /// Frees a run and its evidence. The caller has unlinked it from its key.
@@ -580,7 +621,7 @@ impl State {
         let holding = self.holdings.get_mut(self.bounds.holder_of_rule(owner - 1));
         holding.runs -= 1;
         holding.events -= events;
-        leave(&mut holding.run_line, &mut self.run_ages, run);
+        leave(&mut holding.run_line, &mut self.beside, run);
         self.runs.remove(run);
     }
 
@@ -593,7 +634,7 @@ impl State {
 
     /// Keeps a list of entries; its first, or `NIL` where there is none.
     pub fn keep_list(&mut self, entries: impl DoubleEndedIterator<Item = Entry>) -> u32 {
-        self.grew = true;
+        self.room = -1;
         entries.rev().fold(NIL, |next, entry| self.entries.insert(Entry { next, ..entry }))
     }
 
@@ -630,25 +671,24 @@ impl State {
 
     /// Bytes of all pages, and of the index.
     pub fn bytes(&self) -> usize {
-        let runs = self.runs.bytes() + self.subjects.bytes() + self.courses.bytes();
+        let runs = self.runs.bytes() + self.beside.bytes() + self.courses.bytes();
         let runs = runs + self.noted.bytes();
         let cells = self.keys.bytes() + self.entries.bytes() + self.values.bytes() + runs;
-        let ages = self.wide.bytes() + self.run_ages.bytes();
-        cells + ages + self.holdings.bytes() + self.index.bytes() + self.seats.bytes()
+        let tables = self.index.bytes() + self.seats.bytes();
+        cells + self.wide.bytes() + self.holdings.bytes() + tables
     }
 
     /// What is in snapshots, in the order in which it stands there.
-    pub fn stores(&mut self) -> [&mut dyn Store; 10] {
+    pub fn stores(&mut self) -> [&mut dyn Store; 9] {
         [
             &mut self.keys,
             &mut self.entries,
             &mut self.values,
             &mut self.runs,
-            &mut self.subjects,
+            &mut self.beside,
             &mut self.noted,
             &mut self.courses,
             &mut self.wide,
-            &mut self.run_ages,
             &mut self.holdings,
         ]
     }
@@ -659,11 +699,10 @@ impl State {
         self.entries.load(input)?;
         self.values.load(input)?;
         self.runs.load(input)?;
-        self.subjects.load(input)?;
+        self.beside.load(input)?;
         self.noted.load(input)?;
         self.courses.load(input)?;
         self.wide.load(input)?;
-        self.run_ages.load(input)?;
         self.holdings.load(input)
     }
 
@@ -673,7 +712,7 @@ impl State {
         self.seats = Seats::new(self.bounds.seated());
         self.count_cells();
         self.count_awaited();
-        self.grew = true;
+        self.room = -1;
         for index in 0..self.keys.len() {
             if self.keys.get(index).owner != 0 {
                 self.place(index);

@@ -10,7 +10,6 @@ use super::asked::{Numbered, claims};
 use super::holdings::is_large;
 use super::prepared::{By, PreparedFact, PreparedGuard, PreparedRule};
 use super::sequence::{Shape, shape_of};
-use super::state::Owner;
 use crate::condition::{COUNTED_MAX, Gate};
 use crate::plan::{Emit, Fact, FactId, FactKind, FieldRef, Pattern, Plan, Rule, RuleId, Trigger};
 
@@ -250,8 +249,8 @@ fn is_of_held(rule: &Rule, form: RuleForm, roles: Roles, by: FieldId) -> bool {
             roles.has(Roles::ALONE) && By::of(&rule.by) == By::Text(by)
         }
         RuleForm::Unless => {
-            let guard = PreparedGuard::of(rule, Owner(0));
-            roles == Roles::EXCUSES && guard.is_some_and(|guard| guard.same == by)
+            let guard = PreparedGuard::of(rule);
+            roles == Roles::EXCUSES && guard.is_some_and(|guard| guard.by == by)
         }
         RuleForm::Event | RuleForm::Travel | RuleForm::Other => false,
     }

@@ -1,14 +1,14 @@
 //! An event unless others stand in windows around it: looks both ways in time.
 
-use event::{EventRef, EventTime, TimeSpan};
+use event::{EventRef, EventTime, Symbol, TimeSpan};
 
-use super::cells::{Course, Entry, Key};
+use super::cells::{Course, Entry, Run};
 use super::findings::Findings;
 use super::pages::NIL;
 use super::prepared::{PreparedGuard, key_of_text, text_of_key};
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
-use super::state::{Kept, Owner};
+use super::state::Kept;
 use super::steps::{Roles, RuleStep};
 use super::timers::Due;
 use crate::plan::{Guard, Pattern, Rule, RuleId, Trigger};
@@ -40,8 +40,8 @@ impl Site {
         self.step_unless_asking(cx, id, roles, event, out);
     }
 
-    /// One guard, of which one event after the opening one is enough, whatever it says; the keys of both
-    /// are texts of the row.
+    /// One guard, of which one event after the opening one is enough, whatever it says; it has the rule's key,
+    /// a text of the row.
     #[inline(always)]
     fn step_guarded(
         &mut self,
@@ -50,41 +50,41 @@ impl Site {
         roles: Roles,
         event: EventRef<'_>,
     ) {
-        if roles.has(Roles::EXCUSES)
-            && let Some(text) = text_of_key(event, guard.same)
-            && self.state.may_await(guard.waiting, text)
-            && let Ok(cell) = self.state.look(guard.waiting, &key_of_text(text))
-        {
-            self.excuse_all(cell, guard.to, event);
+        let Some(text) = text_of_key(event, guard.by) else { return };
+        if roles.has(Roles::EXCUSES) {
+            let owner = cx.layout.prepared.rule(id).owner;
+            if let Ok(cell) = self.state.look(owner, &key_of_text(text)) {
+                self.excuse_all(cell, guard.to, event);
+            }
         }
         if roles.has(Roles::OPENS) {
-            self.open_guarded(cx, (id, guard), roles, event);
+            self.open_guarded(cx, (id, guard.to), (roles, text), event);
         }
     }
 
-    /// Ends all runs that wait for a guard's event; those whose time is over come to their deadline.
+    /// Ends all runs of a key; those whose time is over come to their deadline.
     #[inline(never)]
     fn excuse_all(&mut self, cell: u32, to: TimeSpan, event: EventRef<'_>) {
-        while let Some(entry) = self.state.pop_front(cell) {
-            if let Some(run) = self.waiting_run(&entry)
-                && !outside(event.occurred(), entry.time, to)
-            {
-                self.unlink_run(run);
+        let mut at = self.state.keys.get(cell).head;
+        while at != NIL {
+            let Run { started, next, .. } = *self.state.runs.get(at);
+            if !outside(event.occurred(), started, to) {
+                self.unlink_run(at);
             }
+            at = next;
         }
-        self.state.retire(cell);
+        self.drop_if_idle(cell);
     }
 
     #[inline(never)]
     fn open_guarded(
         &mut self,
         cx: Context<'_>,
-        (id, guard): (RuleId, &PreparedGuard),
-        roles: Roles,
+        (id, to): (RuleId, TimeSpan),
+        (roles, text): (Roles, Symbol),
         event: EventRef<'_>,
     ) {
         let rule = cx.layout.prepared.rule(id);
-        let Some(text) = text_of_key(event, guard.by) else { return };
         let opens = if roles.has(Roles::SURE) {
             self.evaluates(true)
         } else if rule.first.asks {
@@ -97,12 +97,8 @@ impl Site {
         }
         let cell = self.state.find_or_insert(rule.owner, &key_of_text(text), Value::Missing);
         let run = self.start(cx, id, cell, event);
-        let serial = self.serial;
-        if let Some(text) = text_of_key(event, guard.same) {
-            self.enter_waiting(guard.waiting, &key_of_text(text), event, (run, serial));
-        }
-        let (due, owner) = (event.occurred().plus(guard.to), u32::from(id.0) + 1);
-        self.timers.push(due, owner, event.identity().0, serial, Due::Run(run));
+        let (due, owner) = (event.occurred().plus(to), u32::from(id.0) + 1);
+        self.timers.push(due, owner, event.identity().0, self.serial, Due::Run(run));
     }
 
     #[inline(never)]
@@ -271,17 +267,8 @@ impl Site {
         (run, serial): (u32, u64),
     ) {
         let Some(key) = key_of(cx, event, &guard.same) else { return };
-        self.enter_waiting(cx.layout.guard_waiting(id, number), &key, event, (run, serial));
-    }
-
-    fn enter_waiting(
-        &mut self,
-        owner: Owner,
-        key: &Key,
-        event: EventRef<'_>,
-        (run, serial): (u32, u64),
-    ) {
-        let cell = self.state.find_or_insert(owner, key, Value::Missing);
+        let owner = cx.layout.guard_waiting(id, number);
+        let cell = self.state.find_or_insert(owner, &key, Value::Missing);
         // Runs that ended otherwise left their entries; a list may not grow with them.
         while let Some(head) = self.state.front(cell) {
             if self.waiting_run(&head).is_some() {

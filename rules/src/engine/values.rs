@@ -119,11 +119,8 @@ impl State {
             Err(_) => self.use_or_enter(known, owner, key, Value::Int(0)),
         };
         let is_new = self.value_came(cell, value);
-        if !is_new {
-            // A key to which nothing but new values come is none that is in use.
-            self.keys.get_mut(cell).use_it(true);
-        }
-        self.count_in(cell, Entry::of(event, u64::from(value.0)), i64::from(is_new));
+        // A key to which nothing but new values come is none that is in use.
+        self.count_in(cell, Entry::of(event, u64::from(value.0)), i64::from(is_new), !is_new);
         (cell, is_new)
     }
 
@@ -164,12 +161,12 @@ impl State {
     #[inline(always)]
     fn keeps(&mut self, cell: u32) {
         let holder = self.bounds.holder(self.keys.get(cell).owner());
-        self.grew = true;
+        self.room -= 1;
         self.valued += 1;
         let (holding, limits) = (self.holdings.get_mut(holder), self.bounds.limits(holder));
         holding.keys += 1;
         if holding.keys > limits.keys {
-            self.over.push(Over::Keys(holder));
+            self.is_over(Over::Keys(holder));
         }
     }
 
