@@ -330,9 +330,8 @@ impl Layout {
             first_detection: plan.vocabulary.kinds().len() as u16,
             bounds: Arc::default(),
         };
-        let accounts = layout.accounts();
         layout.wanted = Wanted::new(plan, &layout, layout.by_kind.len());
-        let mut bounds = Bounds::new(plan, remembers.into_iter(), accounts);
+        let mut bounds = Bounds::new(plan, remembers.into_iter(), layout.accounts());
         bounds.seat(layout.wanted.owners());
         layout.bounds = Arc::new(bounds);
         layout

@@ -6,11 +6,9 @@ use event::Symbol;
 
 use super::awaited::Awaited;
 use super::cells::{Course, Entry, Key, KeyCell, Noted, Run};
-use super::findings::EvidenceRef;
 use super::holdings::{Age, Beside, Bounds, Holding, Over, join, leave, leave_from};
 use super::index::Index;
 use super::keys::{Packed, WideKey, half_of};
-use super::layout::Subject;
 use super::near::Near;
 use super::pages::{Bytes, NIL, Pages, Store};
 use super::seats::{Seat, Seats};
@@ -53,7 +51,7 @@ pub struct State {
     /// Waiting runs.
     pub runs: Pages<Run>,
     /// What stands beside each of them.
-    beside: Pages<Beside>,
+    pub(super) beside: Pages<Beside>,
     /// The same of runs that are their keys' cells.
     pub noted: Pages<Noted>,
     /// How far runs have come.
@@ -519,50 +517,6 @@ impl State {
         })
     }
 
-    /// How far a run has come; none where that is plain.
-    #[inline]
-    pub fn course(&self, run: &Run) -> Option<&Course> {
-        (run.course != NIL).then(|| self.courses.get(run.course))
-    }
-
-    /// Keeps how far a run has come.
-    pub fn keep_course(&mut self, run: u32, course: Course) {
-        match self.runs.get(run).course {
-            NIL => self.runs.get_mut(run).course = self.courses.insert(course),
-            old => *self.courses.get_mut(old) = course,
-        }
-    }
-
-    /// A run's evidence: the event that opened it is the first.
-    pub fn evidence_of(&self, run: &Run) -> impl Iterator<Item = EvidenceRef> + '_ {
-        let further = self.course(run).map_or(NIL, |course| course.head);
-        std::iter::once(run.opening()).chain(self.list(further).map(Entry::evidence))
-    }
-
-    /// Adds an event to the evidence of a run that has a course, at most `max` with the one that
-    /// opened it (that and the newest are kept).
-    pub fn cite(&mut self, run: u32, entry: Entry, max: usize) {
-        let Run { owner, course: at, .. } = *self.runs.get(run);
-        let Course { tail, kept, .. } = *self.courses.get(at);
-        if kept as usize + 1 >= max.max(2) {
-            *self.entries.get_mut(tail) = Entry { next: NIL, ..entry };
-            self.courses.get_mut(at).omitted += 1;
-            return;
-        }
-        self.room -= 1;
-        let index = self.entries.insert(entry);
-        self.holdings.get_mut(self.bounds.holder_of_rule(owner - 1)).events += 1;
-        if tail != NIL {
-            self.entries.get_mut(tail).next = index;
-        }
-        let course = self.courses.get_mut(at);
-        course.kept += 1;
-        course.tail = index;
-        if tail == NIL {
-            course.head = index;
-        }
-    }
-
     /// Takes an entry out of a cell's list; `previous` stands before it.
     pub fn unlink_entry(&mut self, cell: u32, previous: u32, entry: u32) {
         let next = self.entries.get(entry).next;
@@ -578,58 +532,6 @@ impl State {
         }
         self.holdings.get_mut(self.bounds.holder(Owner(key.owner - 1))).events -= 1;
         self.entries.remove(entry);
-    }
-
-    /// Keeps a run at the end of its key's list, and who and where its first event was.
-    pub fn keep_run(&mut self, run: Run, subject: Subject) -> u32 {
-        self.room -= 1;
-        self.came[1] += 1;
-        let key = self.keys.get_mut(run.key_cell);
-        let index = self.runs.insert(Run { previous: key.tail, ..run });
-        match std::mem::replace(&mut key.tail, index) {
-            NIL => key.head = index,
-            tail => self.runs.get_mut(tail).next = index,
-        }
-        let holder = self.bounds.holder_of_rule(run.owner - 1);
-        let holding = self.holdings.get_mut(holder);
-        holding.runs += 1;
-        let older = std::mem::replace(&mut holding.run_line.newest, index);
-        if older == NIL {
-            holding.run_line.oldest = index;
-        } else {
-            self.beside.get_mut(older).age.newer = index;
-        }
-        self.beside.reach(index);
-        *self.beside.get_mut(index) = Beside { age: Age { older, newer: NIL }, subject };
-        if holding.runs > self.bounds.limits(holder).runs {
-            self.is_over(Over::Runs(holder));
-        }
-        index
-    }
-
-    /// Who and where the first event of a run was.
-    #[inline]
-    pub fn subject(&self, run: u32) -> Subject {
-        self.beside.get(run).subject
-    }
-
-    /// Frees a run and its evidence. The caller has unlinked it from its key.
-    #[inline]
-    pub fn remove_run(&mut self, run: u32) {
-        let Run { owner, course, .. } = *self.runs.get(run);
-        let events = if course == NIL { 0 } else { self.remove_course(course) };
-        let holding = self.holdings.get_mut(self.bounds.holder_of_rule(owner - 1));
-        holding.runs -= 1;
-        holding.events -= events;
-        leave(&mut holding.run_line, &mut self.beside, run);
-        self.runs.remove(run);
-    }
-
-    /// Frees how far a run has come, and its further evidence; how many events that were.
-    fn remove_course(&mut self, course: u32) -> u32 {
-        let events = self.remove_list(self.courses.get(course).head);
-        self.courses.remove(course);
-        events
     }
 
     /// Keeps a list of entries; its first, or `NIL` where there is none.
