@@ -158,7 +158,7 @@ impl Site {
         }
         let cell = match known {
             Ok(cell) => cell,
-            Err(_) => self.state.use_or_enter(known, fact.owner, &key_of_text(text), Value::Int(0)),
+            Err(_) => self.state.enter_count(known, fact.owner, &key_of_text(text)),
         };
         self.state.count_in(cell, Entry::of(event, 0), 1, known.is_ok());
         if let Some(place) = place {
@@ -250,7 +250,7 @@ impl Site {
         let known = self.state.look(fact.owner, &key_of_text(text));
         let cell = match known {
             Ok(cell) => cell,
-            Err(_) => self.state.use_or_enter(known, fact.owner, &key_of_text(text), Value::Int(0)),
+            Err(_) => self.state.enter_count(known, fact.owner, &key_of_text(text)),
         };
         let held = self.state.keys.get_mut(cell);
         held.use_it(known.is_ok());

@@ -8,7 +8,7 @@
 use event::{EventRef, Symbol};
 
 use super::cells::{KeyCell, Noted, Run};
-use super::holdings::{join, leave};
+use super::holdings::{Age, join, leave};
 use super::keys::Key;
 use super::layout::Subject;
 use super::pages::NIL;
@@ -49,63 +49,73 @@ impl State {
     }
 
     /// An idle key holds something again.
-    #[inline]
+    #[inline(never)]
     pub(super) fn wake(&mut self, index: u32) -> u32 {
+        let owner = self.keys.get(index).owner();
+        let age = self.enlist(index, owner, 0);
         let cell = self.keys.get_mut(index);
         debug_assert!(cell.is_idle() && !cell.is_run(), "a run is begun by its event");
-        let owner = cell.owner();
-        *cell = KeyCell { key: cell.key, ..KeyCell::of(owner) };
+        *cell = KeyCell { key: cell.key, age, ..KeyCell::of(owner) };
         self.idle[0] -= 1;
-        self.hold(index, owner, 0);
+        self.awaits(index, owner);
         index
     }
 
     /// Lets a key's cell be the key's only run, in place of the one that it was.
+    #[inline(always)]
     pub fn begin_run(
         &mut self,
         known: Result<u32, Vacant>,
         (owner, key): (Owner, &Key),
         event: EventRef<'_>,
         serial: u64,
-        subject: Subject,
+        subject: impl FnOnce() -> Subject,
     ) {
-        let index = match known {
-            Ok(index) => {
-                // The key is as old as its run, and as little used.
-                let holding = self.holdings.get_mut(self.bounds.holder(owner));
-                leave(&mut holding.key_line, &mut self.keys, index);
-                join(&mut holding.key_line, &mut self.keys, index);
-                index
-            }
+        let (index, age) = match known {
+            Ok(index) => (index, self.renew(index, owner)),
             Err(Vacant(NIL)) => self.make_run(owner, key),
             Err(Vacant(index)) => {
                 self.idle = [self.idle[0] - 1, self.idle[1] - 1];
-                self.hold(index, owner, 1);
-                index
+                (index, self.enlist(index, owner, 1))
             }
         };
         let cell = self.keys.get_mut(index);
         let at = cell.value as u32;
+        cell.age = age;
         cell.value = serial << 32 | u64::from(at);
         cell.begin(owner);
         cell.note(event);
-        *self.noted.get_mut(at) = Noted(subject);
+        self.noted.get_mut(at).0 = subject();
+        if known.is_err_and(|Vacant(cell)| cell != NIL) {
+            self.awaits(index, owner);
+        }
+    }
+
+    /// A key is as old as its run, and as little used. Its new place.
+    #[cold]
+    #[inline(never)]
+    fn renew(&mut self, index: u32, owner: Owner) -> Age {
+        let holding = self.holdings.get_mut(self.bounds.holder(owner));
+        leave(&mut holding.key_line, &mut self.keys, index);
+        join(&mut holding.key_line, &mut self.keys, index);
+        self.keys.get(index).age
     }
 
     #[cold]
     #[inline(never)]
-    fn make_run(&mut self, owner: Owner, key: &Key) -> u32 {
+    fn make_run(&mut self, owner: Owner, key: &Key) -> (u32, Age) {
         let subject = Noted([Symbol::NONE; 6]);
         let (index, at) = (self.make(owner, key, 1), self.noted.insert(subject));
-        self.keys.get_mut(index).value = u64::from(at);
-        index
+        let cell = self.keys.get_mut(index);
+        cell.value = u64::from(at);
+        (index, cell.age)
     }
 
     /// The run that a key's cell is has ended, and with it the key holds nothing.
+    #[inline(always)]
     pub fn end_run(&mut self, index: u32) {
         if !self.may_rest() {
-            self.forget_run(index);
-            return self.remove(index);
+            return self.remove_single(index);
         }
         let cell = self.keys.get_mut(index);
         assert!(cell.is_run() && !cell.is_idle(), "a run ends once");
@@ -113,6 +123,12 @@ impl State {
         cell.rest();
         self.let_go(index, stood, 1);
         self.idle = [self.idle[0] + 1, self.idle[1] + 1];
+    }
+
+    #[inline(never)]
+    fn remove_single(&mut self, index: u32) {
+        self.forget_run(index);
+        self.remove(index);
     }
 
     /// A key's cell is no run any more. It is freed next.

@@ -558,6 +558,7 @@ impl Layout {
 
     /// Who an event is about: its own fields first, then what the site model says of its door,
     /// device or credential.
+    #[inline(always)]
     pub fn subject(&self, tables: &Tables, event: EventRef<'_>) -> Subject {
         let track = self.track.map_or(Symbol::NONE, |field| event.text_or_none(field));
         // Of a row so long no field's place is looked at.

@@ -97,9 +97,9 @@ impl<T: Pod> Pages<T> {
     }
 
     /// One cell, live or free.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, index: u32) -> &T {
-        &self.cells[index as usize]
+        self.cells.get(index as usize).unwrap_or_else(|| no_cell())
     }
 
     /// One cell, where there ever was one.
@@ -115,13 +115,13 @@ impl<T: Pod> Pages<T> {
     }
 
     /// One cell, to change it: marks its page.
-    #[inline]
+    #[inline(always)]
     pub fn get_mut(&mut self, index: u32) -> &mut T {
         let page = index as usize / PAGE_CELLS;
-        if self.marks[page] != CHANGED {
+        if self.marks.get(page) != Some(&CHANGED) {
             self.mark(page);
         }
-        &mut self.cells[index as usize]
+        self.cells.get_mut(index as usize).unwrap_or_else(|| no_cell())
     }
 
     /// The page is about to change.
@@ -181,6 +181,14 @@ impl<T: Pod> Pages<T> {
         }
         Some(())
     }
+}
+
+/// Whoever keeps an index has been given it. It is said without the index, which would be put into a register
+/// wherever a cell is looked at.
+#[cold]
+#[inline(never)]
+fn no_cell() -> ! {
+    unreachable!("INV-PAGES: an index that is kept is a cell's")
 }
 
 /// Writes a page with its number.

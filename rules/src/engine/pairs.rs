@@ -112,13 +112,14 @@ impl Site {
         }
         if may_start && self.pair_starts(cx, rule, step, event) {
             self.serial += 1;
-            let subject = cx.layout.subject(cx.tables, event);
+            let subject = || cx.layout.subject(cx.tables, event);
             self.state.begin_run(found, (rule.owner, &key()), event, self.serial, subject);
         } else if let (Ok(cell), false) = (found, waits) {
             self.state.end_run(cell);
         }
     }
 
+    #[cold]
     #[inline(never)]
     fn complete_single(
         &mut self,

@@ -170,6 +170,18 @@ impl Site {
     /// Takes a run out of its key's list and frees it.
     pub(super) fn unlink_run(&mut self, run: u32) {
         let Run { key_cell, previous, next, .. } = *self.state.runs.get(run);
+        // Mostly it is the only one of its key.
+        if (previous, next) == (NIL, NIL) {
+            let key = self.state.keys.get_mut(key_cell);
+            (key.head, key.tail) = (NIL, NIL);
+        } else {
+            self.unlink_beside(key_cell, (previous, next));
+        }
+        self.state.remove_run(run);
+    }
+
+    #[inline(never)]
+    fn unlink_beside(&mut self, key_cell: u32, (previous, next): (u32, u32)) {
         match previous {
             NIL => self.state.keys.get_mut(key_cell).head = next,
             previous => self.state.runs.get_mut(previous).next = next,
@@ -178,7 +190,6 @@ impl Site {
             NIL => self.state.keys.get_mut(key_cell).tail = previous,
             next => self.state.runs.get_mut(next).previous = previous,
         }
-        self.state.remove_run(run);
     }
 
     /// Takes every run out of a key's list.

@@ -323,7 +323,9 @@ impl Site {
     /// A holder has looked at something, and so many conditions have been evaluated for it.
     #[inline]
     pub(super) fn worked(&mut self, holder: usize, conditions: u64) {
-        worked(&mut self.work[holder], conditions);
+        if let Some(work) = self.work.get_mut(holder) {
+            worked(work, conditions);
+        }
     }
 
     /// Makes a detection an event for those that hear it.

@@ -242,10 +242,19 @@ impl State {
     }
 
     /// Makes a key one that holds something: its idle cell, or a new one.
+    #[inline(always)]
     fn enter(&mut self, Vacant(idle): Vacant, owner: Owner, key: &Key, value: Value) -> u32 {
         let index = if idle == NIL { self.make(owner, key, 0) } else { self.wake(idle) };
-        self.keys.get_mut(index).set(pack(value));
+        if value != Value::Missing {
+            self.keys.get_mut(index).set(pack(value));
+        }
         index
+    }
+
+    /// As [`Self::use_or_enter`], of a key that counts, and has no cell.
+    #[inline(never)]
+    pub fn enter_count(&mut self, known: Result<u32, Vacant>, owner: Owner, key: &Key) -> u32 {
+        self.use_or_enter(known, owner, key, Value::Int(0))
     }
 
     /// Makes a cell for a key that has none, and so many runs.
@@ -256,13 +265,15 @@ impl State {
         self.place(index);
         self.came[0] += 1;
         self.cells_of[self.bounds.holder(owner) as usize] += 1;
-        self.hold(index, owner, runs);
+        self.keys.get_mut(index).age = self.enlist(index, owner, runs);
+        self.awaits(index, owner);
         index
     }
 
-    /// A cell counts among its holder's keys, as the newest, and so many runs with it.
+    /// A cell counts among its holder's keys, as the newest, and so many runs with it. Its place there, for it to
+    /// keep.
     #[inline(always)]
-    pub(super) fn hold(&mut self, index: u32, owner: Owner, runs: u32) {
+    pub(super) fn enlist(&mut self, index: u32, owner: Owner, runs: u32) -> Age {
         let holder = self.bounds.holder(owner);
         self.room -= 1;
         let (holding, limits) = (self.holdings.get_mut(holder), self.bounds.limits(holder));
@@ -274,12 +285,10 @@ impl State {
         } else {
             self.keys.get_mut(older).age.newer = index;
         }
-        let cell = self.keys.get_mut(index);
-        (cell.owner, cell.age) = (owner.0 + 1, Age { older, newer: NIL });
         if passed {
             self.has_passed(holder, runs);
         }
-        self.awaits(index, owner);
+        Age { older, newer: NIL }
     }
 
     /// A holder has grown over a limit.

@@ -95,7 +95,9 @@ impl Site {
         if !opens {
             return;
         }
-        let cell = self.state.find_or_insert(rule.owner, &key_of_text(text), Value::Missing);
+        let (owner, key) = (rule.owner, key_of_text(text));
+        let known = self.state.look(owner, &key_of_text(text));
+        let cell = self.state.use_or_enter(known, owner, &key, Value::Missing);
         let run = self.start(cx, id, cell, event);
         let (due, owner) = (event.occurred().plus(to), u32::from(id.0) + 1);
         self.timers.push(due, owner, event.identity().0, self.serial, Due::Run(run));

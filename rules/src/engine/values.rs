@@ -116,7 +116,7 @@ impl State {
     ) -> (u32, bool) {
         let cell = match known {
             Ok(cell) => cell,
-            Err(_) => self.use_or_enter(known, owner, key, Value::Int(0)),
+            Err(_) => self.enter_count(known, owner, key),
         };
         let is_new = self.value_came(cell, value);
         // A key to which nothing but new values come is none that is in use.
