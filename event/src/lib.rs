@@ -8,6 +8,7 @@ pub mod block;
 pub mod books;
 pub mod config;
 pub mod control;
+mod digests;
 pub mod evidence;
 pub mod fresh;
 pub mod identity;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use hashbrown::HashTable;
 
+use crate::digests::Digests;
 use crate::fresh::Fresh;
 use crate::identity::Digest;
 use crate::limits::{SYMBOL_BYTES_MAX, SYMBOLS_MAX};
@@ -41,15 +42,11 @@ impl Symbol {
     }
 }
 
-struct Entry {
-    text: Box<str>,
-    digest: u128,
-}
-
 /// The texts of one process. Reading a symbol takes no lock; making one does, so each decoder puts
 /// a [`SymbolCache`] in front.
 pub struct Interner {
-    entries: boxcar::Vec<Entry>,
+    texts: boxcar::Vec<Box<str>>,
+    digests: Digests,
     /// With half of the hash of each, so that a table that grows need not look at the texts. In parts, by eight
     /// bits of it: whoever needs a symbol waits for a part to grow.
     index: Mutex<Vec<HashTable<(u32, Symbol)>>>,
@@ -71,8 +68,9 @@ fn whole(half: u32) -> u64 {
 impl Default for Interner {
     fn default() -> Self {
         let index = Mutex::new(vec![HashTable::new(); PARTS]);
-        let interner = Self { entries: boxcar::Vec::new(), index };
-        interner.entries.push(Entry { text: "".into(), digest: Digest::of(b"") });
+        let interner = Self { texts: boxcar::Vec::new(), digests: Digests::default(), index };
+        interner.digests.put(Symbol::NONE, Digest::of(b""));
+        interner.texts.push("".into());
         interner
     }
 }
@@ -105,11 +103,14 @@ impl Interner {
         {
             return Some(*symbol);
         }
-        if self.entries.count() >= SYMBOLS_MAX {
+        if self.texts.count() >= SYMBOLS_MAX {
             return None;
         }
-        let entry = Entry { text: text.into(), digest: Digest::of(text.as_bytes()) };
-        let symbol = Symbol(self.entries.push(entry) as u32);
+        // Under the lock: whoever sees the text finds its digest.
+        let symbol = Symbol(self.texts.count() as u32);
+        self.digests.put(symbol, Digest::of(text.as_bytes()));
+        let place = self.texts.push(text.into());
+        assert!(place == symbol.0 as usize, "texts come one after the other");
         index.insert_unique(whole(half), (half, symbol), |(h, _)| whole(*h));
         Some(symbol)
     }
@@ -130,7 +131,7 @@ impl Interner {
     #[must_use]
     #[inline]
     pub fn text(&self, symbol: Symbol) -> &str {
-        &self.entries[symbol.0 as usize].text
+        &self.texts[symbol.0 as usize]
     }
 
     /// Asks for the memory of a symbol's text.
@@ -139,17 +140,23 @@ impl Interner {
         prefetch(self.text(symbol).as_bytes(), 0);
     }
 
+    /// Asks for the memory of a symbol's digest.
+    #[inline]
+    pub fn expect_digest(&self, symbol: Symbol) {
+        self.digests.expect(symbol);
+    }
+
     /// The digest of the symbol's text: stands for the text in hashes and orders.
     #[must_use]
     #[inline]
     pub fn digest(&self, symbol: Symbol) -> u128 {
-        self.entries[symbol.0 as usize].digest
+        self.digests.get(symbol)
     }
 
     /// How many symbols there are, `Symbol::NONE` included: all are below this number.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.count()
+        self.texts.count()
     }
 
     /// Whether no text was interned yet.
@@ -363,9 +370,9 @@ impl SymbolCache {
     /// time: cheaper by far than to come upon one text after the other.
     pub fn catch_up(&mut self) {
         let shared = self.shared.clone();
-        while let Some(entry) = shared.entries.get(self.caught_up) {
-            if self.look(entry.text.as_bytes()) == Symbol::UNKNOWN {
-                self.remember(&entry.text, Symbol(self.caught_up as u32));
+        while let Some(text) = shared.texts.get(self.caught_up) {
+            if self.look(text.as_bytes()) == Symbol::UNKNOWN {
+                self.remember(text, Symbol(self.caught_up as u32));
             }
             self.caught_up += 1;
         }

@@ -446,6 +446,7 @@ impl Ahead {
     fn ask_for_lists(&self, state: &State, turn: usize) {
         let (keys, entries) = (state.keys.cells(), state.entries.cells());
         let (runs, noted) = (state.runs.cells(), state.noted.cells());
+        let beside = state.beside.cells();
         let values = state.values.cells();
         self.found(state, turn, |list, cell| match list {
             List::Entries | List::Waiting if cell.head != NIL => {
@@ -455,7 +456,10 @@ impl Ahead {
                     prefetch(values, at as usize);
                 }
             }
-            List::Runs if cell.head != NIL => prefetch(runs, cell.head as usize),
+            List::Runs if cell.head != NIL => {
+                prefetch(runs, cell.head as usize);
+                prefetch(beside, cell.head as usize);
+            }
             List::Run => {
                 // A run that ends leaves the line by age, too.
                 for beside in [cell.age.older, cell.age.newer] {

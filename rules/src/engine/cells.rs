@@ -186,6 +186,12 @@ impl KeyCell {
         self.aux = u64::from(at);
     }
 
+    /// They are counted nowhere any more.
+    pub fn forget_values(&mut self) {
+        self.form &= !Self::VALUES;
+        self.aux = 0;
+    }
+
     /// Whether it is itself the only run of its key: see [`super::state::State::note_run`].
     #[inline]
     pub fn is_run(&self) -> bool {
@@ -233,8 +239,14 @@ impl KeyCell {
     /// An event has left its list.
     #[inline]
     pub fn event_left(&mut self) {
-        assert!(self.events() > 0, "an event leaves the list it came to");
-        self.form -= Self::EVENT;
+        self.events_left(1);
+    }
+
+    /// So many have.
+    #[inline]
+    pub fn events_left(&mut self, many: u32) {
+        assert!(self.events() >= many, "an event leaves the list it came to");
+        self.form -= many * Self::EVENT;
     }
 }
 

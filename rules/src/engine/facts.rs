@@ -44,11 +44,7 @@ pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
 /// Takes off a key of a fact that counts events what has left its window; how many are left.
 #[inline(never)]
 pub fn drop_counted(state: &mut State, cell: u32, now: EventTime, within: TimeSpan) -> i64 {
-    while holds_outside(state.keys.get(cell), now, within) {
-        state.leave_window(cell);
-        state.keys.get_mut(cell).add(-1);
-    }
-    state.keys.get(cell).number()
+    state.leave_counted(cell, |time| outside(now, time, within))
 }
 
 /// The same of a fact that counts each value once.

@@ -188,7 +188,7 @@ impl<T: Pod> Pages<T> {
 #[cold]
 #[inline(never)]
 fn no_cell() -> ! {
-    unreachable!("INV-PAGES: an index that is kept is a cell's")
+    unreachable!("an index that is kept is a cell's")
 }
 
 /// Writes a page with its number.

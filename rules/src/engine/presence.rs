@@ -203,6 +203,7 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
+        cx.interner.expect_digest(key[0]);
         let mark = out.evidence_mark();
         let mut conclusion = self.conclusion_of(cx, id, key, event);
         let last = self.state.keys.get(cell).noted();

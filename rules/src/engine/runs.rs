@@ -231,6 +231,7 @@ impl Site {
         value: Value,
         out: &mut Findings,
     ) -> Option<TimedId> {
+        cx.interner.expect_digest(key[0]);
         self.changed.clear();
         let mark = out.evidence_mark();
         let run = *self.state.runs.get(index);

@@ -216,6 +216,7 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
+        line.cx.interner.expect_digest(key[0]);
         let mark = out.evidence_mark();
         let mut conclusion = self.conclusion_of(line.cx, line.id, key, event);
         let mut first = event.identity();

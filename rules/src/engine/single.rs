@@ -63,6 +63,7 @@ impl Site {
         let rule = &cx.plan.rules[id.0 as usize];
         let Pattern::Event(on) = &rule.pattern else { return };
         let Some(key) = key_of(cx, event, &rule.by) else { return };
+        cx.interner.expect_digest(key[0]);
         self.freshen_for(cx, event, &rule.evidence_of);
         let holds = match at_once {
             Some(holds) => holds,

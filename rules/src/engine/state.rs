@@ -494,6 +494,26 @@ impl State {
         Some(words[0])
     }
 
+    /// Takes off a window, of which each event counts, the first events, as long as they have left it; how many
+    /// are counted then.
+    #[inline(always)]
+    pub fn leave_counted(&mut self, cell: u32, outside: impl Fn(i64) -> bool) -> i64 {
+        let key = self.keys.get_mut(cell);
+        let mut left = 0;
+        while key.head != NIL && outside(key.time) {
+            let Entry { next, words, .. } = *self.entries.get(key.head);
+            self.entries.remove(key.head);
+            (key.head, key.time) = (next, words[NEXT_TIME] as i64);
+            left += 1;
+        }
+        if key.head == NIL {
+            key.tail = NIL;
+        }
+        self.holdings.get_mut(self.bounds.holder(key.owner())).events -= left;
+        key.events_left(left);
+        key.add(-i64::from(left))
+    }
+
     /// Takes the first entry off a cell's list.
     #[inline]
     pub fn pop_front(&mut self, cell: u32) -> Option<Entry> {

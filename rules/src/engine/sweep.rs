@@ -87,7 +87,8 @@ impl Site {
                 let id = FactId(owner.0 as u16);
                 freshen_cell(cx, &mut self.state, id, hand, self.now);
                 if self.state.keys.get(hand).head == NIL {
-                    self.state.remove(hand);
+                    self.state.forget_values(hand);
+                    self.state.retire(hand);
                 }
             }
         } else if !cx.layout.is_rule(owner) {

@@ -102,6 +102,8 @@ impl Timers {
             return self.pop_of_several(next);
         }
         let lane = &mut self.lanes[first];
+        // Nothing has touched those behind it since they came.
+        lane.get(SOON).into_iter().for_each(fetch);
         let (at, _, _, serial, due) = lane.pop_front()?;
         self.fronts[first] = lane.front().map_or(EventTime::MAX, |timer| timer.0);
         self.know_next();
@@ -124,12 +126,7 @@ impl Timers {
         let heap = self.rest.peek().map(|timer| &timer.0).filter(|timer| timer.0 == next);
         let (at, _, _, serial, due) = match (lane, heap) {
             (Some((timer, _)), Some(heap)) if heap < timer => self.rest.pop()?.0,
-            (Some((_, lane)), _) => {
-                let lane = &mut self.lanes[lane];
-                // Nothing has touched those behind it since they came.
-                lane.get(SOON).into_iter().for_each(fetch);
-                lane.pop_front()?
-            }
+            (Some((_, lane)), _) => self.lanes[lane].pop_front()?,
             (None, _) => self.rest.pop()?.0,
         };
         self.look_at_fronts();

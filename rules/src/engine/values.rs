@@ -270,12 +270,13 @@ impl State {
         true
     }
 
-    /// Forgets what a key counts, before its cell is freed. What has cells of its own goes with them.
+    /// Forgets what a key counts, before its cell is freed or stands empty. What has cells of its own goes with them.
     #[inline]
     pub(super) fn forget_values(&mut self, cell: u32) {
         if let Some(at) = self.keys.get(cell).values() {
             self.keeps_less(cell, self.values.get(at).many());
             self.values.remove(at);
+            self.keys.get_mut(cell).forget_values();
         }
     }
 }
