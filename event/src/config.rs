@@ -3,10 +3,10 @@
 //! Every YAML file of a configuration is read into [`Node`]s; each part walks its own files with a
 //! [`Reader`], which collects all faults at once: file, line, column, what is wrong, what to write.
 
-use std::collections::BTreeSet;
-use std::fmt;
+mod plain;
+mod whole;
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use std::fmt;
 
 /// A place in a file; line and column count from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,14 +71,14 @@ pub enum Yaml {
     /// A scalar; `plain` when it was written without quotes.
     Scalar {
         /// The text, unquoted.
-        text: String,
+        text: Box<str>,
         /// Whether it was written without quotes.
         plain: bool,
     },
     /// A sequence.
-    Sequence(Vec<Node>),
+    Sequence(Box<[Node]>),
     /// A mapping, in the order of the file.
-    Mapping(Vec<(Node, Node)>),
+    Mapping(Box<[(Node, Node)]>),
 }
 
 impl Node {
@@ -94,7 +94,7 @@ impl Node {
     /// Whether it is YAML's null: empty, `~` or `null`, unquoted.
     #[must_use]
     pub fn is_null(&self) -> bool {
-        matches!(&self.value, Yaml::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
+        matches!(&self.value, Yaml::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null"))
     }
 
     /// The value of a key of a mapping.
@@ -135,7 +135,9 @@ impl Node {
 #[derive(Debug)]
 pub struct Reader {
     file: String,
-    lines: Vec<String>,
+    text: String,
+    /// Where its lines begin.
+    lines: Vec<u32>,
     /// What was found, in the order of finding.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -144,10 +146,20 @@ impl Reader {
     /// Parses a file's text. A syntax error leaves an empty mapping and one diagnostic.
     #[must_use]
     pub fn parse(file: &str, text: &str) -> (Self, Node) {
-        let lines = text.lines().map(str::to_owned).collect();
-        let mut reader = Self { file: file.to_owned(), lines, diagnostics: Vec::new() };
-        let node = reader.build(text);
-        (reader, node)
+        let ends = memchr::memchr_iter(b'\n', text.as_bytes());
+        let lines = std::iter::once(0).chain(ends.map(|at| at as u32 + 1)).collect();
+        let (file, kept) = (file.to_owned(), text.to_owned());
+        let mut reader = Self { file, text: kept, lines, diagnostics: Vec::new() };
+        let node = plain::read(text).or_else(|| whole::read(text, &mut reader));
+        let empty =
+            || Node { place: Place { line: 1, column: 1 }, value: Yaml::Mapping([].into()) };
+        (reader, node.filter(|node| !node.is_null()).unwrap_or_else(empty))
+    }
+
+    /// A line, from 1.
+    fn line(&self, number: u32) -> Option<&str> {
+        let from = self.lines.get(number.saturating_sub(1) as usize)?;
+        self.text[*from as usize..].lines().next()
     }
 
     /// The file's path as it was given.
@@ -164,8 +176,7 @@ impl Reader {
 
     /// Adds a fault at a place.
     pub fn error(&mut self, place: Place, width: u32, message: String, suggestion: Option<String>) {
-        let source_line =
-            self.lines.get(place.line.saturating_sub(1) as usize).cloned().unwrap_or_default();
+        let source_line = self.line(place.line).unwrap_or_default().to_owned();
         self.diagnostics.push(Diagnostic {
             file: self.file.clone(),
             place,
@@ -199,14 +210,14 @@ impl Reader {
     pub fn place_in(&self, node: &Node, offset: usize) -> Place {
         let Yaml::Scalar { text, plain } = &node.value else { return node.place };
         let column = node.place.column + u32::from(!plain);
-        let line = self.lines.get(node.place.line.saturating_sub(1) as usize);
+        let line = self.line(node.place.line);
         let before = column as usize - 1;
         let from = |line: &str| {
             let nth = || line.char_indices().nth(before).map(|(at, _)| at);
             if line.is_ascii() { Some(before) } else { nth() }
         };
         let here = line.and_then(|line| line.get(from(line)?..)).unwrap_or_default();
-        if here.starts_with(text.as_str()) {
+        if here.starts_with(&**text) {
             Place { line: node.place.line, column: column + offset as u32 }
         } else {
             node.place
@@ -296,102 +307,6 @@ impl Reader {
         self.error_with(node, format!("`{text}` is none of {}", all.join(", ")), help);
         None
     }
-
-    fn build(&mut self, text: &str) -> Node {
-        // What is open: its node, a key that waits for its value, the keys of a long mapping.
-        let mut stack: Vec<(Node, Option<Node>, BTreeSet<String>)> = Vec::new();
-        let mut root = None;
-        for item in Parser::new_from_str(text) {
-            let (event, span) = match item {
-                Ok(item) => item,
-                Err(error) => {
-                    let place = Place {
-                        line: error.marker().line() as u32,
-                        column: error.marker().col() as u32 + 1,
-                    };
-                    self.error(place, 1, format!("not YAML: {}", error.info()), None);
-                    break;
-                }
-            };
-            let place =
-                Place { line: span.start.line() as u32, column: span.start.col() as u32 + 1 };
-            let done = match event {
-                Event::Scalar(text, style, ..) => {
-                    let plain = style == ScalarStyle::Plain;
-                    // The parser makes room for much more than most scalars are.
-                    Node { place, value: Yaml::Scalar { text: String::from(&*text), plain } }
-                }
-                Event::SequenceStart(..) => {
-                    let node = Node { place, value: Yaml::Sequence(Vec::new()) };
-                    stack.push((node, None, BTreeSet::new()));
-                    continue;
-                }
-                Event::MappingStart(..) => {
-                    let node = Node { place, value: Yaml::Mapping(Vec::new()) };
-                    stack.push((node, None, BTreeSet::new()));
-                    continue;
-                }
-                Event::SequenceEnd | Event::MappingEnd => match stack.pop() {
-                    Some((node, ..)) => node,
-                    None => continue,
-                },
-                Event::Alias(_) => {
-                    self.error(
-                        place,
-                        1,
-                        "aliases are not taken here: write the value out".into(),
-                        None,
-                    );
-                    Node { place, value: Yaml::Scalar { text: String::new(), plain: true } }
-                }
-                _ => continue,
-            };
-            match stack.last_mut() {
-                None if root.is_none() => root = Some(done),
-                None => self.error(place, 1, "one document per file".into(), None),
-                Some((parent, key, keys)) => match &mut parent.value {
-                    Yaml::Sequence(items) => items.push(done),
-                    Yaml::Mapping(entries) => match key.take() {
-                        None => *key = Some(done),
-                        Some(name) => {
-                            let again = stands_already(entries, &name, keys);
-                            let place = name.place;
-                            let text = name.text().unwrap_or_default().to_owned();
-                            entries.push((name, done));
-                            if again {
-                                self.error(
-                                    place,
-                                    text.len() as u32,
-                                    format!("key `{text}` stands twice"),
-                                    None,
-                                );
-                            }
-                        }
-                    },
-                    Yaml::Scalar { .. } => {}
-                },
-            }
-        }
-        let empty = Node { place: Place { line: 1, column: 1 }, value: Yaml::Mapping(Vec::new()) };
-        match root {
-            Some(node) if !node.is_null() => node,
-            _ => empty,
-        }
-    }
-}
-
-/// Keys of a mapping that are looked through one by one; of more, a set is kept.
-const SHORT: usize = 16;
-
-/// Whether a mapping has a key already. `keys` are those of a long one.
-fn stands_already(entries: &[(Node, Node)], name: &Node, keys: &mut BTreeSet<String>) -> bool {
-    if entries.len() < SHORT {
-        return entries.iter().any(|(key, _)| key.text() == name.text());
-    }
-    if keys.is_empty() {
-        keys.extend(entries.iter().filter_map(|(key, _)| key.text().map(str::to_owned)));
-    }
-    name.text().is_some_and(|text| !keys.insert(text.to_owned()))
 }
 
 /// “did you mean `x`?” when one of the known words is close enough.

@@ -230,6 +230,11 @@ impl Gate {
         }
     }
 
+    /// Whether it lets one of several texts pass: then its bits are looked at.
+    pub fn is_of_texts(self) -> bool {
+        self.how == How::Texts
+    }
+
     fn own_bits(self) -> u64 {
         if self.how == How::Text { Self::fine_bit(Symbol(self.word)) } else { u64::MAX }
     }
@@ -398,15 +403,15 @@ impl Test {
             _ => return None,
         };
         let Expr::Field(FieldRef::Slot(field, FieldType::String)) = **field else { return None };
-        let text = |text: &Value| match text {
-            Value::Text(text) => Some(*text),
-            _ => None,
-        };
-        let texts: Box<[Symbol]> = texts.iter().map(text).collect::<Option<_>>()?;
-        Some(match *texts {
-            [text] => Self::Text(field, text),
-            _ => Self::OneOf(field, Texts::new(texts)),
-        })
+        if let [Value::Text(text)] = texts {
+            return Some(Self::Text(field, *text));
+        }
+        let mut symbols = Vec::with_capacity(texts.len());
+        for text in texts {
+            let Value::Text(text) = text else { return None };
+            symbols.push(*text);
+        }
+        Some(Self::OneOf(field, Texts::new(symbols.into())))
     }
 
     #[inline]

@@ -43,7 +43,8 @@ impl<F> Index<F, RuleStep> {
         }
         let all = std::mem::take(&mut self.listed);
         self.listed.reserve_exact(all.len());
-        let mut asks = Vec::new();
+        // Of those of a list: what each asks, and 1 + the number of its group.
+        let (mut asks, mut places) = (Vec::new(), Vec::new());
         for list in values.cells.iter_mut().filter(|list| list.value != Symbol::NONE) {
             let asked = &all[list.from as usize..list.to as usize];
             asks.clear();
@@ -52,23 +53,28 @@ impl<F> Index<F, RuleStep> {
             let chosen = &chosen[..many];
             list.groups = (self.groups.len() as u32) << 2 | many as u32;
             list.from = self.listed.len() as u32;
-            let group_of =
-                |asks: &Option<(u8, u8)>| chosen.iter().position(|one| Some(*one) == *asks);
-            let put = |listed: &mut Vec<RuleStep>, group: Option<usize>| {
-                let of = asked.iter().zip(&asks).filter(|(_, asks)| group_of(asks) == group);
-                listed.extend(of.map(|(step, _)| *step));
+            let place = |asks: &Option<(u8, u8)>| {
+                chosen.iter().position(|one| Some(*one) == *asks).map_or(0, |group| group + 1)
             };
-            put(&mut self.listed, None);
+            places.clear();
+            places.extend(asks.iter().map(place));
+            let put = |listed: &mut Vec<RuleStep>, place: usize| {
+                let of = asked.iter().zip(&places).filter(|(_, of)| **of == place);
+                of.for_each(|(step, _)| listed.push(*step));
+            };
+            put(&mut self.listed, 0);
             list.to = self.listed.len() as u32;
-            for group in 0..many {
+            for place in 1..=many {
                 let from = self.listed.len();
-                put(&mut self.listed, Some(group));
+                put(&mut self.listed, place);
                 let group = &self.listed[from..];
                 let gates = group.iter().map(|step| step.gate);
                 let gate = gates.reduce(|a, b| a.either(b).unwrap_or(Gate::OPEN));
-                let bits = group.iter().fold(0, |all, step| all | bits(step.rule));
+                let gate = gate.unwrap_or(Gate::OPEN);
+                let of_texts = gate.is_of_texts().then_some(group).unwrap_or_default();
+                let bits = of_texts.iter().fold(0, |all, step| all | bits(step.rule));
                 let (from, to) = (from as u32, self.listed.len() as u32);
-                self.groups.push(Group { gate: gate.unwrap_or(Gate::OPEN), bits, from, to });
+                self.groups.push(Group { gate, bits, from, to });
             }
         }
         self

@@ -4,7 +4,8 @@ use std::ptr;
 
 use event::KindId;
 
-use super::asked::{Ask, Claim, Index, asks_of_fact, asks_of_rule};
+use super::asked::Index;
+use super::claims::{Ask, Claim, asks_of_fact, asks_of_rule};
 use super::layout::rules_of;
 use super::readers::Readers;
 use super::steps::{FactStep, Places, RuleStep, listed_by};
@@ -50,9 +51,8 @@ fn by_kind<T: Copy>(asks: &[(T, Ask)], kinds: usize) -> Vec<Vec<Asker<'_, T>>> {
     by_kind
 }
 
-/// Who is interested in each kind.
+/// Who is interested in each kind, up to the last one that anybody is interested in.
 pub fn interests(plan: &Plan, scope: Scope, watched: impl Fn(FactId) -> bool) -> Vec<Interest> {
-    let kinds = plan.vocabulary.kinds().len() + plan.rules.len();
     let facts = plan.facts.iter().enumerate().filter(|(_, fact)| fact.scope == scope);
     let facts = facts.map(|(number, fact)| (FactId(number as u16), asks_of_fact(fact)));
     let facts: Vec<_> =
@@ -60,6 +60,10 @@ pub fn interests(plan: &Plan, scope: Scope, watched: impl Fn(FactId) -> bool) ->
     let rules = rules_of(plan, scope).map(|(id, rule)| (id, asks_of_rule(rule)));
     let rules: Vec<_> =
         rules.flat_map(|(id, asks)| asks.into_iter().map(move |a| (id, a))).collect();
+    // Detections are kinds, too, and of most rules nobody hears them.
+    let heard = facts.iter().map(|(_, ask)| ask).chain(rules.iter().map(|(_, ask)| ask));
+    let heard = heard.flat_map(|ask| &ask.kinds).map(|kind| usize::from(kind.0) + 1);
+    let kinds = heard.max().unwrap_or_default().max(plan.vocabulary.kinds().len());
     let (facts, rules) = (by_kind(&facts, kinds), by_kind(&rules, kinds));
     let readers = Readers::new(plan, scope);
     let places = Places::of(plan, rules_of(plan, scope).map(|(_, rule)| rule));

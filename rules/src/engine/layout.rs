@@ -12,7 +12,8 @@ use event::{
 };
 
 use super::ahead::Wanted;
-use super::asked::{Index, claims_of_watch};
+use super::asked::Index;
+use super::claims::claims_of_watch;
 use super::correlation::{PolicyIndex, Spoken};
 use super::findings::EvidenceRef;
 use super::holdings::Bounds;
@@ -103,6 +104,8 @@ fn memories_of(rule: &Rule) -> Vec<Memory> {
 #[derive(Debug)]
 pub struct Layout {
     by_kind: Vec<Interest>,
+    /// Who is in a kind beyond these.
+    nobody: Interest,
     watchers: Vec<Index<usize, RuleId>>,
     watched: Vec<Watched>,
     tallies: Vec<Vec<FactId>>,
@@ -286,7 +289,7 @@ impl Layout {
         let tables = 0..plan.model.tables.len() as u16;
         let table_watchers =
             tables.map(|table| watches(plan, scope, |rule| reads_table(rule, table))).collect();
-        let heard = |kind: &KindId| by_kind[kind.0 as usize].is_any();
+        let heard = |kind: &KindId| by_kind[usize::from(kind.0)].is_any();
         let hears_schedules = KIND_SCHEDULE.iter().any(heard)
             || schedule_watchers.iter().any(|w| !w.is_empty())
             || policies.reads_schedules();
@@ -305,6 +308,7 @@ impl Layout {
             wanted: Wanted::default(),
             is_large: by_kind.iter().any(Interest::is_large),
             by_kind,
+            nobody: Interest::default(),
             watched,
             watchers,
             tallies,
@@ -354,7 +358,7 @@ impl Layout {
     /// Who is interested in a kind.
     #[inline]
     pub fn interest(&self, kind: KindId) -> &Interest {
-        &self.by_kind[kind.0 as usize]
+        self.by_kind.get(usize::from(kind.0)).unwrap_or(&self.nobody)
     }
 
     /// Whether any part of this scope needs a kind.

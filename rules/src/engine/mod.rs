@@ -7,6 +7,7 @@ mod awaited;
 mod buckets;
 mod carry;
 mod cells;
+mod claims;
 mod control;
 mod correlation;
 mod eviction;

@@ -56,7 +56,7 @@ fn facts_of<'a>(plan: &'a Plan, rule: &Rule) -> Vec<&'a Fact> {
 }
 
 /// How long a rule and its facts remember. A session without an end remembers for ever.
-fn memory(plan: &Plan, rule: &Rule, longest: TimeSpan) -> TimeSpan {
+fn memory(rule: &Rule, facts: &[&Fact], longest: TimeSpan) -> TimeSpan {
     let given = |expr: &Expr| match expr {
         Expr::Constant(Value::Span(span)) => *span,
         _ => longest,
@@ -90,14 +90,12 @@ fn memory(plan: &Plan, rule: &Rule, longest: TimeSpan) -> TimeSpan {
         Emit::Each => TimeSpan::ZERO,
         Emit::Edge => LASTING,
     };
-    let facts = facts_of(plan, rule).iter().map(of_fact).max().unwrap_or_default();
+    let facts = facts.iter().map(of_fact).max().unwrap_or_default();
     sum(sum(own, facts), silence)
 }
 
-fn counts_for_ever(plan: &Plan, rule: &Rule) -> bool {
-    let for_ever =
-        |fact: &&Fact| matches!(fact.kind, FactKind::Balance { .. } | FactKind::Tally { .. });
-    facts_of(plan, rule).iter().any(for_ever)
+fn counts_for_ever(fact: &Fact) -> bool {
+    matches!(fact.kind, FactKind::Balance { .. } | FactKind::Tally { .. })
 }
 
 impl Reach {
@@ -105,16 +103,16 @@ impl Reach {
     pub fn new(plan: &Plan, most: TimeSpan) -> Self {
         let longest = longest(plan);
         let first = plan.vocabulary.kinds().len();
-        let kinds = |rule: &Rule| {
-            let facts = facts_of(plan, rule).into_iter().flat_map(Fact::triggers);
-            let of_facts = facts.flat_map(|trigger| trigger.kinds.iter().copied());
-            rule.kinds().into_iter().chain(of_facts).collect::<Vec<KindId>>()
-        };
-        let of_rule = |rule: &Rule| (kinds(rule), memory(plan, rule, longest));
-        let of_rules: Vec<_> = plan.rules.iter().map(of_rule).collect();
+        let (mut of_rules, mut decidable) = (Vec::new(), Vec::new());
+        for rule in &plan.rules {
+            let facts = facts_of(plan, rule);
+            let mut kinds = rule.kinds();
+            let triggers = facts.iter().flat_map(|fact| fact.triggers());
+            triggers.for_each(|trigger| kinds.extend(&trigger.kinds));
+            of_rules.push((kinds, memory(rule, &facts, longest)));
+            decidable.push(!facts.iter().any(|fact| counts_for_ever(fact)));
+        }
         let mut by_kind = vec![None; first + plan.rules.len()];
-        let mut decidable: Vec<_> =
-            plan.rules.iter().map(|rule| !counts_for_ever(plan, rule)).collect();
         // What hears detections reaches further than what it hears. The compiler has seen that the
         // chain ends, so as many rounds as there are rules reach its end.
         for _ in 0..plan.rules.len() {

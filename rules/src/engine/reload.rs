@@ -12,7 +12,7 @@ use event::{
     TimeSpan,
 };
 
-use super::asked::claims;
+use super::claims::claims;
 use super::findings::Findings;
 use super::layout::{Held, Layout};
 use super::merge::{AT_SITES, Merge};
@@ -371,7 +371,7 @@ impl Moves {
             let before = self.facts.iter().position(|to| to == &Some(*id))?;
             let known = was.facts[before].whose.as_ref()?;
             let asks = claims(on).into_iter().find(|claim| claim.field == whose.field)?;
-            if !asks.values().iter().all(|value| known.has(*value)) {
+            if !asks.values.iter().all(|value| known.has(*value)) {
                 return Some(at.plus(reach_of_fact(fact)));
             }
             let readers = was.rules.iter().zip(&old.rules);

@@ -6,7 +6,8 @@ use std::cmp::Reverse;
 
 use event::{FieldId, FieldType, KindId, TimeSpan};
 
-use super::asked::{Numbered, claims};
+use super::asked::Numbered;
+use super::claims::claims_on;
 use super::holdings::is_large;
 use super::prepared::{By, PreparedFact, PreparedGuard, PreparedRule};
 use super::sequence::{Shape, shape_of};
@@ -321,10 +322,9 @@ fn form_of(rule: &Rule, kind: KindId) -> (RuleForm, Roles) {
 /// texts; and whether that leaves no field to be looked at.
 fn gate_of(trigger: &Trigger, listed: Option<FieldId>) -> (Gate, bool) {
     let Some(condition) = &trigger.condition else { return (Gate::OPEN, true) };
-    let by = listed.map(|field| FieldRef::Slot(field, FieldType::String));
     // Where it says more of the field, the list may be of the other.
-    let once = claims(trigger).iter().filter(|claim| Some(claim.field) == by).count() == 1;
-    condition.gate(listed.filter(|_| once))
+    let once = |field: &FieldId| claims_on(trigger, FieldRef::Slot(*field, FieldType::String)) == 1;
+    condition.gate(listed.filter(once))
 }
 
 /// What an event must pass to concern a rule. Where a condition that does not hold ends a level, or

@@ -199,8 +199,7 @@ impl Compiler<'_> {
         names: &Names,
         wanted: Option<Type>,
     ) -> Option<(Expr, Type)> {
-        let text = reader.scalar(node)?.to_owned();
-        let result = parse(&text).and_then(|ast| {
+        let result = parse(reader.scalar(node)?).and_then(|ast| {
             let done = self.compile(&ast, names)?;
             match wanted {
                 Some(wanted)
@@ -245,11 +244,7 @@ impl Compiler<'_> {
             Node::Bool(b) => Ok(typed(Expr::Constant(Value::Bool(*b)), Type::Bool)),
             Node::Int(n) => Ok(typed(Expr::Constant(Value::Int(*n)), Type::Int)),
             Node::Float(x) => Ok(typed(Expr::Constant(Value::Float(*x)), Type::Float)),
-            Node::Text(text) => {
-                let symbol = self.interner.intern(text);
-                let symbol = symbol.ok_or_else(|| fault(ast, "a text too long".into(), None))?;
-                Ok(typed(Expr::Constant(Value::Text(symbol)), Type::Text))
-            }
+            Node::Text(text) => self.text(ast, text),
             Node::Name(name) => self.name(ast, name, names),
             Node::Member(object, member) => self.member(ast, object, member, names),
             Node::Index(object, key) => self.index(ast, object, key, names),
@@ -290,6 +285,14 @@ impl Compiler<'_> {
                 Ok(typed(Expr::If(parts.0, parts.1, parts.2), yes.ty))
             }
         }
+    }
+
+    /// A text that stands there.
+    #[inline]
+    pub fn text(&self, ast: &Ast, text: &str) -> Result<Typed, Fault> {
+        let symbol = self.interner.intern(text);
+        let symbol = symbol.ok_or_else(|| fault(ast, "a text too long".into(), None))?;
+        Ok(typed(Expr::Constant(Value::Text(symbol)), Type::Text))
     }
 
     /// As [`Self::compile`], of a certain type.

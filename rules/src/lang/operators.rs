@@ -53,9 +53,12 @@ impl Compiler<'_> {
     fn membership(&mut self, item: &Ast, of: &Ast, names: &Names) -> Result<Typed, Fault> {
         if let Node::List(items) = &of.node {
             let done = self.compile(item, names)?;
-            let mut values = Vec::new();
+            let mut values = Vec::with_capacity(items.len());
             for one in items {
-                let value = self.compile(one, names)?;
+                let value = match &one.node {
+                    Node::Text(text) => self.text(one, text)?,
+                    _ => self.compile(one, names)?,
+                };
                 let Expr::Constant(constant) = value.expr else {
                     return Err(fault(one, "a list holds constants only".into(), None));
                 };

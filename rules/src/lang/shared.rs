@@ -178,12 +178,15 @@ fn key_values(expr: &Expr, by: &[FieldRef]) -> Option<(FieldRef, Vec<Symbol>)> {
         _ => return None,
     };
     let Expr::Field(field) = of else { return None };
-    let text = |value: &Value| match value {
-        Value::Text(symbol) => symbol.some(),
-        _ => None,
-    };
-    let values = values.iter().map(text).collect::<Option<Vec<Symbol>>>()?;
-    by.contains(field).then_some((*field, values))
+    if !by.contains(field) {
+        return None;
+    }
+    let mut texts = Vec::with_capacity(values.len());
+    for value in values {
+        let Value::Text(symbol) = value else { return None };
+        texts.push(symbol.some()?);
+    }
+    Some((*field, texts))
 }
 
 /// A hash of what a fact keeps, to find those that may keep the same: the constants of its

@@ -2,6 +2,9 @@
 //!
 //! Our own parser and not a crate's, because every fault must point at its column in the rulebook.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use crate::limits::{EXPRESSION_CHARS_MAX, EXPRESSION_DEPTH_MAX};
 
 /// A part of an expression and where it stands: character offsets.
@@ -68,21 +71,21 @@ pub enum Operator {
 
 use Operator as O;
 
-const OPERATORS: [(&str, Operator, u8); 14] = [
-    ("||", O::Or, 1),
-    ("&&", O::And, 2),
-    ("==", O::Equal, 3),
-    ("!=", O::NotEqual, 3),
-    ("<=", O::LessEqual, 3),
-    (">=", O::GreaterEqual, 3),
-    ("<", O::Less, 3),
-    (">", O::Greater, 3),
-    ("in", O::In, 3),
-    ("+", O::Add, 4),
-    ("-", O::Subtract, 4),
-    ("*", O::Multiply, 5),
-    ("/", O::Divide, 5),
-    ("%", O::Remainder, 5),
+const OPERATORS: [(Symbol, Operator, u8); 14] = [
+    (Symbol::of("||"), O::Or, 1),
+    (Symbol::of("&&"), O::And, 2),
+    (Symbol::of("=="), O::Equal, 3),
+    (Symbol::of("!="), O::NotEqual, 3),
+    (Symbol::of("<="), O::LessEqual, 3),
+    (Symbol::of(">="), O::GreaterEqual, 3),
+    (Symbol::of("<"), O::Less, 3),
+    (Symbol::of(">"), O::Greater, 3),
+    (Symbol::of("in"), O::In, 3),
+    (Symbol::of("+"), O::Add, 4),
+    (Symbol::of("-"), O::Subtract, 4),
+    (Symbol::of("*"), O::Multiply, 5),
+    (Symbol::of("/"), O::Divide, 5),
+    (Symbol::of("%"), O::Remainder, 5),
 ];
 
 /// What is wrong with the text, and where.
@@ -99,34 +102,68 @@ pub struct Fault {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Token {
+enum Token<'a> {
     Int(i64),
     Float(f64),
-    Text(String),
-    Name(String),
-    Symbol(&'static str),
+    Text(Cow<'a, str>),
+    Name(&'a str),
+    Symbol(Symbol),
     End,
 }
 
-const SYMBOLS: [&str; 24] = [
-    "||", "&&", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", ".", ",",
-    "(", ")", "[", "]", "{", "}",
-];
+/// What is no word: one character or two, or 0 for the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Symbol([u8; 2]);
 
-struct Parser {
-    tokens: Vec<(Token, usize, usize)>,
+impl Symbol {
+    const fn of(text: &str) -> Self {
+        match text.as_bytes() {
+            [one, two] => Self([*one, *two]),
+            [one] => Self([*one, 0]),
+            _ => Self([0; 2]),
+        }
+    }
+
+    /// The one that stands at the beginning of a text.
+    fn at(text: &[u8]) -> Option<Self> {
+        let (first, next) = (text[0], text.get(1).copied().unwrap_or_default());
+        match (first, next) {
+            (b'|', b'|') | (b'&', b'&') | (b'=' | b'!' | b'<' | b'>', b'=') => {
+                Some(Self([first, next]))
+            }
+            (b'<' | b'>' | b'+' | b'-' | b'*' | b'/' | b'%' | b'!' | b'?' | b':' | b'.', _)
+            | (b',' | b'(' | b')' | b'[' | b']' | b'{' | b'}', _) => Some(Self([first, 0])),
+            _ => None,
+        }
+    }
+
+    fn len(self) -> usize {
+        1 + usize::from(self.0[1] != 0)
+    }
+}
+
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..self.len()].iter().try_for_each(|byte| write!(f, "{}", char::from(*byte)))
+    }
+}
+
+/// A token, from where to where it stands, in characters.
+type Placed<'a> = (Token<'a>, usize, usize);
+
+struct Parser<'a> {
+    tokens: Vec<Placed<'a>>,
     at: usize,
     depth: usize,
 }
 
 /// Parses a whole expression.
 pub fn parse(text: &str) -> Result<Ast, Fault> {
-    let chars: Vec<char> = text.chars().collect();
-    if chars.len() > EXPRESSION_CHARS_MAX {
+    if text.len() > EXPRESSION_CHARS_MAX && text.chars().count() > EXPRESSION_CHARS_MAX {
         let message = format!("an expression of more than {EXPRESSION_CHARS_MAX} characters");
         return Err(Fault { from: 0, width: 1, message, help: None });
     }
-    let mut parser = Parser { tokens: lex(&chars)?, at: 0, depth: 0 };
+    let mut parser = Parser { tokens: lex(text)?, at: 0, depth: 0 };
     let ast = parser.conditional()?;
     match parser.peek() {
         Token::End => Ok(ast),
@@ -134,62 +171,71 @@ pub fn parse(text: &str) -> Result<Ast, Fault> {
     }
 }
 
-fn lex(chars: &[char]) -> Result<Vec<(Token, usize, usize)>, Fault> {
-    let mut tokens = Vec::new();
+fn lex(text: &str) -> Result<Vec<Placed<'_>>, Fault> {
+    // One for three characters is more than most have.
+    let mut tokens = Vec::with_capacity(text.len() / 3 + 2);
+    let mut lexed = lex_into(text, &mut tokens);
+    if !text.is_ascii() {
+        let characters = |bytes: usize| text[..bytes].chars().count();
+        for (_, from, to) in &mut tokens {
+            (*from, *to) = (characters(*from), characters(*to));
+        }
+        lexed = lexed.map_err(|fault| Fault { from: characters(fault.from), ..fault });
+    }
+    lexed.map(|()| tokens)
+}
+
+/// The same with places in bytes, also that of a fault.
+fn lex_into<'a>(text: &'a str, tokens: &mut Vec<Placed<'a>>) -> Result<(), Fault> {
+    let bytes = text.as_bytes();
     let mut at = 0;
-    while at < chars.len() {
-        let c = chars[at];
+    while let Some(c) = char_at(text, at) {
         let start = at;
         if c.is_whitespace() {
-            at += 1;
+            at += c.len_utf8();
             continue;
         }
         let token = if c.is_ascii_digit() {
-            number(chars, &mut at)?
+            number(text, &mut at)?
         } else if c == '\'' || c == '"' {
-            Token::Text(quoted(chars, &mut at)?)
+            Token::Text(quoted(text, &mut at)?)
         } else if c.is_alphabetic() || c == '_' {
-            while at < chars.len() && (chars[at].is_alphanumeric() || chars[at] == '_') {
-                at += 1;
+            while let Some(c) = char_at(text, at).filter(|c| c.is_alphanumeric() || *c == '_') {
+                at += c.len_utf8();
             }
-            Token::Name(chars[start..at].iter().collect())
+            Token::Name(&text[start..at])
+        } else if let Some(symbol) = Symbol::at(&bytes[at..]) {
+            at += symbol.len();
+            Token::Symbol(symbol)
         } else {
-            let next = chars.get(at + 1);
-            let fits = |s: &&&str| match s.as_bytes() {
-                [only] => char::from(*only) == c,
-                [first, second] => char::from(*first) == c && next == Some(&char::from(*second)),
-                _ => false,
+            let help = match c {
+                '=' => Some("write == to compare".to_owned()),
+                '&' => Some("write &&".to_owned()),
+                '|' => Some("write ||".to_owned()),
+                _ => None,
             };
-            match SYMBOLS.iter().find(fits) {
-                Some(symbol) => {
-                    at += symbol.len();
-                    Token::Symbol(symbol)
-                }
-                None => {
-                    let help = match c {
-                        '=' => Some("write == to compare".to_owned()),
-                        '&' => Some("write &&".to_owned()),
-                        '|' => Some("write ||".to_owned()),
-                        _ => None,
-                    };
-                    let message = format!("`{c}` has no meaning here");
-                    return Err(Fault { from: at, width: 1, message, help });
-                }
-            }
+            let message = format!("`{c}` has no meaning here");
+            return Err(Fault { from: at, width: 1, message, help });
         };
         tokens.push((token, start, at));
     }
-    tokens.push((Token::End, chars.len(), chars.len()));
-    Ok(tokens)
+    tokens.push((Token::End, at, at));
+    Ok(())
 }
 
-fn number(chars: &[char], at: &mut usize) -> Result<Token, Fault> {
-    let start = *at;
-    let part = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E');
-    while *at < chars.len() && part(chars[*at]) {
-        *at += 1;
+#[inline]
+fn char_at(text: &str, at: usize) -> Option<char> {
+    match text.as_bytes().get(at) {
+        Some(byte) if byte.is_ascii() => Some(char::from(*byte)),
+        _ => text[at..].chars().next(),
     }
-    let text: String = chars[start..*at].iter().collect();
+}
+
+fn number<'a>(text: &str, at: &mut usize) -> Result<Token<'a>, Fault> {
+    let start = *at;
+    let part = |c: &u8| c.is_ascii_digit() || matches!(c, b'.' | b'e' | b'E');
+    *at += text.as_bytes()[start..].iter().take_while(|c| part(c)).count();
+    let text = &text[start..*at];
     let token = match text.parse::<i64>() {
         Ok(n) => Some(Token::Int(n)),
         Err(_) => text.parse::<f64>().ok().filter(|x| x.is_finite()).map(Token::Float),
@@ -202,43 +248,41 @@ fn number(chars: &[char], at: &mut usize) -> Result<Token, Fault> {
     })
 }
 
-fn quoted(chars: &[char], at: &mut usize) -> Result<String, Fault> {
-    let (start, quote) = (*at, chars[*at]);
-    let mut text = String::new();
-    *at += 1;
-    while *at < chars.len() {
-        let c = chars[*at];
-        *at += 1;
-        if c == quote {
-            return Ok(text);
+fn quoted<'a>(text: &'a str, at: &mut usize) -> Result<Cow<'a, str>, Fault> {
+    let (start, quote) = (*at, text.as_bytes()[*at]);
+    let mut from = start + 1;
+    let mut whole = Cow::Borrowed("");
+    loop {
+        let ends = |c: &u8| *c == quote || *c == b'\\';
+        let Some(length) = text.as_bytes()[from..].iter().position(ends) else {
+            return Err(Fault {
+                from: start,
+                width: text[start..].chars().count(),
+                message: "a text that is not closed".to_owned(),
+                help: Some(format!("end it with {}", char::from(quote))),
+            });
+        };
+        let end = from + length;
+        whole += &text[from..end];
+        if text.as_bytes()[end] == quote {
+            *at = end + 1;
+            return Ok(whole);
         }
-        if c != '\\' {
-            text.push(c);
-            continue;
-        }
-        let escaped = chars.get(*at).copied();
-        *at += 1;
-        text.push(match escaped {
-            Some('n') => '\n',
-            Some('t') => '\t',
-            Some(c @ ('\\' | '\'' | '"')) => c,
+        whole += match text.as_bytes().get(end + 1) {
+            Some(b'n') => "\n",
+            Some(b't') => "\t",
+            Some(b'\\' | b'\'' | b'"') => &text[end + 1..end + 2],
             _ => {
                 let message = "an escape that is none of \\n \\t \\\\ \\' \\\"".to_owned();
-                return Err(Fault { from: *at - 2, width: 2, message, help: None });
+                return Err(Fault { from: end, width: 2, message, help: None });
             }
-        });
+        };
+        from = end + 2;
     }
-    let message = "a text that is not closed".to_owned();
-    Err(Fault {
-        from: start,
-        width: chars.len() - start,
-        message,
-        help: Some(format!("end it with {quote}")),
-    })
 }
 
-impl Parser {
-    fn peek(&self) -> &Token {
+impl<'a> Parser<'a> {
+    fn peek(&self) -> &Token<'a> {
         &self.tokens[self.at].0
     }
 
@@ -247,7 +291,7 @@ impl Parser {
     }
 
     /// Takes the next token, where it is not the end.
-    fn next(&mut self) -> Token {
+    fn next(&mut self) -> Token<'a> {
         let token = std::mem::replace(&mut self.tokens[self.at].0, Token::End);
         self.at += usize::from(token != Token::End);
         token
@@ -255,9 +299,9 @@ impl Parser {
 
     /// The same of a name.
     fn name(&mut self) -> Option<String> {
-        let Token::Name(name) = &mut self.tokens[self.at].0 else { return None };
+        let Token::Name(name) = self.tokens[self.at].0 else { return None };
         self.at += 1;
-        Some(std::mem::take(name))
+        Some(name.to_owned())
     }
 
     /// Where the token before this one ended.
@@ -265,8 +309,9 @@ impl Parser {
         self.tokens[self.at.saturating_sub(1)].2
     }
 
-    fn take(&mut self, symbol: &str) -> bool {
-        let found = matches!(self.peek(), Token::Symbol(s) if *s == symbol);
+    #[inline(always)]
+    fn take(&mut self, symbol: &'static str) -> bool {
+        let found = matches!(self.peek(), Token::Symbol(s) if *s == Symbol::of(symbol));
         self.at += usize::from(found);
         found
     }
@@ -306,12 +351,12 @@ impl Parser {
     }
 
     fn operator(&self) -> Option<(Operator, u8)> {
-        let text = match self.peek() {
+        let symbol = match self.peek() {
             Token::Symbol(symbol) => *symbol,
-            Token::Name(name) if name == "in" => "in",
+            Token::Name("in") => Symbol::of("in"),
             _ => return None,
         };
-        OPERATORS.iter().find(|(t, ..)| *t == text).map(|(_, o, binding)| (*o, *binding))
+        OPERATORS.iter().find(|(it, ..)| *it == symbol).map(|(_, o, binding)| (*o, *binding))
     }
 
     fn binary(&mut self, least: u8) -> Result<Ast, Fault> {
@@ -374,7 +419,7 @@ impl Parser {
             return Ok(items);
         }
         loop {
-            items.push(self.conditional()?);
+            items.push(self.item()?);
             if self.take(close) {
                 return Ok(items);
             }
@@ -384,24 +429,37 @@ impl Parser {
         }
     }
 
+    /// One of a list. Most are texts by themselves.
+    fn item(&mut self) -> Result<Ast, Fault> {
+        let alone = matches!(self.tokens.get(self.at + 1), Some((Token::Symbol(s), ..)) if *s == Symbol::of(","));
+        match &mut self.tokens[self.at] {
+            (Token::Text(text), from, to) if alone => {
+                let (node, from, to) = (Node::Text(std::mem::take(text).into_owned()), *from, *to);
+                self.at += 1;
+                Ok(Ast { from, to, node })
+            }
+            _ => self.conditional(),
+        }
+    }
+
     fn primary(&mut self) -> Result<Ast, Fault> {
         let from = self.from();
         let node = match self.next() {
             Token::Int(n) => Node::Int(n),
             Token::Float(x) => Node::Float(x),
-            Token::Text(text) => Node::Text(text),
-            Token::Name(name) => match name.as_str() {
-                "true" => Node::Bool(true),
-                "false" => Node::Bool(false),
-                _ if self.take("(") => Node::Call(None, name, self.list(")")?),
-                _ => Node::Name(name),
-            },
-            Token::Symbol("(") => {
+            Token::Text(text) => Node::Text(text.into_owned()),
+            Token::Name("true") => Node::Bool(true),
+            Token::Name("false") => Node::Bool(false),
+            Token::Name(name) if self.take("(") => {
+                Node::Call(None, name.to_owned(), self.list(")")?)
+            }
+            Token::Name(name) => Node::Name(name.to_owned()),
+            Token::Symbol(Symbol([b'(', 0])) => {
                 let inner = self.conditional()?;
                 self.expect(")")?;
                 return Ok(Ast { from, to: self.end(), node: inner.node });
             }
-            Token::Symbol("[") => Node::List(self.list("]")?),
+            Token::Symbol(Symbol([b'[', 0])) => Node::List(self.list("]")?),
             Token::End => return Err(self.fault("the expression ends too early", None)),
             Token::Symbol(symbol) => {
                 self.at -= 1;
@@ -449,6 +507,10 @@ mod tests {
         assert_eq!(shape("a == "), "the expression ends too early at 5");
         assert_eq!(shape("a b"), "the expression ends before this at 2");
         assert_eq!(shape("x == 'abc"), "a text that is not closed at 5");
+        assert_eq!(shape("'ä' = \"ö\""), "`=` has no meaning here at 4");
+        assert_eq!(shape("'äö\\x'"), "an escape that is none of \\n \\t \\\\ \\' \\\" at 3");
+        assert_eq!(shape("'ä' b"), "the expression ends before this at 4");
+        assert_eq!(shape("'a\\'b\\n' < \"\\\"\""), "(Less Text(\"a'b\\n\") Text(\"\\\"\"))");
         assert_eq!(
             shape(&"(".repeat(10_000)),
             format!("an expression of more than {EXPRESSION_CHARS_MAX} characters at 0")

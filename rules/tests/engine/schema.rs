@@ -23,7 +23,7 @@ fn json_of(node: &Node) -> Value {
             Value::Object(entries.iter().map(pair).collect())
         }
         Yaml::Scalar { text, plain: false } => json!(text),
-        Yaml::Scalar { text, .. } => match text.as_str() {
+        Yaml::Scalar { text, .. } => match &**text {
             "" | "~" | "null" => Value::Null,
             "true" => json!(true),
             "false" => json!(false),
