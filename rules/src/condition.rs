@@ -451,8 +451,11 @@ impl Form {
         if let ([Test::Text(field, text)], []) = (&tests[..], &rest[..]) {
             return Self::Text(*field, *text);
         }
-        // What is quickly decided first.
-        tests.sort_by_key(|test| matches!(test, Test::OneOf(..)));
+        // What is quickly decided first, and of lists the shorter: it says less often that it holds.
+        tests.sort_by_key(|test| match test {
+            Test::OneOf(_, texts) => texts.texts.len(),
+            Test::Text(..) | Test::Within(..) => 0,
+        });
         let rest = match (rest.first().and_then(Limit::of), rest.len()) {
             (_, 0) => Rest::Nothing,
             (Some((fact, limit)), 1) => Rest::Fact(fact, limit),

@@ -241,6 +241,13 @@ fn watched(plan: &Plan, scope: Scope, policies: &PolicyIndex) -> Vec<Watched> {
     (0..plan.facts.len()).map(of_fact).collect()
 }
 
+/// The names of kinds, those of detections behind them.
+fn kind_names(plan: &Plan, interner: &Interner) -> Vec<Symbol> {
+    let names = plan.vocabulary.kinds().iter().map(|kind| &kind.name);
+    let names = names.chain(plan.rules.iter().map(|rule| &rule.id));
+    names.map(|name| interner.intern(name).unwrap_or_default()).collect()
+}
+
 impl Layout {
     /// Who looks when a fact has changed.
     #[inline]
@@ -293,8 +300,6 @@ impl Layout {
         let hears_schedules = KIND_SCHEDULE.iter().any(heard)
             || schedule_watchers.iter().any(|w| !w.is_empty())
             || policies.reads_schedules();
-        let names = plan.vocabulary.kinds().iter().map(|k| &k.name);
-        let names = names.chain(plan.rules.iter().map(|rule| &rule.id));
         let column = |table: &str, column: &str| {
             let (index, table) = plan.model.table(table)?;
             Some((index, table.column(column)?))
@@ -324,7 +329,7 @@ impl Layout {
             device_area,
             credential_person,
             joins: [door_area, device_area, credential_person] != [None; 3],
-            kind_names: names.map(|name| interner.intern(name).unwrap_or_default()).collect(),
+            kind_names: kind_names(plan, interner),
             schedule_watchers,
             table_watchers,
             forwards: forwards(plan, scope),
