@@ -7,6 +7,7 @@ mod plain;
 mod whole;
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A place in a file; line and column count from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +135,7 @@ impl Node {
 /// One file being read, and the faults found in it so far.
 #[derive(Debug)]
 pub struct Reader {
-    file: String,
+    file: Arc<str>,
     text: String,
     /// Where its lines begin.
     lines: Vec<u32>,
@@ -148,7 +149,7 @@ impl Reader {
     pub fn parse(file: &str, text: &str) -> (Self, Node) {
         let ends = memchr::memchr_iter(b'\n', text.as_bytes());
         let lines = std::iter::once(0).chain(ends.map(|at| at as u32 + 1)).collect();
-        let (file, kept) = (file.to_owned(), text.to_owned());
+        let (file, kept) = (file.into(), text.to_owned());
         let mut reader = Self { file, text: kept, lines, diagnostics: Vec::new() };
         let node = plain::read(text).or_else(|| whole::read(text, &mut reader));
         let empty =
@@ -168,6 +169,12 @@ impl Reader {
         &self.file
     }
 
+    /// The same, for whoever keeps it.
+    #[must_use]
+    pub fn shared_file(&self) -> Arc<str> {
+        self.file.clone()
+    }
+
     /// Whether any fault (not a warning) was found.
     #[must_use]
     pub fn failed(&self) -> bool {
@@ -178,7 +185,7 @@ impl Reader {
     pub fn error(&mut self, place: Place, width: u32, message: String, suggestion: Option<String>) {
         let source_line = self.line(place.line).unwrap_or_default().to_owned();
         self.diagnostics.push(Diagnostic {
-            file: self.file.clone(),
+            file: self.file.to_string(),
             place,
             message,
             suggestion,

@@ -3,7 +3,8 @@
 //! Fields are interned to slots at load: one slot per field name, the same for every kind, so that
 //! an expression over several kinds reads one place. A row is fixed-size; presence is a bit mask.
 
-use std::collections::BTreeMap;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use crate::limits::{FIELDS_MAX, KINDS_MAX};
 
@@ -220,8 +221,8 @@ pub const KIND_LIMIT_REACHED: KindId = KindId(4);
 pub struct Vocabulary {
     kinds: Vec<Kind>,
     fields: Vec<Field>,
-    kinds_by_name: BTreeMap<String, KindId>,
-    fields_by_name: BTreeMap<String, FieldId>,
+    kinds_by_name: HashMap<String, KindId, FixedState>,
+    fields_by_name: HashMap<String, FieldId, FixedState>,
 }
 
 /// Names every event has beside its fields; a declared field may not use them.
@@ -243,8 +244,8 @@ impl Default for Vocabulary {
         let mut vocabulary = Self {
             kinds: Vec::new(),
             fields: Vec::new(),
-            kinds_by_name: BTreeMap::new(),
-            fields_by_name: BTreeMap::new(),
+            kinds_by_name: HashMap::default(),
+            fields_by_name: HashMap::default(),
         };
         for (name, family, rank) in KINDS {
             vocabulary.push_kind(Kind { name: (*name).into(), family: *family, rank: *rank });

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use event::config::Place;
 use event::{EventRef, FieldId, FieldType, Symbol};
 
 use crate::lang::expr::Expr;
@@ -469,6 +470,27 @@ impl Form {
     }
 }
 
+/// A place in a rulebook: it shows as `file:line:column`.
+#[derive(Clone, Debug)]
+pub struct Where {
+    file: Arc<str>,
+    place: Place,
+}
+
+impl Where {
+    /// A place in a file.
+    pub fn new(file: Arc<str>, place: Place) -> Self {
+        Self { file, place }
+    }
+}
+
+impl fmt::Display for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { line, column } = self.place;
+        write!(f, "{}:{line}:{column}", self.file)
+    }
+}
+
 /// A part of a condition as it stands in the rulebook.
 #[derive(Clone)]
 pub struct Written {
@@ -476,8 +498,8 @@ pub struct Written {
     pub expr: Expr,
     /// Its text.
     pub text: String,
-    /// `file:line:column`.
-    pub place: String,
+    /// Where.
+    pub place: Where,
     /// What an exception is called.
     pub label: Option<String>,
 }
@@ -485,7 +507,7 @@ pub struct Written {
 impl Condition {
     /// A condition and where it was written.
     #[must_use]
-    pub fn written(expr: Expr, text: String, place: String, label: Option<String>) -> Self {
+    pub fn written(expr: Expr, text: String, place: Where, label: Option<String>) -> Self {
         let written = [Written { expr: expr.clone(), text, place, label }];
         Self::of(expr, written.into())
     }
@@ -616,8 +638,8 @@ impl Condition {
 
     /// Where the first of it stands.
     #[must_use]
-    pub fn place(&self) -> Option<&str> {
-        self.written.first().map(|written| written.place.as_str())
+    pub fn place(&self) -> Option<&Where> {
+        self.written.first().map(|written| &written.place)
     }
 }
 

@@ -5,7 +5,6 @@ use std::cmp::Reverse;
 use event::{EventRef, Symbol};
 
 use super::asked::Index;
-use super::steps::RuleStep;
 use crate::condition::{Counted, Gate};
 use crate::plan::RuleId;
 
@@ -33,22 +32,24 @@ impl Group {
     }
 }
 
-impl<F> Index<F, RuleStep> {
+impl<F> Index<F, RuleId> {
     /// The same, where rules of a value's list that ask the same of an event stand apart from it behind one
-    /// gate: what none of them wants to hear costs one look. Of each rule, the bits of its gate.
-    pub fn grouped(mut self, bits: impl Fn(RuleId) -> u64) -> Self {
+    /// gate: what none of them wants to hear costs one look. Of each rule, its gate and the bits of that.
+    pub fn grouped(mut self, gate: impl Fn(RuleId) -> Gate, bits: impl Fn(RuleId) -> u64) -> Self {
         let [(_, values)] = &mut self.by_field[..] else { return self };
         if !self.whole_lists {
             return self;
         }
         let all = std::mem::take(&mut self.listed);
         self.listed.reserve_exact(all.len());
-        // Of those of a list: what each asks, and 1 + the number of its group.
-        let (mut asks, mut places) = (Vec::new(), Vec::new());
+        // Of those of a list: the gate of each, what that asks, and 1 + the number of its group.
+        let (mut gates, mut asks, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for list in values.cells.iter_mut().filter(|list| list.value != Symbol::NONE) {
             let asked = &all[list.from as usize..list.to as usize];
+            gates.clear();
+            gates.extend(asked.iter().map(|rule| gate(*rule)));
             asks.clear();
-            asks.extend(asked.iter().map(|step| step.gate.asks()));
+            asks.extend(gates.iter().map(|gate| gate.asks()));
             let (chosen, many) = chosen_of(&asks);
             let chosen = &chosen[..many];
             list.groups = (self.groups.len() as u32) << 2 | many as u32;
@@ -58,21 +59,22 @@ impl<F> Index<F, RuleStep> {
             };
             places.clear();
             places.extend(asks.iter().map(place));
-            let put = |listed: &mut Vec<RuleStep>, place: usize| {
+            let put = |listed: &mut Vec<RuleId>, place: usize| {
                 let of = asked.iter().zip(&places).filter(|(_, of)| **of == place);
-                of.for_each(|(step, _)| listed.push(*step));
+                of.for_each(|(rule, _)| listed.push(*rule));
             };
             put(&mut self.listed, 0);
             list.to = self.listed.len() as u32;
             for place in 1..=many {
                 let from = self.listed.len();
                 put(&mut self.listed, place);
+                let of_group = gates.iter().zip(&places).filter(|(_, of)| **of == place);
+                let all = of_group.map(|(gate, _)| *gate);
+                let all = all.reduce(|a, b| a.either(b).unwrap_or(Gate::OPEN));
+                let gate = all.unwrap_or(Gate::OPEN);
                 let group = &self.listed[from..];
-                let gates = group.iter().map(|step| step.gate);
-                let gate = gates.reduce(|a, b| a.either(b).unwrap_or(Gate::OPEN));
-                let gate = gate.unwrap_or(Gate::OPEN);
                 let of_texts = gate.is_of_texts().then_some(group).unwrap_or_default();
-                let bits = of_texts.iter().fold(0, |all, step| all | bits(step.rule));
+                let bits = of_texts.iter().fold(0, |all, rule| all | bits(*rule));
                 let (from, to) = (from as u32, self.listed.len() as u32);
                 self.groups.push(Group { gate, bits, from, to });
             }

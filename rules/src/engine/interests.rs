@@ -77,15 +77,22 @@ pub fn interests(plan: &Plan, scope: Scope, watched: impl Fn(FactId) -> bool) ->
         };
         let rule =
             |id: RuleId| RuleStep::new(&plan.rules[id.0 as usize], id, kind, listed[1], &places);
-        let bits = |id: RuleId| places.bits(&plan.rules[id.0 as usize], id, listed[1]);
-        Interest { facts: facts.with(fact), rules: found.with(rule).grouped(bits) }
+        Interest { facts: facts.with(fact), rules: found.with(rule) }
     };
-    let found = indexes(&rules);
+    let grouped = |found: Index<FieldRef, RuleId>| {
+        let listed = listed_by(found.field());
+        let of = |id: RuleId| places.gate(&plan.rules[id.0 as usize], id, listed);
+        found.grouped(|id| of(id).0, |id| of(id).1)
+    };
+    let found = indexes(&rules, grouped);
     facts.iter().zip(found).enumerate().map(of_kind).collect()
 }
 
 /// Who is found how, by kind of event: of many kinds it is the same.
-fn indexes(by_kind: &[Vec<Asker<'_, RuleId>>]) -> Vec<Index<FieldRef, RuleId>> {
+fn indexes(
+    by_kind: &[Vec<Asker<'_, RuleId>>],
+    grouped: impl Fn(Index<FieldRef, RuleId>) -> Index<FieldRef, RuleId>,
+) -> Vec<Index<FieldRef, RuleId>> {
     let is = |a: &Asker<'_, RuleId>, b: &Asker<'_, RuleId>| a.0 == b.0 && ptr::eq(a.1, b.1);
     let mut found: Vec<Index<FieldRef, RuleId>> = Vec::with_capacity(by_kind.len());
     for (number, asks) in by_kind.iter().enumerate() {
@@ -95,7 +102,7 @@ fn indexes(by_kind: &[Vec<Asker<'_, RuleId>>]) -> Vec<Index<FieldRef, RuleId>> {
         // Detections are kinds, too, and nearly none is heard: those are not compared with each other.
         let others = if asks.is_empty() { &[] } else { &by_kind[..number] };
         let known = others.iter().position(same);
-        found.push(known.map_or_else(|| Index::new(asks), |known| found[known].clone()));
+        found.push(known.map_or_else(|| grouped(Index::new(asks)), |known| found[known].clone()));
     }
     found
 }

@@ -307,7 +307,7 @@ impl Layout {
         let (door_area, device_area) = (column("doors", "area"), column("devices", "area"));
         let credential_person = column("credentials", "person");
         let looks = |fact: usize| (&watched[fact], !tallies[fact].is_empty());
-        let prepared = Prepared::new(plan, looks);
+        let prepared = Prepared::new(plan, scope, looks);
         let mut layout = Self {
             prepared,
             wanted: Wanted::default(),

@@ -10,8 +10,8 @@ use super::state::Owner;
 use crate::condition::{Bound, Gate, Limit};
 use crate::lang::expr::Expr;
 use crate::plan::{
-    Emit, Fact, FactId, FactKind, FieldRef, Pattern, Plan, Rule, RuleId, Runs, Sequence, Skip,
-    Trigger,
+    Emit, Fact, FactId, FactKind, FieldRef, Pattern, Plan, Rule, RuleId, Runs, Scope, Sequence,
+    Skip, Trigger,
 };
 use crate::value::Value;
 
@@ -325,7 +325,7 @@ fn owner_of(plan: &Plan, RuleId(rule): RuleId) -> Owner {
     Owner(plan.facts.len() as u32 + u32::from(rule))
 }
 
-/// All of a plan, by number.
+/// All of a plan, by number; nothing, for a scope that has no part in it.
 #[derive(Debug)]
 pub struct Prepared {
     facts: Vec<PreparedFact>,
@@ -334,8 +334,18 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Of a plan; `looks` says who looks at a fact, and whether its keys are counted.
-    pub fn new<'a>(plan: &Plan, looks: impl Fn(usize) -> (&'a Watched, bool)) -> Self {
+    /// Of a plan, for a scope; `looks` says who looks at a fact, and whether its keys are counted.
+    pub fn new<'a>(
+        plan: &Plan,
+        scope: Scope,
+        looks: impl Fn(usize) -> (&'a Watched, bool),
+    ) -> Self {
+        let has_part = plan.facts.iter().any(|fact| fact.scope == scope)
+            || plan.rules.iter().any(|rule| rule.scope == scope);
+        if !has_part {
+            let (facts, rules, events) = Default::default();
+            return Self { facts, rules, events };
+        }
         let facts = (0..plan.facts.len()).map(|number| {
             let (watched, tallied) = looks(number);
             PreparedFact::new(plan, number, watched, tallied)

@@ -196,9 +196,10 @@ impl Places {
         }
     }
 
-    /// The bits of the texts that a rule's gate asks for, by the field that it is listed by.
-    pub fn bits(&self, rule: &Rule, id: RuleId, listed: Option<FieldId>) -> u64 {
-        self.listed(rule, id, listed).3
+    /// A rule's gate, and the bits of the texts that it asks for, by the field that the rule is listed by.
+    pub fn gate(&self, rule: &Rule, id: RuleId, listed: Option<FieldId>) -> (Gate, u64) {
+        let (_, gate, _, bits) = self.listed(rule, id, listed);
+        (gate, bits)
     }
 
     /// Where a fact's stands.

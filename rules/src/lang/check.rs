@@ -1,6 +1,7 @@
 //! Type-checks an expression against the vocabulary, the facts and the site model, and compiles it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use event::config::{Node as Yaml, Reader, did_you_mean};
 use event::model::{ColumnType, Model, TableKind};
@@ -121,7 +122,7 @@ pub struct Compiler<'a> {
     /// Texts.
     pub interner: &'a Interner,
     /// Named parts of expressions.
-    pub macros: BTreeMap<String, Ast>,
+    pub macros: BTreeMap<String, Arc<str>>,
     /// Macros being written out.
     pub expanding: Vec<String>,
     /// Schedules, as far as they are read.
@@ -356,12 +357,12 @@ impl Compiler<'_> {
     }
 
     /// Compiles a macro's expression where its name stands: a fault in it is told there.
-    fn expand(&mut self, ast: &Ast, name: &str, body: &Ast, names: &Names) -> Result<Typed, Fault> {
+    fn expand(&mut self, ast: &Ast, name: &str, body: &str, names: &Names) -> Result<Typed, Fault> {
         if self.expanding.iter().any(|outer| outer == name) {
             return Err(fault(ast, format!("the macro `{name}` stands in itself"), None));
         }
         self.expanding.push(name.to_owned());
-        let done = self.compile(body, names);
+        let done = parse(body).and_then(|body| self.compile(&body, names));
         self.expanding.pop();
         done.map_err(|inner| {
             fault(ast, format!("in the macro `{name}`: {}", inner.message), inner.help)
@@ -516,10 +517,10 @@ impl Compiler<'_> {
     fn schedule(&mut self, object: &Ast, member: &str) -> Result<Option<Typed>, Fault> {
         let (ast, name) = match &object.node {
             Node::Name(_) => (object, member),
-            Node::Member(inner, name) if member == "on" => (&**inner, name.as_str()),
+            Node::Member(inner, name) if member == "on" => (&**inner, *name),
             _ => return Ok(None),
         };
-        if !matches!(&ast.node, Node::Name(word) if word == "schedule") {
+        if !matches!(&ast.node, Node::Name("schedule")) {
             return Ok(None);
         }
         let schedules = &self.calendar.schedules;
@@ -538,7 +539,7 @@ impl Compiler<'_> {
     /// `b[0].door`, `b[last].door`: a field of one of a repeated step's earlier events.
     fn repeated(&mut self, ast: &Ast, part: u8, which: &Ast, member: &str) -> Result<Typed, Fault> {
         let nth = match &which.node {
-            Node::Name(name) if name == "last" => None,
+            Node::Name("last") => None,
             Node::Int(n) if (0..255).contains(n) => Some(*n as u8),
             _ => {
                 let help = Some("write b[0].door for the first, b[last].door".to_owned());
@@ -574,8 +575,8 @@ impl Compiler<'_> {
         names: &Names,
     ) -> Result<Typed, Fault> {
         if let Node::Name(name) = &object.node {
-            let is_event =
-                names.current.contains(name) || names.earlier.iter().any(|(n, _)| n == name);
+            let is_event = names.current.iter().any(|n| n == name)
+                || names.earlier.iter().any(|(n, _)| n == name);
             if is_event {
                 return self.field(ast, name, member, names);
             }

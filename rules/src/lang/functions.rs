@@ -42,7 +42,7 @@ impl Compiler<'_> {
             }
             (None, "prev", [inner]) => {
                 let fact = match &inner.node {
-                    Node::Name(name) if name == "value" && names.value.is_some() => {
+                    Node::Name("value") if names.value.is_some() => {
                         return self.compile(inner, names);
                     }
                     Node::Name(name) => self.fact_named(name),
@@ -116,5 +116,5 @@ impl Compiler<'_> {
 }
 
 fn is_session(ast: &Ast) -> bool {
-    matches!(&ast.node, Node::Name(name) if name == "s")
+    matches!(&ast.node, Node::Name("s"))
 }

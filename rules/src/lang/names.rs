@@ -42,7 +42,7 @@ pub fn macros(compiler: &mut Compiler<'_>, reader: &mut Reader, root: &Node) {
         }
         let Some(expression) = reader.scalar(node).map(str::to_owned) else { continue };
         match parse(&expression) {
-            Ok(ast) => drop(compiler.macros.insert(text, ast)),
+            Ok(_) => drop(compiler.macros.insert(text, expression.as_str().into())),
             Err(fault) => {
                 let place = reader.place_in(node, fault.from);
                 reader.error(place, fault.width as u32, fault.message, fault.help);

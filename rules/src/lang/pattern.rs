@@ -8,7 +8,7 @@ use super::expr::Expr;
 use super::rulebook::{Book, positive};
 use super::syntax::Operator;
 use super::{sequence, session};
-use crate::condition::Condition;
+use crate::condition::{Condition, Where};
 use crate::plan::{Fact, FactId, FactKind, FieldRef, Guard, Pattern, Scope, Trigger};
 use crate::value::Value;
 
@@ -123,8 +123,7 @@ impl Compiler<'_> {
     ) -> Option<Condition> {
         let (expr, _) = self.expression(reader, node, names, Some(Type::Bool))?;
         let text = reader.scalar(node).unwrap_or_default().trim().to_owned();
-        let place = reader.place_in(node, 0);
-        let place = format!("{}:{}:{}", reader.file(), place.line, place.column);
+        let place = Where::new(reader.shared_file(), reader.place_in(node, 0));
         Some(Condition::written(expr, text, place, label.map(str::to_owned)))
     }
 }

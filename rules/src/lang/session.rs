@@ -102,7 +102,7 @@ impl Compiler<'_> {
         object: &Ast,
         member: &str,
     ) -> Result<Option<Typed>, Fault> {
-        if matches!(&object.node, Part::Name(name) if name == "s") {
+        if matches!(&object.node, Part::Name("s")) {
             let asked = ASKED.iter().find(|(name, ..)| *name == member);
             if let Some((_, field, ty)) = asked {
                 return Ok(Some(typed(Expr::Session(*field), *ty)));
@@ -113,10 +113,10 @@ impl Compiler<'_> {
             return Err(fault(ast, format!("a session has no `{member}`"), help));
         }
         let Part::Member(session, end) = &object.node else { return Ok(None) };
-        if !matches!(&session.node, Part::Name(name) if name == "s") {
+        if !matches!(&session.node, Part::Name("s")) {
             return Ok(None);
         }
-        let part = match end.as_str() {
+        let part = match *end {
             "open" => OPEN,
             "close" => CLOSE,
             _ => return Ok(None),

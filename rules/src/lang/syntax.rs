@@ -9,18 +9,18 @@ use crate::limits::{EXPRESSION_CHARS_MAX, EXPRESSION_DEPTH_MAX};
 
 /// A part of an expression and where it stands: character offsets.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ast {
+pub struct Ast<'a> {
     /// First character.
     pub from: usize,
     /// One past the last.
     pub to: usize,
     /// What it is.
-    pub node: Node,
+    pub node: Node<'a>,
 }
 
 /// What a part of an expression is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Node {
+pub enum Node<'a> {
     /// `true`, `false`.
     Bool(bool),
     /// `42`.
@@ -28,25 +28,25 @@ pub enum Node {
     /// `1.5`.
     Float(f64),
     /// `'text'`, `"text"`.
-    Text(String),
+    Text(Cow<'a, str>),
     /// A name.
-    Name(String),
+    Name(&'a str),
     /// `x.name`.
-    Member(Box<Ast>, String),
+    Member(Box<Ast<'a>>, &'a str),
     /// `x[key]`.
-    Index(Box<Ast>, Box<Ast>),
+    Index(Box<Ast<'a>>, Box<Ast<'a>>),
     /// `f(a)`, `x.f(a)`.
-    Call(Option<Box<Ast>>, String, Vec<Ast>),
+    Call(Option<Box<Ast<'a>>>, &'a str, Vec<Ast<'a>>),
     /// `[a, b]`.
-    List(Vec<Ast>),
+    List(Vec<Ast<'a>>),
     /// `!x`.
-    Not(Box<Ast>),
+    Not(Box<Ast<'a>>),
     /// `-x`.
-    Negate(Box<Ast>),
+    Negate(Box<Ast<'a>>),
     /// `a op b`.
-    Binary(Operator, Box<Ast>, Box<Ast>),
+    Binary(Operator, Box<Ast<'a>>, Box<Ast<'a>>),
     /// `a ? b : c`.
-    If(Box<Ast>, Box<Ast>, Box<Ast>),
+    If(Box<Ast<'a>>, Box<Ast<'a>>, Box<Ast<'a>>),
 }
 
 /// Operators of two sides.
@@ -158,7 +158,7 @@ struct Parser<'a> {
 }
 
 /// Parses a whole expression.
-pub fn parse(text: &str) -> Result<Ast, Fault> {
+pub fn parse(text: &str) -> Result<Ast<'_>, Fault> {
     if text.len() > EXPRESSION_CHARS_MAX && text.chars().count() > EXPRESSION_CHARS_MAX {
         let message = format!("an expression of more than {EXPRESSION_CHARS_MAX} characters");
         return Err(Fault { from: 0, width: 1, message, help: None });
@@ -298,10 +298,10 @@ impl<'a> Parser<'a> {
     }
 
     /// The same of a name.
-    fn name(&mut self) -> Option<String> {
+    fn name(&mut self) -> Option<&'a str> {
         let Token::Name(name) = self.tokens[self.at].0 else { return None };
         self.at += 1;
-        Some(name.to_owned())
+        Some(name)
     }
 
     /// Where the token before this one ended.
@@ -329,11 +329,11 @@ impl<'a> Parser<'a> {
         Fault { from, width: (to - from).max(1), message, help: help.map(str::to_owned) }
     }
 
-    fn ast(&self, from: usize, node: Node) -> Ast {
+    fn ast(&self, from: usize, node: Node<'a>) -> Ast<'a> {
         Ast { from, to: self.end(), node }
     }
 
-    fn conditional(&mut self) -> Result<Ast, Fault> {
+    fn conditional(&mut self) -> Result<Ast<'a>, Fault> {
         self.depth += 1;
         if self.depth > EXPRESSION_DEPTH_MAX {
             return Err(self.fault("nested too deep", None));
@@ -359,7 +359,7 @@ impl<'a> Parser<'a> {
         OPERATORS.iter().find(|(it, ..)| *it == symbol).map(|(_, o, binding)| (*o, *binding))
     }
 
-    fn binary(&mut self, least: u8) -> Result<Ast, Fault> {
+    fn binary(&mut self, least: u8) -> Result<Ast<'a>, Fault> {
         let from = self.from();
         let mut left = self.unary()?;
         while let Some((operator, binding)) = self.operator().filter(|(_, b)| *b >= least) {
@@ -370,7 +370,7 @@ impl<'a> Parser<'a> {
         Ok(left)
     }
 
-    fn unary(&mut self) -> Result<Ast, Fault> {
+    fn unary(&mut self) -> Result<Ast<'a>, Fault> {
         let from = self.from();
         self.depth += 1;
         if self.depth > EXPRESSION_DEPTH_MAX {
@@ -389,7 +389,7 @@ impl<'a> Parser<'a> {
         Ok(ast)
     }
 
-    fn postfix(&mut self) -> Result<Ast, Fault> {
+    fn postfix(&mut self) -> Result<Ast<'a>, Fault> {
         let from = self.from();
         let mut ast = self.primary()?;
         loop {
@@ -413,7 +413,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn list(&mut self, close: &'static str) -> Result<Vec<Ast>, Fault> {
+    fn list(&mut self, close: &'static str) -> Result<Vec<Ast<'a>>, Fault> {
         let mut items = Vec::new();
         if self.take(close) {
             return Ok(items);
@@ -430,11 +430,11 @@ impl<'a> Parser<'a> {
     }
 
     /// One of a list. Most are texts by themselves.
-    fn item(&mut self) -> Result<Ast, Fault> {
+    fn item(&mut self) -> Result<Ast<'a>, Fault> {
         let alone = matches!(self.tokens.get(self.at + 1), Some((Token::Symbol(s), ..)) if *s == Symbol::of(","));
         match &mut self.tokens[self.at] {
             (Token::Text(text), from, to) if alone => {
-                let (node, from, to) = (Node::Text(std::mem::take(text).into_owned()), *from, *to);
+                let (node, from, to) = (Node::Text(std::mem::take(text)), *from, *to);
                 self.at += 1;
                 Ok(Ast { from, to, node })
             }
@@ -442,18 +442,16 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn primary(&mut self) -> Result<Ast, Fault> {
+    fn primary(&mut self) -> Result<Ast<'a>, Fault> {
         let from = self.from();
         let node = match self.next() {
             Token::Int(n) => Node::Int(n),
             Token::Float(x) => Node::Float(x),
-            Token::Text(text) => Node::Text(text.into_owned()),
+            Token::Text(text) => Node::Text(text),
             Token::Name("true") => Node::Bool(true),
             Token::Name("false") => Node::Bool(false),
-            Token::Name(name) if self.take("(") => {
-                Node::Call(None, name.to_owned(), self.list(")")?)
-            }
-            Token::Name(name) => Node::Name(name.to_owned()),
+            Token::Name(name) if self.take("(") => Node::Call(None, name, self.list(")")?),
+            Token::Name(name) => Node::Name(name),
             Token::Symbol(Symbol([b'(', 0])) => {
                 let inner = self.conditional()?;
                 self.expect(")")?;
@@ -477,7 +475,7 @@ mod tests {
     fn shape(text: &str) -> String {
         fn show(ast: &Ast) -> String {
             match &ast.node {
-                Node::Name(name) => name.clone(),
+                Node::Name(name) => (*name).to_owned(),
                 Node::Int(n) => n.to_string(),
                 Node::Not(a) => format!("!{}", show(a)),
                 Node::Negate(a) => format!("-{}", show(a)),

@@ -60,7 +60,7 @@ pub(crate) fn judge_expr(words: &Words<'_>, expr: &Expr, env: &impl Env) -> Judg
 }
 
 /// A text and its tree: what a part was written as.
-type Source<'a> = Option<(&'a [char], &'a Ast)>;
+type Source<'a> = Option<(&'a [char], &'a Ast<'a>)>;
 
 impl<E: Env> Judge<'_, E> {
     fn part(&self, expr: &Expr, source: Source<'_>, reached: bool) -> Judged {
@@ -73,7 +73,7 @@ impl<E: Env> Judge<'_, E> {
             let ast = parse(&written.text).ok();
             let mut judged = self.known(expr, ast.as_ref().map(|ast| (&chars[..], ast)), reached);
             judged.text.clone_from(&written.text);
-            judged.place = Some(written.place.clone());
+            judged.place = Some(written.place.to_string());
             judged.label.clone_from(&written.label);
             return judged;
         }
@@ -117,7 +117,7 @@ impl<E: Env> Judge<'_, E> {
     }
 
     fn parts<'s>(&self, expr: &Expr, source: Source<'s>, reached: bool) -> (Joint, Vec<Judged>) {
-        let of = |node: Option<&'s Ast>| source.zip(node).map(|((chars, _), ast)| (chars, ast));
+        let of = |node: Option<&'s Ast<'s>>| source.zip(node).map(|((chars, _), ast)| (chars, ast));
         let node = source.map(|(_, ast)| &ast.node);
         let sides = match node {
             Some(Node::Binary(_, a, b)) => [Some(&**a), Some(&**b)],
