@@ -96,8 +96,11 @@ impl Figures {
     /// Adds what one engine counted.
     pub fn add(&mut self, engine: &Engine) {
         let usage = engine.usage();
-        self.usage.resize(usage.len(), Usage::default());
-        self.usage.iter_mut().zip(usage).for_each(|(sum, one)| *sum += one);
+        if self.usage.is_empty() {
+            self.usage = usage;
+        } else {
+            self.usage.iter_mut().zip(usage).for_each(|(sum, one)| *sum += one);
+        }
         self.books.iter_mut().zip(engine.books()).for_each(|(sum, one)| sum.add(one));
         self.evicted += engine.evicted();
         self.late += engine.late_counts();

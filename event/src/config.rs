@@ -134,23 +134,22 @@ impl Node {
 
 /// One file being read, and the faults found in it so far.
 #[derive(Debug)]
-pub struct Reader {
+pub struct Reader<'t> {
     file: Arc<str>,
-    text: String,
+    text: &'t str,
     /// Where its lines begin.
     lines: Vec<u32>,
     /// What was found, in the order of finding.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-impl Reader {
+impl<'t> Reader<'t> {
     /// Parses a file's text. A syntax error leaves an empty mapping and one diagnostic.
     #[must_use]
-    pub fn parse(file: &str, text: &str) -> (Self, Node) {
+    pub fn parse(file: &str, text: &'t str) -> (Self, Node) {
         let ends = memchr::memchr_iter(b'\n', text.as_bytes());
         let lines = std::iter::once(0).chain(ends.map(|at| at as u32 + 1)).collect();
-        let (file, kept) = (file.into(), text.to_owned());
-        let mut reader = Self { file, text: kept, lines, diagnostics: Vec::new() };
+        let mut reader = Self { file: file.into(), text, lines, diagnostics: Vec::new() };
         let node = plain::read(text).or_else(|| whole::read(text, &mut reader));
         let empty =
             || Node { place: Place { line: 1, column: 1 }, value: Yaml::Mapping([].into()) };
@@ -158,7 +157,7 @@ impl Reader {
     }
 
     /// A line, from 1.
-    fn line(&self, number: u32) -> Option<&str> {
+    fn line(&self, number: u32) -> Option<&'t str> {
         let from = self.lines.get(number.saturating_sub(1) as usize)?;
         self.text[*from as usize..].lines().next()
     }

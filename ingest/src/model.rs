@@ -76,7 +76,7 @@ pub fn load(
 }
 
 struct Loader<'a> {
-    reader: Reader,
+    reader: Reader<'a>,
     search: Search<'a>,
     vocabulary: &'a Vocabulary,
     interner: &'a Interner,

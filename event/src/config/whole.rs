@@ -36,7 +36,7 @@ struct Tree {
 }
 
 /// The tree of a text. Where it is none, the reader is told.
-pub(super) fn read(text: &str, reader: &mut Reader) -> Option<Node> {
+pub(super) fn read(text: &str, reader: &mut Reader<'_>) -> Option<Node> {
     let mut tree = Tree::default();
     for item in Parser::new_from_str(text) {
         let (event, span) = match item {
@@ -89,7 +89,7 @@ impl Tree {
         Some(Node { place, value })
     }
 
-    fn put(&mut self, done: Node, reader: &mut Reader) {
+    fn put(&mut self, done: Node, reader: &mut Reader<'_>) {
         let Some(Open { from, keys, .. }) = self.open.last_mut() else {
             if self.root.is_some() {
                 reader.error(done.place, 1, "one document per file".into(), None);

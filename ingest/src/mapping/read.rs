@@ -121,7 +121,7 @@ fn built_in(name: &str) -> Arc<Mapping> {
 
 /// One mapping file being read.
 pub(super) struct File<'a> {
-    pub(super) reader: Reader,
+    pub(super) reader: Reader<'a>,
     vocabulary: &'a Vocabulary,
     pub(super) model: &'a Model,
 }

@@ -128,7 +128,13 @@ impl<F: Copy + Ord, T: Copy + Ord> Index<F, T> {
             fields.iter().enumerate().find_map(|(place, field)| Some((place, of(field)?)))
         };
         let mut always = Vec::new();
-        let mut lists: Vec<Vec<(u32, T)>> = vec![Vec::new(); fields.len()];
+        // As long as they will be: what grows has been in several places.
+        let of_field = |field: &F| {
+            let claims = asks.iter().flat_map(|(_, claims)| claims.iter());
+            claims.filter(|claim| claim.field == *field).map(|claim| claim.values.len()).sum()
+        };
+        let mut lists: Vec<Vec<(u32, T)>> =
+            fields.iter().map(|field| Vec::with_capacity(of_field(field))).collect();
         for reasons in asks.chunk_by(|a, b| a.0 == b.0) {
             let asked = reasons[0].0;
             let places: Option<Vec<_>> = reasons.iter().map(|(_, claims)| best(claims)).collect();
@@ -388,8 +394,12 @@ fn ask_always<T: Copy + Ord>(list: &mut Vec<(u32, T)>, always: &[T]) -> bool {
 
 /// The fields that tell the most apart, those first that do more.
 fn fields_of<F: Copy + Ord, T>(asks: &[(T, &[Claim<F>])]) -> Vec<F> {
-    let mut seen: BTreeMap<F, Vec<u32>> = BTreeMap::new();
-    for claim in asks.iter().flat_map(|(_, claims)| claims.iter()) {
+    let mut many: BTreeMap<F, usize> = BTreeMap::new();
+    let claims = || asks.iter().flat_map(|(_, claims)| claims.iter());
+    claims().for_each(|claim| *many.entry(claim.field).or_default() += claim.values.len());
+    let room = |(field, many): (F, usize)| (field, Vec::with_capacity(many));
+    let mut seen: BTreeMap<F, Vec<u32>> = many.into_iter().map(room).collect();
+    for claim in claims() {
         seen.entry(claim.field).or_default().extend(claim.values.iter().map(|value| value.0));
     }
     let many = |(field, mut values): (F, Vec<u32>)| (Reverse(distinct(&mut values)), field);

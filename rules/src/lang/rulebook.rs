@@ -43,16 +43,19 @@ pub const SECTIONS: &[&str] = &[
 pub struct Source<'a> {
     path: &'a str,
     text: &'a str,
-    reader: Reader,
+    reader: Reader<'a>,
     root: Node,
 }
 
 /// Parses rulebook files, given as (path, text).
 #[must_use]
 pub fn parse(files: &[(String, String)]) -> Vec<Source<'_>> {
-    let parse = |(path, text): &'_ (String, String)| Reader::parse(path, text);
-    let parsed = files.iter().map(|file| (file, parse(file)));
-    parsed.map(|((path, text), (reader, root))| Source { path, text, reader, root }).collect()
+    let mut sources = Vec::with_capacity(files.len());
+    for (path, text) in files {
+        let (reader, root) = Reader::parse(path, text);
+        sources.push(Source { path, text, reader, root });
+    }
+    sources
 }
 
 /// Reads the `kinds:` and `fields:` of rulebooks into the vocabulary. Everything else is read by
