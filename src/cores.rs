@@ -376,17 +376,18 @@ impl Reading {
         let Self { decoder, deliveries, changes, reached, .. } = self;
         let mut next = places.start;
         while next < places.end {
-            next = decoder.decode_on(records, next..places.end, events, |place, outcome, all| {
-                let books = &mut deliveries[records.source(place).0 as usize];
-                books.deliveries += 1;
+            next = decoder.decode_on(records, next..places.end, events, |places, outcome, all| {
+                let books = &mut deliveries[records.source(places.start).0 as usize];
+                let many = places.len();
+                books.deliveries += many as u64;
                 let made = match outcome {
-                    Outcome::Decoded(made) => made.into(),
+                    Outcome::Decoded(made) => usize::from(made) * many,
                     Outcome::Ignored | Outcome::Rejected(_) => 0,
                 };
                 match outcome {
-                    Outcome::Decoded(_) => books.decoded += 1,
-                    Outcome::Ignored => books.ignored += 1,
-                    Outcome::Rejected(reason) => books.reject(reason),
+                    Outcome::Decoded(_) => books.decoded += many as u64,
+                    Outcome::Ignored => books.ignored += many as u64,
+                    Outcome::Rejected(reason) => places.for_each(|_| books.reject(reason)),
                 }
                 let new = if several { all.len() - made..all.len() } else { 0..0 };
                 for event in new.map(|place| all.get(place)) {

@@ -216,15 +216,18 @@ impl Pipeline {
         refused: &mut impl FnMut(Refused<'_>),
     ) -> usize {
         let Self { decoder, events, deliveries, .. } = self;
-        decoder.decode_on(records, from..records.len(), events, |place, outcome, _| {
-            let books = &mut deliveries[records.source(place).0 as usize];
-            books.deliveries += 1;
+        decoder.decode_on(records, from..records.len(), events, |places, outcome, _| {
+            let books = &mut deliveries[records.source(places.start).0 as usize];
+            let many = places.len() as u64;
+            books.deliveries += many;
             match outcome {
-                Outcome::Decoded(_) => books.decoded += 1,
-                Outcome::Ignored => books.ignored += 1,
+                Outcome::Decoded(_) => books.decoded += many,
+                Outcome::Ignored => books.ignored += many,
                 Outcome::Rejected(reason) => {
-                    books.reject(reason);
-                    refused(Refused { record: records.get(place), reason });
+                    for place in places {
+                        books.reject(reason);
+                        refused(Refused { record: records.get(place), reason });
+                    }
                 }
             }
         })

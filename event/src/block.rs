@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 
 use crate::identity::Identity;
+use crate::lines::{MemoryLine, RowLines};
 use crate::prefetch::{prefetch, prefetch_to_write};
 use crate::record::{Position, SourceId, StreamId};
 use crate::symbol::Symbol;
@@ -24,24 +25,17 @@ const CLASS: usize = 4;
 const PLACE: usize = 5;
 /// Log position (48) | part (16).
 const POSITION: usize = 6;
-const PRESENT: usize = 7;
+pub(crate) const PRESENT: usize = 7;
 /// Header words of a row.
 pub const HEADER_WORDS: usize = 8;
 /// How many rows ahead of the one that is added memory is asked for.
 const ROWS_AHEAD: usize = 4;
 /// Words in which most rows have all of their fields.
-const SHORT_WORDS: usize = 16;
+pub(crate) const SHORT_WORDS: usize = 16;
 /// Words of a line of memory.
-const LINE_WORDS: usize = 8;
-/// The same in lines, and how many fields that is.
-const SHORT_LINES: usize = SHORT_WORDS / LINE_WORDS;
-const SHORT_FIELDS: usize = SHORT_WORDS - HEADER_WORDS;
-
-/// What comes into the caches at once. Rows begin with one, so that a header is one line, and most rows are
-/// two.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C, align(64))]
-pub struct MemoryLine([u64; LINE_WORDS]);
+pub(crate) const LINE_WORDS: usize = 8;
+/// Fields of such a row.
+pub const SHORT_FIELDS: usize = SHORT_WORDS - HEADER_WORDS;
 
 /// What is true of an event beside its content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,12 +181,25 @@ impl EventBlock {
     }
 
     /// Adds a row with this header, which says that it has these fields, as bits: each is to be
-    /// [`EventMut::put`].
+    /// [`EventMut::put`], but of the first ones those that are not zero here.
     #[inline(always)]
-    pub fn push_header(&mut self, header: &Header, fields: u64) -> EventMut<'_> {
+    pub fn push_header(
+        &mut self,
+        header: &Header,
+        fields: u64,
+        first: &[u64; SHORT_FIELDS],
+    ) -> EventMut<'_> {
         let row = self.room();
         if let Some((head, slots)) = row.split_first_chunk_mut::<HEADER_WORDS>() {
-            clear(slots, head[PRESENT] & !fields);
+            let mut stale = head[PRESENT] & !fields;
+            // All of a line at once, and no loop over what the row before had.
+            if let Some(slots) = slots.first_chunk_mut() {
+                *slots = *first;
+                stale &= !0 << SHORT_FIELDS;
+            } else {
+                slots.iter_mut().zip(first).for_each(|(slot, bits)| *slot = *bits);
+            }
+            clear(slots, stale);
             EventMut(head).header(header);
             head[PRESENT] = fields;
         }
@@ -284,44 +291,9 @@ fn clear(slots: &mut [u64], mut stale: u64) {
     }
 }
 
-/// A row as it stands in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct RowLines<'a>(&'a [MemoryLine]);
-
-impl<'a> RowLines<'a> {
-    /// The header alone, as [`EventRef::head`].
-    #[must_use]
-    #[inline(always)]
-    pub fn head(&self) -> EventRef<'a> {
-        EventRef(&self.0[0].0)
-    }
-
-    /// Asks for what stands behind the header: it will be read soon.
-    #[inline(always)]
-    pub fn expect_fields(&self) {
-        prefetch(self.0, 1);
-    }
-
-    /// Asks for the header of the row so many behind this one, if there is one.
-    #[inline(always)]
-    pub fn expect_behind(&self, rows: usize) {
-        prefetch(self.0, self.0.len() * rows);
-    }
-
-    /// Copies the row, as far as there is anything in it, to as many other lines.
-    #[inline(always)]
-    pub fn copy_to(&self, to: &mut [MemoryLine]) {
-        match (self.0.first_chunk::<SHORT_LINES>(), to.first_chunk_mut::<SHORT_LINES>()) {
-            // Of a fixed length it is some moves in a row, and no call.
-            (Some(from), Some(to)) if self.head().0[PRESENT] >> SHORT_FIELDS == 0 => *to = *from,
-            _ => to.copy_from_slice(self.0),
-        }
-    }
-}
-
 /// One event, read.
 #[derive(Clone, Copy, Debug)]
-pub struct EventRef<'a>(&'a [u64]);
+pub struct EventRef<'a>(pub(crate) &'a [u64]);
 
 impl<'a> EventRef<'a> {
     /// A row kept elsewhere, as [`Self::words`] gave it.

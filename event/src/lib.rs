@@ -14,6 +14,7 @@ pub mod fresh;
 pub mod identity;
 pub mod incident;
 pub mod limits;
+pub mod lines;
 pub mod model;
 pub mod prefetch;
 pub mod record;
@@ -24,8 +25,9 @@ pub mod tables;
 pub mod time;
 pub mod vocabulary;
 
-pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header, MemoryLine, RowLines};
+pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header, SHORT_FIELDS};
 pub use identity::{Digest, Identity};
+pub use lines::{MemoryLine, RowLines};
 pub use record::{
     Cut, Origin, Position, ROOM, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId,
     StreamId,

@@ -192,13 +192,15 @@ struct Line {
 }
 
 impl Line {
-    /// The symbol of a text, where it stands here and no other one behind it that begins alike. Which
-    /// it may be is found out without a branch, that would be guessed wrong every other time.
+    /// The symbol of a text, where it stands here and no other one behind it that begins alike; none where
+    /// that is not known. Which it may be is found out without a branch, that would be guessed wrong every
+    /// other time.
     #[inline(always)]
     fn guess(&self, [low, high]: [u64; 2]) -> Option<Symbol> {
         let first = usize::from(self.low[1] == low);
         let at = select_unpredictable(self.low[2] == low, 2, first);
-        (self.low[at] == low && self.high[at] == high).then_some(self.symbols[at])
+        let other = (self.low[at] ^ low) | (self.high[at] ^ high);
+        (other == 0).then_some(self.symbols[at])
     }
 
     /// The symbol of a text, if it stands here.
@@ -308,19 +310,19 @@ impl SymbolCache {
         home as u32
     }
 
-    /// The symbol of a key that was expected there; none of others than were interned through this
-    /// cache.
+    /// The symbol of a key that was expected there; none where it must be looked for.
     #[must_use]
     #[inline(always)]
     pub fn look_at(&self, home: u32, key: [u64; 2]) -> Option<Symbol> {
-        let line = self.lines.get(home as usize & self.mask);
-        line.and_then(|line| line.guess(key)).or_else(|| self.find_on(key[0], key[1]))
+        self.lines.get(home as usize & self.mask)?.guess(key)
     }
 
+    /// The symbol of a key; [`Symbol::UNKNOWN`] of others than were interned through this cache.
+    #[must_use]
     #[cold]
     #[inline(never)]
-    fn find_on(&self, low: u64, high: u64) -> Option<Symbol> {
-        self.find([low, high]).known()
+    pub fn look_for(&self, key: [u64; 2]) -> Symbol {
+        self.find(key)
     }
 
     /// The empty text is found wherever there is none, whose symbol is its own.

@@ -35,6 +35,12 @@ pub const LAYOUT_SETS: usize = 32;
 /// See [`LAYOUT_SETS`].
 pub const LAYOUTS_ALIKE_MAX: usize = 8;
 
+/// Payloads of a layout of which those names are looked at that may be the same in all of them.
+pub const LAYOUT_TRIAL: u32 = 64;
+
+/// How often names of such payloads may be believed to be the same, each time after four times as many.
+pub const LAYOUT_TRIALS_MAX: u32 = 6;
+
 /// Forms of payloads of one mapping that have a program of their own: those that one site sends
 /// are tens, and a program is 300 bytes.
 pub const PROGRAMS_MAX: usize = 256;

@@ -78,8 +78,8 @@ impl Both {
         let (mut block, mut found, mut next) = (EventBlock::new(&self.vocabulary), vec![], 0);
         while next < records.len() {
             let rest = next..records.len();
-            next = self.fast.decode_on(&records, rest, &mut block, |_, outcome, _| {
-                found.push(outcome);
+            next = self.fast.decode_on(&records, rest, &mut block, |places, outcome, _| {
+                found.extend(places.map(|_| outcome));
             });
         }
         assert_eq!(found, outcomes);

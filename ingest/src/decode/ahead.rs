@@ -6,52 +6,44 @@ use std::ops::Range;
 use event::{EventBlock, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId};
 
 use super::layouts::{Expected, Layouts};
-use super::{Decoder, Fast, Outcome, Reading, Roads};
+use super::{Decoder, Outcome, Reading};
 
 /// Deliveries that are looked at one after the other: it takes longer than memory is away.
 const GROUP: usize = 16;
 
-/// What was found of them, by the last digits of their places.
-type Group = [Expected; GROUP];
-
-/// What one source's deliveries are decoded by.
-struct By<'a> {
-    source: SourceId,
-    reading: &'a Reading,
-    fast: &'a Fast,
-    roads: &'a mut Roads,
-}
-
 impl Decoder {
     /// Decodes deliveries of a block, each as [`Self::decode`] does, up to a record
     /// that is none, or behind one that changes rows of tables; where to go on. `each` is told what
-    /// became of which, with all that was decoded so far.
+    /// became of each of some deliveries of one source, with all that was decoded so far.
     pub fn decode_on(
         &mut self,
         records: &RecordBlock,
         places: Range<usize>,
         out: &mut EventBlock,
-        mut each: impl FnMut(usize, Outcome, &EventBlock),
+        mut each: impl FnMut(Range<usize>, Outcome, &EventBlock),
     ) -> usize {
         self.context.symbols.settle(places.len());
         self.changes.clear();
         let mut group = [Expected::NOTHING; GROUP];
-        let (mut next, mut end) = (places.start, places.start);
+        let (mut next, mut first, mut end) = (places.start, places.start, places.start);
         while next < places.end {
             if next == end {
-                end = places.end.min(next + GROUP);
-                self.expect_some(records, next..end, &mut group);
+                (first, end) = (next, places.end.min(next + GROUP));
+                self.expect_some(records, first, &mut group[..end - first]);
+                self.find_some(&mut group[..end - first]);
             }
-            next = self.decode_some(records, next..end, &group, out, &mut each);
-            if next == end {
+            let made = self.decode_some(records, next, &group[next - first..end - first], out);
+            if made > next {
+                each(next..made, Outcome::Decoded(1), out);
+                next = made;
                 continue;
             }
             let record = records.get(next);
             if record.kind != RecordKind::Delivery {
                 return next;
             }
-            let outcome = self.decode_otherwise(&record, &group[next % GROUP], out);
-            each(next, outcome, out);
+            let outcome = self.decode_otherwise(&record, &group[next - first], out);
+            each(next..next + 1, outcome, out);
             next += 1;
             if !self.changes.is_empty() {
                 return next;
@@ -62,58 +54,65 @@ impl Decoder {
 
     /// Looks for the layouts of deliveries.
     #[inline(never)]
-    fn expect_some(&mut self, records: &RecordBlock, places: Range<usize>, group: &mut Group) {
+    fn expect_some(&mut self, records: &RecordBlock, first: usize, group: &mut [Expected]) {
         let Self { readings, fast, context, .. } = self;
         let mut by: Option<(SourceId, &mut Layouts)> = None;
-        for place in places {
-            let record = records.get(place);
+        for (at, expected) in group.iter_mut().enumerate() {
+            let record = records.get(first + at);
             if by.as_ref().is_none_or(|(source, _)| *source != record.source) {
                 by = only(readings, record.source)
                     .and_then(|only| fast.get_mut(only)?.as_mut())
                     .map(|fast| (record.source, &mut fast.layouts));
+                if let Some((_, layouts)) = &mut by {
+                    layouts.settle(&context.symbols);
+                }
             }
-            let expected = &mut group[place % GROUP];
             match (&mut by, record.room.first_chunk()) {
                 (Some((source, layouts)), Some(bytes)) if is_plain(&record) => {
                     layouts.expect(record.payload, bytes, *source, &context.symbols, expected);
                 }
-                _ => *expected = Expected::NOTHING,
+                _ => expected.forget(),
             }
         }
     }
 
-    /// Decodes deliveries by the layouts that they have, up to one that has none; where that is.
+    /// Finds the names of deliveries, whose memory has come by now.
+    #[inline(never)]
+    fn find_some(&self, group: &mut [Expected]) {
+        for expected in group {
+            expected.find(&self.context.symbols);
+        }
+    }
+
+    /// Decodes deliveries of one source by the layouts that they have, up to one that has none, or that is
+    /// another source's; where that is.
     #[inline(never)]
     fn decode_some(
         &mut self,
         records: &RecordBlock,
-        places: Range<usize>,
-        group: &Group,
+        first: usize,
+        group: &[Expected],
         out: &mut EventBlock,
-        each: &mut impl FnMut(usize, Outcome, &EventBlock),
     ) -> usize {
         let Self { readings, fast, context, tables, roads, .. } = self;
-        let mut by: Option<By<'_>> = None;
-        for place in places.clone() {
-            let record = records.get(place);
-            let source = record.source;
-            if by.as_ref().is_none_or(|by| by.source != source) {
-                by = only(readings, source).and_then(|only| {
-                    let (reading, roads) =
-                        (&readings[source.0 as usize], &mut roads[source.0 as usize]);
-                    Some(By { source, reading, fast: fast.get(only)?.as_ref()?, roads })
-                });
+        let source = records.source(first);
+        let Some(only) = only(readings, source) else { return first };
+        let Some(Some(fast)) = fast.get(only) else { return first };
+        let reading = &readings[source.0 as usize];
+        let mut made = 0;
+        for expected in group {
+            let record = records.get(first + made);
+            let by = (reading, &**tables);
+            if record.source != source || fast.event(&record, expected, by, context, out).is_none()
+            {
+                break;
             }
-            let Some(By { reading, fast, roads, .. }) = &mut by else { return place };
-            let made = fast.event(&record, &group[place % GROUP], (reading, tables), context, out);
-            if made.is_none() {
-                return place;
-            }
-            roads.laid_out += 1;
-            roads.scanned += 1;
-            each(place, Outcome::Decoded(1), out);
+            made += 1;
         }
-        places.end
+        let roads = &mut roads[source.0 as usize];
+        roads.laid_out += made as u64;
+        roads.scanned += made as u64;
+        first + made
     }
 
     /// A delivery that has no layout, or was looked at before another was made, or not at all.
@@ -142,7 +141,9 @@ impl Decoder {
         let fast = self.fast.get_mut(only)?.as_mut()?;
         let (bytes, symbols) = (record.room.first_chunk()?, &self.context.symbols);
         let mut expected = Expected::NOTHING;
+        fast.layouts.settle(symbols);
         fast.layouts.expect(record.payload, bytes, record.source, symbols, &mut expected);
+        expected.find(symbols);
         let source = record.source.0 as usize;
         let by = (&self.readings[source], &*self.tables);
         fast.event(record, &expected, by, &mut self.context, out)?;

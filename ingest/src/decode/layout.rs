@@ -8,19 +8,25 @@
 //!
 //! Doors, badges and times are mostly as long as those before. Where they are not, so that
 //! layouts are looked at in vain, they are left alone for a while.
+//!
+//! How many blocks, names or fields a payload has would be guessed wrong for every other one: few are made as
+//! many as most have, and some are looked at twice.
+
+mod steady;
 
 use event::identity::ShortParts;
 use event::tables::Tables;
 use event::{
-    EventBlock, EventFlags, EventTime, FieldId, Header, KindId, ROOM, RecordRef, SourceId, Symbol,
-    SymbolCache,
+    EventBlock, EventFlags, EventTime, FieldId, Header, Identity, KindId, ROOM, RecordRef,
+    SHORT_FIELDS, SourceId, Symbol, SymbolCache,
 };
 
 use super::program::{From, Made, When, padded};
-use super::scan::{FIRST, Scanned, number};
-use super::sixteen::{Block, May, Sixteen, Wrong};
-use super::{Context, Reading};
+use super::scan::{FIRST, Scanned, number, value_of};
+use super::sixteen::{Block, May, Sixteen};
+use super::{Context, Reading, wide};
 use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_VALUES_MAX};
+use steady::Trial;
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +50,24 @@ struct Name {
 /// More than a row has.
 const NO_FIELD: FieldId = FieldId(u8::MAX);
 
+/// Eight digits, and their value.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Digits {
+    text: u64,
+    value: u64,
+}
+
+impl Digits {
+    /// The value of others, which are mostly the same.
+    #[inline(always)]
+    fn value(&mut self, text: u64) -> u64 {
+        if self.text != text {
+            *self = Self { text, value: value_of(text, 8) };
+        }
+        self.value
+    }
+}
+
 /// Where a time comes from.
 #[derive(Clone, Copy, Debug)]
 enum Clock {
@@ -60,6 +84,8 @@ struct Int {
     spot: Spot,
     /// The least of as many digits: what is less begins with a zero.
     least: u64,
+    /// What the digits in front of the last are worth, so many that eight come first.
+    power: u64,
     /// The field that it goes to, or none.
     field: FieldId,
 }
@@ -69,17 +95,28 @@ impl Spot {
 }
 
 impl Int {
-    const NONE: Self = Self { spot: Spot::NONE, least: 0, field: NO_FIELD };
+    const NONE: Self = Self { spot: Spot::NONE, least: 0, power: 1, field: NO_FIELD };
 
     fn of(spot: Spot, field: FieldId) -> Option<Self> {
         let least = 10_u64.checked_pow(spot.len.checked_sub(1)?)?;
-        Some(Self { spot, least: if spot.len > 1 { least } else { 0 }, field })
+        let power = 10_u64.pow(spot.len.saturating_sub(8));
+        Some(Self { spot, least: if spot.len > 1 { least } else { 0 }, power, field })
     }
 
     /// Its value; the layout says that all are digits.
     #[inline(always)]
     fn read(&self, bytes: &[u8; ROOM]) -> Option<u64> {
         let value = number(Sixteen::within(bytes, self.spot.from), self.spot.len);
+        (value >= self.least).then_some(value)
+    }
+
+    /// The same of one that mostly begins as the one before.
+    #[inline(always)]
+    fn read_after(&self, bytes: &[u8; ROOM], before: &mut Digits) -> Option<u64> {
+        let count = self.spot.len.checked_sub(8).filter(|count| *count > 0);
+        let Some(count) = count else { return self.read(bytes) };
+        let [first, last] = Sixteen::within(bytes, self.spot.from).words();
+        let value = before.value(first) * self.power + value_of(last, count);
         (value >= self.least).then_some(value)
     }
 }
@@ -113,12 +150,49 @@ impl<T: Copy> Few<T> {
     }
 }
 
-/// Where the names of a payload stand among the symbols.
-pub(super) type Homes = [u32; LAYOUT_VALUES_MAX];
+/// A name of a payload, where it stands among the symbols, and which one it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sought {
+    key: [u64; 2],
+    home: u32,
+    symbol: Symbol,
+}
+
+impl Sought {
+    pub const NOTHING: Self = Self { key: [0; 2], home: 0, symbol: Symbol::UNKNOWN };
+
+    /// Finds its symbol; whether it has one.
+    #[inline(always)]
+    pub fn find(&mut self, symbols: &SymbolCache) -> bool {
+        match symbols.look_at(self.home, self.key) {
+            Some(symbol) => {
+                self.symbol = symbol;
+                true
+            }
+            None => self.find_elsewhere(symbols),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_elsewhere(&mut self, symbols: &SymbolCache) -> bool {
+        self.symbol = symbols.look_for(self.key);
+        self.symbol != Symbol::UNKNOWN
+    }
+}
+
+/// The names of a payload.
+pub(super) type AllSought = [Sought; LAYOUT_VALUES_MAX];
+
+/// Names that are looked up at least.
+pub(super) const NAMES_MIN: usize = 4;
+const BLOCKS_MAX: usize = LAYOUT_BYTES_MAX / Block::BYTES;
+/// All places of a layout are below: a power of two, which saves a check.
+const WITHIN: usize = ROOM - 32;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    /// Bytes of the payload; none where it is no layout.
+    /// Bytes of the payload; more than any has where it is no layout.
     len: u32,
     /// The source may say feed and site.
     source: SourceId,
@@ -132,18 +206,22 @@ pub(super) struct Layout {
     flags: EventFlags,
     /// When it was last of use, in payloads.
     pub used: u64,
-    /// Of the payload, from its begin on, but for the last bytes.
-    blocks: [Block; LAYOUT_BYTES_MAX / Block::BYTES],
-    /// Ends with the payload.
-    last: Block,
+    /// What the payload's bytes may be, so many blocks, and where each begins.
+    compared: usize,
+    blocks: [Block; BLOCKS_MAX],
+    places: [u16; BLOCKS_MAX],
     /// First digits of several that nobody reads: none may be a zero.
     leading: Few<u32>,
     /// The device, then the site, where the payload says it, then the other names of fields.
     names: Few<Name>,
+    /// How many are looked up: the last one again where there are fewer.
+    sought: usize,
     site_always: Symbol,
     ints: Few<Int>,
     /// The row's fields, as bits.
     present: u64,
+    /// Those of the first ones that are the same for all.
+    slots: [u64; SHORT_FIELDS],
     occurred: Clock,
     /// `None` where it is the occurred time.
     recorded: Option<Clock>,
@@ -156,12 +234,14 @@ pub(super) struct Layout {
     id: Spot,
     /// The place of its program.
     pub program: usize,
+    /// Where the values stand, as a hash.
+    mark: u64,
+    pub trial: Trial,
 }
 
-#[expect(clippy::needless_range_loop, reason = "what both have at a place needs no check")]
 impl Layout {
     pub const NONE: Self = Self {
-        len: 0,
+        len: u32::MAX,
         source: SourceId(0),
         control: false,
         site_said: false,
@@ -170,13 +250,16 @@ impl Layout {
         kind: KindId(0),
         flags: EventFlags(0),
         used: 0,
-        blocks: [Block::NONE; LAYOUT_BYTES_MAX / Block::BYTES],
-        last: Block::NONE,
+        compared: 0,
+        blocks: [Block::NONE; BLOCKS_MAX],
+        places: [0; BLOCKS_MAX],
         leading: Few::none(0),
         names: Few::none(Name::NONE),
+        sought: 0,
         site_always: Symbol::NONE,
         ints: Few::none(Int::NONE),
         present: 0,
+        slots: [0; SHORT_FIELDS],
         occurred: Clock::Recorded,
         recorded: None,
         head: [0; ShortParts::HEAD_MAX],
@@ -184,29 +267,40 @@ impl Layout {
         device_end: 0,
         id: Spot::NONE,
         program: 0,
+        mark: 0,
+        trial: Trial::NONE,
     };
 
     /// Whether a payload is laid out so.
     #[inline(always)]
-    pub fn fits(&self, payload: &[u8], source: SourceId) -> bool {
-        if payload.len() != self.len as usize || source != self.source {
+    pub fn fits(&self, len: usize, bytes: &[u8; ROOM], source: SourceId) -> bool {
+        if len != self.len as usize || source != self.source {
             return false;
         }
-        let Some(last) = payload.last_chunk() else { return false };
-        let mut wrong = Wrong::NOTHING.with(last, &self.last);
-        let (all, _) = payload.as_chunks::<{ Block::BYTES }>();
-        for at in 0..all.len().min(self.blocks.len()) {
-            wrong = wrong.with(&all[at], &self.blocks[at]);
-        }
-        wrong.is_nothing() && !self.leading.all().iter().any(|at| payload[*at as usize] == b'0')
+        wide::fits(bytes, &self.blocks, &self.places, self.compared)
+            && !self.leading.all().iter().any(|at| bytes[*at as usize % WITHIN] == b'0')
     }
 
-    /// Asks for the memory of the names that a payload laid out so has.
+    /// Asks for the memory of the names that a payload laid out so has; how many these are.
     #[inline(always)]
-    pub fn expect(&self, bytes: &[u8; ROOM], symbols: &SymbolCache, homes: &mut Homes) {
-        for at in 0..self.names.len.min(LAYOUT_VALUES_MAX) {
-            homes[at] = symbols.expect(self.names.list[at].key(bytes));
+    pub fn expect(
+        &self,
+        bytes: &[u8; ROOM],
+        symbols: &SymbolCache,
+        names: &mut AllSought,
+    ) -> usize {
+        let mut expect = |at: usize| {
+            let key = self.names.list[at].key(bytes);
+            (names[at].key, names[at].home) = (key, symbols.expect(key));
+        };
+        let sought = self.sought.min(LAYOUT_VALUES_MAX);
+        for at in 0..NAMES_MIN {
+            expect(at);
         }
+        for at in NAMES_MIN..sought {
+            expect(at);
+        }
+        sought
     }
 
     /// Makes the event of a payload that is laid out so; `None` where the scan must see to it, and
@@ -215,7 +309,7 @@ impl Layout {
     pub fn run(
         &self,
         (record, bytes): (&RecordRef<'_>, &[u8; ROOM]),
-        homes: &Homes,
+        names: &AllSought,
         (reading, tables): (&Reading, &Tables),
         context: &mut Context,
         out: &mut EventBlock,
@@ -226,25 +320,13 @@ impl Layout {
             None => occurred,
             Some(clock) => clock.read(bytes, record, context)?,
         };
-        let look = |at: usize, symbols: &SymbolCache| {
-            let at = at % LAYOUT_VALUES_MAX;
-            symbols.look_at(homes[at], self.names.list[at].key(bytes))
-        };
-        let device = look(0, &context.symbols)?;
-        let said = if self.site_said { look(1, &context.symbols)? } else { self.site_always };
+        let device = names[0].symbol;
+        let said = if self.site_said { names[1].symbol } else { self.site_always };
         let site = context.site(said, device, self.control, (reading, tables)).ok()?;
-        let Name { from, field, .. } = self.names.list[0];
-        let parts = &mut context.parts;
-        parts.begin(&self.head);
-        parts.short(self.device_at, Sixteen::within(bytes, from).bytes());
-        let mut end = parts.part(self.device_end, self.id.part(bytes), self.id.len as usize);
-        if self.id_with_time {
-            end = parts.time(end, occurred);
-        }
         let header = Header {
             occurred,
             recorded,
-            identity: parts.identity(end),
+            identity: Identity::default(),
             kind: self.kind,
             flags: context.flags(self.flags, record.flags, device, self.control, tables),
             stream: record.stream,
@@ -255,16 +337,15 @@ impl Layout {
             part: 0,
         };
         let row = out.len();
-        let mut event = out.push_header(&header, self.present);
-        event.put(field, device.0.into());
-        let mut unknown = false;
-        for at in 1 + usize::from(self.site_said)..self.names.len.min(LAYOUT_VALUES_MAX) {
-            let name = &self.names.list[at];
-            match context.symbols.look_at(homes[at], name.key(bytes)) {
-                Some(symbol) => event.put(name.field, symbol.0.into()),
-                None => unknown = true,
-            }
+        let mut event = out.push_header(&header, self.present, &self.slots);
+        let mut put = |at: usize| event.put(self.names.list[at].field, names[at].symbol.0.into());
+        for at in 0..NAMES_MIN {
+            put(at);
         }
+        for at in NAMES_MIN..self.sought.min(LAYOUT_VALUES_MAX) {
+            put(at);
+        }
+        let mut unknown = false;
         for int in self.ints.all() {
             match int.read(bytes) {
                 Some(value) => event.put(int.field, value),
@@ -275,7 +356,20 @@ impl Layout {
             out.truncate(row);
             return None;
         }
+        // The last of all: it takes all registers.
+        event.identity(self.identity(bytes, occurred, &mut context.parts));
         Some(())
+    }
+
+    #[inline(always)]
+    fn identity(&self, bytes: &[u8; ROOM], at: EventTime, parts: &mut ShortParts) -> Identity {
+        parts.begin(&self.head);
+        parts.short(self.device_at, Sixteen::within(bytes, self.names.list[0].from).bytes());
+        let mut end = parts.part(self.device_end, self.id.part(bytes), self.id.len as usize);
+        if self.id_with_time {
+            end = parts.time(end, at);
+        }
+        parts.identity(end)
     }
 
     /// The layout of a payload that was scanned, and has a program, but no layout; `None` where it
@@ -284,19 +378,26 @@ impl Layout {
         record: &RecordRef<'_>,
         scanned: &Scanned<'_>,
         (made, asked): (&Made, u64),
-        flags: EventFlags,
-        feed: &str,
+        (flags, feed): (EventFlags, &str),
+        (program, mark): (usize, u64),
     ) -> Option<Self> {
         let mut layout = Self {
             len: record.payload.len() as u32,
             source: record.source,
             control: made.control,
             id_with_time: made.id_with_time,
-            constants: !made.constants.is_empty(),
             kind: made.kind,
             flags,
+            program,
+            mark,
             ..Self::NONE
         };
+        for (field, symbol) in &made.constants {
+            match layout.slots.get_mut(field.0 as usize) {
+                Some(slot) => *slot = symbol.0.into(),
+                None => layout.constants = true,
+            }
+        }
         layout.lay_out(record.payload, scanned, made, asked)?;
         let (feed, len) = match &made.feed {
             Some(feed) => feed.text(scanned)?,
@@ -309,7 +410,17 @@ impl Layout {
         layout.head[..4].copy_from_slice(&(len as u32).to_le_bytes());
         layout.head[4..4 + len].copy_from_slice(&feed[..len]);
         layout.head[4 + len..8 + len].copy_from_slice(&device.to_le_bytes());
+        layout.even();
         Some(layout)
+    }
+
+    /// Makes names as many as most payloads have.
+    fn even(&mut self) {
+        let Few { list, len } = &mut self.names;
+        self.sought = NAMES_MIN.max(*len);
+        if let Some(last) = len.checked_sub(1).map(|last| list[last]) {
+            list[*len..self.sought].fill(last);
+        }
     }
 
     fn lay_out(
@@ -385,9 +496,13 @@ impl Layout {
             return None;
         }
         let may = may.get(..payload.len())?;
-        self.last = Block::of(may.last_chunk()?);
-        let (blocks, _) = may.as_chunks();
-        self.blocks.iter_mut().zip(blocks).for_each(|(block, may)| *block = Block::of(may));
+        let last = may.len().checked_sub(Block::BYTES)?;
+        self.compared = may.len().div_ceil(Block::BYTES).max(wide::BLOCKS_MIN);
+        for at in 0..self.compared {
+            let place = (at * Block::BYTES).min(last);
+            self.blocks[at] = Block::of(may[place..].first_chunk()?);
+            self.places[at] = place as u16;
+        }
         Some(())
     }
 }
@@ -439,7 +554,10 @@ impl Clock {
         context: &mut Context,
     ) -> Option<EventTime> {
         match self {
-            Self::Epoch(int, unit) => (int.read(bytes)? as i64).checked_mul(unit).map(EventTime),
+            Self::Epoch(int, unit) => {
+                let value = int.read_after(bytes, &mut context.digits)? as i64;
+                value.checked_mul(unit).map(EventTime)
+            }
             Self::Rfc3339(Spot { from, len }) => {
                 let text = bytes.get(from as usize..(from + len) as usize)?;
                 context.times.parse_rfc3339(text)

@@ -2,7 +2,7 @@
 
 use event::{EventFlags, KindId, ROOM, RecordRef, SourceId, SymbolCache};
 
-use super::layout::{Homes, Layout};
+use super::layout::{AllSought, Layout, NAMES_MIN, Sought};
 use super::program::Programs;
 use super::scan::Scanned;
 use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_SETS, LAYOUT_VALUES_MAX, LAYOUTS_ALIKE_MAX};
@@ -14,13 +14,45 @@ pub(super) struct Expected {
     made: u32,
     /// The place of its layout; past all where it has none.
     place: u32,
-    pub homes: Homes,
+    /// How many of its names are looked up.
+    sought: usize,
+    /// Whether all of them are known.
+    known: bool,
+    pub names: AllSought,
 }
 
 impl Expected {
     /// Of a payload that nobody has looked at.
-    pub const NOTHING: Self =
-        Self { made: u32::MAX, place: NOWHERE, homes: [0; LAYOUT_VALUES_MAX] };
+    pub const NOTHING: Self = Self {
+        made: u32::MAX,
+        place: NOWHERE,
+        sought: 0,
+        known: false,
+        names: [Sought::NOTHING; LAYOUT_VALUES_MAX],
+    };
+
+    /// It is a payload of which nothing is known.
+    #[inline(always)]
+    pub fn forget(&mut self) {
+        (self.made, self.place, self.sought) = (u32::MAX, NOWHERE, 0);
+    }
+
+    /// Finds its names, whose memory was asked for.
+    #[inline(always)]
+    pub fn find(&mut self, symbols: &SymbolCache) {
+        let sought = self.sought.min(LAYOUT_VALUES_MAX);
+        if sought == 0 {
+            return;
+        }
+        let mut known = true;
+        for name in &mut self.names[..NAMES_MIN] {
+            known &= name.find(symbols);
+        }
+        for at in NAMES_MIN..sought {
+            known &= self.names[at].find(symbols);
+        }
+        self.known = known;
+    }
 }
 
 /// Layouts of payloads, by their lengths.
@@ -44,6 +76,8 @@ pub(super) struct Layouts {
     rest: u64,
     /// Layouts made so far: what was found before another one was made may be that one now.
     made: u32,
+    /// Whether some have seen enough payloads to tell which names are the same in all.
+    tried: bool,
 }
 
 /// No layout's place.
@@ -68,6 +102,7 @@ impl Layouts {
             worth: WORTH_MAX,
             rest: 0,
             made: 0,
+            tried: false,
         }
     }
 
@@ -82,33 +117,51 @@ impl Layouts {
         symbols: &SymbolCache,
         expected: &mut Expected,
     ) {
-        (expected.made, expected.place) = (self.made, NOWHERE);
+        (expected.made, expected.place, expected.sought) = (self.made, NOWHERE, 0);
         self.now += 1;
         let Some(last) = self.last.get(payload.len()) else { return };
         if self.now < self.rest {
             return;
         }
-        let mut place = *last;
-        if !self.layouts.get(place as usize).is_some_and(|layout| layout.fits(payload, source)) {
-            place = self.other(payload, source);
+        let (mut place, len) = (*last, payload.len());
+        if !self.layouts.get(place as usize).is_some_and(|l| l.fits(len, bytes, source)) {
+            place = self.other(len, bytes, source);
         }
         let Some(layout) = self.layouts.get_mut(place as usize) else { return };
         self.found += 1;
         layout.used = self.now;
         expected.place = place;
-        layout.expect(bytes, symbols, &mut expected.homes);
+        expected.sought = layout.expect(bytes, symbols, &mut expected.names);
+        if layout.trial.is_on() {
+            self.tried |= layout.try_names(&expected.names);
+        }
+    }
+
+    /// Makes names that a layout has always had a part of it, before payloads are looked at.
+    #[inline(always)]
+    pub fn settle(&mut self, symbols: &SymbolCache) {
+        if self.tried {
+            self.settle_tried(symbols);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_tried(&mut self, symbols: &SymbolCache) {
+        (self.tried, self.made) = (false, self.made.wrapping_add(1) % u32::MAX);
+        self.layouts.iter_mut().for_each(|layout| layout.settle(symbols));
     }
 
     /// The place of a layout that no payload of this length had last.
     #[cold]
     #[inline(never)]
-    fn other(&mut self, payload: &[u8], source: SourceId) -> u32 {
-        let first = payload.len() % LAYOUT_SETS * LAYOUTS_ALIKE_MAX;
+    fn other(&mut self, len: usize, bytes: &[u8; ROOM], source: SourceId) -> u32 {
+        let first = len % LAYOUT_SETS * LAYOUTS_ALIKE_MAX;
         let set = self.layouts.get(first..first + LAYOUTS_ALIKE_MAX).unwrap_or_default();
-        let found = set.iter().position(|layout| layout.fits(payload, source));
+        let found = set.iter().position(|layout| layout.fits(len, bytes, source));
         let Some(at) = found else { return NOWHERE };
         let place = (first + at) as u32;
-        self.last[payload.len()] = place;
+        self.last[len] = place;
         place
     }
 
@@ -117,10 +170,13 @@ impl Layouts {
         expected.made != self.made
     }
 
-    /// The layout that a payload was found to have, if no other was made since.
+    /// The layout that a payload was found to have, if no other was made since and its names are known.
     #[inline(always)]
     pub fn at(&self, expected: &Expected) -> Option<&Layout> {
-        self.layouts.get(expected.place as usize).filter(|_| expected.made == self.made)
+        if expected.made != self.made || !expected.known {
+            return None;
+        }
+        self.layouts.get(expected.place as usize)
     }
 
     /// Learns of a payload that was scanned, and has a program, but no layout.
@@ -154,17 +210,22 @@ impl Layouts {
         }
         let first = len % LAYOUT_SETS * LAYOUTS_ALIKE_MAX;
         let set = first..first + LAYOUTS_ALIKE_MAX;
-        let oldest = set.min_by_key(|at| self.layouts[*at].used).unwrap_or(first);
         self.made = self.made.wrapping_add(1) % u32::MAX;
-        let made = programs.made(program);
-        let mut layout = made.and_then(|made| {
-            Layout::of(record, scanned, (made, programs.asked()), flags(made.kind), feed)
+        let layout = programs.made(program).and_then(|made| {
+            let flags = (flags(made.kind), feed);
+            Layout::of(record, scanned, (made, programs.asked()), flags, (program, mark))
         });
-        match &mut layout {
-            Some(layout) => (layout.program, layout.used) = (program, self.now),
-            None => self.worth -= FAILED,
-        }
-        self.layouts[oldest] = layout.unwrap_or(Layout::NONE);
-        self.last[len] = oldest as u32;
+        let mut layout = layout.unwrap_or_else(|| {
+            self.worth -= FAILED;
+            Layout::NONE
+        });
+        // One that was too narrow goes, or else the one that was of use longest ago.
+        let narrow = set.clone().find(|at| layout.was_of(&self.layouts[*at]));
+        layout.used = self.now;
+        layout.try_after(narrow.map(|at| &self.layouts[at]));
+        let oldest = || set.min_by_key(|at| self.layouts[*at].used);
+        let place = narrow.or_else(oldest).unwrap_or(first);
+        self.layouts[place] = layout;
+        self.last[len] = place as u32;
     }
 }

@@ -21,8 +21,10 @@ mod rows;
 mod scan;
 mod shapes;
 mod sixteen;
+mod wide;
 
 pub(crate) use self::sixteen::line_ends;
+pub(crate) use self::wide::all_line_ends;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -136,7 +138,7 @@ impl Fast {
         out: &mut EventBlock,
     ) -> Option<()> {
         let layout = self.layouts.at(expected)?;
-        layout.run((record, record.room.first_chunk()?), &expected.homes, by, context, out)?;
+        layout.run((record, record.room.first_chunk()?), &expected.names, by, context, out)?;
         if layout.constants {
             self.programs.put_constants(layout.program, out);
         }
@@ -158,6 +160,8 @@ struct Context {
     cited: Option<Vec<Cited>>,
     text: String,
     times: TimeReader,
+    /// The first digits of a time that is a number.
+    digits: layout::Digits,
     parts: ShortParts,
 }
 
@@ -276,6 +280,7 @@ impl Decoder {
                 cited: None,
                 text: String::new(),
                 times: TimeReader::default(),
+                digits: layout::Digits::default(),
                 parts: ShortParts::default(),
                 symbols,
             },

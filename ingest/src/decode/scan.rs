@@ -267,7 +267,7 @@ pub(super) const FIRST: [[u64; 2]; 16] = {
 
 /// The value of the first `count` digits of a word, one to eight.
 #[inline(always)]
-fn value_of(word: u64, count: u32) -> u64 {
+pub(super) fn value_of(word: u64, count: u32) -> u64 {
     // The digits go to the top, zeros in front of them: pairs, fours, eight.
     let values = (word ^ (b'0' as u64 * ONES)) << (64 - 8 * count);
     let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);

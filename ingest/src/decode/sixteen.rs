@@ -56,13 +56,14 @@ impl May {
 }
 
 /// A backslash in a text, turned: more than a digit may be.
-const BACKSLASH: u8 = b'\\' ^ May::TEXT.turned;
+pub(super) const BACKSLASH: u8 = b'\\' ^ May::TEXT.turned;
 
 /// What thirty-two bytes may be.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 pub(super) struct Block {
-    turned: [Sixteen; 2],
-    most: [Sixteen; 2],
+    turned: [u8; Self::BYTES],
+    most: [u8; Self::BYTES],
 }
 
 /// What was wrong so far with bytes that were compared: zero is nothing.
@@ -76,10 +77,13 @@ impl Wrong {
     #[inline(always)]
     #[must_use]
     pub fn with(self, bytes: &[u8; Block::BYTES], block: &Block) -> Self {
-        let (head, tail) = bytes.split_at(16);
-        let of = |bytes: &[u8]| Sixteen(bytes.first_chunk().copied().unwrap_or_default());
-        let Block { turned, most } = block;
-        Self(self.0.worse(of(head), turned[0], most[0]).worse(of(tail), turned[1], most[1]))
+        let halves = |bytes: &[u8; Block::BYTES]| {
+            let (head, tail) = bytes.split_at(16);
+            let of = |bytes: &[u8]| Sixteen(bytes.first_chunk().copied().unwrap_or_default());
+            [of(head), of(tail)]
+        };
+        let (bytes, turned, most) = (halves(bytes), halves(&block.turned), halves(&block.most));
+        Self(self.0.worse(bytes[0], turned[0], most[0]).worse(bytes[1], turned[1], most[1]))
     }
 
     #[inline(always)]
@@ -92,15 +96,23 @@ impl Block {
     pub const BYTES: usize = 32;
 
     /// Anything but what is never compared.
-    pub const NONE: Self = Self { turned: [Sixteen::ZERO; 2], most: [Sixteen::ZERO; 2] };
+    pub const NONE: Self = Self { turned: [0; Self::BYTES], most: [0; Self::BYTES] };
 
     pub fn of(all: &[May; Self::BYTES]) -> Self {
-        let mut block = Self::NONE;
-        for (at, may) in all.iter().enumerate() {
-            block.turned[at / 16].0[at % 16] = may.turned;
-            block.most[at / 16].0[at % 16] = may.most;
+        Self { turned: all.map(|may| may.turned), most: all.map(|may| may.most) }
+    }
+
+    /// With which bits turned, and how much at most.
+    #[inline(always)]
+    pub fn bytes(&self) -> [&[u8; Self::BYTES]; 2] {
+        [&self.turned, &self.most]
+    }
+
+    /// From now on the byte at a place, if there is such a place, must be this one.
+    pub fn fix(&mut self, at: usize, byte: u8) {
+        if let (Some(turned), Some(most)) = (self.turned.get_mut(at), self.most.get_mut(at)) {
+            (*turned, *most) = (byte, 0);
         }
-        block
     }
 }
 
@@ -316,8 +328,8 @@ mod tests {
                     let block = Block::of(&all);
                     let wrong = Wrong::NOTHING.with(&bytes, &block);
                     assert_eq!(wrong.is_nothing(), right, "{may:?} {byte} {place}");
-                    let (some, [turned, _], [most, _]) =
-                        (Sixteen(*bytes.first_chunk().unwrap()), block.turned, block.most);
+                    let [some, turned, most] = [&bytes, &block.turned, &block.most]
+                        .map(|bytes| Sixteen(*bytes.first_chunk().unwrap()));
                     let one = Sixteen::ZERO.worse(some, turned, most);
                     assert_eq!(one.0, Sixteen::ZERO.is_worse(some, turned, most).0);
                     let after = wrong.with(&[0; 32], &Block::NONE);

@@ -14,7 +14,7 @@ use event::{
     Cut, EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
 };
 
-use crate::decode::line_ends;
+use crate::decode::all_line_ends;
 use crate::limits::BLOCK_BYTES;
 
 /// Bytes read at once where one delivery is wanted: it is seldom longer.
@@ -304,14 +304,30 @@ impl Rows<'_> {
     #[inline(always)]
     fn end(&mut self, end: usize) -> bool {
         let start = std::mem::replace(&mut self.start, end);
+        match &self.bytes[start..end] {
+            // As most are: no blank in front, which may be all that there is, and one line end.
+            [first, .., before, b'\n']
+                if *first > b' ' && *before != b'\r' && end - start <= self.limit =>
+            {
+                let position = Position(self.base + start as u64);
+                self.records.push(RecordFlags::default(), position, start..end - 1);
+            }
+            _ => self.other(start, end),
+        }
+        self.left -= 1;
+        self.left > 0
+    }
+
+    /// The row that stands there, if it is one.
+    #[cold]
+    #[inline(never)]
+    fn other(&mut self, start: usize, end: usize) {
         let row = trim(&self.bytes[start..end]);
         if !row.is_empty() {
             let position = Position(self.base + start as u64);
             let part = start..start + row.len().min(self.limit);
             self.records.push(flags(row.len(), self.limit), position, part);
         }
-        self.left -= 1;
-        self.left > 0
     }
 }
 
@@ -335,10 +351,11 @@ fn lines(rows: &mut Rows<'_>) -> bool {
     let (chunks, rest) = rows.bytes.as_chunks();
     // One more than there can be: of each chunk one is written, whether it has any or not.
     let mut ends = [0; 64 * CHUNKS + 1];
+    let mut room = [0; CHUNKS];
     for (number, some) in chunks.chunks(CHUNKS).enumerate() {
         let (mut at, mut found) = (0, 0);
-        for chunk in some {
-            let mut bits = line_ends(chunk);
+        for bits in all_line_ends(some, &mut room) {
+            let mut bits = *bits;
             loop {
                 if let Some(end) = ends.get_mut(found) {
                     *end = at + bits.trailing_zeros() as u16 + 1;

@@ -1,0 +1,50 @@
+//! Lines of memory, and rows of events as they stand in them.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::block::{EventRef, LINE_WORDS, PRESENT, SHORT_FIELDS, SHORT_WORDS};
+use crate::prefetch::prefetch;
+
+/// Lines in which most rows have all of their fields.
+const SHORT_LINES: usize = SHORT_WORDS / LINE_WORDS;
+
+/// What comes into the caches at once. Rows begin with one, so that a header is one line, and most rows are
+/// two.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct MemoryLine(pub(crate) [u64; LINE_WORDS]);
+
+/// A row as it stands in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct RowLines<'a>(pub(crate) &'a [MemoryLine]);
+
+impl<'a> RowLines<'a> {
+    /// The header alone, as [`EventRef::head`].
+    #[must_use]
+    #[inline(always)]
+    pub fn head(&self) -> EventRef<'a> {
+        EventRef(&self.0[0].0)
+    }
+
+    /// Asks for what stands behind the header: it will be read soon.
+    #[inline(always)]
+    pub fn expect_fields(&self) {
+        prefetch(self.0, 1);
+    }
+
+    /// Asks for the header of the row so many behind this one, if there is one.
+    #[inline(always)]
+    pub fn expect_behind(&self, rows: usize) {
+        prefetch(self.0, self.0.len() * rows);
+    }
+
+    /// Copies the row, as far as there is anything in it, to as many other lines.
+    #[inline(always)]
+    pub fn copy_to(&self, to: &mut [MemoryLine]) {
+        match (self.0.first_chunk::<SHORT_LINES>(), to.first_chunk_mut::<SHORT_LINES>()) {
+            // Of a fixed length it is some moves in a row, and no call.
+            (Some(from), Some(to)) if self.head().0[PRESENT] >> SHORT_FIELDS == 0 => *to = *from,
+            _ => to.copy_from_slice(self.0),
+        }
+    }
+}
