@@ -14,8 +14,9 @@ use super::pages::NIL;
 /// Seats of a row at most: a line of memory.
 pub const SEATS_MAX: usize = 16;
 
-/// Texts whose rows are made together: those of doors stand among many thousands of badges.
-const TEXTS: usize = 4;
+/// Seats of rows that are made together. Where few have a seat, it is badges that have rows, and nearly all;
+/// where many have, it is doors and zones, whose numbers stand among those of thousands of badges.
+const BLOCK: usize = 64;
 
 /// The seat of one of a row's owners; [`Seat::NONE`] of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,9 @@ pub struct Row(u32);
 /// Rows of seats. Rebuilt from the cells after a restore; in no snapshot.
 #[derive(Debug, Default)]
 pub struct Seats {
-    width: usize,
+    /// Of a row, and rows of a block: two to the power of these.
+    seats: u32,
+    texts: u32,
     /// Where the rows of so many texts begin; the first rows are nobody's, and empty.
     blocks: Vec<u32>,
     /// 1 + the cell; 0 where there is none.
@@ -53,16 +56,17 @@ pub struct Seats {
 impl Seats {
     /// Empty rows of so many seats.
     pub fn new(many: usize) -> Self {
-        let width = if many == 0 { 0 } else { many.min(SEATS_MAX).next_power_of_two() };
-        Self { width, cells: vec![0; TEXTS * width], taken: vec![0], ..Self::default() }
+        let seats = many.clamp(1, SEATS_MAX).next_power_of_two().trailing_zeros();
+        let texts = BLOCK.trailing_zeros() - seats;
+        let cells = if many == 0 { Vec::new() } else { vec![0; BLOCK] };
+        Self { seats, texts, cells, taken: vec![0], ..Self::default() }
     }
 
     /// The row of a text.
     #[inline(always)]
     pub fn row(&self, Symbol(text): Symbol) -> Row {
-        let text = text as usize;
-        let block = self.blocks.get(text / TEXTS).map_or(0, |block| *block);
-        Row(block + (text % TEXTS * self.width) as u32)
+        let block = self.blocks.get((text >> self.texts) as usize).map_or(0, |block| *block);
+        Row(block + (text << self.seats) % BLOCK as u32)
     }
 
     /// Asks for a row.
@@ -85,7 +89,7 @@ impl Seats {
 
     /// Gives a seat of a text to a cell.
     pub fn enter(&mut self, text: Symbol, Seat(seat): Seat, cell: u32) {
-        let block = text.0 as usize / TEXTS;
+        let block = (text.0 >> self.texts) as usize;
         if self.blocks.get(block).is_none_or(|block| *block == 0) {
             self.make(block);
         }
@@ -93,7 +97,7 @@ impl Seats {
         let place = &mut self.cells[row as usize + usize::from(seat)];
         assert!(*place == 0, "a seat is one cell's");
         *place = cell + 1;
-        self.taken[row as usize / (TEXTS * self.width)] += 1;
+        self.taken[row as usize / BLOCK] += 1;
     }
 
     #[cold]
@@ -103,7 +107,7 @@ impl Seats {
         }
         self.blocks[block] = self.free.pop().unwrap_or_else(|| {
             let behind = self.cells.len();
-            self.cells.resize(behind + TEXTS * self.width, 0);
+            self.cells.resize(behind + BLOCK, 0);
             self.taken.push(0);
             behind as u32
         });
@@ -115,10 +119,10 @@ impl Seats {
         let place = &mut self.cells[row as usize + usize::from(seat)];
         assert!(*place == cell + 1, "a cell that is taken out has its seat");
         *place = 0;
-        let taken = &mut self.taken[row as usize / (TEXTS * self.width)];
+        let taken = &mut self.taken[row as usize / BLOCK];
         *taken -= 1;
         if *taken == 0 {
-            self.free.push(std::mem::take(&mut self.blocks[text.0 as usize / TEXTS]));
+            self.free.push(std::mem::take(&mut self.blocks[(text.0 >> self.texts) as usize]));
         }
     }
 
