@@ -265,13 +265,8 @@ impl EventBlock {
     #[inline(always)]
     pub fn rows(&self, these: Range<usize>) -> impl Iterator<Item = RowLines<'_>> {
         let each = self.pitch / LINE_WORDS;
-        let mut rest = &self.lines[..self.used / LINE_WORDS][these.start * each..these.end * each];
-        // Not `chunks_exact`, which divides before the first.
-        std::iter::from_fn(move || {
-            let (row, behind) = rest.split_at_checked(each).filter(|_| !rest.is_empty())?;
-            rest = behind;
-            Some(RowLines(row))
-        })
+        let lines = &self.lines[..self.used / LINE_WORDS][these.start * each..these.end * each];
+        lines.chunks_exact(each).map(RowLines)
     }
 
     /// All rows in order.
@@ -359,7 +354,7 @@ impl<'a> EventRef<'a> {
 
     /// Who it is.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn identity(&self) -> Identity {
         Identity(u128::from(self.0[IDENTITY_HIGH]) << 64 | u128::from(self.0[IDENTITY_LOW]))
     }

@@ -7,43 +7,40 @@
 use std::ops::Range;
 
 use event::vocabulary::KIND_ADVANCE;
-use event::{EventBlock, EventFlags, EventRef, EventTime, Position, Symbol, TimeSpan};
+use event::{EventBlock, EventFlags, EventRef, EventTime, Position, RowLines, Symbol, TimeSpan};
 
 use super::findings::Findings;
 use super::late::{Stretch, end_of, number_of};
 use super::merge::{AT_SITES, Merge};
-use super::parts::ELSEWHERE;
+use super::parts::{ELSEWHERE, Place};
 use super::reorder::{Over, Reorder, Rows, Waiting};
 use super::seen::Seen;
 use super::site::Site;
 use super::streams::Hearing;
-use super::{Admitted, Engine, OfKind, Shard};
+use super::{Admitted, Engine, OfKind};
 
 /// Events that are admitted before what is due of them is let go: as many of a site one after the other
 /// as stay in the caches.
 const TOGETHER: usize = 1_024;
 
-/// Events whose look-ups are asked for while as many before them are admitted: about as many lines of
-/// memory as can be on their way at once.
-const RUN: usize = 16;
+/// So many events before its turn the look-ups of one are asked for: about as many lines of memory as
+/// can be on their way at once.
+const AHEAD: usize = 16;
 
-/// Events that are looked at, or entered, one after the other. Divides [`RUN`].
+/// Events that are looked at, or entered, one after the other.
 const TURN: usize = 8;
-
-/// Events that were looked at and are not entered yet, at most. A power of two.
-const LOOKED: usize = 2 * RUN;
 
 /// Sites whose places are at hand. A power of two.
 pub const NEAR: usize = 64;
 
 /// Those that were asked for last, by the low bits of the symbol.
-pub type Near = [(Symbol, (usize, usize)); NEAR];
+pub type Near = [(Symbol, Place); NEAR];
 
 /// Nobody was asked for: no symbol has this number.
-pub const NOBODY: (Symbol, (usize, usize)) = (Symbol(u32::MAX), ELSEWHERE);
+pub const NOBODY: (Symbol, Place) = (Symbol(u32::MAX), ELSEWHERE);
 
 #[inline(always)]
-fn place_near(near: &Near, site: Symbol) -> Option<(usize, usize)> {
+fn place_near(near: &Near, site: Symbol) -> Option<Place> {
     let (known, place) = near[site.0 as usize % NEAR];
     (known == site).then_some(place)
 }
@@ -52,20 +49,10 @@ fn is_skewed(event: EventRef<'_>, max: TimeSpan) -> bool {
     event.occurred().since(event.recorded()).0.saturating_abs() > max.0
 }
 
-/// Where an event of a run goes, and how far time had come before it.
-#[derive(Clone, Copy)]
-struct Looked {
-    place: (usize, usize),
-    watermark: EventTime,
-}
-
-/// Those that are not entered yet, by the low bits of their rows.
-type Ring = [Looked; LOOKED];
-
-/// Events of one stream, looked at some at a time; what those will touch is on its way while those
-/// before them are entered.
+/// Events of one stream, entered one after the other.
 struct Run<'a> {
-    shards: &'a mut [Shard],
+    sites: &'a mut [Admitted],
+    due: &'a mut [EventTime],
     rows: &'a mut [Rows],
     kinds: &'a [OfKind],
     near: &'a Near,
@@ -75,79 +62,53 @@ struct Run<'a> {
     hearing: Hearing,
     origin: u32,
     skew_max: Option<TimeSpan>,
-    /// Where the newest stands, and where the stretch of the log ends that grows.
+    /// Where the first and the newest stand, and where the stretch of the log ends that grows.
+    first: Position,
     last: Position,
     end: Position,
     waiting_max: usize,
     /// Where all that wait are not too many, those of no site are.
     scarce: bool,
     least: EventTime,
-    own: u64,
-    new: u64,
+    elsewhere: u64,
+    duplicate: u64,
     retained: u64,
     unknown_device: u64,
 }
 
 impl Run<'_> {
-    /// Looks at the next events, up to one that is not plain at first sight; how many are.
+    /// Enters the next event: it waits, or is a duplicate. Nothing has changed where it is not plain at
+    /// first sight.
     #[inline(always)]
-    fn look(&mut self, events: &EventBlock, these: Range<usize>, ring: &mut Ring) -> usize {
-        let (mut hearing, mut last, mut least) = (self.hearing, self.last, self.least);
-        let (from, mut many, mut own) = (these.start, 0, 0);
-        for row in events.rows(these) {
-            row.expect_behind(RUN);
-            let head = row.head();
-            let (origin, position) = (head.origin(), head.position());
-            if origin != self.origin || head.kind() == KIND_ADVANCE {
-                break;
-            }
-            if position < last || position >= self.end {
-                break;
-            }
-            if self.skew_max.is_some_and(|max| is_skewed(head, max)) {
-                break;
-            }
-            let (at, watermark) = (head.occurred(), hearing.watermark);
-            let Some(after) = hearing.with(at) else { break };
-            let Some(place) = place_near(self.near, head.site()) else { break };
-            if let Some(shard) = self.shards.get(place.0) {
-                let Admitted { seen, waiting, floor, .. } = &shard.sites[place.1];
-                // Those looked at before may all wait there soon.
-                let full = self.scarce && waiting.len() + LOOKED > self.waiting_max;
-                if at < watermark.max(*floor) || full {
-                    break;
-                }
-                row.expect_fields();
-                seen.expect(head.identity());
-                (least, own) = (least.min(at), own + 1);
-                if head.flags() != EventFlags::default() {
-                    self.retained += u64::from(head.flags().has(EventFlags::RETAINED));
-                    let unknown = head.flags().has(EventFlags::UNKNOWN_DEVICE);
-                    self.unknown_device += u64::from(unknown);
-                }
-            }
-            ring[(from + many) % LOOKED] = Looked { place, watermark };
-            hearing.hear(at, after);
-            (many, last) = (many + 1, position);
+    fn enter(&mut self, row: RowLines<'_>) -> bool {
+        let head = row.head();
+        let (at, position) = (head.occurred(), head.position());
+        let known = head.origin() == self.origin && head.kind() != KIND_ADVANCE;
+        if !known || position < self.first || position >= self.end {
+            return false;
         }
-        (self.hearing, self.last, self.least) = (hearing, last, least);
-        self.own += own;
-        many
-    }
-
-    /// Enters those that were looked at: each waits, or is a duplicate.
-    #[inline(always)]
-    fn enter(&mut self, events: &EventBlock, these: Range<usize>, ring: &Ring) {
-        for (number, row) in (these.start..).zip(events.rows(these)) {
-            let head = row.head();
-            let Looked { place, watermark } = ring[number % LOOKED];
-            let Some(shard) = self.shards.get_mut(place.0) else { continue };
-            let Admitted { seen, waiting, .. } = &mut shard.sites[place.1];
-            let at = head.occurred();
-            if !seen.is_new_here(head.identity(), at, watermark) {
-                continue;
-            }
-            self.new += 1;
+        if self.skew_max.is_some_and(|max| is_skewed(head, max)) {
+            return false;
+        }
+        let watermark = self.hearing.watermark;
+        let Some(after) = self.hearing.with(at) else { return false };
+        let Some(place) = place_near(self.near, head.site()) else { return false };
+        let Some(admitted) = self.sites.get_mut(place as usize) else {
+            self.elsewhere += 1;
+            self.go_on(at, after, position);
+            return true;
+        };
+        let Admitted { seen, waiting, floor, .. } = admitted;
+        let full = self.scarce && waiting.len() >= self.waiting_max;
+        if at < watermark.max(*floor) || full {
+            return false;
+        }
+        self.least = self.least.min(at);
+        if head.flags() != EventFlags::default() {
+            self.retained += u64::from(head.flags().has(EventFlags::RETAINED));
+            self.unknown_device += u64::from(head.flags().has(EventFlags::UNKNOWN_DEVICE));
+        }
+        if seen.is_new_here(head.identity(), at, watermark) {
             let row = self.rows[AT_SITES].keep_lines(row);
             let OfKind { rank, forwarded } = self.kinds[head.kind().0 as usize];
             let new = |over| Waiting::new(at, rank, over, row);
@@ -158,10 +119,36 @@ impl Run<'_> {
             };
             // Behind others that wait it is due when they are, or later.
             if waiting.push(self.rows, new(over))
-                && let Some(due) = shard.due.get_mut(place.1)
+                && let Some(due) = self.due.get_mut(place as usize)
             {
                 *due = at.min(*due);
             }
+        } else {
+            self.duplicate += 1;
+        }
+        self.go_on(at, after, position);
+        true
+    }
+
+    #[inline(always)]
+    fn go_on(&mut self, at: EventTime, after: EventTime, position: Position) {
+        self.hearing.hear(at, after);
+        self.last = self.last.max(position);
+    }
+}
+
+/// Asks for what the admission of some events will look at, as far as there are so many.
+#[inline(never)]
+fn expect_some(sites: &[Admitted], near: &Near, events: &EventBlock, these: Range<usize>) {
+    let end = these.end.min(events.len());
+    for row in events.rows(these.start.min(end)..end) {
+        row.expect_behind(AHEAD);
+        let head = row.head();
+        if let Some(place) = place_near(near, head.site())
+            && let Some(admitted) = sites.get(place as usize)
+        {
+            row.expect_fields();
+            admitted.seen.expect(head.identity());
         }
     }
 }
@@ -175,16 +162,13 @@ impl Engine {
             let (begin, until) = (next, events.len().min(next + TOGETHER));
             let mut due = false;
             while next < until && !due {
+                expect_some(&self.sites, &self.near, events, asked.max(next)..next + AHEAD);
                 let plain = if probed { 0 } else { self.admit_run(events, next..until) };
                 if plain == 0 {
                     self.admit_one(events.get(next), probed, out);
                 }
-                next += plain.max(1);
-                if plain < RUN && next > asked {
-                    // Short runs have nobody who asks ahead.
-                    asked = until.min(next + RUN);
-                    events.some(next.min(asked)..asked).for_each(|event| self.expect(event));
-                }
+                // Each has asked for another one.
+                (asked, next) = (next + AHEAD + plain, next + plain.max(1));
                 due = self.repair_is_due();
             }
             // What came between two inputs may have made anything due.
@@ -209,18 +193,6 @@ impl Engine {
         }
     }
 
-    /// Asks for what the admission of an event will look at.
-    #[inline(always)]
-    fn expect(&self, event: EventRef<'_>) {
-        let Some(head) = event.head() else { return };
-        if let Some((shard, place)) = place_near(&self.near, head.site())
-            && let Some(shard) = self.shards.get(shard)
-        {
-            event.expect_fields();
-            shard.sites[place].seen.expect(head.identity());
-        }
-    }
-
     /// Admits the events of one stream, from the first of these on, of which each is new or a duplicate
     /// and in time, of a site that is at hand, and moves no more than its own stream, nor time as far
     /// as a repair; how many.
@@ -236,10 +208,11 @@ impl Engine {
             return 0;
         };
         let waiting_max = self.options.waiting_max;
-        let Self { shards, rows, kinds, near, merge, floor, .. } = self;
+        let Self { sites, due, rows, kinds, near, merge, floor, .. } = self;
         let scarce = rows[AT_SITES].kept() + these.len() > waiting_max;
         let mut run = Run {
-            shards,
+            sites,
+            due,
             rows,
             kinds,
             near,
@@ -248,35 +221,36 @@ impl Engine {
             hearing,
             origin: first.origin(),
             skew_max,
+            first: first.position(),
             last: first.position(),
             end: end_of(stretch),
             waiting_max,
             scarce,
             least: EventTime::MAX,
-            own: 0,
-            new: 0,
+            elsewhere: 0,
+            duplicate: 0,
             retained: 0,
             unknown_device: 0,
         };
-        let mut ring = [Looked { place: ELSEWHERE, watermark: EventTime::MIN }; LOOKED];
-        let (mut next, mut ahead, mut end) = (from, from, these.end);
-        loop {
-            while ahead < end.min(next + RUN) {
-                let until = end.min(ahead + TURN);
-                ahead += run.look(events, ahead..until, &mut ring);
-                end = if ahead < until { ahead } else { end };
+        let (mut next, mut plain) = (from, true);
+        while plain && next < these.end {
+            let turn = next..these.end.min(next + TURN);
+            expect_some(run.sites, run.near, events, turn.start + AHEAD..turn.end + AHEAD);
+            for row in events.rows(turn) {
+                plain = run.enter(row);
+                if !plain {
+                    break;
+                }
+                next += 1;
             }
-            if next == ahead {
-                break;
-            }
-            let until = ahead.min(next + TURN);
-            run.enter(events, next..until, &ring);
-            next = until;
         }
         if next == from {
             return 0;
         }
-        let Run { hearing, last, least, own, new, retained, unknown_device, .. } = run;
+        let Run { hearing, last, least, elsewhere, duplicate, .. } = run;
+        let Run { retained, unknown_device, .. } = run;
+        let own = (next - from) as u64 - elsewhere;
+        let new = own - duplicate;
         self.late.pass(new);
         if own > 0 {
             self.late.grow(Stretch::new((first.position(), last), (least, hearing.reached), own));
@@ -284,7 +258,7 @@ impl Engine {
         self.streams.heard(hearing, events.get(next - 1));
         let books = &mut self.books[first.source().0 as usize];
         books.events += own;
-        books.duplicate += own - new;
+        books.duplicate += duplicate;
         books.waiting += new;
         books.retained += retained;
         books.unknown_device += unknown_device;
@@ -307,8 +281,7 @@ impl Engine {
         let watermark = self.streams.watermark();
         self.late.note(event, occurred, watermark, self.options.late.recorded);
         let rank = self.kinds[event.kind().0 as usize].rank;
-        let shard = &mut self.shards[place.0];
-        let admitted = &mut shard.sites[place.1];
+        let (admitted, due) = (&mut self.sites[place as usize], &mut self.due[place as usize]);
         let mut full = false;
         let books = &mut self.books[source.0 as usize];
         books.events += 1;
@@ -331,7 +304,7 @@ impl Engine {
             }
             let over = Over::Unknown;
             admitted.waiting.push(&self.rows, Waiting::new(occurred, rank, over, row));
-            shard.due[place.1] = occurred.min(shard.due[place.1]);
+            *due = occurred.min(*due);
             full = admitted.waiting.len() > self.options.waiting_max;
         }
         self.streams.hear(event, (!quarantined).then_some(occurred));
@@ -359,7 +332,7 @@ impl Engine {
     }
 
     /// Where a site's state is; made at its first event.
-    pub(super) fn place(&mut self, site: Symbol) -> (usize, usize) {
+    pub(super) fn place(&mut self, site: Symbol) -> Place {
         if let Some(place) = place_near(&self.near, site) {
             return place;
         }
@@ -368,22 +341,22 @@ impl Engine {
         place
     }
 
-    fn begin(&mut self, site: Symbol) -> (usize, usize) {
+    fn begin(&mut self, site: Symbol) -> Place {
         if self.part.leaves(self.places.len()) {
             self.places.insert(site, ELSEWHERE);
             return ELSEWHERE;
         }
-        let digest = self.interner.digest(site);
-        let shard = (digest % self.shards.len() as u128) as usize;
-        let Shard { sites, due } = &mut self.shards[shard];
-        due.push(EventTime::MIN);
-        sites.push(Admitted {
+        let (digest, shards) = (self.interner.digest(site), self.options.shards.max(1));
+        let place = self.sites.len() as Place;
+        self.due.push(EventTime::MIN);
+        self.sites.push(Admitted {
+            shard: (digest % shards as u128) as usize,
             site: Site::new(site, &self.plan, &self.layout, &self.options),
             seen: Seen::new(self.options.duplicates_within, self.options.duplicates_max),
             waiting: Reorder::default(),
             floor: EventTime::MIN,
         });
-        self.places.insert(site, (shard, sites.len() - 1));
-        (shard, sites.len() - 1)
+        self.places.insert(site, place);
+        place
     }
 }

@@ -42,13 +42,13 @@ impl Living {
 
 impl Bucket {
     /// Whether one of these bits stands here, or stood.
-    #[inline]
+    #[inline(always)]
     pub fn may_hold(&self, bits: u32) -> bool {
         self.bits.iter().fold(false, |any, own| any | (*own == bits))
     }
 
     /// Whether one that has its home here, or before, may stand further on.
-    #[inline]
+    #[inline(always)]
     pub fn spills(&self, living: Living) -> bool {
         self.bits[WAYS] & SPILLED != 0 && living.has(self.places[WAYS])
     }
@@ -57,7 +57,7 @@ impl Bucket {
     /// that what is next lives where all do.
     #[inline(always)]
     pub fn enter(&mut self, bits: u32, place: u32, living: Living) -> bool {
-        let way = ((self.bits[WAYS] & 7) as usize).min(WAYS - 1);
+        let way = (self.bits[WAYS] & 7) as usize;
         if self.bits[way] != 0 && living.has(self.places[way]) {
             return false;
         }

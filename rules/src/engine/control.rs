@@ -61,10 +61,10 @@ impl Engine {
             Some(site) if name != ENTERPRISE => Some(self.place(site)),
             _ => None,
         };
-        let Self { plan, interner, layout, enterprise_layout, tables, shards, enterprise, .. } =
+        let Self { plan, interner, layout, enterprise_layout, tables, sites, enterprise, .. } =
             self;
         let (layout, site) = match place {
-            Some((shard, site)) => (layout, &mut shards[shard].sites[site].site),
+            Some(place) => (layout, &mut sites[place as usize].site),
             None => (enterprise_layout, enterprise),
         };
         let cx = &Setting { plan, layout, tables, interner };
@@ -107,7 +107,7 @@ impl Engine {
         if at == EventTime::MIN || at == EventTime::MAX {
             return;
         }
-        let Self { plan, interner, layout, enterprise_layout, tables, shards, enterprise, .. } =
+        let Self { plan, interner, layout, enterprise_layout, tables, sites, enterprise, .. } =
             self;
         for (number, change) in changes.iter().enumerate() {
             let Some((table, _)) = plan.model.table(&change.table) else { continue };
@@ -115,7 +115,7 @@ impl Engine {
             let last = next.is_none_or(|next| next.table != change.table);
             let row = ChangedRow { change, table, last, position, at };
             let cx = &Setting { plan, layout, tables, interner };
-            for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
+            for admitted in &mut *sites {
                 row.tell(cx, &mut admitted.site, out);
             }
             let cx = &Setting { plan, layout: enterprise_layout, tables, interner };

@@ -298,7 +298,7 @@ impl Engine {
     /// The runs of a rule that still wait, by site.
     #[must_use]
     pub fn waiting(&self, rule: crate::plan::RuleId) -> Vec<(Symbol, RunView)> {
-        let sites = self.shards.iter().flat_map(|shard| &shard.sites).map(|a| &a.site);
+        let sites = self.sites.iter().map(|a| &a.site);
         let (plan, tables, interner) = (&*self.plan, &*self.tables, &*self.interner);
         let cx = &Setting { plan, layout: &self.layout, tables, interner };
         let all = sites.chain([&self.enterprise]);

@@ -98,6 +98,7 @@ use crate::plan::{Plan, Scope};
 use late::Late;
 use layout::Layout;
 use merge::{AT_SITES, Merge};
+use parts::Place;
 use reach::Reach;
 use reorder::{Reorder, Rows, Waiting};
 use seen::Seen;
@@ -193,19 +194,13 @@ fn kinds_of(plan: &Plan, enterprise: &Layout) -> Vec<OfKind> {
 
 /// One site with its admission.
 struct Admitted {
+    /// Which of the shards it is of.
+    shard: usize,
     site: Site,
     seen: Seen,
     waiting: Reorder,
     /// What was let go early, because too much waited: anything before it is late.
     floor: EventTime,
-}
-
-/// Sites of one shard.
-#[derive(Default)]
-struct Shard {
-    sites: Vec<Admitted>,
-    /// When something is due at each, at the earliest: an event that waits, a deadline.
-    due: Vec<EventTime>,
 }
 
 /// The engine. Give it the log's records in order; it gives findings.
@@ -221,9 +216,11 @@ pub struct Engine {
     reach: Reach,
     late: Late,
     streams: Streams,
-    shards: Vec<Shard>,
-    /// Shard and place of a site.
-    places: HashMap<Symbol, (usize, usize), foldhash::fast::FixedState>,
+    sites: Vec<Admitted>,
+    /// When something is due at each, at the earliest: an event that waits, a deadline.
+    due: Vec<EventTime>,
+    /// Where each stands there.
+    places: HashMap<Symbol, Place, foldhash::fast::FixedState>,
     /// Those that were asked for last, by the low bits of the symbol.
     near: admission::Near,
     enterprise: Site,
@@ -251,7 +248,6 @@ impl Engine {
         let stride = EventBlock::new(&plan.vocabulary).stride();
         let layout = Layout::new(&plan, Scope::Site, &interner);
         let enterprise_layout = Layout::new(&plan, Scope::Enterprise, &interner);
-        let shards = (0..options.shards.max(1)).map(|_| Shard::default()).collect();
         Self {
             part: Part::Whole,
             streams: Streams::new(options.sources.iter().map(|s| s.slack).collect()),
@@ -274,7 +270,8 @@ impl Engine {
             stride,
             layout,
             enterprise_layout,
-            shards,
+            sites: Vec::new(),
+            due: Vec::new(),
             plan,
             interner,
             options,
@@ -324,7 +321,7 @@ impl Engine {
     /// Where the oldest delivery stands of which an event still waits for the watermark.
     #[must_use]
     pub fn oldest_waiting(&self) -> Option<Position> {
-        let sites = self.shards.iter().flat_map(|s| &s.sites).map(|a| &a.waiting);
+        let sites = self.sites.iter().map(|a| &a.waiting);
         let row = |waiting: Waiting| self.rows[AT_SITES].get(waiting.row());
         let forwarded = self.merge.iter(&self.rows).map(|(_, event)| event);
         sites.flat_map(Reorder::iter).map(row).chain(forwarded).map(|event| event.position()).min()
@@ -334,7 +331,7 @@ impl Engine {
     #[must_use]
     pub fn rule_counts(&self) -> Vec<RuleCount> {
         let mut total = vec![RuleCount::default(); self.plan.rules.len()];
-        let sites = self.shards.iter().flat_map(|s| &s.sites).map(|a| &a.site);
+        let sites = self.sites.iter().map(|a| &a.site);
         for site in sites.chain([&self.enterprise]) {
             for (sum, count) in total.iter_mut().zip(&site.counts) {
                 sum.detections += count.detections;
@@ -355,7 +352,7 @@ impl Engine {
     #[must_use]
     pub fn state_bytes(&self) -> usize {
         let of_site = |s: &Site| s.state.bytes() + s.correlation.incidents.bytes() + s.held.bytes();
-        let sites = self.shards.iter().flat_map(|s| &s.sites);
-        sites.map(|a| of_site(&a.site) + a.seen.bytes()).sum::<usize>() + of_site(&self.enterprise)
+        self.sites.iter().map(|a| of_site(&a.site) + a.seen.bytes()).sum::<usize>()
+            + of_site(&self.enterprise)
     }
 }

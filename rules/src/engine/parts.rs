@@ -31,8 +31,11 @@ pub enum Part {
     Enterprise,
 }
 
+/// Where a site stands among those that an engine judges.
+pub(super) type Place = u32;
+
 /// The place of a site that another engine judges.
-pub(super) const ELSEWHERE: (usize, usize) = (usize::MAX, 0);
+pub(super) const ELSEWHERE: Place = Place::MAX;
 
 impl Part {
     /// Whether a site is judged elsewhere that comes after so many others.

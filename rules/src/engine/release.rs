@@ -24,7 +24,6 @@ struct LetGo<'a> {
 impl LetGo<'_> {
     #[inline(always)]
     fn count(&mut self, event: EventRef<'_>) {
-        let event = event.head().unwrap_or(event);
         if event.source() != self.source || event.flags().has(EventFlags::QUARANTINED) {
             self.count_other(event);
         } else {
@@ -65,30 +64,44 @@ struct Gate<'a> {
     let_go: LetGo<'a>,
 }
 
+/// Gives the first events of a line to those who judge them.
+#[inline(always)]
+fn judge(
+    cx: Context<'_>,
+    site: &mut Site,
+    (line, many): (&[Waiting], usize),
+    rows: &Rows,
+    mut count: impl FnMut(EventRef<'_>),
+    out: &mut Findings,
+) {
+    let mut behind = line.iter();
+    for _ in 0..many {
+        let Some(next) = behind.next() else { break };
+        let behind = behind.as_slice();
+        site.expect(cx, |places| Some(rows.get(behind.get(places)?.row())));
+        let event = rows.get(next.row());
+        count(event);
+        site.event(cx, event, out);
+    }
+}
+
 impl Gate<'_> {
     /// Lets go the first events of a line.
     #[inline(never)]
     fn pass(&mut self, site: &mut Site, line: &[Waiting], many: usize, out: &mut Findings) {
-        let mut line = line.iter();
-        for _ in 0..many {
-            let Some(next) = line.next() else { break };
-            self.one(site, *next, line.as_slice(), out);
-        }
+        let Self { cx, rows, let_go, .. } = self;
+        judge(*cx, site, (line, many), &rows[AT_SITES], |event| let_go.count(event), out);
+        line.iter().take(many).for_each(|passed| self.hand_on(*passed));
     }
 
-    /// Lets go an event; these are behind it.
+    /// A site has judged an event.
     #[inline(always)]
-    fn one(&mut self, site: &mut Site, next: Waiting, behind: &[Waiting], out: &mut Findings) {
-        let (cx, at_sites) = (self.cx, &self.rows[AT_SITES]);
-        site.expect(cx, |places| Some(at_sites.get(behind.get(places)?.row())));
-        let event = at_sites.get(next.row());
-        self.let_go.count(event);
-        site.event(cx, event, out);
-        match next.over() {
+    fn hand_on(&mut self, passed: Waiting) {
+        match passed.over() {
             // Its turn comes there.
             Over::Queued => {}
-            Over::Nothing => self.rows[AT_SITES].give_up(next.row()),
-            Over::Unknown => self.forward(next),
+            Over::Nothing => self.rows[AT_SITES].give_up(passed.row()),
+            Over::Unknown => self.forward(passed),
         }
     }
 
@@ -122,7 +135,7 @@ impl Gate<'_> {
             && let Some(next) = waiting.pop(self.rows)
         {
             (site.early, floor) = (site.early + 1, Some(next.at));
-            self.one(site, next, waiting.line(), out);
+            self.pass(site, &[next], 1, out);
         }
         floor
     }
@@ -156,15 +169,20 @@ impl Engine {
         if self.rows[AT_SITES].kept() > waiting_max || self.merge.is_blinded() {
             self.look_who_is_full();
         }
-        let Self { plan, interner, layout, enterprise_layout, tables, shards, merge, .. } = self;
-        let Self { books, rows, floor, enterprise, .. } = self;
+        let Self { plan, interner, layout, enterprise_layout, tables, sites, due, .. } = self;
+        let Self { books, rows, floor, enterprise, merge, options, .. } = self;
         let cx = &Setting { plan, layout, tables, interner };
         let let_go = LetGo { books, source: SourceId(0), accepted: 0 };
         let (floor, enterprise_layout) = (*floor, &*enterprise_layout);
         let mut gate =
             Gate { cx, rows, merge, enterprise: enterprise_layout, floor, early: 0, let_go };
-        let sites = shards.iter_mut().flat_map(|shard| shard.due.iter_mut().zip(&mut shard.sites));
-        for (due, admitted) in sites.filter(|(due, _)| all || **due <= watermark) {
+        let (shards, places) = (0..options.shards.max(1), 0..sites.len());
+        let places = shards.flat_map(|shard| places.clone().map(move |place| (shard, place)));
+        for (shard, place) in places {
+            let (due, admitted) = (&mut due[place], &mut sites[place]);
+            if admitted.shard != shard || !all && *due > watermark {
+                continue;
+            }
             let Admitted { site, waiting, floor, .. } = admitted;
             let (line, many) = waiting.in_order(gate.rows, watermark);
             gate.pass(site, line, many, out);
@@ -196,14 +214,8 @@ impl Engine {
         }
         merge.straighten(rows, watermark);
         let (line, many) = merge.foreseen(watermark);
-        let mut line = line.iter();
-        for _ in 0..many {
-            let Some(next) = line.next() else { break };
-            let (at_sites, behind) = (&rows[AT_SITES], line.as_slice());
-            enterprise.expect(cx, |places| Some(at_sites.get(behind.get(places)?.row())));
-            enterprise.event(cx, at_sites.get(next.row()), out);
-            rows[AT_SITES].give_up(next.row());
-        }
+        judge(cx, enterprise, (line, many), &rows[AT_SITES], |_| {}, out);
+        rows[AT_SITES].give_up_all(line.iter().take(many).map(|passed| passed.row()));
         merge.pass(many);
         while let Some(next) = merge.pop(rows, watermark) {
             enterprise.expect(cx, |places| merge.behind(rows, places));
@@ -240,8 +252,7 @@ impl Engine {
     #[cold]
     fn look_who_is_full(&mut self) {
         let most = self.options.waiting_max;
-        let mut sites = self.shards.iter().flat_map(|shard| &shard.sites);
-        let full = sites.any(|admitted| admitted.waiting.len() > most);
+        let full = self.sites.iter().any(|admitted| admitted.waiting.len() > most);
         if full && self.merge.foresees() {
             self.foresee_nothing();
         } else if !full && self.merge.len() == 0 && self.floor <= self.streams.watermark() {
@@ -250,8 +261,7 @@ impl Engine {
     }
 
     fn foresee_nothing(&mut self) {
-        let sites = self.shards.iter_mut().flat_map(|shard| &mut shard.sites);
-        sites.for_each(|admitted| admitted.waiting.know_nothing());
+        self.sites.iter_mut().for_each(|admitted| admitted.waiting.know_nothing());
         self.merge.set_foresees(false);
     }
 }

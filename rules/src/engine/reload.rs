@@ -19,7 +19,7 @@ use super::merge::{AT_SITES, Merge};
 use super::reach::Reach;
 use super::reorder::{Over, Rows, Waiting};
 use super::scope::Setting;
-use super::{Admitted, Engine, Options, Shard, kinds_of};
+use super::{Admitted, Engine, Options, kinds_of};
 use crate::meaning::Meanings;
 use crate::plan::{
     Dimension, Fact, FactId, FactKind, Grouping, Mode, Pattern, Plan, Rule, RuleId, Scope,
@@ -416,14 +416,14 @@ impl Engine {
         let moves = Moves::between(plans, (&meant, &means), groupings, sources, differ);
         self.blind = moves.blind((&self.plan, &self.blind), &plan, self.streams.watermark());
         self.readmit(&moves, &plan, &options);
-        let Self { shards, enterprise, interner, .. } = self;
+        let Self { sites, enterprise, interner, .. } = self;
         let scopes = [(&self.layout, &layout), (&self.enterprise_layout, &enterprise_layout)];
         let settings = scopes.map(|(was, is)| {
             let was = Setting { plan: &self.plan, layout: was, tables: &self.tables, interner };
             (was, Setting { plan: &plan, layout: is, tables: &tables, interner })
         });
         let [site, across] = settings.each_ref().map(|(was, is)| (was, is));
-        for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
+        for admitted in &mut *sites {
             admitted.site.carry(&moves, site, options.state_max, out);
         }
         enterprise.carry(&moves, across, options.state_max, out);
@@ -437,10 +437,10 @@ impl Engine {
 
     /// What waits for what may inhibit it was detected by the old rulebook, and is decided by it.
     fn decide_held(&mut self, out: &mut Findings) {
-        let Self { plan, interner, layout, enterprise_layout, tables, shards, enterprise, .. } =
+        let Self { plan, interner, layout, enterprise_layout, tables, sites, enterprise, .. } =
             self;
         let cx = &Setting { plan, layout, tables, interner };
-        for admitted in shards.iter_mut().flat_map(|shard| &mut shard.sites) {
+        for admitted in &mut *sites {
             admitted.site.decide_held(cx, out);
         }
         enterprise.decide_held(&Setting { plan, layout: enterprise_layout, tables, interner }, out);
@@ -459,7 +459,8 @@ impl Engine {
             reach,
             late,
             streams,
-            shards,
+            sites,
+            due: _,
             places: _,
             near: _,
             enterprise: _,
@@ -495,32 +496,30 @@ impl Engine {
         let rank = |event: EventRef<'_>, old| {
             kinds.get(event.kind().0 as usize).map_or(old, |kind| kind.rank)
         };
-        for Shard { sites, .. } in shards {
-            for Admitted { site: _, seen, waiting, floor: _ } in sites {
-                seen.bound(options.duplicates_within, options.duplicates_max);
-                // No rule knows its kind any more: it is as good as released.
-                let mut gone = |event: EventRef<'_>| {
-                    let source = moves.source(event.source());
-                    if let Some(counts) = counts.get_mut(source.0 as usize) {
-                        counts.waiting -= 1;
-                        if event.flags().has(EventFlags::QUARANTINED) {
-                            counts.quarantined += 1;
-                        } else {
-                            counts.accepted += 1;
-                        }
-                    }
-                };
-                for waits in std::mem::take(waiting).iter() {
-                    let event = old[AT_SITES].get(waits.row());
-                    scratch.clear();
-                    if moves.row(event, scratch) {
-                        let event = scratch.get(0);
-                        let (rank, row) = (rank(event, waits.rank()), rows[AT_SITES].keep(event));
-                        let over = Over::Unknown;
-                        waiting.push(rows, Waiting::new(waits.at, rank, over, row));
+        for Admitted { shard: _, site: _, seen, waiting, floor: _ } in sites {
+            seen.bound(options.duplicates_within, options.duplicates_max);
+            // No rule knows its kind any more: it is as good as released.
+            let mut gone = |event: EventRef<'_>| {
+                let source = moves.source(event.source());
+                if let Some(counts) = counts.get_mut(source.0 as usize) {
+                    counts.waiting -= 1;
+                    if event.flags().has(EventFlags::QUARANTINED) {
+                        counts.quarantined += 1;
                     } else {
-                        gone(event);
+                        counts.accepted += 1;
                     }
+                }
+            };
+            for waits in std::mem::take(waiting).iter() {
+                let event = old[AT_SITES].get(waits.row());
+                scratch.clear();
+                if moves.row(event, scratch) {
+                    let event = scratch.get(0);
+                    let (rank, row) = (rank(event, waits.rank()), rows[AT_SITES].keep(event));
+                    let over = Over::Unknown;
+                    waiting.push(rows, Waiting::new(waits.at, rank, over, row));
+                } else {
+                    gone(event);
                 }
             }
         }

@@ -8,8 +8,8 @@ use bytemuck::Zeroable;
 use event::MemoryLine;
 use event::{EventMut, EventRef, EventTime, Interner, RowLines};
 
-/// Rows that wait, each for as long as somebody knows its number. A row is copied once, when it is
-/// kept: from queue to queue goes its number.
+/// Rows that wait, each for as long as somebody knows its number: the line that it begins with. A row is
+/// copied once, when it is kept: from queue to queue goes its number.
 pub struct Rows {
     stride: usize,
     /// Each row begins with a line of memory.
@@ -34,14 +34,14 @@ impl Rows {
     /// A row that is kept, or was until now.
     #[inline]
     pub fn get(&self, row: u32) -> EventRef<'_> {
-        let lines = &self.lines[row as usize * self.lines_each..][..self.lines_each];
+        let lines = &self.lines[row as usize..][..self.lines_each];
         EventRef::from_words(&bytemuck::cast_slice(lines)[..self.stride])
     }
 
     /// The words of a row.
     #[inline(always)]
     fn words_mut(&mut self, row: u32) -> &mut [u64] {
-        let lines = &mut self.lines[row as usize * self.lines_each..][..self.lines_each];
+        let lines = &mut self.lines[row as usize..][..self.lines_each];
         &mut bytemuck::cast_slice_mut(lines)[..self.stride]
     }
 
@@ -68,16 +68,15 @@ impl Rows {
             Some(row) => row,
             None => self.grow(),
         };
-        let from = row as usize * self.lines_each;
-        lines.copy_to(&mut self.lines[from..from + self.lines_each]);
+        lines.copy_to(&mut self.lines[row as usize..][..self.lines_each]);
         row
     }
 
     #[cold]
     #[inline(never)]
     fn grow(&mut self) -> u32 {
-        let row = self.lines.len() / self.lines_each;
-        self.lines.resize((row + 1) * self.lines_each, MemoryLine::zeroed());
+        let row = self.lines.len();
+        self.lines.resize(row + self.lines_each, MemoryLine::zeroed());
         row as u32
     }
 
@@ -85,6 +84,12 @@ impl Rows {
     #[inline]
     pub fn give_up(&mut self, row: u32) {
         self.free.push(row);
+    }
+
+    /// The same of several.
+    #[inline]
+    pub fn give_up_all(&mut self, rows: impl Iterator<Item = u32>) {
+        self.free.extend(rows);
     }
 
     /// What decides between rows of one time and rank.
@@ -403,11 +408,6 @@ impl Reorder {
     pub fn pop(&mut self, rows: &[Rows]) -> Option<Waiting> {
         self.straighten(rows, EventTime::MIN, 0);
         self.ordered.pop(EventTime::MAX)
-    }
-
-    /// All that wait in order: what waits in none comes later than the first of them.
-    pub fn line(&self) -> &[Waiting] {
-        self.ordered.all()
     }
 
     /// Some have been let go, and that is it for now.

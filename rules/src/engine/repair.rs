@@ -15,6 +15,7 @@ use super::findings::{Effect, Finding, Findings};
 use super::late::Due;
 use super::merge::AT_SITES;
 use super::pages::NIL;
+use super::parts::Place;
 use super::reorder::{Over, Waiting};
 use super::scope::{Context, Setting};
 use super::site::Site;
@@ -48,17 +49,17 @@ impl Engine {
         &mut self,
         event: EventRef<'_>,
         occurred: EventTime,
-        place: (usize, usize),
+        place: Place,
         out: &mut Findings,
     ) {
         self.release(out);
-        let came = self.streams.watermark().max(self.shards[place.0].sites[place.1].floor);
+        let came = self.streams.watermark().max(self.sites[place as usize].floor);
         let lateness = came.since(occurred);
         let Some(tier) = self.options.late.tier(lateness) else {
             self.late.counts.older += 1;
             return;
         };
-        let Self { plan, interner, layout, enterprise_layout, tables, shards, scratch, .. } = self;
+        let Self { plan, interner, layout, enterprise_layout, tables, sites, scratch, .. } = self;
         scratch.clear();
         scratch.push_row(event);
         scratch.get_mut(0).times(occurred, event.recorded());
@@ -68,7 +69,7 @@ impl Engine {
         if once {
             let before = out.len();
             let cx = &Setting { plan, layout, tables, interner };
-            shards[place.0].sites[place.1].site.late(cx, event, tier, out);
+            sites[place as usize].site.late(cx, event, tier, out);
             let cx = &Setting { plan, layout: enterprise_layout, tables, interner };
             self.enterprise.late(cx, event, tier, out);
             let found = out.iter().skip(before).filter(|finding| finding.is_detection());
@@ -131,9 +132,9 @@ impl Engine {
         cleared: bool,
         out: &mut Findings,
     ) -> bool {
-        let Self { plan, interner, layout, enterprise_layout, tables, shards, places, .. } = self;
+        let Self { plan, interner, layout, enterprise_layout, tables, sites, places, .. } = self;
         let (site, layout) = match places.get(&finding.site) {
-            Some((shard, place)) => (&mut shards[*shard].sites[*place].site, &*layout),
+            Some(place) => (&mut sites[*place as usize].site, &*layout),
             None => (&mut self.enterprise, &*enterprise_layout),
         };
         site.tell_late(
@@ -177,10 +178,10 @@ impl Engine {
         if late {
             self.late.rows.iter().for_each(|row| side.hold(row, from));
         }
-        for admitted in self.shards.iter().flat_map(|shard| &shard.sites) {
+        for admitted in &self.sites {
             let place = side.place(admitted.site.name);
-            let Self { plan, interner, layout, tables, shards, .. } = &mut side;
-            let site = &mut shards[place.0].sites[place.1].site;
+            let Self { plan, interner, layout, tables, sites, .. } = &mut side;
+            let site = &mut sites[place as usize].site;
             site.seed(&Setting { plan, layout, tables, interner }, &admitted.site, from);
         }
         let Self { plan, interner, enterprise_layout: layout, tables, enterprise, .. } = &mut side;
@@ -199,7 +200,7 @@ impl Engine {
         }
         let (rank, over) = (self.kinds[event.kind().0 as usize].rank, Over::Unknown);
         let place = self.place(event.site());
-        let admitted = &mut self.shards[place.0].sites[place.1];
+        let admitted = &mut self.sites[place as usize];
         if !admitted.seen.is_new(event.identity(), occurred, EventTime::MIN) {
             return;
         }
@@ -222,9 +223,9 @@ impl Engine {
         });
         for row in order {
             let place = self.place(row.site());
-            let Self { plan, interner, layout, enterprise_layout, tables, shards, .. } = self;
+            let Self { plan, interner, layout, enterprise_layout, tables, sites, .. } = self;
             let cx = &Setting { plan, layout, tables, interner };
-            shards[place.0].sites[place.1].site.take_over(cx, row, out);
+            sites[place as usize].site.take_over(cx, row, out);
             let cx = &Setting { plan, layout: enterprise_layout, tables, interner };
             self.enterprise.take_over(cx, row, out);
         }

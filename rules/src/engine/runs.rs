@@ -80,7 +80,6 @@ impl State {
     /// Keeps a run at the end of its key's list, and who and where its first event was.
     pub fn keep_run(&mut self, run: Run, subject: Subject) -> u32 {
         self.room -= 1;
-        self.came[1] += 1;
         let key = self.keys.get_mut(run.key_cell);
         let index = self.runs.insert(Run { previous: key.tail, ..run });
         match std::mem::replace(&mut key.tail, index) {

@@ -26,10 +26,10 @@ pub struct Saving {
 pub enum Part {
     /// Texts of the interner, which only grows.
     Texts(Range<u32>),
-    /// The identities seen at a site, by its shard and place.
-    Seen(usize, usize),
+    /// The identities seen at a site, by its place.
+    Seen(usize),
     /// A store of a site.
-    Site(usize, usize, usize),
+    Site(usize, usize),
     /// A store of the enterprise.
     Enterprise(usize),
 }

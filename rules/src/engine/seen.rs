@@ -1,6 +1,5 @@
 //! Identities seen at a site: what makes a redelivery a duplicate.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
@@ -58,9 +57,12 @@ struct SeenCell {
 /// is the index's one line, and [`Seen::expect`] asks for it ahead.
 #[derive(Debug)]
 pub struct Seen {
-    /// Pages of the line; the first holds place `first * PAGE_CELLS`.
-    pages: VecDeque<Box<[SeenCell; PAGE_CELLS]>>,
+    /// Pages of the line, a ring: the one at `oldest` holds place `first * PAGE_CELLS`, the one at
+    /// `newest` whoever comes next.
+    pages: Vec<Box<[SeenCell; PAGE_CELLS]>>,
     first: u64,
+    oldest: usize,
+    newest: usize,
     /// Places of the oldest, and behind the newest. They count on for ever.
     head: u64,
     tail: u64,
@@ -95,8 +97,10 @@ impl Seen {
     /// Nothing seen yet; remembers `within` in event time, at most `max`.
     pub fn new(within: TimeSpan, max: usize) -> Self {
         Self {
-            pages: VecDeque::new(),
+            pages: Vec::new(),
             first: 0,
+            oldest: 0,
+            newest: 0,
             head: 0,
             tail: 0,
             until: 0,
@@ -147,14 +151,13 @@ impl Seen {
         occurred: EventTime,
         watermark: EventTime,
     ) -> bool {
-        if self.tail >= self.until {
-            self.turn(watermark);
+        if self.tail >= self.until && !self.turn(watermark) {
+            return self.judge(identity, occurred, watermark);
         }
         let halves = halves(identity.0);
         let (bits, place, living) = (bits_of(halves), self.tail, self.living());
         let home = bits as usize & self.index.len().wrapping_sub(1);
-        if place < self.until
-            && let Some(bucket) = self.index.get_mut(home)
+        if let Some(bucket) = self.index.get_mut(home)
             && !bucket.may_hold(bits)
             && !bucket.spills(living)
             && bucket.enter(bits, place as u32, living)
@@ -210,15 +213,25 @@ impl Seen {
         self.pages.len() * PAGE_CELLS * size_of::<SeenCell>() + indexes
     }
 
+    /// Where the page of a place is in the ring; at its end where there is none yet.
+    #[inline(always)]
+    fn page_of(&self, place: u64) -> usize {
+        let (behind, pages) = ((place / PAGE_CELLS as u64 - self.first) as usize, self.pages.len());
+        if behind >= pages {
+            return pages;
+        }
+        let page = self.oldest + behind;
+        if page < pages { page } else { page - pages }
+    }
+
     #[inline]
     fn cell(&self, place: u64) -> &SeenCell {
-        let page = (place / PAGE_CELLS as u64 - self.first) as usize;
-        &self.pages[page][place as usize % PAGE_CELLS]
+        &self.pages[self.page_of(place)][place as usize % PAGE_CELLS]
     }
 
     #[inline]
     fn cell_mut(&mut self, place: u64) -> &mut SeenCell {
-        let page = (place / PAGE_CELLS as u64 - self.first) as usize;
+        let page = self.page_of(place);
         &mut self.pages[page][place as usize % PAGE_CELLS]
     }
 
@@ -228,23 +241,25 @@ impl Seen {
     }
 
     /// Looks after the line: before every so-manieth that comes, and before each while room is short.
+    /// Whether the next may be entered without a look at anything but the index.
     #[inline(never)]
-    fn turn(&mut self, watermark: EventTime) {
+    fn turn(&mut self, watermark: EventTime) -> bool {
         if self.tail.is_multiple_of(STEP) {
             self.forget(watermark);
             self.make_room(self.tail);
             self.expect_cells(self.tail);
             self.until = (self.tail + STEP).min(self.head + self.room as u64);
         }
+        self.tail < self.until
     }
 
     /// Forgets what is too old, as far as it stands in the page of the oldest.
     fn forget(&mut self, watermark: EventTime) {
         let within = self.head as usize % PAGE_CELLS;
         let many = FORGOTTEN.min(self.len()).min(PAGE_CELLS - within);
-        let page = (self.head / PAGE_CELLS as u64 - self.first) as usize;
-        let Some(page) = self.pages.get(page) else { return };
-        let too_old = |cell: &&SeenCell| watermark.since(EventTime(cell.occurred)) >= self.within;
+        let Some(page) = self.pages.get(self.page_of(self.head)) else { return };
+        let horizon = watermark.minus(self.within);
+        let too_old = |cell: &&SeenCell| cell.occurred <= horizon.0;
         self.head += page[within..within + many].iter().take_while(too_old).count() as u64;
         self.expect_cells(self.head);
     }
@@ -253,8 +268,8 @@ impl Seen {
     #[inline(always)]
     fn expect_cells(&self, from: u64) {
         let ahead = from + CELLS_AHEAD;
-        let (page, within) = (ahead / PAGE_CELLS as u64, ahead as usize % PAGE_CELLS);
-        let Some(page) = self.pages.get((page - self.first) as usize) else { return };
+        let within = ahead as usize % PAGE_CELLS;
+        let Some(page) = self.pages.get(self.page_of(ahead)) else { return };
         let cells = (within..within + STEP as usize).step_by(CELLS_A_LINE);
         cells.for_each(|cell| prefetch(&page[..], cell));
     }
@@ -337,19 +352,19 @@ impl Seen {
 
     #[inline(always)]
     fn append(&mut self, identity: [u64; 2], occurred: EventTime) {
-        let page = (self.tail / PAGE_CELLS as u64 - self.first) as usize;
-        let (page, within) = (&mut self.pages[page], self.tail as usize % PAGE_CELLS);
-        page[within] = SeenCell { occurred: occurred.0, identity };
+        let within = self.tail as usize % PAGE_CELLS;
+        self.pages[self.newest][within] = SeenCell { occurred: occurred.0, identity };
         self.tail += 1;
     }
 
-    /// Pages up to the one of a place.
+    /// Pages up to the one of a place, which is the newest.
     #[inline]
     fn make_room(&mut self, place: u64) {
         let page = place / PAGE_CELLS as u64;
         if page - self.first >= self.pages.len() as u64 {
             self.make_pages(page);
         }
+        self.newest = self.page_of(place);
     }
 
     /// Pages whose cells are all forgotten serve again.
@@ -358,13 +373,15 @@ impl Seen {
         let kept =
             if self.saving.is_empty() { self.head } else { self.head.min(self.saving.start) };
         let forgotten = (kept / PAGE_CELLS as u64 - self.first) as usize;
-        self.pages.rotate_left(forgotten.min(self.pages.len()));
+        self.oldest = (self.oldest + forgotten) % self.pages.len().max(1);
         self.first += forgotten as u64;
         let wanted = (page - self.first) as usize + 1;
         if wanted > self.pages.len() {
             // Half as many again: a line that moves about its length allocates no further (INV-HOT).
             let pages = wanted.max(self.pages.len() + (self.pages.len() / 2).min(PAGES_MORE));
             let empty = || Box::new([SeenCell::zeroed(); PAGE_CELLS]);
+            self.pages.rotate_left(self.oldest);
+            self.oldest = 0;
             self.pages.resize_with(pages, empty);
         }
     }
@@ -432,7 +449,7 @@ impl Store for Seen {
             let place = self.saving.start;
             let within = place as usize % PAGE_CELLS;
             let count = (self.saving.end - place).min((PAGE_CELLS - within) as u64);
-            let page = &self.pages[(place / PAGE_CELLS as u64 - self.first) as usize];
+            let page = &self.pages[self.page_of(place)];
             let bytes = bytemuck::cast_slice(&page[within..within + count as usize]);
             out.extend_from_slice(bytes);
             self.saving.start += count;

@@ -18,7 +18,7 @@ use super::saving::{Part, Saving, Stores};
 use super::scope::{Context, Setting};
 use super::site::{RuleCount, Site};
 use super::streams::Stream;
-use super::{Engine, Options, Shard};
+use super::{Admitted, Engine, Options};
 use crate::plan::Plan;
 
 /// Version of the format. A reader takes its own alone.
@@ -216,15 +216,15 @@ impl Site {
 
 /// Where the stores of a snapshot are.
 struct Sites<'a> {
-    shards: &'a mut [Shard],
+    sites: &'a mut [Admitted],
     enterprise: &'a mut Site,
 }
 
 impl Stores for Sites<'_> {
     fn store(&mut self, part: &Part) -> &mut dyn Store {
         let (site, number) = match *part {
-            Part::Seen(shard, place) => return &mut self.shards[shard].sites[place].seen,
-            Part::Site(shard, place, number) => (&mut self.shards[shard].sites[place].site, number),
+            Part::Seen(place) => return &mut self.sites[place].seen,
+            Part::Site(place, number) => (&mut self.sites[place].site, number),
             Part::Enterprise(number) => (&mut *self.enterprise, number),
             Part::Texts(_) => unreachable!("texts stand in no store"),
         };
@@ -246,8 +246,8 @@ impl Engine {
     /// Writes on at the snapshot that was begun last, about `budget` bytes; whether that was all. It is
     /// of the moment when it began, whatever was fed since.
     pub fn save_some(&mut self, out: &mut Vec<u8>, budget: usize) -> bool {
-        let Self { saving, interner, shards, enterprise, .. } = self;
-        saving.go_on(&mut Sites { shards, enterprise }, interner, out, budget)
+        let Self { saving, interner, sites, enterprise, .. } = self;
+        saving.go_on(&mut Sites { sites, enterprise }, interner, out, budget)
     }
 
     /// Begins a snapshot, as [`Self::snapshot`], which [`Self::save_some`] writes. It must be whole
@@ -278,22 +278,19 @@ impl Engine {
         out.extend_from_slice(&changes);
         put(out, self.books.len() as u64);
         self.books.iter().for_each(|books| save_books(books, out));
-        put(out, self.shards.iter().map(|s| s.sites.len() as u64).sum());
-        let all = self.shards.iter_mut().enumerate();
-        let all =
-            all.flat_map(|(shard, s)| s.sites.iter_mut().enumerate().map(move |s| (shard, s)));
-        for (shard, (place, admitted)) in all {
+        put(out, self.sites.len() as u64);
+        for (place, admitted) in self.sites.iter_mut().enumerate() {
             let out = &mut saving.fixed;
             put(out, u64::from(admitted.site.name.0));
             put(out, admitted.floor.0 as u64);
             admitted.seen.begin_save(out, full);
-            saving.part(Part::Seen(shard, place));
+            saving.part(Part::Seen(place));
             let out = &mut saving.fixed;
             put(out, admitted.waiting.len() as u64);
             for waiting in admitted.waiting.iter() {
                 save_row(waiting.rank(), self.rows[AT_SITES].get(waiting.row()), out);
             }
-            admitted.site.save(&mut saving, full, |number| Part::Site(shard, place, number));
+            admitted.site.save(&mut saving, full, |number| Part::Site(place, number));
         }
         let out = &mut saving.fixed;
         put(out, self.floor.0 as u64);
@@ -371,10 +368,10 @@ impl Engine {
         }
         engine.saved_symbols = engine.interner.len();
         engine.saved_changes = engine.tables.serial();
-        let Self { plan, interner, layout, enterprise_layout, tables, shards, enterprise, .. } =
+        let Self { plan, interner, layout, enterprise_layout, tables, sites, enterprise, .. } =
             &mut engine;
         let cx = &Setting { plan, layout, tables, interner };
-        for admitted in shards.iter_mut().flat_map(|s| &mut s.sites) {
+        for admitted in &mut *sites {
             admitted.seen.reindex();
             admitted.site.finish_load(cx);
         }
@@ -401,8 +398,8 @@ impl Engine {
             if name.0 as usize >= self.interner.len() {
                 return None;
             }
-            let (shard, place) = self.place(name);
-            let admitted = &mut self.shards[shard].sites[place];
+            let place = self.place(name);
+            let admitted = &mut self.sites[place as usize];
             admitted.floor = EventTime(input.i64()?);
             admitted.seen.load(input)?;
             admitted.waiting = Reorder::default();

@@ -132,7 +132,7 @@ impl GivenUp {
 
 impl Engine {
     fn every_site(&self) -> impl Iterator<Item = &Site> {
-        let sites = self.shards.iter().flat_map(|s| &s.sites).map(|a| &a.site);
+        let sites = self.sites.iter().map(|a| &a.site);
         sites.chain([&self.enterprise])
     }
 
@@ -148,7 +148,7 @@ impl Engine {
             let holdings = &site.state.holdings;
             holdings.indexes().for_each(|index| given.add(holdings.get(index)));
         }
-        let seen = self.shards.iter().flat_map(|s| &s.sites).map(|a| a.seen.evicted);
+        let seen = self.sites.iter().map(|a| a.seen.evicted);
         evicted.identities = seen.sum();
         (evicted.keys, evicted.runs, evicted.events) = (given.keys, given.runs, given.events);
         evicted
