@@ -111,14 +111,14 @@ impl Run<'_> {
         if seen.is_new_here(head.identity(), at, watermark) {
             let row = self.rows[AT_SITES].keep_lines(row);
             let OfKind { rank, forwarded } = self.kinds[head.kind().0 as usize];
-            let new = |over| Waiting::new(at, rank, over, row);
+            let new = Waiting::new(at, rank, Over::Unknown, row);
             let over = match forwarded {
                 false => Over::Nothing,
                 true if at < self.floor => Over::Unknown,
-                true => self.merge.foresee(self.rows, new(Over::Queued)),
+                true => self.merge.foresee(self.rows, new.with_over(Over::Queued)),
             };
             // Behind others that wait it is due when they are, or later.
-            if waiting.push(self.rows, new(over))
+            if waiting.push(self.rows, new.with_over(over))
                 && let Some(due) = self.due.get_mut(place as usize)
             {
                 *due = at.min(*due);

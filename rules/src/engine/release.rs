@@ -64,23 +64,22 @@ struct Gate<'a> {
     let_go: LetGo<'a>,
 }
 
-/// Gives the first events of a line to those who judge them.
-#[inline(always)]
+/// Gives the first events of a line to those who judge them, and counts those that are let go.
+#[inline(never)]
 fn judge(
     cx: Context<'_>,
     site: &mut Site,
     (line, many): (&[Waiting], usize),
     rows: &Rows,
-    mut count: impl FnMut(EventRef<'_>),
+    mut let_go: Option<&mut LetGo<'_>>,
     out: &mut Findings,
 ) {
-    let mut behind = line.iter();
-    for _ in 0..many {
-        let Some(next) = behind.next() else { break };
-        let behind = behind.as_slice();
-        site.expect(cx, |places| Some(rows.get(behind.get(places)?.row())));
+    for (place, next) in line.iter().enumerate().take(many) {
+        site.expect(cx, |behind| Some(rows.get(line.get(place + 1 + behind)?.row())));
         let event = rows.get(next.row());
-        count(event);
+        if let Some(let_go) = &mut let_go {
+            let_go.count(event);
+        }
         site.event(cx, event, out);
     }
 }
@@ -90,19 +89,13 @@ impl Gate<'_> {
     #[inline(never)]
     fn pass(&mut self, site: &mut Site, line: &[Waiting], many: usize, out: &mut Findings) {
         let Self { cx, rows, let_go, .. } = self;
-        judge(*cx, site, (line, many), &rows[AT_SITES], |event| let_go.count(event), out);
-        line.iter().take(many).for_each(|passed| self.hand_on(*passed));
-    }
-
-    /// A site has judged an event.
-    #[inline(always)]
-    fn hand_on(&mut self, passed: Waiting) {
-        match passed.over() {
-            // Its turn comes there.
-            Over::Queued => {}
-            Over::Nothing => self.rows[AT_SITES].give_up(passed.row()),
-            Over::Unknown => self.forward(passed),
-        }
+        judge(*cx, site, (line, many), &rows[AT_SITES], Some(let_go), out);
+        let passed = line.get(..many).unwrap_or(line).iter();
+        let given_up = passed.clone().filter(|passed| passed.is(Over::Nothing));
+        self.rows[AT_SITES].give_up_all(given_up.map(|passed| passed.row()));
+        // What is queued has its turn there.
+        let unknown = passed.filter(|passed| passed.is(Over::Unknown));
+        unknown.for_each(|passed| self.forward(*passed));
     }
 
     /// Gives an event to the enterprise, if it needs it.
@@ -214,7 +207,7 @@ impl Engine {
         }
         merge.straighten(rows, watermark);
         let (line, many) = merge.foreseen(watermark);
-        judge(cx, enterprise, (line, many), &rows[AT_SITES], |_| {}, out);
+        judge(cx, enterprise, (line, many), &rows[AT_SITES], None, out);
         rows[AT_SITES].give_up_all(line.iter().take(many).map(|passed| passed.row()));
         merge.pass(many);
         while let Some(next) = merge.pop(rows, watermark) {

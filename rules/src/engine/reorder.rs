@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Zeroable;
@@ -14,7 +15,7 @@ pub struct Rows {
     stride: usize,
     /// Each row begins with a line of memory.
     lines: Vec<MemoryLine>,
-    lines_each: usize,
+    lines_each: u32,
     free: Vec<u32>,
     interner: Arc<Interner>,
 }
@@ -22,27 +23,32 @@ pub struct Rows {
 impl Rows {
     /// No row yet, of `stride` words; their sites are named here.
     pub fn new(stride: usize, interner: Arc<Interner>) -> Self {
-        let lines_each = stride.div_ceil(8);
+        let lines_each = stride.div_ceil(8) as u32;
         Self { stride, lines: Vec::new(), lines_each, free: Vec::new(), interner }
     }
 
     /// So many are kept.
     pub fn kept(&self) -> usize {
-        self.lines.len() / self.lines_each - self.free.len()
+        self.lines.len() / self.lines_each as usize - self.free.len()
+    }
+
+    #[inline(always)]
+    fn lines_of(&self, row: u32) -> Range<usize> {
+        row as usize..row as usize + self.lines_each as usize
     }
 
     /// A row that is kept, or was until now.
     #[inline]
     pub fn get(&self, row: u32) -> EventRef<'_> {
-        let lines = &self.lines[row as usize..][..self.lines_each];
+        let lines = &self.lines[self.lines_of(row)];
         EventRef::from_words(&bytemuck::cast_slice(lines)[..self.stride])
     }
 
     /// The words of a row.
     #[inline(always)]
     fn words_mut(&mut self, row: u32) -> &mut [u64] {
-        let lines = &mut self.lines[row as usize..][..self.lines_each];
-        &mut bytemuck::cast_slice_mut(lines)[..self.stride]
+        let lines = self.lines_of(row);
+        &mut bytemuck::cast_slice_mut(&mut self.lines[lines])[..self.stride]
     }
 
     /// A row that is kept, to change it; not in what decides its place.
@@ -68,7 +74,8 @@ impl Rows {
             Some(row) => row,
             None => self.grow(),
         };
-        lines.copy_to(&mut self.lines[row as usize..][..self.lines_each]);
+        let own = self.lines_of(row);
+        lines.copy_to(&mut self.lines[own]);
         row
     }
 
@@ -76,7 +83,7 @@ impl Rows {
     #[inline(never)]
     fn grow(&mut self) -> u32 {
         let row = self.lines.len();
-        self.lines.resize(row + self.lines_each, MemoryLine::zeroed());
+        self.lines.resize(row + self.lines_each as usize, MemoryLine::zeroed());
         row as u32
     }
 
@@ -138,14 +145,10 @@ impl Waiting {
         (self.rest >> RANK) as u8
     }
 
-    /// What the enterprise has of it.
+    /// Whether the enterprise has this of it.
     #[inline(always)]
-    pub fn over(self) -> Over {
-        match (self.rest >> OVER) as u8 {
-            0 => Over::Unknown,
-            1 => Over::Nothing,
-            _ => Over::Queued,
-        }
+    pub fn is(self, over: Over) -> bool {
+        (self.rest >> OVER) as u8 == over as u8
     }
 
     /// Which of several rows it is one of.

@@ -24,8 +24,8 @@ const BUCKETS_MIN: usize = 16;
 /// before the last eighth of what they take has come.
 const MOVED: usize = 4;
 
-/// How far in front of those that are entered or forgotten the line is asked for; and how many stand in
-/// a line of memory.
+/// How far in front of those that are entered the line is asked for; and how many stand in a line of
+/// memory.
 const CELLS_AHEAD: u64 = 2 * STEP;
 const CELLS_A_LINE: usize = 64 / size_of::<SeenCell>();
 
@@ -33,9 +33,8 @@ const CELLS_A_LINE: usize = 64 / size_of::<SeenCell>();
 /// next stand is seen to. Divides [`PAGE_CELLS`].
 const STEP: u64 = 8;
 
-/// Identities that are forgotten for their age at once, at most: twice as many as came, so that nobody
-/// waits for many.
-const FORGOTTEN: usize = 2 * STEP as usize;
+/// Nothing is known of the oldest page: none has this number.
+const UNKNOWN: (u64, i64) = (u64::MAX, i64::MIN);
 
 /// Pages that the line grows by at once, at most.
 const PAGES_MORE: usize = 64;
@@ -50,22 +49,41 @@ struct SeenCell {
     identity: [u64; 2],
 }
 
-/// Identities of one site, the oldest forgotten first: by age in event time, and by number.
+/// A page of the line.
+#[derive(Debug)]
+struct Page {
+    /// When the latest of them occurred, once it is full.
+    latest: i64,
+    cells: [SeenCell; PAGE_CELLS],
+}
+
+impl Page {
+    fn empty() -> Box<Self> {
+        Box::new(Self { latest: i64::MIN, cells: [SeenCell::zeroed(); PAGE_CELLS] })
+    }
+}
+
+/// Identities of one site, the oldest forgotten first: by age in event time, a page at a time and
+/// without a look at them, and by number.
 ///
-/// They stand in a line in the order of arrival, so that the oldest and the newest are touched one
-/// after the other; an index finds one by its identity. The only access that memory cannot foresee
-/// is the index's one line, and [`Seen::expect`] asks for it ahead.
+/// They stand in a line in the order of arrival, so that the newest are touched one after the other; an
+/// index finds one by its identity. The only access that memory cannot foresee is the index's one line,
+/// and [`Seen::expect`] asks for it ahead.
 #[derive(Debug)]
 pub struct Seen {
     /// Pages of the line, a ring: the one at `oldest` holds place `first * PAGE_CELLS`, the one at
     /// `newest` whoever comes next.
-    pages: Vec<Box<[SeenCell; PAGE_CELLS]>>,
+    pages: Vec<Box<Page>>,
     first: u64,
     oldest: usize,
     newest: usize,
     /// Places of the oldest, and behind the newest. They count on for ever.
     head: u64,
     tail: u64,
+    /// When the latest occurred of the newest page.
+    latest: i64,
+    /// The same of the oldest page, of this number, once it is full.
+    old: (u64, i64),
     /// Up to this place one that comes may be entered without a look at anything but the index. It
     /// hangs on the places and on the room alone.
     until: u64,
@@ -103,6 +121,8 @@ impl Seen {
             newest: 0,
             head: 0,
             tail: 0,
+            latest: i64::MIN,
+            old: UNKNOWN,
             until: 0,
             index: Box::default(),
             wider: Box::default(),
@@ -184,7 +204,9 @@ impl Seen {
             if self.saving.contains(&place) {
                 self.put_aside();
             }
-            self.cell_mut(place).occurred = occurred.0;
+            let (page, within) = (self.page_of(place), place as usize % PAGE_CELLS);
+            self.pages[page].cells[within].occurred = occurred.0;
+            self.look_at_page(place);
             self.unsaved = self.unsaved.min(place);
             return true;
         }
@@ -210,7 +232,7 @@ impl Seen {
     pub fn bytes(&self) -> usize {
         let wider = size_of_val(&*self.wider) + self.fresh.bytes();
         let indexes = size_of_val(&*self.index) + wider;
-        self.pages.len() * PAGE_CELLS * size_of::<SeenCell>() + indexes
+        self.pages.len() * size_of::<Page>() + indexes
     }
 
     /// Where the page of a place is in the ring; at its end where there is none yet.
@@ -226,13 +248,20 @@ impl Seen {
 
     #[inline]
     fn cell(&self, place: u64) -> &SeenCell {
-        &self.pages[self.page_of(place)][place as usize % PAGE_CELLS]
+        &self.pages[self.page_of(place)].cells[place as usize % PAGE_CELLS]
     }
 
-    #[inline]
-    fn cell_mut(&mut self, place: u64) -> &mut SeenCell {
-        let page = self.page_of(place);
-        &mut self.pages[page][place as usize % PAGE_CELLS]
+    /// Sees how old the page of a place is.
+    #[cold]
+    fn look_at_page(&mut self, place: u64) {
+        let (page, begin) = (self.page_of(place), place - place % PAGE_CELLS as u64);
+        let entered = (self.tail - begin).min(PAGE_CELLS as u64) as usize;
+        let all = self.pages[page].cells[..entered].iter().map(|cell| cell.occurred);
+        let latest = all.max().unwrap_or(i64::MIN);
+        (self.pages[page].latest, self.old) = (latest, UNKNOWN);
+        if entered < PAGE_CELLS {
+            self.latest = latest;
+        }
     }
 
     #[inline]
@@ -245,33 +274,57 @@ impl Seen {
     #[inline(never)]
     fn turn(&mut self, watermark: EventTime) -> bool {
         if self.tail.is_multiple_of(STEP) {
+            if self.tail.is_multiple_of(PAGE_CELLS as u64) {
+                self.end_page();
+            }
             self.forget(watermark);
             self.make_room(self.tail);
-            self.expect_cells(self.tail);
+            self.expect_cells();
             self.until = (self.tail + STEP).min(self.head + self.room as u64);
         }
         self.tail < self.until
     }
 
-    /// Forgets what is too old, as far as it stands in the page of the oldest.
+    /// The newest page is full, if there is one.
+    fn end_page(&mut self) {
+        let latest = std::mem::replace(&mut self.latest, i64::MIN);
+        if let Some(page) = self.pages.get_mut(self.newest).filter(|_| latest > i64::MIN) {
+            page.latest = latest;
+        }
+    }
+
+    /// Forgets the page of the oldest, where all that are left of it are too old.
+    #[inline(always)]
     fn forget(&mut self, watermark: EventTime) {
-        let within = self.head as usize % PAGE_CELLS;
-        let many = FORGOTTEN.min(self.len()).min(PAGE_CELLS - within);
-        let Some(page) = self.pages.get(self.page_of(self.head)) else { return };
-        let horizon = watermark.minus(self.within);
-        let too_old = |cell: &&SeenCell| cell.occurred <= horizon.0;
-        self.head += page[within..within + many].iter().take_while(too_old).count() as u64;
-        self.expect_cells(self.head);
+        let (page, within) = (self.head / PAGE_CELLS as u64, self.head as usize % PAGE_CELLS);
+        let next = (page + 1) * PAGE_CELLS as u64;
+        if next > self.tail {
+            return;
+        }
+        if self.old.0 != page {
+            self.old = (page, self.pages[self.page_of(self.head)].latest);
+        }
+        let horizon = watermark.minus(self.within).0;
+        if self.old.1 <= horizon || within > 0 && self.are_old(within, horizon) {
+            self.head = next;
+        }
+    }
+
+    /// Whether all are too old that are left of the oldest page: the latest of it may be none of them.
+    #[cold]
+    fn are_old(&self, within: usize, horizon: i64) -> bool {
+        let left = &self.pages[self.page_of(self.head)].cells[within..];
+        left.iter().all(|cell| cell.occurred <= horizon)
     }
 
     /// Asks for the cells that a turn after the next comes to.
     #[inline(always)]
-    fn expect_cells(&self, from: u64) {
-        let ahead = from + CELLS_AHEAD;
+    fn expect_cells(&self) {
+        let ahead = self.tail + CELLS_AHEAD;
         let within = ahead as usize % PAGE_CELLS;
         let Some(page) = self.pages.get(self.page_of(ahead)) else { return };
         let cells = (within..within + STEP as usize).step_by(CELLS_A_LINE);
-        cells.for_each(|cell| prefetch(&page[..], cell));
+        cells.for_each(|cell| prefetch(&page.cells, cell));
     }
 
     fn look_ahead(&mut self) {
@@ -353,7 +406,8 @@ impl Seen {
     #[inline(always)]
     fn append(&mut self, identity: [u64; 2], occurred: EventTime) {
         let within = self.tail as usize % PAGE_CELLS;
-        self.pages[self.newest][within] = SeenCell { occurred: occurred.0, identity };
+        self.pages[self.newest].cells[within] = SeenCell { occurred: occurred.0, identity };
+        self.latest = self.latest.max(occurred.0);
         self.tail += 1;
     }
 
@@ -379,10 +433,9 @@ impl Seen {
         if wanted > self.pages.len() {
             // Half as many again: a line that moves about its length allocates no further (INV-HOT).
             let pages = wanted.max(self.pages.len() + (self.pages.len() / 2).min(PAGES_MORE));
-            let empty = || Box::new([SeenCell::zeroed(); PAGE_CELLS]);
             self.pages.rotate_left(self.oldest);
             self.oldest = 0;
-            self.pages.resize_with(pages, empty);
+            self.pages.resize_with(pages, Page::empty);
         }
     }
 
@@ -413,20 +466,24 @@ impl Seen {
         for place in from..tail {
             self.make_room(place);
             let cell = bytemuck::pod_read_unaligned(input.take(size_of::<SeenCell>())?);
-            *self.cell_mut(place) = cell;
+            self.pages[self.newest].cells[place as usize % PAGE_CELLS] = cell;
         }
         (self.tail, self.unsaved) = (tail, tail);
         self.make_room(tail);
         Some(())
     }
 
-    /// Builds the index from the line.
+    /// Builds the index from the line, and sees how old its pages are.
     pub fn reindex(&mut self) {
         let wide = (self.len() / (FILL - 1) + 1).next_power_of_two();
         self.index = bytemuck::zeroed_slice_box(buckets(wide));
         (self.wider, self.fresh) = (Box::default(), Fresh::default());
+        (self.latest, self.old) = (i64::MIN, UNKNOWN);
         let living = self.living();
         for place in self.head..self.tail {
+            if place == self.head || place.is_multiple_of(PAGE_CELLS as u64) {
+                self.look_at_page(place);
+            }
             let bits = bits_of(self.cell(place).identity);
             enter(&mut self.index, bits, place as u32, living);
         }
@@ -450,7 +507,7 @@ impl Store for Seen {
             let within = place as usize % PAGE_CELLS;
             let count = (self.saving.end - place).min((PAGE_CELLS - within) as u64);
             let page = &self.pages[self.page_of(place)];
-            let bytes = bytemuck::cast_slice(&page[within..within + count as usize]);
+            let bytes = bytemuck::cast_slice(&page.cells[within..within + count as usize]);
             out.extend_from_slice(bytes);
             self.saving.start += count;
             *budget = budget.saturating_sub(bytes.len());
@@ -552,10 +609,11 @@ mod tests {
             let now = step * if step / 1_000 % 2 == 0 { 10_000 } else { 900_000 };
             let (now, at) = (EventTime(now), EventTime(now - (seed >> 50) as i64 % 3_000_000));
             let old = |at: i64| now.since(EventTime(at)) >= within;
-            if came.is_multiple_of(STEP) {
-                let many = FORGOTTEN.min(PAGE_CELLS - gone % PAGE_CELLS);
-                let too_old = model.iter().take(many).take_while(|(_, at)| old(*at)).count();
-                gone += model.drain(..too_old).count();
+            let page = PAGE_CELLS - gone % PAGE_CELLS;
+            if came.is_multiple_of(STEP)
+                && model.get(..page).is_some_and(|page| page.iter().all(|(_, at)| old(*at)))
+            {
+                gone += model.drain(..page).count();
             }
             let expected = match model.iter_mut().find(|(known, _)| *known == identity) {
                 Some((_, known)) if old(*known) => {

@@ -51,8 +51,9 @@ pub struct Hearing {
     /// Whether it holds the watermark, and would go on holding it.
     holds: bool,
     slack: TimeSpan,
-    /// As far as it may go: where the next of the others stands, or short of where somebody waits for
-    /// time to come.
+    /// When an event may have occurred that is heard so: time goes no further than to where the next of
+    /// the others stands, or short of where somebody waits for it to come.
+    least: EventTime,
     most: EventTime,
     /// Every event before this time is released; one at it is not.
     pub watermark: EventTime,
@@ -68,9 +69,8 @@ impl Hearing {
         if !self.holds {
             return Some(self.watermark);
         }
-        let (own, wrapped) = occurred.0.overflowing_sub(self.slack.0);
-        let own = EventTime(own);
-        (own <= self.most && !wrapped).then(|| own.max(self.watermark))
+        let own = EventTime(occurred.0.wrapping_sub(self.slack.0));
+        (self.least..=self.most).contains(&occurred).then(|| own.max(self.watermark))
     }
 
     /// One that occurred then, with which time has come so far.
@@ -139,7 +139,8 @@ impl Streams {
         let (Holder { slack, others, .. }, watermark) = (holder, self.watermark);
         let most =
             if until == EventTime::MAX { others } else { others.min(EventTime(until.0 - 1)) };
-        let hearing = Hearing { id, holds, slack, most, watermark, reached: EventTime::MIN };
+        let (least, most) = (EventTime::MIN.plus(slack), most.plus(slack));
+        let hearing = Hearing { id, holds, slack, least, most, watermark, reached: EventTime::MIN };
         (watermark < until).then_some(hearing)
     }
 

@@ -15,7 +15,7 @@ use crate::plan::{FactId, FactKind, Pattern};
 const SWEEP_EVERY: u32 = 32;
 /// One key, one run and one incident are looked at in so many events, and two more for each that comes: of
 /// all that are kept, those that hold nothing stay fewer than the others.
-const SWEEP_ONE_IN: u32 = 8;
+const SWEEP_ONE_IN: u32 = 16;
 /// How far in front of the sweep's hand keys and runs are asked for: those that it comes to next time, too.
 const SWEPT_AHEAD: usize = 12;
 
