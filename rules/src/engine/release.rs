@@ -76,6 +76,8 @@ fn judge(
 ) {
     for (place, next) in line.iter().enumerate().take(many) {
         site.expect(cx, |behind| Some(rows.get(line.get(place + 1 + behind)?.row())));
+        // It was asked for so long ago that it may have left the nearest cache again.
+        line.get(place + 1).into_iter().for_each(|next| rows.expect(next.row()));
         let event = rows.get(next.row());
         if let Some(let_go) = &mut let_go {
             let_go.count(event);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytemuck::Zeroable;
 use event::MemoryLine;
+use event::prefetch::prefetch;
 use event::{EventMut, EventRef, EventTime, Interner, RowLines};
 
 /// Rows that wait, each for as long as somebody knows its number: the line that it begins with. A row is
@@ -42,6 +43,12 @@ impl Rows {
     pub fn get(&self, row: u32) -> EventRef<'_> {
         let lines = &self.lines[self.lines_of(row)];
         EventRef::from_words(&bytemuck::cast_slice(lines)[..self.stride])
+    }
+
+    /// Asks for a row's memory, as far as most events have fields: it will be read soon.
+    #[inline(always)]
+    pub fn expect(&self, row: u32) {
+        [0, 1].into_iter().for_each(|line| prefetch(&self.lines, row as usize + line));
     }
 
     /// The words of a row.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use event::fresh::Fresh;
-use event::prefetch::prefetch;
+use event::prefetch::{fetch, prefetch};
 use event::{EventTime, Identity, TimeSpan};
 
 use super::buckets::{Bucket, Living, bits_of, enter};
@@ -303,6 +303,8 @@ impl Seen {
         }
         if self.old.0 != page {
             self.old = (page, self.pages[self.page_of(self.head)].latest);
+            // Nothing has touched the one behind it since it was full.
+            self.pages.get(self.page_of(next)).into_iter().for_each(|page| fetch(&page.latest));
         }
         let horizon = watermark.minus(self.within).0;
         if self.old.1 <= horizon || within > 0 && self.are_old(within, horizon) {

@@ -104,7 +104,8 @@ impl Timers {
         let lane = &mut self.lanes[first];
         // Nothing has touched those behind it since they came.
         lane.get(SOON).into_iter().for_each(fetch);
-        let (at, _, _, serial, due) = lane.pop_front()?;
+        let (at, _, _, serial, due) = *lane.front()?;
+        lane.pop_front();
         self.fronts[first] = lane.front().map_or(EventTime::MAX, |timer| timer.0);
         self.know_next();
         Some((at, serial, due))
