@@ -159,8 +159,8 @@ impl KeyCell {
     #[inline(always)]
     pub fn count_in(&mut self, by: i64, used: bool) {
         self.value = self.number().saturating_add(by) as u64;
-        let form = self.form & !Self::TAG | super::state::INT;
-        self.form = (form | u32::from(used) * Self::USED) + Self::EVENT;
+        let used = if used { Self::USED } else { 0 };
+        self.form = (self.form & !Self::TAG | super::state::INT | used) + Self::EVENT;
     }
 
     /// Whether it was written to since it came, or since it was last spared.

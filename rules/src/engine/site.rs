@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use event::identity::{Digest, TimedId};
 use event::incident::Tier;
+use event::prefetch::prefetch;
 use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, Symbol};
 
 use super::Options;
@@ -192,6 +193,10 @@ impl Site {
                     break;
                 }
                 let Some((at, serial, due)) = self.timers.pop(to) else { break };
+                // Nothing has touched a run since it began.
+                if let Due::Run(run) = self.timers.behind() {
+                    prefetch(self.state.runs.cells(), run as usize);
+                }
                 if self.is_awaited(due, serial) {
                     self.run_timer(cx, at, serial, due, out);
                 }
@@ -332,7 +337,7 @@ impl Site {
     pub(super) fn tell(&mut self, cx: Context<'_>, spoken: &Spoken, trigger: Option<EvidenceRef>) {
         let kind = cx.layout.detection_kind(spoken.rule);
         let (here, there) = (cx.layout.needs(kind), cx.layout.forwards(spoken.rule));
-        if self.late.is_some() {
+        if self.late.is_some() || !(here || there) {
             return;
         }
         // One that was held is heard when it is decided: nobody hears of the past.

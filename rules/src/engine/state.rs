@@ -64,7 +64,7 @@ pub struct State {
     pub over: Vec<Over>,
     /// How many keys, runs or events may come before limits are looked at: less than none where one is passed.
     pub(super) room: i64,
-    /// Keys and runs that were made since the sweep last went on.
+    /// Keys that were made since the sweep last went on, and runs that it may come to end.
     pub(super) came: [u32; 2],
     /// Cells that stand empty, and those of them that keep a [`Noted`].
     pub(super) idle: [u32; 2],

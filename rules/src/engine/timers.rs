@@ -44,6 +44,8 @@ pub struct Timers {
     next: EventTime,
     /// Whether anything is.
     some: bool,
+    /// What is due soon behind what was taken last, most likely.
+    behind: Due,
     /// When the first of each lane is due, and last of the rest: `MAX` where there is none.
     fronts: [EventTime; LANES + 1],
 }
@@ -55,6 +57,7 @@ impl Default for Timers {
             rest: BinaryHeap::new(),
             next: EventTime::MAX,
             some: false,
+            behind: Due::Run(0),
             fronts: [EventTime::MAX; LANES + 1],
         }
     }
@@ -106,6 +109,7 @@ impl Timers {
         lane.get(SOON).into_iter().for_each(fetch);
         let (at, _, _, serial, due) = *lane.front()?;
         lane.pop_front();
+        self.behind = lane.get(1).map_or(due, |timer| timer.4);
         self.fronts[first] = lane.front().map_or(EventTime::MAX, |timer| timer.0);
         self.know_next();
         Some((at, serial, due))
@@ -133,6 +137,12 @@ impl Timers {
         self.look_at_fronts();
         self.know_next();
         Some((at, serial, due))
+    }
+
+    /// What is due soon behind what was taken last, most likely.
+    #[inline]
+    pub fn behind(&self) -> Due {
+        self.behind
     }
 
     /// When the earliest is due.
