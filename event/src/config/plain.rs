@@ -231,7 +231,7 @@ impl Plain<'_> {
     fn unquoted<const BRACKETS: bool>(&mut self) -> Option<Node> {
         let (place, from) = (self.place(), self.at);
         let begins = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'(' | b'/');
-        if !begins(self.peek()) && !(self.peek() == b'-' && begins(self.byte(from + 1))) {
+        if !(begins(self.peek()) || self.peek() == b'-' && begins(self.byte(from + 1))) {
             return None;
         }
         let mut to = from;

@@ -73,7 +73,7 @@ impl<F> Index<F, RuleId> {
                 let all = all.reduce(|a, b| a.either(b).unwrap_or(Gate::OPEN));
                 let gate = all.unwrap_or(Gate::OPEN);
                 let group = &self.listed[from..];
-                let of_texts = gate.is_of_texts().then_some(group).unwrap_or_default();
+                let of_texts = if gate.is_of_texts() { group } else { &[] };
                 let bits = of_texts.iter().fold(0, |all, rule| all | bits(*rule));
                 let (from, to) = (from as u32, self.listed.len() as u32);
                 self.groups.push(Group { gate, bits, from, to });

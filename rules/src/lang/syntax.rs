@@ -131,8 +131,7 @@ impl Symbol {
             (b'|', b'|') | (b'&', b'&') | (b'=' | b'!' | b'<' | b'>', b'=') => {
                 Some(Self([first, next]))
             }
-            (b'<' | b'>' | b'+' | b'-' | b'*' | b'/' | b'%' | b'!' | b'?' | b':' | b'.', _)
-            | (b',' | b'(' | b')' | b'[' | b']' | b'{' | b'}', _) => Some(Self([first, 0])),
+            _ if b"<>+-*/%!?:.,()[]{}".contains(&first) => Some(Self([first, 0])),
             _ => None,
         }
     }
