@@ -148,13 +148,41 @@ fn ends<const N: usize>(out: &mut [u8], part: &[u8]) {
 #[derive(Clone, Debug)]
 pub struct ShortParts {
     bytes: [u8; SHORT_PARTS_BYTES],
+    /// Of what their hash is made, in memory: a constant of eight bytes takes an instruction of its own.
+    mixed: Mixed,
+}
+
+#[derive(Clone, Debug)]
+struct Mixed {
+    secret: [u64; 8],
+    primes: [u64; 3],
+}
+
+/// A number of bytes, and what it does to a hash of so many: known long before there are any.
+#[derive(Clone, Copy, Debug)]
+pub struct HashLength {
+    bytes: usize,
+    first: u64,
+    last: u64,
+}
+
+impl HashLength {
+    /// Of this many.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(bytes: usize) -> Self {
+        let len = bytes as u64;
+        let last = len.wrapping_sub(SEED).wrapping_mul(PRIME_2);
+        Self { bytes, first: len.wrapping_mul(PRIME_1), last }
+    }
 }
 
 const SHORT_PARTS_BYTES: usize = 256;
 
 impl Default for ShortParts {
     fn default() -> Self {
-        Self { bytes: [0; SHORT_PARTS_BYTES] }
+        let mixed = Mixed { secret: SECRET, primes: [PRIME_1, PRIME_4, PRIME_MX] };
+        Self { bytes: [0; SHORT_PARTS_BYTES], mixed }
     }
 }
 
@@ -210,12 +238,24 @@ impl ShortParts {
     #[must_use]
     #[inline(always)]
     pub fn identity(&self, end: usize) -> Identity {
-        Identity(match end {
-            17..=64 => short_hash(&self.bytes, end),
+        self.identity_of(&HashLength::of(end))
+    }
+
+    /// The same of as many bytes.
+    #[must_use]
+    #[inline(always)]
+    pub fn identity_of(&self, length: &HashLength) -> Identity {
+        Identity(match length.bytes {
+            17..=64 => short_hash(&self.bytes, length, &self.mixed),
             end => Digest::of(&self.bytes[..end & 127]),
         })
     }
 }
+
+const PRIME_1: u64 = 0x9e37_79b1_85eb_ca87;
+const PRIME_2: u64 = 0xc2b2_ae3d_27d4_eb4f;
+const PRIME_4: u64 = 0x85eb_ca77_c2b2_ae63;
+const PRIME_MX: u64 = 0x1656_6791_9e37_79f9;
 
 /// The first eight words of XXH3's secret, as [`SEED`] changes them.
 const SECRET: [u64; 8] = {
@@ -255,14 +295,14 @@ fn mix_two(
     high: u64,
     head: (u64, u64),
     tail: (u64, u64),
-    [a, b, c, d]: [usize; 4],
+    [a, b, c, d]: [u64; 4],
 ) -> (u64, u64) {
     let folded = |a: u64, b: u64| {
         let product = u128::from(a) * u128::from(b);
         product as u64 ^ (product >> 64) as u64
     };
-    let of_head = folded(head.0 ^ SECRET[a], head.1 ^ SECRET[b]);
-    let of_tail = folded(tail.0 ^ SECRET[c], tail.1 ^ SECRET[d]);
+    let of_head = folded(head.0 ^ a, head.1 ^ b);
+    let of_tail = folded(tail.0 ^ c, tail.1 ^ d);
     (
         low.wrapping_add(of_head) ^ tail.0.wrapping_add(tail.1),
         high.wrapping_add(of_tail) ^ head.0.wrapping_add(head.1),
@@ -272,23 +312,22 @@ fn mix_two(
 /// XXH3's 128 bits of 17 to 64 bytes with [`SEED`], in line: a call of the general function costs
 /// as much again.
 #[inline(always)]
-fn short_hash(bytes: &[u8; SHORT_PARTS_BYTES], len: usize) -> u128 {
-    const PRIME_1: u64 = 0x9e37_79b1_85eb_ca87;
-    const PRIME_2: u64 = 0xc2b2_ae3d_27d4_eb4f;
-    const PRIME_4: u64 = 0x85eb_ca77_c2b2_ae63;
-    let (mut low, mut high) = ((len as u64).wrapping_mul(PRIME_1), 0);
+fn short_hash(bytes: &[u8; SHORT_PARTS_BYTES], length: &HashLength, mixed: &Mixed) -> u128 {
+    let (len, [a, b, c, d, e, f, g, h]) = (length.bytes, mixed.secret);
+    let [prime_1, prime_4, prime_mx] = mixed.primes;
+    let (mut low, mut high) = (length.first, 0);
     if len > 32 {
-        (low, high) = mix_two(low, high, two(bytes, 16), two(bytes, len - 32), [4, 5, 6, 7]);
+        (low, high) = mix_two(low, high, two(bytes, 16), two(bytes, len - 32), [e, f, g, h]);
     }
-    (low, high) = mix_two(low, high, two(bytes, 0), two(bytes, len - 16), [0, 1, 2, 3]);
+    (low, high) = mix_two(low, high, two(bytes, 0), two(bytes, len - 16), [a, b, c, d]);
     let avalanche = |hash: u64| {
-        let hash = (hash ^ hash >> 37).wrapping_mul(0x1656_6791_9e37_79f9);
+        let hash = (hash ^ hash >> 37).wrapping_mul(prime_mx);
         hash ^ hash >> 32
     };
     let sum = low.wrapping_add(high);
-    let other = (low.wrapping_mul(PRIME_1))
-        .wrapping_add(high.wrapping_mul(PRIME_4))
-        .wrapping_add((len as u64).wrapping_sub(SEED).wrapping_mul(PRIME_2));
+    let other = (low.wrapping_mul(prime_1))
+        .wrapping_add(high.wrapping_mul(prime_4))
+        .wrapping_add(length.last);
     u128::from(avalanche(sum)) | u128::from(avalanche(other).wrapping_neg()) << 64
 }
 

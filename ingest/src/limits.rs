@@ -28,7 +28,7 @@ pub const LAYOUT_BYTES_MAX: usize = 384;
 /// Values of one sort in a layout, a power of two: with this many it takes 2 KiB.
 pub const LAYOUT_VALUES_MAX: usize = 16;
 
-/// Layouts of one mapping are so many sets, by the payload's length, of so many each: 512 KiB for
+/// Layouts of one mapping are so many sets, by the payload's length, of so many each: 640 KiB for
 /// each decoder, once the first is made.
 pub const LAYOUT_SETS: usize = 32;
 

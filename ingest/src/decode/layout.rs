@@ -14,7 +14,7 @@
 
 mod steady;
 
-use event::identity::ShortParts;
+use event::identity::{HashLength, ShortParts};
 use event::tables::Tables;
 use event::{
     EventBlock, EventFlags, EventTime, FieldId, Header, Identity, KindId, ROOM, RecordRef,
@@ -214,7 +214,7 @@ pub(super) struct Layout {
     leading: Few<u32>,
     /// The device, then the site, where the payload says it, then the other names of fields.
     names: Few<Name>,
-    /// How many are looked up: the last one again where there are fewer.
+    /// How many are looked up: one of them again where there are fewer.
     sought: usize,
     site_always: Symbol,
     ints: Few<Int>,
@@ -232,6 +232,8 @@ pub(super) struct Layout {
     device_end: usize,
     /// The payload's own id.
     id: Spot,
+    /// Bytes of the whole identity.
+    identified: HashLength,
     /// The place of its program.
     pub program: usize,
     /// Where the values stand, as a hash.
@@ -266,6 +268,7 @@ impl Layout {
         device_at: 0,
         device_end: 0,
         id: Spot::NONE,
+        identified: HashLength::of(0),
         program: 0,
         mark: 0,
         trial: Trial::NONE,
@@ -365,11 +368,11 @@ impl Layout {
     fn identity(&self, bytes: &[u8; ROOM], at: EventTime, parts: &mut ShortParts) -> Identity {
         parts.begin(&self.head);
         parts.short(self.device_at, Sixteen::within(bytes, self.names.list[0].from).bytes());
-        let mut end = parts.part(self.device_end, self.id.part(bytes), self.id.len as usize);
+        let end = parts.part(self.device_end, self.id.part(bytes), self.id.len as usize);
         if self.id_with_time {
-            end = parts.time(end, at);
+            parts.time(end, at);
         }
-        parts.identity(end)
+        parts.identity_of(&self.identified)
     }
 
     /// The layout of a payload that was scanned, and has a program, but no layout; `None` where it
@@ -410,17 +413,20 @@ impl Layout {
         layout.head[..4].copy_from_slice(&(len as u32).to_le_bytes());
         layout.head[4..4 + len].copy_from_slice(&feed[..len]);
         layout.head[4 + len..8 + len].copy_from_slice(&device.to_le_bytes());
+        let time = if layout.id_with_time { 8 } else { 0 };
+        layout.identified = HashLength::of(layout.device_end + 4 + layout.id.len as usize + time);
         layout.even();
         Some(layout)
     }
 
-    /// Makes names as many as most payloads have.
+    /// Makes names as many as most payloads have, by one again that a field has: whether it has is guessed right.
     fn even(&mut self) {
         let Few { list, len } = &mut self.names;
         self.sought = NAMES_MIN.max(*len);
-        if let Some(last) = len.checked_sub(1).map(|last| list[last]) {
-            list[*len..self.sought].fill(last);
-        }
+        let all = &list[..*len];
+        let Some(last) = all.last() else { return };
+        let again = *all.iter().rfind(|name| name.field != NO_FIELD).unwrap_or(last);
+        list[*len..self.sought].fill(again);
     }
 
     fn lay_out(

@@ -117,20 +117,21 @@ impl Layouts {
         symbols: &SymbolCache,
         expected: &mut Expected,
     ) {
-        (expected.made, expected.place, expected.sought) = (self.made, NOWHERE, 0);
         self.now += 1;
-        let Some(last) = self.last.get(payload.len()) else { return };
-        if self.now < self.rest {
-            return;
-        }
-        let (mut place, len) = (*last, payload.len());
+        expected.made = self.made;
+        let len = payload.len();
+        let mut place =
+            self.last.get(len).filter(|_| self.now >= self.rest).map_or(NOWHERE, |at| *at);
         if !self.layouts.get(place as usize).is_some_and(|l| l.fits(len, bytes, source)) {
             place = self.other(len, bytes, source);
         }
-        let Some(layout) = self.layouts.get_mut(place as usize) else { return };
+        expected.place = place;
+        let Some(layout) = self.layouts.get_mut(place as usize) else {
+            expected.sought = 0;
+            return;
+        };
         self.found += 1;
         layout.used = self.now;
-        expected.place = place;
         expected.sought = layout.expect(bytes, symbols, &mut expected.names);
         if layout.trial.is_on() {
             self.tried |= layout.try_names(&expected.names);
@@ -156,6 +157,9 @@ impl Layouts {
     #[cold]
     #[inline(never)]
     fn other(&mut self, len: usize, bytes: &[u8; ROOM], source: SourceId) -> u32 {
+        if self.now < self.rest || len > LAYOUT_BYTES_MAX {
+            return NOWHERE;
+        }
         let first = len % LAYOUT_SETS * LAYOUTS_ALIKE_MAX;
         let set = self.layouts.get(first..first + LAYOUTS_ALIKE_MAX).unwrap_or_default();
         let found = set.iter().position(|layout| layout.fits(len, bytes, source));

@@ -26,8 +26,8 @@ pub(crate) fn all_line_ends<'r>(chunks: &[[u8; 64]], room: &'r mut [u64]) -> &'r
     &room[..many]
 }
 
-/// Blocks that are compared at least: of a payload of 160 bytes.
-pub(super) const BLOCKS_MIN: usize = 5;
+/// Blocks that are compared at least: of a payload of 192 bytes.
+pub(super) const BLOCKS_MIN: usize = 6;
 
 /// Whether bytes are as so many blocks say, but at least [`BLOCKS_MIN`] of them: each of those from its place
 /// on.
