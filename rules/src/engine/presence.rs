@@ -68,6 +68,7 @@ impl Site {
     }
 
     /// Impossible travel, of which all stands in the row.
+    #[inline(always)]
     pub(super) fn step_travel(
         &mut self,
         cx: Context<'_>,
