@@ -10,6 +10,7 @@ use event::{EventRef, FieldId, FieldType, Symbol};
 use crate::lang::expr::Expr;
 use crate::lang::syntax::Operator;
 use crate::plan::{FactId, FieldRef};
+use crate::texts::Texts;
 use crate::value::Value;
 
 /// A condition of a rulebook. It is what it compiles to: two that mean the same are equal, wherever
@@ -41,53 +42,9 @@ enum Test {
     /// It is this text.
     Text(FieldId, Symbol),
     /// It is one of these.
-    OneOf(FieldId, Texts),
+    OneOf(FieldId, Arc<Texts>),
     /// It is a number within a bound.
     Within(FieldId, Bound),
-}
-
-/// Texts that one is looked for among.
-struct Texts {
-    /// By their numbers, to find one: nothing else goes by this order.
-    texts: Box<[Symbol]>,
-    /// Of many: a bit of each, from the first one's on. Those that a rulebook names have numbers close to
-    /// each other.
-    bits: Box<[u64]>,
-}
-
-impl Texts {
-    /// Of so few it is quicker to look at each.
-    const FEW: usize = 16;
-    /// Bits for each text, at most.
-    const SPARSE: usize = 64;
-
-    fn new(mut texts: Box<[Symbol]>) -> Self {
-        texts.sort_unstable_by_key(|text| text.0);
-        let mut bits = Vec::new();
-        if let ([first, .., last], true) = (&texts[..], texts.len() > Self::FEW) {
-            let span = (last.0 - first.0) as usize + 1;
-            if span <= texts.len() * Self::SPARSE {
-                bits = vec![0_u64; span.div_ceil(64)];
-                for text in &texts {
-                    let at = text.0 - first.0;
-                    bits[at as usize / 64] |= 1 << (at % 64);
-                }
-            }
-        }
-        Self { texts, bits: bits.into() }
-    }
-
-    #[inline]
-    fn has(&self, text: Symbol) -> bool {
-        if self.texts.len() <= Self::FEW {
-            return self.texts.contains(&text);
-        }
-        if self.bits.is_empty() {
-            return self.texts.binary_search_by_key(&text.0, |one| one.0).is_ok();
-        }
-        let at = text.0.wrapping_sub(self.texts[0].0);
-        self.bits.get(at as usize / 64).is_some_and(|word| word >> (at % 64) & 1 != 0)
-    }
 }
 
 /// What must hold beside the fields.
@@ -113,6 +70,9 @@ pub struct Gate {
 enum How {
     Open,
     Text,
+    /// One of up to four texts: a byte of a hash of each.
+    Few,
+    /// One of several: a bit of each.
     Texts,
     AtLeast,
     Below,
@@ -147,6 +107,9 @@ impl Counted {
 }
 
 impl Gate {
+    /// Texts of which there is a byte of each.
+    const FEW: usize = 4;
+
     /// All pass.
     pub const OPEN: Self = Self { word: 0, field: FieldId(0), how: How::Open };
 
@@ -155,9 +118,14 @@ impl Gate {
         match test {
             Test::Text(field, text) => (Self { word: text.0, field: *field, how: How::Text }, true),
             Test::OneOf(field, texts) => {
-                let texts = &texts.texts;
+                let (field, texts) = (*field, texts.all());
+                if let ([_, .., last], true) = (texts, texts.len() <= Self::FEW) {
+                    let text = |nth: usize| Self::fingerprint(texts.get(nth).unwrap_or(last).0);
+                    let word = u32::from_le_bytes([0, 1, 2, 3].map(text));
+                    return (Self { word, field, how: How::Few }, false);
+                }
                 let word = texts.iter().fold(0, |all, text| all | Self::bit(*text));
-                (Self { word, field: *field, how: How::Texts }, false)
+                (Self { word, field, how: How::Texts }, false)
             }
             Test::Within(field, Bound { least, is }) => match i32::try_from(*least) {
                 Ok(least) => {
@@ -188,7 +156,9 @@ impl Gate {
         let (a, b) = (self.word as i32, other.word as i32);
         let (word, how) = match self.how {
             How::Text if other.how == How::Text && a == b => (self.word, How::Text),
-            How::Open | How::Text | How::Texts => (self.texts() | other.texts(), How::Texts),
+            How::Open | How::Text | How::Few | How::Texts => {
+                (self.texts() | other.texts(), How::Texts)
+            }
             How::AtLeast | How::Counted => (a.min(b) as u32, self.how),
             How::Below => (a.max(b) as u32, self.how),
         };
@@ -199,7 +169,7 @@ impl Gate {
     pub fn asks(self) -> Option<(u8, u8)> {
         let how = match self.how {
             How::Open => return None,
-            How::Text | How::Texts => 0,
+            How::Text | How::Few | How::Texts => 0,
             How::AtLeast => 1,
             How::Below => 2,
             How::Counted => 3,
@@ -208,23 +178,45 @@ impl Gate {
     }
 
     fn texts(self) -> u32 {
-        if self.how == How::Text { Self::bit(Symbol(self.word)) } else { self.word }
+        match self.how {
+            How::Text => Self::bit(Symbol(self.word)),
+            // A text's bit is said by the upper bits of its byte.
+            How::Few => self.word.to_le_bytes().iter().fold(0, |all, byte| all | 1 << (byte >> 3)),
+            _ => self.word,
+        }
     }
 
     #[inline]
     fn bit(text: Symbol) -> u32 {
-        1 << (text.0.wrapping_mul(0x9e37_79b9) >> 27)
+        1 << (Self::fingerprint(text.0) >> 3)
+    }
+
+    #[inline]
+    fn fingerprint(text: u32) -> u8 {
+        (text.wrapping_mul(0x9e37_79b9) >> 24) as u8
+    }
+
+    /// Whether a text is one of several, most likely.
+    #[inline]
+    fn admits(self, text: u32) -> bool {
+        let byte = Self::fingerprint(text);
+        if self.how == How::Few {
+            // Whether one of the bytes is the same: then there is a zero.
+            let off = self.word ^ u32::from_le_bytes([byte; Self::FEW]);
+            return off.wrapping_sub(0x0101_0101) & !off & 0x8080_8080 != 0;
+        }
+        self.word & 1 << (byte >> 3) != 0
     }
 
     /// Of the texts that pass, so many bits that few others have: all where it is not of several texts.
     pub fn bits(self, condition: &Condition) -> u64 {
         let Form::Fields(tests, _) = &condition.form else { return self.own_bits() };
         let texts = tests.iter().find_map(|test| match test {
-            Test::OneOf(field, texts) if *field == self.field => Some(&texts.texts),
+            Test::OneOf(field, texts) if *field == self.field => Some(texts.all()),
             _ => None,
         });
         match texts {
-            Some(texts) if self.how == How::Texts => {
+            Some(texts) if matches!(self.how, How::Few | How::Texts) => {
                 texts.iter().fold(0, |all, text| all | Self::fine_bit(*text))
             }
             _ => self.own_bits(),
@@ -270,7 +262,7 @@ impl Gate {
         let least = i64::from(self.word as i32);
         match self.how {
             How::Open | How::Text | How::Counted => true,
-            How::Texts => self.word & Self::bit(Symbol(value as u32)) != 0,
+            How::Few | How::Texts => self.admits(value as u32),
             How::AtLeast => value as i64 >= least,
             How::Below => (value as i64) < least,
         }
@@ -375,7 +367,7 @@ impl Test {
         match self {
             Self::Text(field, text) => Some(*field) == by && text.some().is_some(),
             Self::OneOf(field, texts) => {
-                Some(*field) == by && texts.texts.iter().all(|text| text.some().is_some())
+                Some(*field) == by && texts.all().iter().all(|text| text.some().is_some())
             }
             Self::Within(..) => false,
         }
@@ -387,7 +379,7 @@ impl Test {
             Self::Text(..) => 1,
             Self::Within(_, Bound { least, .. }) if i32::try_from(*least).is_err() => usize::MAX,
             Self::Within(..) => 2,
-            Self::OneOf(_, texts) => 1 + texts.texts.len(),
+            Self::OneOf(_, texts) => 1 + texts.all().len(),
         }
     }
 
@@ -412,7 +404,7 @@ impl Test {
             let Value::Text(text) = text else { return None };
             symbols.push(*text);
         }
-        Some(Self::OneOf(field, Texts::new(symbols.into())))
+        Some(Self::OneOf(field, Arc::new(Texts::new(symbols.into()))))
     }
 
     #[inline]
@@ -454,7 +446,7 @@ impl Form {
         }
         // What is quickly decided first, and of lists the shorter: it says less often that it holds.
         tests.sort_by_key(|test| match test {
-            Test::OneOf(_, texts) => texts.texts.len(),
+            Test::OneOf(_, texts) => texts.all().len(),
             Test::Text(..) | Test::Within(..) => 0,
         });
         let rest = match (rest.first().and_then(Limit::of), rest.len()) {
@@ -562,6 +554,13 @@ impl Condition {
             Form::Text(..) | Form::Fields(_, Rest::Nothing) => Some(true),
             _ => None,
         }
+    }
+
+    /// The field and its texts, where it is all that one of them must be there.
+    pub(crate) fn among(&self) -> Option<(FieldId, Arc<Texts>)> {
+        let Form::Fields(tests, Rest::Nothing) = &self.form else { return None };
+        let [Test::OneOf(field, texts)] = &**tests else { return None };
+        Some((*field, texts.clone()))
     }
 
     /// The fact and the bound that are left to be asked, where [`Self::holds_of`] has not decided and
@@ -674,18 +673,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_found_among_few_many_and_far_apart() {
-        for (many, apart) in [(0, 1), (1, 1), (16, 3), (17, 1), (17, 3), (300, 7), (300, 1_000)] {
-            let texts: Vec<Symbol> = (0..many).rev().map(|n| Symbol(90 + n * apart)).collect();
-            let of = Texts::new(texts.clone().into());
-            assert_eq!(of.bits.is_empty(), many <= 16 || apart == 1_000);
-            for text in (0..90 + (many + 2) * apart).chain([u32::MAX]).map(Symbol) {
-                assert_eq!(
-                    of.has(text),
-                    texts.contains(&text),
-                    "{text:?} of {many}, {apart} apart"
-                );
-            }
+    fn a_gate_of_few_texts_lets_them_pass_and_hardly_any_other() {
+        let mut random = 7_u32;
+        let mut next = || {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            random >> 8
+        };
+        let (mut passed, mut others) = (0, 0);
+        for _ in 0..1_000 {
+            let mut few = || {
+                let texts: Vec<Symbol> = (0..2 + next() % 3).map(|_| Symbol(next())).collect();
+                let of = Test::OneOf(FieldId(1), Arc::new(Texts::new(texts.clone().into())));
+                (texts, Gate::of(&of).0)
+            };
+            let ((a, of_a), (b, of_b)) = (few(), few());
+            assert!(of_a.how == How::Few && a.iter().all(|text| of_a.admits(text.0)), "{a:?}");
+            let either = of_a.either(of_b).expect("they ask the same");
+            assert!(a.iter().chain(&b).all(|text| either.admits(text.0)), "{a:?} {b:?}");
+            let other = b.iter().filter(|text| !a.contains(text));
+            passed += other.clone().filter(|text| of_a.admits(text.0)).count();
+            others += other.count();
         }
+        assert!(passed * 40 < others, "{passed} of {others}");
     }
 }

@@ -14,5 +14,6 @@ pub mod meaning;
 pub mod plan;
 mod policy;
 pub mod probe;
+mod texts;
 pub mod trial;
 pub mod value;

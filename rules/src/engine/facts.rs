@@ -177,13 +177,19 @@ impl Site {
         event: EventRef<'_>,
     ) -> bool {
         self.evaluated.set(self.evaluated.get() + u64::from(fact.conditions));
-        roles.has(Roles::SURE)
-            || match &cx.plan.facts[usize::from(id)].kind {
-                FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => {
-                    on.condition.as_ref().is_none_or(|c| c.holds_of(event) == Some(true))
-                }
-                FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => false,
+        if roles.has(Roles::SURE) {
+            return true;
+        }
+        // Of a window that rules share that is all: whose it is.
+        if let Some((field, texts)) = &fact.among {
+            return event.text(*field).is_some_and(|text| texts.has(text));
+        }
+        match &cx.plan.facts[usize::from(id)].kind {
+            FactKind::Count { on, .. } | FactKind::Distinct { on, .. } => {
+                on.condition.as_ref().is_none_or(|c| c.holds_of(event) == Some(true))
             }
+            FactKind::Balance { .. } | FactKind::Set { .. } | FactKind::Tally { .. } => false,
+        }
     }
 
     /// As [`Self::count_one`], of a fact that counts each value of a text once.

@@ -1,18 +1,21 @@
 //! What a step reads of its fact or rule, found out at load and kept in a line of memory: nearly all keys
 //! are one text of the event, nearly all conditions one test of one field.
 
+use std::sync::Arc;
+
 use event::prefetch::fetch;
 use event::{EventRef, FieldId, FieldType, Symbol, TimeSpan};
 
 use super::cells::Key;
 use super::layout::Watched;
 use super::state::Owner;
-use crate::condition::{Bound, Gate, Limit};
+use crate::condition::{Bound, Condition, Gate, Limit};
 use crate::lang::expr::Expr;
 use crate::plan::{
     Emit, Fact, FactId, FactKind, FieldRef, Pattern, Plan, Rule, RuleId, Runs, Scope, Sequence,
     Skip, Trigger,
 };
+use crate::texts::Texts;
 use crate::value::Value;
 
 /// What a key is.
@@ -45,7 +48,7 @@ pub enum Place {
 }
 
 /// A fact that counts events, or a balance; of others nothing is said here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct PreparedFact {
     /// Whose its cells are.
     pub owner: Owner,
@@ -57,6 +60,8 @@ pub struct PreparedFact {
     pub of: Option<FieldId>,
     /// Conditions that are met by an event that its list and the gate let pass.
     pub conditions: u8,
+    /// Where all that is asked of what is counted is that a field is one of these texts.
+    pub among: Option<(FieldId, Arc<Texts>)>,
     /// What moves a balance up.
     pub up: When,
     /// What moves it down.
@@ -215,6 +220,7 @@ impl PreparedFact {
             is_number: matches!(fact.kind, FactKind::Count { .. } | FactKind::Balance { .. }),
             of: None,
             conditions: 0,
+            among: None,
             up: When::ASKS,
             down: When::ASKS,
             moves: None,
@@ -224,6 +230,7 @@ impl PreparedFact {
         match &fact.kind {
             FactKind::Count { on, within } | FactKind::Distinct { on, within, .. } => {
                 prepared.conditions = u8::from(on.condition.is_some());
+                prepared.among = on.condition.as_ref().and_then(Condition::among);
                 prepared.within = *within;
                 if let FactKind::Distinct { of: FieldRef::Slot(of, FieldType::String), .. } =
                     fact.kind
