@@ -46,9 +46,11 @@ pub struct KeyCell {
 }
 
 impl Aged for KeyCell {
+    #[inline(always)]
     fn age(&self) -> Age {
         self.age
     }
+    #[inline(always)]
     fn age_mut(&mut self) -> &mut Age {
         &mut self.age
     }

@@ -129,7 +129,7 @@ impl Site {
     }
 
     /// Counts an event that meets the condition, by a text of it; whether anybody must look.
-    #[inline(never)]
+    #[inline(always)]
     fn count_one(
         &mut self,
         cx: Context<'_>,
@@ -234,7 +234,7 @@ impl Site {
     }
 
     /// Moves a balance by what stands in the row; whether anybody must look.
-    #[inline(never)]
+    #[inline(always)]
     fn move_balance(
         &mut self,
         cx: Context<'_>,

@@ -114,9 +114,11 @@ pub struct Beside {
 }
 
 impl Aged for Beside {
+    #[inline(always)]
     fn age(&self) -> Age {
         self.age
     }
+    #[inline(always)]
     fn age_mut(&mut self) -> &mut Age {
         &mut self.age
     }
