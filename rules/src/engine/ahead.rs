@@ -31,7 +31,7 @@ const MANY: u32 = if ALL { 1 } else { 32 };
 const LOOK_EVERY: u32 = if ALL { 4 } else { 256 };
 
 /// Events that are asked for together: a turn.
-const TURN: usize = 4;
+const TURN: usize = 2;
 
 /// Turns that have numbers of their own.
 const TURNS: usize = ROWS / TURN;

@@ -14,7 +14,7 @@ use super::seats::{Row as SeatRow, Seat};
 use super::state::{Owner, State, Vacant, beside, tag_of};
 
 /// Events that are near.
-pub const ROWS: usize = 32;
+pub const ROWS: usize = 16;
 
 /// Cells of each.
 const SEATS: usize = 16;
