@@ -91,7 +91,7 @@ impl Gate<'_> {
     #[inline(never)]
     fn pass(&mut self, site: &mut Site, line: &[Waiting], many: usize, out: &mut Findings) {
         let Self { cx, rows, let_go, .. } = self;
-        judge(*cx, site, (line, many), &rows[AT_SITES], Some(let_go), out);
+        judge(cx, site, (line, many), &rows[AT_SITES], Some(let_go), out);
         let passed = line.get(..many).unwrap_or(line).iter();
         let given_up = passed.clone().filter(|passed| passed.is(Over::Nothing));
         self.rows[AT_SITES].give_up_all(given_up.map(|passed| passed.row()));

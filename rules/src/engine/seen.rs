@@ -73,6 +73,7 @@ impl Page {
 pub struct Seen {
     /// Pages of the line, a ring: the one at `oldest` holds place `first * PAGE_CELLS`, the one at
     /// `newest` whoever comes next.
+    #[allow(clippy::vec_box, reason = "where the line grows no page moves")]
     pages: Vec<Box<Page>>,
     first: u64,
     oldest: usize,
