@@ -82,7 +82,8 @@ impl Layout {
         }
         self.trial.times += 1;
         let mut left = Few::none(Name::NONE);
-        for (at, name) in self.names.all().to_vec().into_iter().enumerate() {
+        let all = self.names;
+        for (at, name) in all.all().iter().copied().enumerate() {
             let key = self.trial.first[at];
             let symbol = symbols.look_for(key).known();
             let steady = symbol.filter(|_| at > 0 && self.trial.varied >> at & 1 == 0);
