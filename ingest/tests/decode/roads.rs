@@ -213,6 +213,11 @@ fn a_layout_takes_what_the_scan_takes() {
         }
     }
     assert!(ten.roads().laid_out > before + 36, "{:?}", ten.roads());
+    // A number of several digits begins with none.
+    for _ in 0..3 {
+        ten.agree("t", swap("\"id\":7", "\"id\":70").as_bytes());
+        ten.agree("t", swap("\"id\":7", "\"id\":07").as_bytes());
+    }
 }
 
 /// More forms than there is room for programs, more layouts of one length than there is room for,

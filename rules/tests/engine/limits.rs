@@ -532,6 +532,22 @@ rules:
     assert_eq!(bench.found, ["1 full A", "3 full B", "4 full A"]);
 }
 
+/// Where somebody was, and when that was last told, are two keys of one rule: the first alone is a text.
+#[test]
+fn travel_that_is_told_once_in_a_while_remembers_both() {
+    let rulebook = "rules:
+- {id: fast, travel: {by: credential, on: AccessGranted, place: door, min_time: 20s}, emit: {once: 10s}}
+";
+    let script = "\
+0 AccessGranted door=A credential=K
+1 AccessGranted door=B credential=K
+2 AccessGranted door=A credential=K
+13 AccessGranted door=B credential=K
+14 AccessGranted door=B credential=K
+";
+    assert_eq!(run(rulebook, script).found, ["1 fast K", "13 fast K"]);
+}
+
 #[test]
 fn keys_that_have_emptied_count_for_nothing_and_are_few() {
     let rulebook = "
