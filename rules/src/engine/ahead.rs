@@ -411,15 +411,11 @@ impl Ahead {
                 state.look_ahead(row, want.owner, texts[usize::from(want.by) % TEXTS]);
             }
             for want in &self.wants[usize::from(*from)..usize::from(*to)] {
+                let by = usize::from(want.by);
                 if want.seat == Seat::NONE {
-                    state.look_ahead(row, want.owner, texts[usize::from(want.by) % TEXTS]);
+                    state.look_ahead(row, want.owner, texts[by % TEXTS]);
                 } else {
-                    state.see_ahead(
-                        row,
-                        want.owner,
-                        rows[usize::from(want.by) % FIELDS_MAX],
-                        want.seat,
-                    );
+                    state.see_ahead(row, want.owner, rows[by % FIELDS_MAX], want.seat);
                 }
             }
         }

@@ -49,30 +49,6 @@ fn named(value: &Value) -> Option<Symbol> {
     }
 }
 
-/// How many claims of [`claims`] are of a field.
-pub fn claims_on(trigger: &Trigger, field: FieldRef) -> usize {
-    trigger.condition.as_ref().map_or(0, |condition| count_claims(condition, field))
-}
-
-fn count_claims(expr: &Expr, field: FieldRef) -> usize {
-    let is = |of: &Expr, values: &[Value]| {
-        usize::from(
-            field_of_event(of) == Some(field) && values.iter().all(|value| named(value).is_some()),
-        )
-    };
-    match expr {
-        Expr::And(a, b) => count_claims(a, field) + count_claims(b, field),
-        Expr::Or(a, b) if count_claims(b, field) > 0 => count_claims(a, field),
-        Expr::Holds(inner) => count_claims(inner, field),
-        Expr::OneOf(item, of) => is(item, of),
-        Expr::Compare(Operator::Equal, a, b) => match (&**a, &**b) {
-            (of, Expr::Constant(value)) | (Expr::Constant(value), of) => is(of, &[*value]),
-            _ => 0,
-        },
-        _ => 0,
-    }
-}
-
 /// What follows from an expression that is true.
 fn claims_of(expr: &Expr, field: &impl Fn(&Expr) -> Option<FieldRef>) -> Vec<Claim<FieldRef>> {
     let one = |of: &Expr, values: &[Value]| {

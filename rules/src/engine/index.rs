@@ -84,28 +84,6 @@ fn home_in(homes: u64, tag: u32) -> usize {
     ((u64::from(tag) * homes) >> 32) as usize + (tag % ASIDE) as usize
 }
 
-/// What a guess looks at.
-#[derive(Clone, Copy, Debug)]
-pub struct Glance<'a> {
-    slots: &'a [Slot],
-    homes: u64,
-}
-
-impl Glance<'_> {
-    /// The cell of a tag, most likely: whose it is is not looked at. [`super::pages::NIL`] where
-    /// none is seen at once.
-    #[inline(always)]
-    pub fn likely(&self, tag: u32) -> u32 {
-        let row = &self.slots[home_in(self.homes, tag)..];
-        // All of a few slots are looked at: which is the one, nobody could foretell.
-        let mut found = 0_u32;
-        for slot in row.first_chunk::<PROBES>().unwrap_or(&[Slot::FREE; PROBES]).iter().rev() {
-            found = if slot.tag() == tag { slot.0 as u32 } else { found };
-        }
-        found.wrapping_sub(1)
-    }
-}
-
 impl Index {
     #[inline]
     fn home(&self, tag: u32) -> usize {
@@ -130,10 +108,17 @@ impl Index {
         &self.slots[self.home(tag)]
     }
 
-    /// For look-ups of several tags, of which a guess will do.
+    /// The cell of a tag, most likely: whose it is is not looked at. [`super::pages::NIL`] where
+    /// none is seen at once.
     #[inline(always)]
-    pub fn glance(&self) -> Glance<'_> {
-        Glance { slots: &self.slots, homes: self.homes }
+    pub fn likely(&self, tag: u32) -> u32 {
+        let row = &self.slots[self.home(tag)..];
+        // All of a few slots are looked at: which is the one, nobody could foretell.
+        let mut found = 0_u32;
+        for slot in row.first_chunk::<PROBES>().unwrap_or(&[Slot::FREE; PROBES]).iter().rev() {
+            found = if slot.tag() == tag { slot.0 as u32 } else { found };
+        }
+        found.wrapping_sub(1)
     }
 
     /// The first cell of a tag: almost always the one looked for. Or whether it is clear that there is

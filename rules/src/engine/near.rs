@@ -10,39 +10,39 @@ use event::prefetch::{fetch, prefetch};
 use super::cells::Key;
 use super::keys::Packed;
 use super::pages::NIL;
-use super::seats::{Row as SeatRow, Seat};
+use super::seats::{Row, Seat};
 use super::state::{Owner, State, Vacant, beside, tag_of};
 
 /// Events that are near.
 pub const ROWS: usize = 16;
 
 /// Cells of each.
-const SEATS: usize = 16;
+const CELLS: usize = 16;
 
 /// Cells of one event.
 #[derive(Clone, Copy, Debug)]
-pub struct Row([u32; SEATS]);
+pub struct Nearby([u32; CELLS]);
 
-impl Row {
-    const NOTHING: Self = Self([NIL; SEATS]);
+impl Nearby {
+    const NOTHING: Self = Self([NIL; CELLS]);
 
     /// That of an owner.
     #[inline(always)]
     pub fn of(&self, Owner(owner): Owner) -> u32 {
-        self.0[owner as usize % SEATS]
+        self.0[owner as usize % CELLS]
     }
 }
 
 /// Rows of cells, and the current one.
 #[derive(Debug)]
 pub struct Near {
-    rows: [Row; ROWS],
+    rows: [Nearby; ROWS],
     at: usize,
 }
 
 impl Default for Near {
     fn default() -> Self {
-        Self { rows: [Row::NOTHING; ROWS], at: 0 }
+        Self { rows: [Nearby::NOTHING; ROWS], at: 0 }
     }
 }
 
@@ -67,7 +67,7 @@ impl Near {
 
     /// What was found for an event.
     #[inline(always)]
-    pub fn row(&self, row: usize) -> &Row {
+    pub fn row(&self, row: usize) -> &Nearby {
         &self.rows[row % ROWS]
     }
 }
@@ -154,20 +154,20 @@ impl State {
         {
             return;
         }
-        let cell = self.index.glance().likely(beside(Packed::text(text).half(), owner));
+        let cell = self.index.likely(beside(Packed::text(text).half(), owner));
         self.found_ahead(row, owner, cell);
     }
 
     /// The same, where the owner has a seat in the text's row.
     #[inline(always)]
-    pub fn see_ahead(&mut self, row: usize, owner: Owner, of: SeatRow, seat: Seat) {
+    pub fn see_ahead(&mut self, row: usize, owner: Owner, of: Row, seat: Seat) {
         let cell = self.seats.cell(of, seat);
         self.found_ahead(row, owner, cell);
     }
 
     #[inline(always)]
     fn found_ahead(&mut self, row: usize, owner: Owner, cell: u32) {
-        self.near.rows[row % ROWS].0[owner.0 as usize % SEATS] = cell;
+        self.near.rows[row % ROWS].0[owner.0 as usize % CELLS] = cell;
         prefetch(self.keys.cells(), if cell == NIL { 0 } else { cell as usize });
     }
 }

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use event::{FieldId, FieldType, KindId, TimeSpan};
 
 use super::asked::Numbered;
-use super::claims::claims_on;
+use super::claims::claims;
 use super::holdings::is_large;
 use super::prepared::{By, PreparedFact, PreparedGuard, PreparedRule};
 use super::sequence::{Shape, shape_of};
@@ -324,7 +324,10 @@ fn form_of(rule: &Rule, kind: KindId) -> (RuleForm, Roles) {
 fn gate_of(trigger: &Trigger, listed: Option<FieldId>) -> (Gate, bool) {
     let Some(condition) = &trigger.condition else { return (Gate::OPEN, true) };
     // Where it says more of the field, the list may be of the other.
-    let once = |field: &FieldId| claims_on(trigger, FieldRef::Slot(*field, FieldType::String)) == 1;
+    let once = |field: &FieldId| {
+        let by = FieldRef::Slot(*field, FieldType::String);
+        claims(trigger).iter().filter(|claim| claim.field == by).count() == 1
+    };
     condition.gate(listed.filter(once))
 }
 
