@@ -18,9 +18,9 @@ use crate::value::Value;
 pub use super::keys::Key;
 
 /// State of one owner (a fact, a rule, a guard) for one key, its place in line included: 64 bytes, and
-/// what most steps read of it stands in front.
+/// what most steps read of it stands in front. It begins with a line of memory: of a small table, too, it is one.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct KeyCell {
     /// 1 + the owner's number; 0 when free. [`Self::IDLE`] beside that: nobody's, so far.
     pub owner: u32,
@@ -254,7 +254,7 @@ impl KeyCell {
 
 /// One event of a window, of a run's evidence, or of a guard's history.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Entry {
     /// 1 when live.
     pub live: u16,
@@ -276,7 +276,7 @@ pub struct Entry {
 /// One partial match, or one level that must last: a line of memory. Its first event's evidence is
 /// in it; who and where that was stands beside it ([`super::state::State::subjects`]).
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Run {
     /// 1 + the rule's number; 0 when free.
     pub owner: u32,

@@ -260,7 +260,7 @@ impl Site {
         let now = held.add(by);
         let looks = match fact.level {
             Some((rule, bound)) => {
-                !self.level_stays(rule, bound, &key_of_text(text), (before, now))
+                !self.level_stays(rule, bound, || key_of_text(text), (before, now))
             }
             None => roles.has(Roles::WATCHED),
         };

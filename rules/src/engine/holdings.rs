@@ -13,7 +13,7 @@ use crate::plan::{FactKind, Limits, Plan};
 
 /// What one holder holds at a site, and what it has given up.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Holding {
     /// 1 when live.
     pub live: u32,
@@ -105,7 +105,7 @@ pub trait Aged: Pod {
 /// What stands beside a run that has a cell of its own: its place among its holder's runs, and who and where its
 /// first event was.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(32))]
 pub struct Beside {
     /// Its place.
     pub age: Age,

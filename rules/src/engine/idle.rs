@@ -69,7 +69,7 @@ impl State {
         (owner, key): (Owner, &Key),
         event: EventRef<'_>,
         serial: u64,
-        subject: impl FnOnce() -> Subject,
+        subject: impl FnOnce(&mut Subject),
     ) {
         let (index, age) = match known {
             Ok(index) => (index, self.renew(index, owner)),
@@ -85,7 +85,7 @@ impl State {
         cell.value = serial << 32 | u64::from(at);
         cell.begin(owner);
         cell.note(event);
-        self.noted.get_mut(at).0 = subject();
+        subject(&mut self.noted.get_mut(at).0);
         if known.is_err_and(|Vacant(cell)| cell != NIL) {
             self.awaits(index, owner);
         }

@@ -569,14 +569,22 @@ impl Layout {
     /// device or credential.
     #[inline(always)]
     pub fn subject(&self, tables: &Tables, event: EventRef<'_>) -> Subject {
+        let mut subject = [Symbol::NONE; 6];
+        self.subject_to(tables, event, &mut subject);
+        subject
+    }
+
+    /// The same, written where it is kept: put together elsewhere, it would be read before it was written.
+    #[inline(always)]
+    pub fn subject_to(&self, tables: &Tables, event: EventRef<'_>, to: &mut Subject) {
         // Most have none, and it stands in a line of memory that most do not have.
         let track = self.track.and_then(|field| event.text(field)).unwrap_or_default();
         // Of a row so long no field's place is looked at.
-        let own = match event.words().first_chunk::<NAMED_WORDS>() {
+        *to = match event.words().first_chunk::<NAMED_WORDS>() {
             Some(row) => own_subject(EventRef::from_words(row), track),
             None => own_subject(event, track),
         };
-        self.complete(tables, own)
+        self.complete(tables, to);
     }
 
     /// Writes who a detection is about into the event that is made of it.
@@ -622,12 +630,14 @@ impl Layout {
 
     /// Fills in the area and the person from the site model.
     #[inline(always)]
-    pub fn complete(&self, tables: &Tables, subject: Subject) -> Subject {
-        if self.joins { self.looked_up(tables, subject) } else { subject }
+    pub fn complete(&self, tables: &Tables, subject: &mut Subject) {
+        if self.joins {
+            self.look_up(tables, subject);
+        }
     }
 
     #[inline(never)]
-    fn looked_up(&self, tables: &Tables, mut subject: Subject) -> Subject {
+    fn look_up(&self, tables: &Tables, subject: &mut Subject) {
         let from_model = |place: Option<(usize, usize)>, key: Symbol| {
             let (table, column) = place?;
             match tables.cell(table, key, column)? {
@@ -644,7 +654,6 @@ impl Layout {
             .some()
             .or_else(|| from_model(self.credential_person, subject[CREDENTIAL]))
             .unwrap_or_default();
-        subject
     }
 }
 

@@ -19,8 +19,9 @@ pub const ROWS: usize = 16;
 /// Cells of each.
 const CELLS: usize = 16;
 
-/// Cells of one event.
+/// Cells of one event: a line of memory.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub struct Nearby([u32; CELLS]);
 
 impl Nearby {

@@ -251,10 +251,10 @@ impl<T: Cell> Pages<T> {
     pub fn insert(&mut self, cell: T) -> u32 {
         assert!(cell.live() != 0, "a cell must be live to be kept");
         self.live += 1;
-        let index = self.free;
-        if index == NIL {
-            return self.insert_behind(cell);
+        if self.free == NIL {
+            self.free_one_behind();
         }
+        let index = self.free;
         let place = self.get_mut(index);
         let next = place.next_free();
         *place = cell;
@@ -262,15 +262,16 @@ impl<T: Cell> Pages<T> {
         index
     }
 
-    /// Keeps `cell` behind all others.
+    /// The cell behind all others is a free one. (Handed to a function, the cell to be kept would be written
+    /// twice.)
     #[cold]
     #[inline(never)]
-    fn insert_behind(&mut self, cell: T) -> u32 {
+    fn free_one_behind(&mut self) {
         let index = self.len;
         assert!(index < NIL, "pages full");
         self.reach(index);
-        *self.get_mut(index) = cell;
-        index
+        self.get_mut(index).set_free(NIL);
+        self.free = index;
     }
 
     /// Frees a cell.

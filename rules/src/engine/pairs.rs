@@ -112,7 +112,7 @@ impl Site {
         }
         if may_start && self.pair_starts(cx, rule, step, event) {
             self.serial += 1;
-            let subject = || cx.layout.subject(cx.tables, event);
+            let subject = |to: &mut Subject| cx.layout.subject_to(cx.tables, event, to);
             self.state.begin_run(found, (rule.owner, &key()), event, self.serial, subject);
         } else if let (Ok(cell), false) = (found, waits) {
             self.state.end_run(cell);

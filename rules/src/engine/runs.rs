@@ -6,7 +6,7 @@ use event::{EventRef, EventTime, Identity, Position};
 use super::RUN_BYTES;
 use super::cells::{Course, Entry, Key, Noted, Run, whole};
 use super::findings::{EvidenceRef, Findings};
-use super::holdings::{Age, Beside, Over, leave};
+use super::holdings::{Age, Over, leave};
 use super::layout::Subject;
 use super::pages::NIL;
 use super::scope::Context;
@@ -78,7 +78,8 @@ impl State {
     }
 
     /// Keeps a run at the end of its key's list, and who and where its first event was.
-    pub fn keep_run(&mut self, run: Run, subject: Subject) -> u32 {
+    #[inline(always)]
+    pub fn keep_run(&mut self, run: Run, subject: impl FnOnce(&mut Subject)) -> u32 {
         self.room -= 1;
         let key = self.keys.get_mut(run.key_cell);
         let index = self.runs.insert(Run { previous: key.tail, ..run });
@@ -96,7 +97,9 @@ impl State {
             self.beside.get_mut(older).age.newer = index;
         }
         self.beside.reach(index);
-        *self.beside.get_mut(index) = Beside { age: Age { older, newer: NIL }, subject };
+        let beside = self.beside.get_mut(index);
+        beside.age = Age { older, newer: NIL };
+        subject(&mut beside.subject);
         if holding.runs > self.bounds.limits(holder).runs {
             self.is_over(Over::Runs(holder));
         }
@@ -131,6 +134,7 @@ impl State {
 
 impl Site {
     /// Keeps a run that an event opens at the end of its key's list.
+    #[inline(never)]
     pub(super) fn start(
         &mut self,
         cx: Context<'_>,
@@ -140,10 +144,11 @@ impl Site {
     ) -> u32 {
         let (occurred, identity, place) = event.cited();
         let run = Run { place, ..self.new_run(id, cell, occurred, identity) };
-        self.state.keep_run(run, cx.layout.subject(cx.tables, event))
+        self.state.keep_run(run, |to| cx.layout.subject_to(cx.tables, event, to))
     }
 
     /// A run that something opens which has no bytes to show.
+    #[inline(always)]
     pub(super) fn new_run(
         &mut self,
         id: RuleId,

@@ -5,6 +5,7 @@
 //! compared, and nobody stands in another's way. Who has no seat, and keys of several parts, are found by the
 //! [`super::index`].
 
+use bytemuck::{Pod, Zeroable};
 use event::Symbol;
 use event::limits::SYMBOLS_MAX;
 use event::prefetch::prefetch;
@@ -37,6 +38,11 @@ impl Seat {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Row(u32);
 
+/// Rows that are made together. No row is in two lines of memory.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Rows([u32; BLOCK]);
+
 /// Rows of seats. Rebuilt from the cells after a restore; in no snapshot.
 #[derive(Debug, Default)]
 pub struct Seats {
@@ -46,7 +52,7 @@ pub struct Seats {
     /// Where the rows of so many texts begin; the first rows are nobody's, and empty.
     blocks: Vec<u32>,
     /// 1 + the cell; 0 where there is none.
-    cells: Vec<u32>,
+    cells: Vec<Rows>,
     /// How many of a block's seats are taken.
     taken: Vec<u8>,
     /// Blocks of which none is.
@@ -58,8 +64,19 @@ impl Seats {
     pub fn new(many: usize) -> Self {
         let seats = many.clamp(1, SEATS_MAX).next_power_of_two().trailing_zeros();
         let texts = BLOCK.trailing_zeros() - seats;
-        let cells = if many == 0 { Vec::new() } else { vec![0; BLOCK] };
+        let cells = if many == 0 { Vec::new() } else { vec![Rows([0; BLOCK])] };
         Self { seats, texts, cells, taken: vec![0], ..Self::default() }
+    }
+
+    #[inline(always)]
+    fn cells(&self) -> &[u32] {
+        bytemuck::cast_slice(&self.cells)
+    }
+
+    #[inline]
+    fn place(&mut self, Row(row): Row, Seat(seat): Seat) -> &mut u32 {
+        &mut bytemuck::cast_slice_mut::<Rows, u32>(&mut self.cells)
+            [row as usize + usize::from(seat)]
     }
 
     /// The row of a text.
@@ -72,13 +89,13 @@ impl Seats {
     /// Asks for a row.
     #[inline(always)]
     pub fn expect(&self, Row(row): Row) {
-        prefetch(&self.cells, row as usize);
+        prefetch(self.cells(), row as usize);
     }
 
     /// The cell in a seat of a row; `NIL` where there is none.
     #[inline(always)]
     pub fn cell(&self, Row(row): Row, Seat(seat): Seat) -> u32 {
-        self.cells.get(row as usize + usize::from(seat)).map_or(NIL, |cell| cell.wrapping_sub(1))
+        self.cells().get(row as usize + usize::from(seat)).map_or(NIL, |cell| cell.wrapping_sub(1))
     }
 
     /// Whether a text has a row, or may have one: what a broken snapshot says is none has not.
@@ -88,16 +105,16 @@ impl Seats {
     }
 
     /// Gives a seat of a text to a cell.
-    pub fn enter(&mut self, text: Symbol, Seat(seat): Seat, cell: u32) {
+    pub fn enter(&mut self, text: Symbol, seat: Seat, cell: u32) {
         let block = (text.0 >> self.texts) as usize;
         if self.blocks.get(block).is_none_or(|block| *block == 0) {
             self.make(block);
         }
-        let Row(row) = self.row(text);
-        let place = &mut self.cells[row as usize + usize::from(seat)];
+        let row = self.row(text);
+        let place = self.place(row, seat);
         assert!(*place == 0, "a seat is one cell's");
         *place = cell + 1;
-        self.taken[row as usize / BLOCK] += 1;
+        self.taken[row.0 as usize / BLOCK] += 1;
     }
 
     #[cold]
@@ -106,20 +123,20 @@ impl Seats {
             self.blocks.resize(block + 1, 0);
         }
         self.blocks[block] = self.free.pop().unwrap_or_else(|| {
-            let behind = self.cells.len();
-            self.cells.resize(behind + BLOCK, 0);
+            let behind = self.cells.len() * BLOCK;
+            self.cells.push(Rows::zeroed());
             self.taken.push(0);
             behind as u32
         });
     }
 
     /// Makes a seat free, and its block where that was the last.
-    pub fn leave(&mut self, text: Symbol, Seat(seat): Seat, cell: u32) {
-        let Row(row) = self.row(text);
-        let place = &mut self.cells[row as usize + usize::from(seat)];
+    pub fn leave(&mut self, text: Symbol, seat: Seat, cell: u32) {
+        let row = self.row(text);
+        let place = self.place(row, seat);
         assert!(*place == cell + 1, "a cell that is taken out has its seat");
         *place = 0;
-        let taken = &mut self.taken[row as usize / BLOCK];
+        let taken = &mut self.taken[row.0 as usize / BLOCK];
         *taken -= 1;
         if *taken == 0 {
             self.free.push(std::mem::take(&mut self.blocks[(text.0 >> self.texts) as usize]));
@@ -128,7 +145,7 @@ impl Seats {
 
     /// Bytes of the rows, and of where they are.
     pub fn bytes(&self) -> usize {
-        (self.blocks.len() + self.cells.len()) * size_of::<u32>() + self.taken.len()
+        (self.blocks.len() + self.cells().len()) * size_of::<u32>() + self.taken.len()
     }
 }
 

@@ -63,7 +63,7 @@ impl Site {
             let Value::Int(before) = changed.before else { return false };
             let (key, now) = (changed.key, self.state.keys.get(changed.cell).number());
             for (rule, bound) in levels {
-                if !self.level_stays(cx.layout.rule(*rule), *bound, &key, (before, now)) {
+                if !self.level_stays(cx.layout.rule(*rule), *bound, || key, (before, now)) {
                     return false;
                 }
             }
@@ -77,11 +77,11 @@ impl Site {
         &mut self,
         rule: Owner,
         bound: Bound,
-        key: &Key,
+        key: impl Fn() -> Key,
         (before, now): (i64, i64),
     ) -> bool {
         let holds = bound.has(now);
-        if bound.has(before) != holds || holds && !self.is_level(rule, key) {
+        if bound.has(before) != holds || holds && !self.is_level(rule, &key()) {
             return false;
         }
         // Were another to rise or fall after it, it would count twice.
@@ -364,7 +364,8 @@ impl Site {
             };
             subject[place] = *part;
         }
-        cx.layout.complete(cx.tables, subject)
+        cx.layout.complete(cx.tables, &mut subject);
+        subject
     }
 
     fn hold(&mut self, cx: Context<'_>, id: RuleId, cell: u32, span: TimeSpan, cause: &Cause<'_>) {
@@ -372,7 +373,8 @@ impl Site {
         let deadline = cause.at.plus(span);
         let Entry { identity, place, time, .. } = cause.entry;
         let run = Run { place, ..self.new_run(id, cell, EventTime(time), identity) };
-        let index = self.state.keep_run(run, self.subject(cx, id, &key, cause.row));
+        let subject = self.subject(cx, id, &key, cause.row);
+        let index = self.state.keep_run(run, |to| *to = subject);
         let course = Course { deadline: deadline.0, ..Course::at(0, cause.at.0) };
         self.state.keep_course(index, course);
         self.timers.push(deadline, run.owner, whole(identity), run.serial, Due::Run(index));
