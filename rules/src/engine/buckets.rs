@@ -1,121 +1,228 @@
-//! The buckets of an index of identities, a line of memory each.
+//! An index of identities by buckets, a line of memory each.
 
 use bytemuck::Zeroable;
+use event::prefetch::prefetch;
 
-/// Identities of one bucket of the index.
-const WAYS: usize = 7;
+/// Identities of one bucket.
+const WAYS: usize = 15;
 
-/// One line of memory of the index: what has its home here, as far as there is room.
+/// Identities for each bucket at most, on average: of those at random one in ten has more than it takes then,
+/// which stand in the next.
+const FILL: usize = 11;
+
+/// Buckets of the smallest index.
+const BUCKETS_MIN: usize = 16;
+
+/// Set in every word of an identity: none ever stood where the word is 0.
+const SOME: u32 = 1 << 31;
+
+/// In the last word: which is the next to be replaced; that one found no room once; and, as far as there are
+/// bits left, the place of the newest that did.
+const NEXT: u32 = 15;
+const SPILLED: u32 = 1 << 4;
+const ROUNDED: u32 = 31;
+
+/// One line of memory: what has its home here, as far as there is room.
 ///
-/// Whoever comes takes the place of the oldest. One that is forgotten already is never looked for,
-/// so that to forget touches nothing here.
+/// Whoever comes takes the place of the oldest. One that is forgotten already is never looked for, so that
+/// to forget touches nothing here.
 #[derive(Clone, Copy, Debug, Zeroable)]
 #[repr(C, align(64))]
 pub struct Bucket {
-    /// 32 bits of each identity, 0 where none ever stood; the last is none, but which is the next to
-    /// be replaced, and [`SPILLED`].
-    pub bits: [u32; WAYS + 1],
-    /// The low half of each one's place in the line: there are never so many at once that it is not
-    /// plain. And of the newest that found no room, and stands further on.
-    pub places: [u32; WAYS + 1],
+    /// Some bits of each identity, and below them the low bits of its place in the line.
+    words: [u32; WAYS + 1],
 }
-
-/// One found no room once. Below the bits of an identity's that are always set.
-const SPILLED: u32 = 1 << 30;
 
 /// The places that are remembered.
 #[derive(Clone, Copy)]
 pub struct Living {
-    /// The first.
+    /// The low half of the first.
     pub head: u32,
     /// How many.
     pub len: u32,
 }
 
-impl Living {
-    /// Whether one of them has this low half.
-    #[inline]
-    pub fn has(self, place: u32) -> bool {
-        place.wrapping_sub(self.head) < self.len
-    }
-}
-
 impl Bucket {
-    /// Whether one of these bits stands here, or stood.
-    #[inline(always)]
-    pub fn may_hold(&self, bits: u32) -> bool {
-        self.bits.iter().fold(false, |any, own| any | (*own == bits))
-    }
-
     /// Whether one that has its home here, or before, may stand further on.
     #[inline(always)]
-    pub fn spills(&self, living: Living) -> bool {
-        self.bits[WAYS] & SPILLED != 0 && living.has(self.places[WAYS])
-    }
-
-    /// Enters one, if there is room: those of a bucket stand mostly in the order of their places, so
-    /// that what is next lives where all do.
-    #[inline(always)]
-    pub fn enter(&mut self, bits: u32, place: u32, living: Living) -> bool {
-        let way = (self.bits[WAYS] & 7) as usize;
-        if self.bits[way] != 0 && living.has(self.places[way]) {
-            return false;
-        }
-        (self.bits[way], self.places[way]) = (bits, place);
-        let next = if way == WAYS - 1 { 0 } else { way as u32 + 1 };
-        self.bits[WAYS] = (self.bits[WAYS] & SPILLED) | next;
-        true
-    }
-
-    /// Enters those of this bucket that are remembered in a wider index.
-    #[inline]
-    pub fn enter_all(&self, wider: &mut [Self], living: Living) {
-        for (bits, place) in self.bits[..WAYS].iter().zip(&self.places[..WAYS]) {
-            if *bits != 0 && living.has(*place) {
-                enter(wider, *bits, *place, living);
-            }
-        }
+    fn spills(&self, living: Living) -> bool {
+        let newest = self.words[WAYS];
+        newest & SPILLED != 0
+            && (newest | ROUNDED).wrapping_sub(living.head) < living.len.saturating_add(ROUNDED)
     }
 
     /// One stands further on: the newest that does is noted.
-    pub fn spill(&mut self, place: u32, living: Living) {
-        let age = |place: u32| place.wrapping_sub(living.head);
-        if !self.spills(living) || age(self.places[WAYS]) < age(place) {
-            self.bits[WAYS] |= SPILLED;
-            self.places[WAYS] = place;
+    fn spill(&mut self, place: u32, living: Living) {
+        let age = |place: u32| (place | ROUNDED).wrapping_sub(living.head);
+        let last = self.words[WAYS];
+        if !self.spills(living) || age(last) < age(place) {
+            self.words[WAYS] = place & !ROUNDED | SPILLED | last & NEXT;
         }
     }
 }
 
-/// The bits of an identity that the index keeps, never 0. An identity is a hash already: any word
-/// of it serves.
-#[inline(always)]
-pub fn bits_of(identity: [u64; 2]) -> u32 {
-    identity[0] as u32 | 1 << 31
+/// Where identities stand in a line.
+#[derive(Debug, Default)]
+pub struct Index {
+    buckets: Box<[Bucket]>,
+    /// The low bits of a word, which are the place's: many enough that one that is remembered is never taken
+    /// for another, and that what was forgotten is replaced before its bits are those of a new one.
+    bits: u32,
 }
 
-/// Enters one in its home, or in the next bucket that has room; where.
-#[inline(always)]
-pub fn enter(index: &mut [Bucket], bits: u32, place: u32, living: Living) -> usize {
-    let mask = index.len() - 1;
-    let home = bits as usize & mask;
-    if index[home].enter(bits, place, living) { home } else { enter_on(index, bits, place, living) }
-}
-
-#[cold]
-#[inline(never)]
-fn enter_on(index: &mut [Bucket], bits: u32, place: u32, living: Living) -> usize {
-    let mask = index.len() - 1;
-    let mut at = bits as usize & mask;
-    for _ in 0..index.len() {
-        let bucket = &mut index[at];
-        if bucket.enter(bits, place, living) {
-            break;
-        }
-        bucket.spill(place, living);
-        at = (at + 1) & mask;
+impl Index {
+    /// An index of memory that is zero.
+    pub fn new(buckets: Box<[Bucket]>) -> Self {
+        let ways = buckets.len().next_power_of_two() * (WAYS + 1);
+        Self { buckets, bits: ways.ilog2() + 1 }
     }
-    at
+
+    /// An index for so many.
+    pub fn holding(many: usize) -> Self {
+        let buckets = many / (FILL - 2) + BUCKETS_MIN;
+        Self::new(bytemuck::zeroed_slice_box(buckets))
+    }
+
+    /// Buckets of the next wider one, where so many identities may come to stand in it: a quarter more at
+    /// least, and four times as many at most.
+    pub fn wider(&self, many: usize) -> usize {
+        let len = self.buckets.len();
+        BUCKETS_MIN.max((many / (FILL - 1)).clamp(len + len / 4, 4 * len))
+    }
+
+    /// Identities with which a wider one is begun.
+    #[inline]
+    pub fn most(&self) -> usize {
+        self.buckets.len() * FILL
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.buckets)
+    }
+
+    /// An identity is a hash already: any word of it serves.
+    #[inline(always)]
+    fn home(&self, identity: [u64; 2]) -> usize {
+        let share = u64::from(identity[0] as u32) * self.buckets.len() as u64;
+        (share >> 32) as usize
+    }
+
+    /// The bits of an identity that are kept.
+    #[inline(always)]
+    fn tag(&self, identity: [u64; 2]) -> u32 {
+        ((identity[0] >> 32) as u32 | SOME) >> self.bits
+    }
+
+    #[inline(always)]
+    fn word(&self, tag: u32, place: u32) -> u32 {
+        tag << self.bits | place & self.places()
+    }
+
+    #[inline(always)]
+    fn places(&self) -> u32 {
+        (1 << self.bits) - 1
+    }
+
+    /// How old a word's place is: at least so many as are remembered where it is none of them.
+    #[inline(always)]
+    fn age(&self, word: u32, living: Living) -> u32 {
+        word.wrapping_sub(living.head) & self.places() | !word & SOME
+    }
+
+    /// Asks for the memory of an identity.
+    #[inline(always)]
+    pub fn expect(&self, identity: [u64; 2]) {
+        prefetch(&self.buckets, self.home(identity));
+    }
+
+    /// Enters one that is new at first sight, and has room in its home; else nothing.
+    #[inline(always)]
+    pub fn enter_new(&mut self, identity: [u64; 2], place: u32, living: Living) -> bool {
+        let (tag, bits) = (self.tag(identity), self.bits);
+        let Some(bucket) = self.buckets.get(self.home(identity)) else { return false };
+        let may_hold = bucket.words.iter().fold(false, |any, word| any | (word >> bits == tag));
+        !may_hold
+            && !bucket.spills(living)
+            && self.enter_at(self.home(identity), self.word(tag, place), living)
+    }
+
+    /// Enters one in a bucket, if there is room: those of one stand in the order of their places, but for
+    /// those that had their home before it.
+    #[inline(always)]
+    fn enter_at(&mut self, at: usize, word: u32, living: Living) -> bool {
+        let Some(last) = self.buckets.get(at).map(|bucket| bucket.words[WAYS]) else {
+            return false;
+        };
+        let way = last & NEXT;
+        let old = self.buckets[at].words[way as usize];
+        if self.age(old, living) < living.len {
+            return false;
+        }
+        let next = if way == WAYS as u32 - 1 { 0 } else { way + 1 };
+        let bucket = &mut self.buckets[at];
+        bucket.words[way as usize] = word;
+        bucket.words[WAYS] = last & !NEXT | next;
+        true
+    }
+
+    /// Enters one in its home, or in the next bucket that has room.
+    #[inline(always)]
+    pub fn enter(&mut self, identity: [u64; 2], place: u32, living: Living) {
+        let (home, word) = (self.home(identity), self.word(self.tag(identity), place));
+        if !self.enter_at(home, word, living) {
+            self.enter_on(home, word, place, living);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter_on(&mut self, home: usize, word: u32, place: u32, living: Living) {
+        let mut at = home;
+        for _ in 0..self.buckets.len() {
+            if self.enter_at(at, word, living) {
+                break;
+            }
+            self.buckets[at].spill(place, living);
+            at = self.next(at);
+        }
+    }
+
+    #[inline]
+    fn next(&self, at: usize) -> usize {
+        if at + 1 == self.buckets.len() { 0 } else { at + 1 }
+    }
+
+    /// The first of those where it may stand that is it: so many places behind the head.
+    #[inline]
+    pub fn find(
+        &self,
+        identity: [u64; 2],
+        living: Living,
+        mut is_it: impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
+        let (tag, mut at) = (self.tag(identity), self.home(identity));
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[at];
+            let alike = bucket.words[..WAYS].iter().filter(|word| **word >> self.bits == tag);
+            for age in alike.map(|word| self.age(*word, living)) {
+                if age < living.len && is_it(age) {
+                    return Some(age);
+                }
+            }
+            if !bucket.spills(living) {
+                break;
+            }
+            at = self.next(at);
+        }
+        None
+    }
 }
 
 #[cfg(test)]
@@ -124,12 +231,33 @@ mod tests {
 
     #[test]
     fn the_newest_that_stands_further_on_is_noted() {
-        let (mut bucket, all) = (Bucket::zeroed(), Living { head: 0, len: 100 });
+        let (mut bucket, all) = (Bucket::zeroed(), Living { head: 0, len: 1_000 });
         assert!(!bucket.spills(all));
         // A wider index takes over those of the bucket behind before those of another that spilled.
-        bucket.spill(50, all);
-        bucket.spill(10, all);
-        assert!(bucket.spills(Living { head: 20, len: 80 }));
-        assert!(!bucket.spills(Living { head: 51, len: 49 }));
+        bucket.spill(500, all);
+        bucket.spill(100, all);
+        assert!(bucket.spills(Living { head: 200, len: 800 }));
+        assert!(bucket.spills(Living { head: 500, len: 1 }));
+        assert!(!bucket.spills(Living { head: 512, len: 488 }));
+    }
+
+    #[test]
+    fn a_way_that_is_never_used_is_free_whatever_the_places_are() {
+        for from in [0, 1 << 13, u32::MAX - 100] {
+            let (mut index, id) = (Index::holding(1), |n: u32| [u64::from(n) << 32, 0]);
+            let place = |n: u32| from.wrapping_add(n);
+            for n in 0..WAYS as u32 {
+                let living = Living { head: from, len: n };
+                assert!(index.enter_new(id(n << 16), place(n), living), "{n} from {from}");
+            }
+            let living = Living { head: from, len: WAYS as u32 };
+            assert!(!index.enter_new(id(99 << 16), place(WAYS as u32), living), "it is full");
+            index.enter(id(99 << 16), place(WAYS as u32), living);
+            let living = Living { len: WAYS as u32 + 1, ..living };
+            for (n, number) in (0..WAYS as u32).chain([99]).enumerate() {
+                let found = index.find(id(number << 16), living, |age| age == n as u32);
+                assert_eq!(found, Some(n as u32), "from {from}");
+            }
+        }
     }
 }

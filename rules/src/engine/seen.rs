@@ -7,22 +7,16 @@ use event::fresh::Fresh;
 use event::prefetch::{fetch, prefetch};
 use event::{EventTime, Identity, TimeSpan};
 
-use super::buckets::{Bucket, Living, bits_of, enter};
+use super::buckets::{Bucket, Index, Living};
 use super::cells::halves;
 use super::pages::{Bytes, Store, hand_on};
 
 /// Identities of one page of the line.
 const PAGE_CELLS: usize = 64;
 
-/// Identities for each bucket at most, on average: of those at random 5 % are full then.
-const FILL: usize = 4;
-
-/// Buckets of the smallest index. A power of two.
-const BUCKETS_MIN: usize = 16;
-
-/// Buckets whose identities are entered in a wider index for each that comes: those of all are there
-/// before the last eighth of what they take has come.
-const MOVED: usize = 4;
+/// Identities that are entered in a wider index for each that comes: those of all are there before a sixth
+/// of what it takes more has come.
+const MOVED: u64 = 8;
 
 /// How far in front of those that are entered the line is asked for; and how many stand in a line of
 /// memory.
@@ -88,14 +82,15 @@ pub struct Seen {
     /// Up to this place one that comes may be entered without a look at anything but the index. It
     /// hangs on the places and on the room alone.
     until: u64,
-    index: Box<[Bucket]>,
-    /// A wider one, into which what is remembered goes little by little, bucket by bucket; it takes
-    /// the index's place when all is there. Else nothing.
-    wider: Box<[Bucket]>,
-    /// Its memory, before anything is entered there.
+    index: Index,
+    /// A wider one, in which those of the line are entered little by little, in their order; it takes the
+    /// index's place when all are there. Else nothing.
+    wider: Index,
+    /// Its buckets, once it is known how many; and its memory, before anything is entered there.
+    wide: usize,
     fresh: Fresh<Bucket>,
-    /// What stands in so many buckets is entered there, too.
-    moved: usize,
+    /// The first place that is not entered there.
+    moved: u64,
     within: TimeSpan,
     max: usize,
     /// So many that it is neither too many, nor many enough that the index must become wider; 0 while
@@ -125,8 +120,9 @@ impl Seen {
             latest: i64::MIN,
             old: UNKNOWN,
             until: 0,
-            index: Box::default(),
-            wider: Box::default(),
+            index: Index::default(),
+            wider: Index::default(),
+            wide: 0,
             fresh: Fresh::default(),
             moved: 0,
             within,
@@ -149,8 +145,7 @@ impl Seen {
     /// An identity will be asked for soon.
     #[inline]
     pub fn expect(&self, identity: Identity) {
-        let home = bits_of(halves(identity.0)) as usize & self.index.len().wrapping_sub(1);
-        prefetch(&self.index, home);
+        self.index.expect(halves(identity.0));
     }
 
     /// Whether this identity is new; it is remembered from now on.
@@ -176,13 +171,8 @@ impl Seen {
             return self.judge(identity, occurred, watermark);
         }
         let halves = halves(identity.0);
-        let (bits, place, living) = (bits_of(halves), self.tail, self.living());
-        let home = bits as usize & self.index.len().wrapping_sub(1);
-        if let Some(bucket) = self.index.get_mut(home)
-            && !bucket.may_hold(bits)
-            && !bucket.spills(living)
-            && bucket.enter(bits, place as u32, living)
-        {
+        let living = self.living();
+        if self.index.enter_new(halves, self.tail as u32, living) {
             self.append(halves, occurred);
             return true;
         }
@@ -214,25 +204,21 @@ impl Seen {
         if self.len() >= self.room {
             self.make_way(watermark);
         }
-        let (bits, place, living) = (bits_of(identity), self.tail as u32, self.living());
-        let bucket = enter(&mut self.index, bits, place, living);
-        if !self.wider.is_empty() && bucket < self.moved {
-            enter(&mut self.wider, bits, place, living);
-        }
+        self.index.enter(identity, self.tail as u32, self.living());
         self.append(identity, occurred);
         self.look_ahead();
         true
     }
 
     /// Identities remembered.
+    #[inline]
     pub fn len(&self) -> usize {
         (self.tail - self.head) as usize
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let wider = size_of_val(&*self.wider) + self.fresh.bytes();
-        let indexes = size_of_val(&*self.index) + wider;
+        let indexes = self.index.bytes() + self.wider.bytes() + self.fresh.bytes();
         self.pages.len() * size_of::<Page>() + indexes
     }
 
@@ -342,22 +328,14 @@ impl Seen {
 
     /// Where it stands in the line.
     fn find(&self, identity: [u64; 2]) -> Option<u64> {
-        let (bits, living) = (bits_of(identity), self.living());
-        let mask = self.index.len().wrapping_sub(1);
-        for step in 0..self.index.len() {
-            let bucket = &self.index[(bits as usize + step) & mask];
-            let both = bucket.bits.iter().zip(bucket.places);
-            for (_, low) in both.filter(|(own, low)| **own == bits && living.has(*low)) {
-                let place = self.head + u64::from(low.wrapping_sub(living.head));
-                if self.cell(place).identity == identity {
-                    return Some(place);
-                }
-            }
-            if !bucket.spills(living) {
-                break;
-            }
-        }
-        None
+        let place = |age: u32| self.head + u64::from(age);
+        let is_it = |age| self.holds(place(age), identity);
+        self.index.find(identity, self.living(), is_it).map(place)
+    }
+
+    #[inline]
+    fn holds(&self, place: u64, identity: [u64; 2]) -> bool {
+        self.cell(place).identity == identity
     }
 
     /// Where the line is at its longest the oldest goes, where the index fills it becomes wider.
@@ -367,10 +345,14 @@ impl Seen {
             self.evicted += u64::from(!self.expired(self.head, watermark));
             self.head += 1;
         }
-        let wide = buckets(self.index.len() * 2);
-        let widens = self.wider.is_empty() && self.len() >= self.most();
-        if widens && self.fresh.make_ready(wide) {
-            (self.wider, self.moved) = (self.fresh.take(wide).into(), 0);
+        if self.wider.is_empty() && self.len() >= self.index.most() {
+            if self.wide == 0 {
+                self.wide = self.index.wider(self.expected(watermark));
+            }
+            if self.fresh.make_ready(self.wide) {
+                let memory = self.fresh.take(std::mem::take(&mut self.wide));
+                (self.wider, self.moved) = (Index::new(memory.into()), self.head);
+            }
         }
         if !self.wider.is_empty() {
             self.move_some();
@@ -378,30 +360,34 @@ impl Seen {
         self.look_at_room();
     }
 
-    /// Identities with which a wider index is begun.
-    fn most(&self) -> usize {
-        self.index.len() * FILL / 8 * 7
+    /// So many will be remembered, if they go on to come as they did.
+    fn expected(&self, watermark: EventTime) -> usize {
+        let since = |place: u64| watermark.since(EventTime(self.cell(place).occurred)).0;
+        let span = (self.head..self.tail).next().map_or(0, since).clamp(1, self.within.0.max(1));
+        let many = self.len() as u128 * self.within.0.max(0) as u128 / span as u128;
+        many.min(self.max as u128) as usize
     }
 
     fn look_at_room(&mut self) {
-        let room = if self.wider.is_empty() { self.most() } else { 0 };
+        let room = if self.wider.is_empty() { self.index.most() } else { 0 };
         self.room = self.max.min(room);
         self.look_ahead();
     }
 
-    /// Enters what stands in the next buckets in the wider index. The bits say where: the line is not
-    /// looked at, and both indexes are gone through one bucket after the other.
+    /// Enters the next of the line in the wider index, and asks for where those behind them go.
     fn move_some(&mut self) {
-        let (from, living) = (self.moved, self.living());
-        self.moved = self.index.len().min(from + MOVED);
-        for (place, bucket) in (from..).zip(&self.index[from..self.moved]) {
-            let ahead = place + 2 * MOVED;
-            prefetch(&self.index, ahead);
-            prefetch(&self.wider, ahead);
-            prefetch(&self.wider, ahead + self.index.len());
-            bucket.enter_all(&mut self.wider, living);
+        let (from, living) = (self.moved.max(self.head), self.living());
+        let ahead = self.pages.get(self.page_of(from + MOVED));
+        for cell in ahead.map_or(&[][..], |page| cells_of(page, from + MOVED, self.tail)) {
+            self.wider.expect(cell.identity);
         }
-        if self.moved == self.index.len() {
+        let page = self.page_of(from);
+        let cells = self.pages.get(page).map_or(&[][..], |page| cells_of(page, from, self.tail));
+        for (place, cell) in (from..).zip(cells) {
+            self.wider.enter(cell.identity, place as u32, living);
+        }
+        self.moved = from + cells.len() as u64;
+        if self.moved == self.tail {
             self.index = std::mem::take(&mut self.wider);
         }
     }
@@ -478,17 +464,16 @@ impl Seen {
 
     /// Builds the index from the line, and sees how old its pages are.
     pub fn reindex(&mut self) {
-        let wide = (self.len() / (FILL - 1) + 1).next_power_of_two();
-        self.index = bytemuck::zeroed_slice_box(buckets(wide));
-        (self.wider, self.fresh) = (Box::default(), Fresh::default());
+        self.index = Index::holding(self.len());
+        (self.wider, self.wide, self.fresh) = (Index::default(), 0, Fresh::default());
         (self.latest, self.old) = (i64::MIN, UNKNOWN);
         let living = self.living();
         for place in self.head..self.tail {
             if place == self.head || place.is_multiple_of(PAGE_CELLS as u64) {
                 self.look_at_page(place);
             }
-            let bits = bits_of(self.cell(place).identity);
-            enter(&mut self.index, bits, place as u32, living);
+            let identity = self.cell(place).identity;
+            self.index.enter(identity, place as u32, living);
         }
         self.look_at_room();
     }
@@ -555,9 +540,11 @@ impl Noted {
     }
 }
 
-/// Buckets of an index that should have so many, a power of two.
-fn buckets(count: usize) -> usize {
-    count.max(BUCKETS_MIN)
+/// The cells of a page from a place on, at most [`MOVED`], as far as the line goes.
+fn cells_of(page: &Page, from: u64, tail: u64) -> &[SeenCell] {
+    let within = from as usize % PAGE_CELLS;
+    let many = tail.saturating_sub(from).min(MOVED).min((PAGE_CELLS - within) as u64);
+    &page.cells[within..within + many as usize]
 }
 
 #[cfg(test)]
