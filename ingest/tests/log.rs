@@ -39,8 +39,12 @@ fn ok<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|e| panic!("{e}"))
 }
 
+fn segments_of(segment_bytes: u64) -> Options {
+    Options { segment_bytes, ..Options::default() }
+}
+
 fn open(files: &ForgetfulFiles, segment_bytes: u64) -> Result<LogWriter, LogError> {
-    LogWriter::open(&dir(), Arc::new(files.clone()), Options { segment_bytes })
+    LogWriter::open(&dir(), Arc::new(files.clone()), segments_of(segment_bytes))
 }
 
 fn payloads(files: &ForgetfulFiles, writer: &LogWriter, bytes_max: usize) -> Vec<String> {
@@ -59,8 +63,7 @@ fn wanted(count: u32) -> Vec<String> {
 fn real_files_give_back_what_was_written() {
     let temp = ok(tempfile::tempdir());
     let files = Arc::new(RealFiles);
-    let mut writer =
-        ok(LogWriter::open(temp.path(), files.clone(), Options { segment_bytes: 500 }));
+    let mut writer = ok(LogWriter::open(temp.path(), files.clone(), segments_of(500)));
     let mut all = RecordBlock::new();
     for n in 0..40 {
         let mut some = block(n * 5, 5);
@@ -91,6 +94,32 @@ fn real_files_give_back_what_was_written() {
     assert!(!ok(reader.at(Position(0), &mut RecordBlock::new())));
     let mut rest = RecordBlock::new();
     assert!(ok(reader.at(middle, &mut rest)), "what is not before the position stays");
+}
+
+/// It never lets go of what is not durable: the files look.
+#[test]
+fn the_system_need_not_keep_what_was_durable_so_many_bytes_ago() {
+    for (segment_bytes, cached_bytes) in [(1_000, 3_000), (100_000, 500), (700, 1), (5_000, 5_000)]
+    {
+        let files = ForgetfulFiles::default();
+        let options = Options { segment_bytes, cached_bytes };
+        let mut writer = ok(LogWriter::open(&dir(), Arc::new(files.clone()), options));
+        for n in 0..200 {
+            ok(writer.append(&mut block(n * 5, 5)));
+            let durable = writer.progress().durable().0;
+            let old = durable.saturating_sub(cached_bytes);
+            // With heads of segments, and a step later.
+            let heads = 20 * (1 + old / segment_bytes);
+            let told = files.uncached();
+            let least = old.saturating_sub(cached_bytes);
+            assert!((least..=old + heads).contains(&told), "{told} of {old}, {options:?}");
+            if n % 3 == 0 {
+                ok(writer.syncer().sync());
+            }
+        }
+        assert!(files.uncached() > 40_000, "{} of {options:?}", files.uncached());
+        assert_eq!(wanted(1_000), payloads(&files, &writer, 10_000));
+    }
 }
 
 #[test]
@@ -339,7 +368,7 @@ fn damage_before_the_end_is_an_error_that_names_its_place() {
 fn a_missing_segment_is_a_gap() {
     let temp = ok(tempfile::tempdir());
     let files = Arc::new(RealFiles);
-    let mut writer = ok(LogWriter::open(temp.path(), files.clone(), Options { segment_bytes: 50 }));
+    let mut writer = ok(LogWriter::open(temp.path(), files.clone(), segments_of(50)));
     for n in 0..4 {
         ok(writer.append(&mut block(n * 2, 2)));
     }

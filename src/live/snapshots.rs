@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use event::Position;
 use event::books::SourceBooks;
+use ingest::log::LogFile;
 
 use super::epoch::replace;
 
@@ -258,6 +259,8 @@ impl Begun {
         self.file.write_all(&crc.to_le_bytes())?;
         self.file.write_all_at(&head, 0)?;
         replace(&self.file, &self.path, path)?;
+        // It is read by the next start, if ever: the next snapshot had better have its pages.
+        self.file.uncache(0..self.len as u64 + head.len() as u64 + size_of_val(&crc) as u64);
         Ok(self.head)
     }
 }

@@ -2,9 +2,13 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::{Advice, fadvise};
 
 /// A folder of files.
 pub trait Files: Send + Sync + std::fmt::Debug {
@@ -38,6 +42,8 @@ pub trait LogFile: Send + Sync + std::fmt::Debug {
     fn cut(&self, len: u64) -> io::Result<()>;
     /// Makes its bytes and length durable.
     fn sync(&self) -> io::Result<()>;
+    /// The system need not keep in memory what of it is durable.
+    fn uncache(&self, bytes: Range<u64>);
 }
 
 /// The operating system's files.
@@ -134,5 +140,12 @@ impl LogFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn uncache(&self, bytes: Range<u64>) {
+        // Advice: where it is not taken, memory is all that is lost. No length would mean all that follows.
+        if let Some(len) = NonZeroU64::new(bytes.end.saturating_sub(bytes.start)) {
+            let _ = fadvise(self, bytes.start, Some(len), Advice::DontNeed);
+        }
     }
 }

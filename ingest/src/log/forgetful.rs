@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +17,8 @@ struct Content {
     synced: Vec<u8>,
     /// Whether the folder's entry is durable.
     entered: bool,
+    /// Bytes from its begin that the system was told to let go of.
+    uncached: u64,
 }
 
 /// What a crash leaves of bytes that were written and not synced.
@@ -59,7 +62,8 @@ impl ForgetfulFiles {
                 }
             }
             if content.entered || left != Left::First(0) {
-                let content = Content { bytes: kept.clone(), synced: kept, entered: true };
+                let content =
+                    Content { bytes: kept.clone(), synced: kept, entered: true, uncached: 0 };
                 contents.insert(path.clone(), Arc::new(Mutex::new(content)));
             }
         }
@@ -75,6 +79,12 @@ impl ForgetfulFiles {
             c.bytes.len().saturating_sub(c.synced.len())
         };
         contents.values().map(of).sum()
+    }
+
+    /// Bytes that the system was told to let go of, of all files.
+    #[must_use]
+    pub fn uncached(&self) -> u64 {
+        lock(&self.contents).values().map(|content| lock(content).uncached).sum()
     }
 
     /// Turns one byte of a file over, synced or not.
@@ -163,5 +173,14 @@ impl LogFile for Forgetful {
         let mut content = lock(&self.0);
         content.synced = content.bytes.clone();
         Ok(())
+    }
+
+    fn uncache(&self, bytes: Range<u64>) {
+        let mut content = lock(&self.0);
+        assert!(bytes.end <= content.synced.len() as u64, "what is let go of is durable");
+        // What is left out before it counts as if all were.
+        if bytes.start <= content.uncached {
+            content.uncached = content.uncached.max(bytes.end);
+        }
     }
 }

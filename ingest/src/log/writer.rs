@@ -1,5 +1,6 @@
 //! Appending, and making durable.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,17 +15,26 @@ use super::{LogError, Progress, State, frame, offsets};
 pub struct Options {
     /// A segment that has reached so many bytes is followed by a new one.
     pub segment_bytes: u64,
+    /// So much of what is durable the system may keep in its cache: what is cited later than from memory
+    /// ([`super::unfiled`]).
+    pub cached_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
         // 64 MiB: a file that is deleted at once, some 200,000 deliveries.
-        Self { segment_bytes: 64 << 20 }
+        Self { segment_bytes: 64 << 20, cached_bytes: 64 << 20 }
     }
 }
 
 /// Bytes that have their place and stand in no file: a disk that is slow for a second of a fast source.
 const UNFILED_BYTES_MAX: u64 = 32 << 20;
+
+/// Bytes of which the system is told at once that it need not keep them.
+const UNCACHE_BYTES: u64 = 4 << 20;
+
+/// The largest page of the system's cache.
+const PAGE_BYTES_MAX: u64 = 2 << 20;
 
 /// The one writer of a log.
 #[derive(Debug)]
@@ -51,6 +61,10 @@ pub struct Filer {
     options: Options,
     segment: Segment,
     progress: Arc<Progress>,
+    /// Segments before it that the system may keep something of in its cache; and up to where it was told that it
+    /// need not.
+    cached: VecDeque<Segment>,
+    uncached: u64,
 }
 
 impl LogWriter {
@@ -74,7 +88,9 @@ impl LogWriter {
         let progress = Arc::new(Progress::new(State::of(&segment, segment.end)));
         let (buffer, positions) = (Vec::new(), Vec::new());
         let sequencer = Sequencer { progress: progress.clone(), buffer, positions };
-        let filer = Filer { dir: dir.to_owned(), files, options, segment, progress };
+        let (cached, uncached) = (VecDeque::new(), segment.end);
+        let dir = dir.to_owned();
+        let filer = Filer { dir, files, options, segment, progress, cached, uncached };
         Ok(Self { sequencer, filer, cut })
     }
 
@@ -211,13 +227,37 @@ impl Filer {
             self.progress.unfiled.filed(bytes);
             self.progress.filed.ring();
         }
+        self.uncache();
         Ok(())
+    }
+
+    /// Has the system let go of what it need not keep. The pages serve again, for what is written next: a page that
+    /// served nobody lately costs several times as much, under a hypervisor most of all.
+    fn uncache(&mut self) {
+        let until = self.progress.state().durable.saturating_sub(self.options.cached_bytes);
+        if until < self.uncached + UNCACHE_BYTES.min(self.options.cached_bytes) {
+            return;
+        }
+        // One of which only a part was meant the time before is still there.
+        let from = self.uncached.saturating_sub(PAGE_BYTES_MAX);
+        for segment in self.cached.iter().chain([&self.segment]) {
+            let [from, to] = [from, until].map(|at| at.clamp(segment.first, segment.end));
+            if from < to {
+                let start = if from == segment.first { 0 } else { segment.offset(from) };
+                segment.file.uncache(start..segment.offset(to));
+            }
+        }
+        self.uncached = until;
+        while self.cached.front().is_some_and(|segment| segment.end + PAGE_BYTES_MAX <= until) {
+            self.cached.pop_front();
+        }
     }
 
     /// Makes the full segment durable and begins the next.
     fn rotate(&mut self) -> Result<(), LogError> {
         self.syncer().sync()?;
-        self.segment = Segment::create(&*self.files, &self.dir, self.segment.end)?;
+        let next = Segment::create(&*self.files, &self.dir, self.segment.end)?;
+        self.cached.push_back(std::mem::replace(&mut self.segment, next));
         let mut state = self.progress.state();
         (state.file, state.segment) = (self.segment.file.clone(), self.segment.first);
         Ok(())
