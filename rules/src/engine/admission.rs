@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use event::vocabulary::KIND_ADVANCE;
-use event::{EventBlock, EventFlags, EventRef, EventTime, Position, RowLines, Symbol, TimeSpan};
+use event::{EventBlock, EventFlags, EventRef, EventTime, Position, Symbol, TimeSpan};
 
 use super::findings::Findings;
 use super::late::{Stretch, end_of, number_of};
@@ -30,6 +30,10 @@ const AHEAD: usize = 16;
 /// Events that are looked at, or entered, one after the other.
 const TURN: usize = 8;
 
+/// Events that were looked at and are not entered, at most; and room for as many. A power of two.
+const LOOKED: usize = AHEAD + TURN;
+const ROOM: usize = 32;
+
 /// Sites whose places are at hand. A power of two.
 pub const NEAR: usize = 64;
 
@@ -49,7 +53,19 @@ fn is_skewed(event: EventRef<'_>, max: TimeSpan) -> bool {
     event.occurred().since(event.recorded()).0.saturating_abs() > max.0
 }
 
-/// Events of one stream, entered one after the other.
+/// What was seen of an event that is plain, until it is entered.
+#[derive(Clone, Copy, Default)]
+pub struct Plain {
+    at: EventTime,
+    /// How far time had come before it.
+    watermark: EventTime,
+    place: Place,
+}
+
+/// What was seen of the last.
+pub type Looked = [Plain; ROOM];
+
+/// Events of one stream, looked at and then entered, some at a time.
 struct Run<'a> {
     sites: &'a mut [Admitted],
     due: &'a mut [EventTime],
@@ -62,55 +78,87 @@ struct Run<'a> {
     hearing: Hearing,
     origin: u32,
     skew_max: Option<TimeSpan>,
-    /// Where the first and the newest stand, and where the stretch of the log ends that grows.
-    first: Position,
+    /// Where the newest stands, and where the stretch of the log ends that grows.
     last: Position,
     end: Position,
+    /// So many may wait at a site, where all that wait are not too many.
     waiting_max: usize,
-    /// Where all that wait are not too many, those of no site are.
     scarce: bool,
     least: EventTime,
     elsewhere: u64,
     duplicate: u64,
     retained: u64,
     unknown_device: u64,
+    /// Those that were looked at last, by their numbers.
+    plain: &'a mut Looked,
 }
 
 impl Run<'_> {
-    /// Enters the next event: it waits, or is a duplicate. Nothing has changed where it is not plain at
-    /// first sight.
-    #[inline(always)]
-    fn enter(&mut self, row: RowLines<'_>) -> bool {
-        let head = row.head();
-        let (at, position) = (head.occurred(), head.position());
-        let known = head.origin() == self.origin && head.kind() != KIND_ADVANCE;
-        if !known || position < self.first || position >= self.end {
-            return false;
+    /// Looks at the next events, and asks for what entering them will touch; how many are plain, up to the
+    /// first that is not. Nothing has changed but what they change together.
+    #[inline(never)]
+    fn look(&mut self, events: &EventBlock, these: Range<usize>) -> usize {
+        let from = these.start;
+        let (mut hearing, mut last, mut least) = (self.hearing, self.last, self.least);
+        let mut many = 0;
+        for row in events.rows(these) {
+            row.expect_behind(AHEAD);
+            let head = row.head();
+            let (at, position) = (head.occurred(), head.position());
+            let known = head.origin() == self.origin && head.kind() != KIND_ADVANCE;
+            if !known || position < last || position >= self.end {
+                break;
+            }
+            if self.skew_max.is_some_and(|max| is_skewed(head, max)) {
+                break;
+            }
+            let Some(after) = hearing.with(at) else { break };
+            let Some(place) = place_near(self.near, head.site()) else { break };
+            if let Some(Admitted { seen, waiting, floor, .. }) = self.sites.get(place as usize) {
+                let watermark = hearing.watermark;
+                let full = self.scarce && waiting.len() >= self.waiting_max;
+                if at < watermark || at < *floor || full {
+                    break;
+                }
+                seen.expect(head.identity());
+                row.expect_fields();
+                least = least.min(at);
+                if head.flags() != EventFlags::default() {
+                    self.count(head.flags());
+                }
+            } else {
+                self.elsewhere += 1;
+            }
+            self.plain[(from + many) % ROOM] = Plain { at, watermark: hearing.watermark, place };
+            hearing.hear(at, after);
+            last = position;
+            many += 1;
         }
-        if self.skew_max.is_some_and(|max| is_skewed(head, max)) {
-            return false;
-        }
-        let watermark = self.hearing.watermark;
-        let Some(after) = self.hearing.with(at) else { return false };
-        let Some(place) = place_near(self.near, head.site()) else { return false };
-        let Some(admitted) = self.sites.get_mut(place as usize) else {
-            self.elsewhere += 1;
-            self.go_on(at, after, position);
-            return true;
-        };
-        let Admitted { seen, waiting, floor, .. } = admitted;
-        let full = self.scarce && waiting.len() >= self.waiting_max;
-        if at < watermark.max(*floor) || full {
-            return false;
-        }
-        self.least = self.least.min(at);
-        if head.flags() != EventFlags::default() {
-            self.retained += u64::from(head.flags().has(EventFlags::RETAINED));
-            self.unknown_device += u64::from(head.flags().has(EventFlags::UNKNOWN_DEVICE));
-        }
-        if seen.is_new_here(head.identity(), at, watermark) {
-            let row = self.rows[AT_SITES].keep_lines(row);
+        (self.hearing, self.last, self.least) = (hearing, last, least);
+        many
+    }
+
+    #[cold]
+    fn count(&mut self, flags: EventFlags) {
+        self.retained += u64::from(flags.has(EventFlags::RETAINED));
+        self.unknown_device += u64::from(flags.has(EventFlags::UNKNOWN_DEVICE));
+    }
+
+    /// Enters events that are plain: each waits, or is a duplicate.
+    #[inline(never)]
+    fn enter(&mut self, events: &EventBlock, these: Range<usize>) {
+        let mut number = these.start;
+        for row in events.rows(these) {
+            number += 1;
+            let Plain { at, watermark, place } = self.plain[(number - 1) % ROOM];
+            let Some(admitted) = self.sites.get_mut(place as usize) else { continue };
+            let (head, Admitted { seen, waiting, .. }) = (row.head(), admitted);
+            if !seen.is_new_here(head.identity(), at, watermark) {
+                self.duplicate += 1;
+                continue;
+            }
             let OfKind { rank, forwarded } = self.kinds[head.kind().0 as usize];
+            let row = self.rows[AT_SITES].keep_lines(row);
             let new = Waiting::new(at, rank, Over::Unknown, row);
             let over = match forwarded {
                 false => Over::Nothing,
@@ -123,17 +171,7 @@ impl Run<'_> {
             {
                 *due = at.min(*due);
             }
-        } else {
-            self.duplicate += 1;
         }
-        self.go_on(at, after, position);
-        true
-    }
-
-    #[inline(always)]
-    fn go_on(&mut self, at: EventTime, after: EventTime, position: Position) {
-        self.hearing.hear(at, after);
-        self.last = self.last.max(position);
     }
 }
 
@@ -167,8 +205,7 @@ impl Engine {
                 if plain == 0 {
                     self.admit_one(events.get(next), probed, out);
                 }
-                // Each has asked for another one.
-                (asked, next) = (next + AHEAD + plain, next + plain.max(1));
+                (asked, next) = (next + AHEAD, next + plain.max(1));
                 due = self.repair_is_due();
             }
             // What came between two inputs may have made anything due.
@@ -208,8 +245,10 @@ impl Engine {
             return 0;
         };
         let waiting_max = self.options.waiting_max;
-        let Self { sites, due, rows, kinds, near, merge, floor, .. } = self;
+        let Self { sites, due, rows, kinds, near, plain, merge, floor, .. } = self;
         let scarce = rows[AT_SITES].kept() + these.len() > waiting_max;
+        // As many as there may be when all are entered that were looked at.
+        let waiting_max = waiting_max.saturating_sub(LOOKED);
         let mut run = Run {
             sites,
             due,
@@ -221,7 +260,6 @@ impl Engine {
             hearing,
             origin: first.origin(),
             skew_max,
-            first: first.position(),
             last: first.position(),
             end: end_of(stretch),
             waiting_max,
@@ -231,18 +269,20 @@ impl Engine {
             duplicate: 0,
             retained: 0,
             unknown_device: 0,
+            plain,
         };
-        let (mut next, mut plain) = (from, true);
-        while plain && next < these.end {
-            let turn = next..these.end.min(next + TURN);
-            expect_some(run.sites, run.near, events, turn.start + AHEAD..turn.end + AHEAD);
-            for row in events.rows(turn) {
-                plain = run.enter(row);
-                if !plain {
-                    break;
-                }
-                next += 1;
+        // Each look is so far ahead that what it asked for is there when its events are entered.
+        let (mut next, mut looked, mut until) = (from, from, these.end);
+        while next < until {
+            let turn = looked..until.min(next + LOOKED);
+            let whole = turn.end;
+            looked += run.look(events, turn);
+            if looked < whole {
+                until = looked;
             }
+            let turn = next..until.min(next + TURN);
+            next = turn.end;
+            run.enter(events, turn);
         }
         if next == from {
             return 0;

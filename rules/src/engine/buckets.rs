@@ -43,12 +43,18 @@ pub struct Living {
 }
 
 impl Bucket {
+    /// Whether one of these bits may stand here, or stood.
+    #[inline(always)]
+    fn may_hold(&self, tag: u32, places: u32) -> bool {
+        self.words.iter().fold(false, |any, word| any | (word & !places == tag))
+    }
+
     /// Whether one that has its home here, or before, may stand further on.
     #[inline(always)]
     fn spills(&self, living: Living) -> bool {
         let newest = self.words[WAYS];
         newest & SPILLED != 0
-            && (newest | ROUNDED).wrapping_sub(living.head) < living.len.saturating_add(ROUNDED)
+            && (newest | ROUNDED).wrapping_sub(living.head) < living.len.wrapping_add(ROUNDED)
     }
 
     /// One stands further on: the newest that does is noted.
@@ -65,16 +71,16 @@ impl Bucket {
 #[derive(Debug, Default)]
 pub struct Index {
     buckets: Box<[Bucket]>,
-    /// The low bits of a word, which are the place's: many enough that one that is remembered is never taken
-    /// for another, and that what was forgotten is replaced before its bits are those of a new one.
-    bits: u32,
+    /// The bits of a word that are the place's, the lowest: many enough that one that is remembered is never
+    /// taken for another, and that what was forgotten is replaced before its bits are those of a new one.
+    places: u32,
 }
 
 impl Index {
     /// An index of memory that is zero.
     pub fn new(buckets: Box<[Bucket]>) -> Self {
         let ways = buckets.len().next_power_of_two() * (WAYS + 1);
-        Self { buckets, bits: ways.ilog2() + 1 }
+        Self { buckets, places: (2 * ways - 1) as u32 }
     }
 
     /// An index for so many.
@@ -87,13 +93,18 @@ impl Index {
     /// least, and four times as many at most.
     pub fn wider(&self, many: usize) -> usize {
         let len = self.buckets.len();
-        BUCKETS_MIN.max((many / (FILL - 1)).clamp(len + len / 4, 4 * len))
+        BUCKETS_MIN.max((many / (FILL - 2)).clamp(len + len / 4, 4 * len))
     }
 
     /// Identities with which a wider one is begun.
     #[inline]
     pub fn most(&self) -> usize {
         self.buckets.len() * FILL
+    }
+
+    /// Whether it is high time to have a wider one.
+    pub fn is_crowded(&self, many: usize) -> bool {
+        many > self.buckets.len() * (WAYS - 2)
     }
 
     /// Whether there is none.
@@ -117,23 +128,13 @@ impl Index {
     /// The bits of an identity that are kept.
     #[inline(always)]
     fn tag(&self, identity: [u64; 2]) -> u32 {
-        ((identity[0] >> 32) as u32 | SOME) >> self.bits
-    }
-
-    #[inline(always)]
-    fn word(&self, tag: u32, place: u32) -> u32 {
-        tag << self.bits | place & self.places()
-    }
-
-    #[inline(always)]
-    fn places(&self) -> u32 {
-        (1 << self.bits) - 1
+        ((identity[0] >> 32) as u32 | SOME) & !self.places
     }
 
     /// How old a word's place is: at least so many as are remembered where it is none of them.
     #[inline(always)]
     fn age(&self, word: u32, living: Living) -> u32 {
-        word.wrapping_sub(living.head) & self.places() | !word & SOME
+        word.wrapping_sub(living.head) & self.places | !word & SOME
     }
 
     /// Asks for the memory of an identity.
@@ -145,12 +146,11 @@ impl Index {
     /// Enters one that is new at first sight, and has room in its home; else nothing.
     #[inline(always)]
     pub fn enter_new(&mut self, identity: [u64; 2], place: u32, living: Living) -> bool {
-        let (tag, bits) = (self.tag(identity), self.bits);
+        let (tag, places) = (self.tag(identity), self.places);
         let Some(bucket) = self.buckets.get(self.home(identity)) else { return false };
-        let may_hold = bucket.words.iter().fold(false, |any, word| any | (word >> bits == tag));
-        !may_hold
+        !bucket.may_hold(tag, places)
             && !bucket.spills(living)
-            && self.enter_at(self.home(identity), self.word(tag, place), living)
+            && self.enter_at(self.home(identity), tag | place & places, living)
     }
 
     /// Enters one in a bucket, if there is room: those of one stand in the order of their places, but for
@@ -175,7 +175,7 @@ impl Index {
     /// Enters one in its home, or in the next bucket that has room.
     #[inline(always)]
     pub fn enter(&mut self, identity: [u64; 2], place: u32, living: Living) {
-        let (home, word) = (self.home(identity), self.word(self.tag(identity), place));
+        let (home, word) = (self.home(identity), self.tag(identity) | place & self.places);
         if !self.enter_at(home, word, living) {
             self.enter_on(home, word, place, living);
         }
@@ -210,8 +210,9 @@ impl Index {
         let (tag, mut at) = (self.tag(identity), self.home(identity));
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
-            let alike = bucket.words[..WAYS].iter().filter(|word| **word >> self.bits == tag);
-            for age in alike.map(|word| self.age(*word, living)) {
+            let alike = |word: &&u32| **word & !self.places == tag;
+            let all = if bucket.may_hold(tag, self.places) { &bucket.words[..WAYS] } else { &[] };
+            for age in all.iter().filter(alike).map(|word| self.age(*word, living)) {
                 if age < living.len && is_it(age) {
                     return Some(age);
                 }

@@ -223,6 +223,7 @@ pub struct Engine {
     places: HashMap<Symbol, Place, foldhash::fast::FixedState>,
     /// Those that were asked for last, by the low bits of the symbol.
     near: admission::Near,
+    plain: admission::Looked,
     enterprise: Site,
     /// What waits at sites; behind it, in an engine that does a part of the work, what is handed
     /// over.
@@ -259,6 +260,7 @@ impl Engine {
             kinds: kinds_of(&plan, &enterprise_layout),
             places: HashMap::default(),
             near: [admission::NOBODY; admission::NEAR],
+            plain: admission::Looked::default(),
             scratch: EventBlock::new(&plan.vocabulary),
             reach: Reach::new(&plan, options.late.recorded),
             late: Late::new(&plan.vocabulary),

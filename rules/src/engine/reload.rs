@@ -463,6 +463,7 @@ impl Engine {
             due: _,
             places: _,
             near: _,
+            plain: _,
             enterprise: _,
             rows,
             merge,

@@ -14,9 +14,13 @@ use super::pages::{Bytes, Store, hand_on};
 /// Identities of one page of the line.
 const PAGE_CELLS: usize = 64;
 
-/// Identities that are entered in a wider index for each that comes: those of all are there before a sixth
-/// of what it takes more has come.
-const MOVED: u64 = 8;
+/// Pages whose identities are entered in a wider index for each [`STEP`] that come: those of all are there before
+/// a tenth more has come. And pages of memory that it is made ready by before.
+const MOVED: usize = 2;
+const READY: usize = 4;
+
+/// How far in front of those that are entered there its memory is asked for.
+const MOVED_AHEAD: usize = 12;
 
 /// How far in front of those that are entered the line is asked for; and how many stand in a line of
 /// memory.
@@ -93,9 +97,8 @@ pub struct Seen {
     moved: u64,
     within: TimeSpan,
     max: usize,
-    /// So many that it is neither too many, nor many enough that the index must become wider; 0 while
-    /// it does.
-    room: usize,
+    /// So many that the index must become wider; 0 while it does.
+    most: usize,
     /// Identities forgotten because there were too many: a redelivery of one would be an event.
     pub evicted: u64,
     /// From this place on the last snapshot holds nothing, or something else.
@@ -127,7 +130,7 @@ impl Seen {
             moved: 0,
             within,
             max: max.max(1),
-            room: 0,
+            most: 0,
             evicted: 0,
             unsaved: 0,
             saving: 0..0,
@@ -139,7 +142,7 @@ impl Seen {
     /// Remembers so long, and so many, from now on.
     pub fn bound(&mut self, within: TimeSpan, max: usize) {
         (self.within, self.max) = (within, max.max(1));
-        self.look_at_room();
+        self.look_ahead();
     }
 
     /// An identity will be asked for soon.
@@ -201,8 +204,8 @@ impl Seen {
             self.unsaved = self.unsaved.min(place);
             return true;
         }
-        if self.len() >= self.room {
-            self.make_way(watermark);
+        if self.len() >= self.max {
+            self.evict(watermark);
         }
         self.index.enter(identity, self.tail as u32, self.living());
         self.append(identity, occurred);
@@ -266,8 +269,11 @@ impl Seen {
             }
             self.forget(watermark);
             self.make_room(self.tail);
+            if self.len() >= self.most {
+                self.widen(watermark);
+            }
             self.expect_cells();
-            self.until = (self.tail + STEP).min(self.head + self.room as u64);
+            self.until = (self.tail + STEP).min(self.head + self.max as u64);
         }
         self.tail < self.until
     }
@@ -318,7 +324,7 @@ impl Seen {
 
     fn look_ahead(&mut self) {
         let turn = self.tail.next_multiple_of(STEP);
-        self.until = turn.min(self.head + self.room as u64);
+        self.until = turn.min(self.head + self.max as u64);
     }
 
     #[inline(always)]
@@ -338,26 +344,33 @@ impl Seen {
         self.cell(place).identity == identity
     }
 
-    /// Where the line is at its longest the oldest goes, where the index fills it becomes wider.
+    /// Where the line is at its longest the oldest goes.
     #[cold]
-    fn make_way(&mut self, watermark: EventTime) {
-        if self.len() >= self.max {
-            self.evicted += u64::from(!self.expired(self.head, watermark));
-            self.head += 1;
-        }
-        if self.wider.is_empty() && self.len() >= self.index.most() {
+    fn evict(&mut self, watermark: EventTime) {
+        self.evicted += u64::from(!self.expired(self.head, watermark));
+        self.head += 1;
+    }
+
+    /// Where the index fills it becomes wider.
+    #[cold]
+    #[inline(never)]
+    fn widen(&mut self, watermark: EventTime) {
+        if self.wider.is_empty() {
             if self.wide == 0 {
                 self.wide = self.index.wider(self.expected(watermark));
             }
-            if self.fresh.make_ready(self.wide) {
-                let memory = self.fresh.take(std::mem::take(&mut self.wide));
-                (self.wider, self.moved) = (Index::new(memory.into()), self.head);
+            let ready = (0..READY).any(|_| self.fresh.make_ready(self.wide));
+            if !ready && !self.index.is_crowded(self.len()) {
+                return;
             }
+            let memory = self.fresh.take(std::mem::take(&mut self.wide));
+            (self.wider, self.moved, self.most) = (Index::new(memory.into()), self.head, 0);
         }
-        if !self.wider.is_empty() {
-            self.move_some();
+        (0..MOVED).for_each(|_| self.move_page());
+        if self.moved == self.tail {
+            self.index = std::mem::take(&mut self.wider);
+            self.most = self.index.most();
         }
-        self.look_at_room();
     }
 
     /// So many will be remembered, if they go on to come as they did.
@@ -368,28 +381,19 @@ impl Seen {
         many.min(self.max as u128) as usize
     }
 
-    fn look_at_room(&mut self) {
-        let room = if self.wider.is_empty() { self.index.most() } else { 0 };
-        self.room = self.max.min(room);
-        self.look_ahead();
-    }
-
-    /// Enters the next of the line in the wider index, and asks for where those behind them go.
-    fn move_some(&mut self) {
+    /// Enters what is left of a page in the wider index, and asks for where those behind them go.
+    fn move_page(&mut self) {
         let (from, living) = (self.moved.max(self.head), self.living());
-        let ahead = self.pages.get(self.page_of(from + MOVED));
-        for cell in ahead.map_or(&[][..], |page| cells_of(page, from + MOVED, self.tail)) {
-            self.wider.expect(cell.identity);
+        let next = (from - from % PAGE_CELLS as u64 + PAGE_CELLS as u64).min(self.tail);
+        let Some(page) = self.pages.get(self.page_of(from)) else { return };
+        let cells = &page.cells[from as usize % PAGE_CELLS..][..(next - from) as usize];
+        for (nth, cell) in cells.iter().enumerate() {
+            if let Some(ahead) = cells.get(nth + MOVED_AHEAD) {
+                self.wider.expect(ahead.identity);
+            }
+            self.wider.enter(cell.identity, (from + nth as u64) as u32, living);
         }
-        let page = self.page_of(from);
-        let cells = self.pages.get(page).map_or(&[][..], |page| cells_of(page, from, self.tail));
-        for (place, cell) in (from..).zip(cells) {
-            self.wider.enter(cell.identity, place as u32, living);
-        }
-        self.moved = from + cells.len() as u64;
-        if self.moved == self.tail {
-            self.index = std::mem::take(&mut self.wider);
-        }
+        self.moved = next;
     }
 
     #[inline(always)]
@@ -475,7 +479,8 @@ impl Seen {
             let identity = self.cell(place).identity;
             self.index.enter(identity, place as u32, living);
         }
-        self.look_at_room();
+        self.most = self.index.most();
+        self.look_ahead();
     }
 }
 
@@ -538,13 +543,6 @@ impl Noted {
         }
         &mut self.seen
     }
-}
-
-/// The cells of a page from a place on, at most [`MOVED`], as far as the line goes.
-fn cells_of(page: &Page, from: u64, tail: u64) -> &[SeenCell] {
-    let within = from as usize % PAGE_CELLS;
-    let many = tail.saturating_sub(from).min(MOVED).min((PAGE_CELLS - within) as u64);
-    &page.cells[within..within + many as usize]
 }
 
 #[cfg(test)]
@@ -667,7 +665,7 @@ mod tests {
             }
         }
         assert!((1..=10_000).all(|n| !seen.is_new(identity(n), at, at)));
-        assert!(meanwhile > 500, "{meanwhile} came while it became wider");
+        assert!(meanwhile > 20, "{meanwhile} came while it became wider");
     }
 
     #[test]
