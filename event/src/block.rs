@@ -180,30 +180,23 @@ impl EventBlock {
         EventMut(row)
     }
 
-    /// Adds a row with this header, which says that it has these fields, as bits: each is to be
-    /// [`EventMut::put`], but of the first ones those that are not zero here.
+    /// Memory that so many rows may be made of, in order: they are none before they are kept.
     #[inline(always)]
-    pub fn push_header(
-        &mut self,
-        header: &Header,
-        fields: u64,
-        first: &[u64; SHORT_FIELDS],
-    ) -> EventMut<'_> {
-        let row = self.room();
-        if let Some((head, slots)) = row.split_first_chunk_mut::<HEADER_WORDS>() {
-            let mut stale = head[PRESENT] & !fields;
-            // All of a line at once, and no loop over what the row before had.
-            if let Some(slots) = slots.first_chunk_mut() {
-                *slots = *first;
-                stale &= !0 << SHORT_FIELDS;
-            } else {
-                slots.iter_mut().zip(first).for_each(|(slot, bits)| *slot = *bits);
-            }
-            clear(slots, stale);
-            EventMut(head).header(header);
-            head[PRESENT] = fields;
+    pub fn new_rows(&mut self, most: usize) -> impl Iterator<Item = NewRow<'_>> {
+        let end = self.used + most * self.pitch;
+        if self.lines.len() < end / LINE_WORDS {
+            self.grow(end);
         }
-        EventMut(row)
+        let lines = &mut self.lines[self.used / LINE_WORDS..end / LINE_WORDS];
+        lines.chunks_exact_mut(self.pitch / LINE_WORDS).map(NewRow)
+    }
+
+    /// So many of the rows that there was memory for have been made.
+    #[inline(always)]
+    pub fn keep(&mut self, made: usize) {
+        self.rows += made;
+        self.used += made * self.pitch;
+        assert!(self.used <= self.lines.len() * LINE_WORDS, "no memory was asked for");
     }
 
     /// The words of another row, as they were left.
@@ -213,17 +206,16 @@ impl EventBlock {
         self.rows += 1;
         self.used += self.pitch;
         if self.lines.len() < self.used / LINE_WORDS {
-            self.grow();
+            self.grow(self.used);
         }
-        // What stood there may have been read by another thread: the line is in its cache, too.
         let ahead = (start + ROWS_AHEAD * self.pitch) / LINE_WORDS;
-        [0, 1].into_iter().for_each(|line| prefetch_to_write(&self.lines, ahead + line));
+        ask_for_row(&self.lines, ahead);
         &mut bytemuck::cast_slice_mut::<_, u64>(&mut self.lines)[start..][..self.stride]
     }
 
     #[cold]
-    fn grow(&mut self) {
-        let lines = (self.used / LINE_WORDS).max(2 * self.lines.len());
+    fn grow(&mut self, words: usize) {
+        let lines = (words / LINE_WORDS).max(2 * self.lines.len());
         self.lines.resize(lines, MemoryLine::zeroed());
     }
 
@@ -274,6 +266,38 @@ impl EventBlock {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
         let words = &self.words()[..self.used];
         words.chunks_exact(self.pitch).map(|row| EventRef(&row[..self.stride]))
+    }
+}
+
+/// What stood where a row will be written may have been read by another thread: the lines are in its cache, too.
+#[inline(always)]
+fn ask_for_row(lines: &[MemoryLine], first: usize) {
+    [0, 1].into_iter().for_each(|line| prefetch_to_write(lines, first + line));
+}
+
+/// Memory that a row may be made of.
+#[derive(Debug)]
+pub struct NewRow<'a>(&'a mut [MemoryLine]);
+
+impl<'a> NewRow<'a> {
+    /// Makes it a row with this header, which says that it has these fields, as bits. All of the first ones are
+    /// said here, zero where there is none; each of the others is to be [`EventMut::put`].
+    #[inline(always)]
+    pub fn set(self, header: &Header, fields: u64, first: [u64; SHORT_FIELDS]) -> EventMut<'a> {
+        ask_for_row(self.0, ROWS_AHEAD * self.0.len());
+        let words: &mut [u64] = bytemuck::cast_slice_mut(self.0);
+        if let Some((head, slots)) = words.split_first_chunk_mut::<HEADER_WORDS>() {
+            let mut stale = head[PRESENT] & !fields;
+            // All of a line at once, and no loop over what the row before had.
+            if let Some(slots) = slots.first_chunk_mut() {
+                *slots = first;
+                stale &= !0 << SHORT_FIELDS;
+            }
+            clear(slots, stale);
+            EventMut(head).header(header);
+            head[PRESENT] = fields;
+        }
+        EventMut(words)
     }
 }
 

@@ -175,6 +175,20 @@ impl HashLength {
         let last = len.wrapping_sub(SEED).wrapping_mul(PRIME_2);
         Self { bytes, first: len.wrapping_mul(PRIME_1), last }
     }
+
+    /// Whether the hash is made of the first words and the last ones.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of_words(&self) -> bool {
+        matches!(self.bytes, 17..=64)
+    }
+
+    /// Whether it is made of two words on either side, and of no more.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of_four(&self) -> bool {
+        matches!(self.bytes, 17..=32)
+    }
 }
 
 const SHORT_PARTS_BYTES: usize = 256;
@@ -190,9 +204,6 @@ impl ShortParts {
     /// Bytes of the longest part that it takes.
     pub const PART_MAX: usize = 32;
 
-    /// Bytes of one part and two lengths.
-    pub const HEAD_MAX: usize = 48;
-
     /// Writes a part behind the first `end` bytes, the first `len` of these bytes, at most all of
     /// them, and says where it ends. There is room for feed, device, id and time.
     #[inline(always)]
@@ -203,19 +214,6 @@ impl ShortParts {
         // What is behind the part is written over by the next one.
         self.put(at + 4, *bytes);
         at + 4 + (len & 63)
-    }
-
-    /// Writes what is known beforehand of the first parts: those up to `end`, and the length of the
-    /// part behind them. They are at most [`Self::HEAD_MAX`] bytes.
-    #[inline(always)]
-    pub fn begin(&mut self, head: &[u8; Self::HEAD_MAX]) {
-        self.put(0, *head);
-    }
-
-    /// Writes a part of at most sixteen bytes whose length stands there.
-    #[inline(always)]
-    pub fn short(&mut self, at: usize, bytes: [u8; 16]) {
-        self.put(at & 127, bytes);
     }
 
     /// Writes the time of an id that repeats.
@@ -238,17 +236,25 @@ impl ShortParts {
     #[must_use]
     #[inline(always)]
     pub fn identity(&self, end: usize) -> Identity {
-        self.identity_of(&HashLength::of(end))
+        let length = HashLength::of(end);
+        if !length.is_of_words() {
+            return Identity(Digest::of(&self.bytes[..end & 127]));
+        }
+        let both = |at: usize| [two(&self.bytes, at), two(&self.bytes, end - 16 - at)];
+        self.identity_of(&length, both(0), (end > 32).then(|| both(16)))
     }
 
-    /// The same of as many bytes.
+    /// The same of parts that somebody else has put together: of the first two words and the last two, and of
+    /// more than 32 bytes, of those next to them. Only of a length that [`HashLength::is_of_words`].
     #[must_use]
     #[inline(always)]
-    pub fn identity_of(&self, length: &HashLength) -> Identity {
-        Identity(match length.bytes {
-            17..=64 => short_hash(&self.bytes, length, &self.mixed),
-            end => Digest::of(&self.bytes[..end & 127]),
-        })
+    pub fn identity_of(
+        &self,
+        length: &HashLength,
+        outer: [[u64; 2]; 2],
+        inner: Option<[[u64; 2]; 2]>,
+    ) -> Identity {
+        Identity(short_hash(length, outer, inner, &self.mixed))
     }
 }
 
@@ -282,44 +288,43 @@ const SECRET: [u64; 8] = {
 
 /// Two words from a place on that is below 64.
 #[inline(always)]
-fn two(bytes: &[u8; SHORT_PARTS_BYTES], at: usize) -> (u64, u64) {
+fn two(bytes: &[u8; SHORT_PARTS_BYTES], at: usize) -> [u64; 2] {
     let at = at & 63;
     let both = bytes[at..at + 16].first_chunk().copied().map_or(0, u128::from_le_bytes);
-    (both as u64, (both >> 64) as u64)
+    [both as u64, (both >> 64) as u64]
 }
 
 /// XXH3's `mix32B`.
 #[inline(always)]
-fn mix_two(
-    low: u64,
-    high: u64,
-    head: (u64, u64),
-    tail: (u64, u64),
-    [a, b, c, d]: [u64; 4],
-) -> (u64, u64) {
+fn mix_two(low: u64, high: u64, [head, tail]: [[u64; 2]; 2], [a, b, c, d]: [u64; 4]) -> (u64, u64) {
     let folded = |a: u64, b: u64| {
         let product = u128::from(a) * u128::from(b);
         product as u64 ^ (product >> 64) as u64
     };
-    let of_head = folded(head.0 ^ a, head.1 ^ b);
-    let of_tail = folded(tail.0 ^ c, tail.1 ^ d);
+    let of_head = folded(head[0] ^ a, head[1] ^ b);
+    let of_tail = folded(tail[0] ^ c, tail[1] ^ d);
     (
-        low.wrapping_add(of_head) ^ tail.0.wrapping_add(tail.1),
-        high.wrapping_add(of_tail) ^ head.0.wrapping_add(head.1),
+        low.wrapping_add(of_head) ^ tail[0].wrapping_add(tail[1]),
+        high.wrapping_add(of_tail) ^ head[0].wrapping_add(head[1]),
     )
 }
 
 /// XXH3's 128 bits of 17 to 64 bytes with [`SEED`], in line: a call of the general function costs
 /// as much again.
 #[inline(always)]
-fn short_hash(bytes: &[u8; SHORT_PARTS_BYTES], length: &HashLength, mixed: &Mixed) -> u128 {
-    let (len, [a, b, c, d, e, f, g, h]) = (length.bytes, mixed.secret);
+fn short_hash(
+    length: &HashLength,
+    outer: [[u64; 2]; 2],
+    inner: Option<[[u64; 2]; 2]>,
+    mixed: &Mixed,
+) -> u128 {
+    let [a, b, c, d, e, f, g, h] = mixed.secret;
     let [prime_1, prime_4, prime_mx] = mixed.primes;
     let (mut low, mut high) = (length.first, 0);
-    if len > 32 {
-        (low, high) = mix_two(low, high, two(bytes, 16), two(bytes, len - 32), [e, f, g, h]);
+    if let Some(inner) = inner {
+        (low, high) = mix_two(low, high, inner, [e, f, g, h]);
     }
-    (low, high) = mix_two(low, high, two(bytes, 0), two(bytes, len - 16), [a, b, c, d]);
+    (low, high) = mix_two(low, high, outer, [a, b, c, d]);
     let avalanche = |hash: u64| {
         let hash = (hash ^ hash >> 37).wrapping_mul(prime_mx);
         hash ^ hash >> 32

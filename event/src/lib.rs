@@ -25,12 +25,12 @@ pub mod tables;
 pub mod time;
 pub mod vocabulary;
 
-pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header, SHORT_FIELDS};
+pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header, NewRow, SHORT_FIELDS};
 pub use identity::{Digest, Identity};
 pub use lines::{MemoryLine, RowLines};
 pub use record::{
-    Cut, Origin, Position, ROOM, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId,
-    StreamId,
+    Cut, Origin, Position, ROOM, RecordBlock, RecordFlags, RecordHead, RecordKind, RecordRef,
+    SourceId, Span, StreamId,
 };
 pub use reject::RejectReason;
 pub use symbol::{Interner, Symbol, SymbolCache};

@@ -80,14 +80,27 @@ impl RecordFlags {
     }
 }
 
+/// What is known of a record beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordHead {
+    /// What it is.
+    pub kind: RecordKind,
+    /// What the transport said of it.
+    pub flags: RecordFlags,
+    /// The stream it came by.
+    pub stream: StreamId,
+    /// The source it is counted under.
+    pub source: SourceId,
+    /// When we recorded it.
+    pub recorded: EventTime,
+    /// Where it stands in the log.
+    pub position: Position,
+}
+
+/// A record as a block has it.
 #[derive(Clone, Debug)]
-struct Span {
-    kind: RecordKind,
-    flags: RecordFlags,
-    stream: StreamId,
-    source: SourceId,
-    recorded: EventTime,
-    position: Position,
+pub struct Span {
+    head: RecordHead,
     topic: Range<u32>,
     payload: Range<u32>,
 }
@@ -96,8 +109,27 @@ impl Span {
     /// A record whose bytes stand there.
     #[inline]
     fn of(record: &RecordRef<'_>, topic: Range<u32>, payload: Range<u32>) -> Self {
-        let RecordRef { kind, flags, stream, source, recorded, position, .. } = *record;
-        Self { kind, flags, stream, source, recorded, position, topic, payload }
+        Self { head: record.head(), topic, payload }
+    }
+
+    /// What is known of it.
+    #[must_use]
+    #[inline(always)]
+    pub fn head(&self) -> &RecordHead {
+        &self.head
+    }
+
+    /// Bytes of its payload.
+    #[must_use]
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        (self.payload.end - self.payload.start) as usize
+    }
+
+    /// Whether it has no payload.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.payload.is_empty()
     }
 }
 
@@ -166,6 +198,14 @@ impl<'a> RecordRef<'a> {
         let (flags, recorded) = (RecordFlags::default(), EventTime(0));
         let (stream, source, topic) = (StreamId(0), SourceId(0), b"");
         Self { kind, flags, stream, source, recorded, position, topic, payload, room: payload }
+    }
+
+    /// What is known of it beside its bytes.
+    #[must_use]
+    #[inline(always)]
+    pub fn head(&self) -> RecordHead {
+        let Self { kind, flags, stream, source, recorded, position, .. } = *self;
+        RecordHead { kind, flags, stream, source, recorded, position }
     }
 
     /// The span of a [`RecordKind::Tick`].
@@ -303,7 +343,7 @@ impl RecordBlock {
 
     /// Sets the position of record `index`: done by the log as it appends.
     pub fn set_position(&mut self, index: usize, position: Position) {
-        self.spans[index].position = position;
+        self.spans[index].head.position = position;
     }
 
     /// Record `index`. Panics when there is no such record.
@@ -312,13 +352,14 @@ impl RecordBlock {
     pub fn get(&self, index: usize) -> RecordRef<'_> {
         let span = &self.spans[index];
         let room = &self.buffer[span.payload.start as usize..];
+        let RecordHead { kind, flags, stream, source, recorded, position } = span.head;
         RecordRef {
-            kind: span.kind,
-            flags: span.flags,
-            stream: span.stream,
-            source: span.source,
-            recorded: span.recorded,
-            position: span.position,
+            kind,
+            flags,
+            stream,
+            source,
+            recorded,
+            position,
             // Mostly nobody asks for it: it must not cost a check.
             topic: self
                 .buffer
@@ -333,13 +374,28 @@ impl RecordBlock {
     #[must_use]
     #[inline]
     pub fn source(&self, index: usize) -> SourceId {
-        self.spans[index].source
+        self.spans[index].head.source
+    }
+
+    /// Some records as they stand here. Panics where there are not so many.
+    #[must_use]
+    #[inline(always)]
+    pub fn spans(&self, these: Range<usize>) -> &[Span] {
+        &self.spans[these]
+    }
+
+    /// What can be read from the begin of a record's payload on.
+    #[must_use]
+    #[inline(always)]
+    pub fn room_of(&self, span: &Span) -> Option<&[u8; ROOM]> {
+        let start = span.payload.start as usize;
+        self.buffer.get(start..start + ROOM)?.first_chunk()
     }
 
     /// The record at a position, where records stand in the order of their positions.
     #[must_use]
     pub fn find(&self, position: Position) -> Option<usize> {
-        self.spans.binary_search_by_key(&position, |span| span.position).ok()
+        self.spans.binary_search_by_key(&position, |span| span.head.position).ok()
     }
 
     /// All records in order.
@@ -363,6 +419,7 @@ impl Cut<'_> {
         let Range { start, end } = self.like.payload;
         let payload = start + part.start as u32..start + part.end as u32;
         assert!(payload.start <= payload.end && payload.end <= end);
-        self.spans.push(Span { flags, position, payload, ..self.like.clone() });
+        let head = RecordHead { flags, position, ..self.like.head };
+        self.spans.push(Span { head, topic: self.like.topic.clone(), payload });
     }
 }

@@ -3,10 +3,15 @@
 
 use std::ops::Range;
 
-use event::{EventBlock, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId};
+use event::tables::Tables;
+use event::{
+    EventBlock, ROOM, RecordBlock, RecordFlags, RecordHead, RecordKind, RecordRef, SourceId, Span,
+    SymbolCache,
+};
 
 use super::layouts::{Expected, Layouts};
-use super::{Decoder, Outcome, Reading};
+use super::wide::{Task, Vectors, perform};
+use super::{Context, Decoder, Fast, Outcome, Reading};
 
 /// Deliveries that are looked at one after the other: it takes longer than memory is away.
 const GROUP: usize = 16;
@@ -30,7 +35,6 @@ impl Decoder {
             if next == end {
                 (first, end) = (next, places.end.min(next + GROUP));
                 self.expect_some(records, first, &mut group[..end - first]);
-                self.find_some(&mut group[..end - first]);
             }
             let made = self.decode_some(records, next, &group[next - first..end - first], out);
             if made > next {
@@ -52,36 +56,12 @@ impl Decoder {
         places.end
     }
 
-    /// Looks for the layouts of deliveries.
+    /// Looks for the layouts of deliveries, and then for their names, whose memory has come by then.
     #[inline(never)]
     fn expect_some(&mut self, records: &RecordBlock, first: usize, group: &mut [Expected]) {
         let Self { readings, fast, context, .. } = self;
-        let mut by: Option<(SourceId, &mut Layouts)> = None;
-        for (at, expected) in group.iter_mut().enumerate() {
-            let record = records.get(first + at);
-            if by.as_ref().is_none_or(|(source, _)| *source != record.source) {
-                by = only(readings, record.source)
-                    .and_then(|only| fast.get_mut(only)?.as_mut())
-                    .map(|fast| (record.source, &mut fast.layouts));
-                if let Some((_, layouts)) = &mut by {
-                    layouts.settle(&context.symbols);
-                }
-            }
-            match (&mut by, record.room.first_chunk()) {
-                (Some((source, layouts)), Some(bytes)) if is_plain(&record) => {
-                    layouts.expect(record.payload, bytes, *source, &context.symbols, expected);
-                }
-                _ => expected.forget(),
-            }
-        }
-    }
-
-    /// Finds the names of deliveries, whose memory has come by now.
-    #[inline(never)]
-    fn find_some(&self, group: &mut [Expected]) {
-        for expected in group {
-            expected.find(&self.context.symbols);
-        }
+        let spans = records.spans(first..first + group.len());
+        perform(Expecting { readings, fast, symbols: &context.symbols, records, spans, group });
     }
 
     /// Decodes deliveries of one source by the layouts that they have, up to one that has none, or that is
@@ -98,17 +78,9 @@ impl Decoder {
         let source = records.source(first);
         let Some(only) = only(readings, source) else { return first };
         let Some(Some(fast)) = fast.get(only) else { return first };
-        let reading = &readings[source.0 as usize];
-        let mut made = 0;
-        for expected in group {
-            let record = records.get(first + made);
-            let by = (reading, &**tables);
-            if record.source != source || fast.event(&record, expected, by, context, out).is_none()
-            {
-                break;
-            }
-            made += 1;
-        }
+        let spans = records.spans(first..first + group.len());
+        let by = (&readings[source.0 as usize], &**tables);
+        let made = perform(Decoding { fast, source, by, context, records, spans, group, out });
         let roads = &mut roads[source.0 as usize];
         roads.laid_out += made as u64;
         roads.scanned += made as u64;
@@ -137,18 +109,125 @@ impl Decoder {
         record: &RecordRef<'_>,
         out: &mut EventBlock,
     ) -> Option<()> {
-        let only = only(&self.readings, record.source).filter(|_| is_plain(record))?;
-        let fast = self.fast.get_mut(only)?.as_mut()?;
-        let (bytes, symbols) = (record.room.first_chunk()?, &self.context.symbols);
-        let mut expected = Expected::NOTHING;
+        let Self { readings, fast, context, tables, roads, .. } = self;
+        let (head, bytes) = (record.head(), record.room.first_chunk()?);
+        let only = only(readings, record.source).filter(|_| is_plain(&head))?;
+        let (fast, source) = (fast.get_mut(only)?.as_mut()?, record.source.0 as usize);
+        let (by, record) = ((&readings[source], &**tables), (&head, record.payload.len(), bytes));
+        perform(Alone { fast, by, context, record, out })?;
+        roads[source].laid_out += 1;
+        roads[source].scanned += 1;
+        Some(())
+    }
+}
+
+/// See [`Decoder::expect_some`].
+struct Expecting<'a> {
+    readings: &'a [Reading],
+    fast: &'a mut [Option<Fast>],
+    symbols: &'a SymbolCache,
+    records: &'a RecordBlock,
+    spans: &'a [Span],
+    group: &'a mut [Expected],
+}
+
+impl Task for Expecting<'_> {
+    type Done = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) {
+        let Self { readings, fast, symbols, records, spans, group } = self;
+        let mut by: Option<(SourceId, &mut Layouts)> = None;
+        let many = spans.len().min(group.len());
+        let (spans, group) = (&spans[..many], &mut group[..many]);
+        for at in 0..many {
+            let (span, expected) = (&spans[at], &mut group[at]);
+            let head = span.head();
+            if by.as_ref().is_none_or(|(source, _)| *source != head.source) {
+                by = only(readings, head.source)
+                    .and_then(|only| fast.get_mut(only)?.as_mut())
+                    .map(|fast| (head.source, &mut fast.layouts));
+                if let Some((_, layouts)) = &mut by {
+                    layouts.settle(symbols);
+                }
+            }
+            match (&mut by, records.room_of(span)) {
+                (Some((source, layouts)), Some(bytes)) if is_plain(head) => {
+                    layouts.expect(vectors, (span.len(), bytes), *source, symbols, expected);
+                }
+                _ => expected.forget(),
+            }
+        }
+        for expected in group {
+            expected.find(symbols);
+        }
+    }
+}
+
+/// See [`Decoder::decode_some`].
+struct Decoding<'a> {
+    fast: &'a Fast,
+    source: SourceId,
+    by: (&'a Reading, &'a Tables),
+    context: &'a mut Context,
+    records: &'a RecordBlock,
+    spans: &'a [Span],
+    group: &'a [Expected],
+    out: &'a mut EventBlock,
+}
+
+impl Task for Decoding<'_> {
+    /// How many became events.
+    type Done = usize;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> usize {
+        let Self { fast, source, by, context, records, spans, group, out } = self;
+        let many = spans.len().min(group.len());
+        let (spans, group) = (&spans[..many], &group[..many]);
+        let mut rows = out.new_rows(many);
+        let mut made = 0;
+        while made < many {
+            let (span, expected) = (&spans[made], &group[made]);
+            let head = span.head();
+            let (Some(bytes), Some(row)) = (records.room_of(span), rows.next()) else { break };
+            let record = (head, bytes);
+            if head.source != source
+                || fast.event(vectors, record, expected, by, context, row).is_none()
+            {
+                break;
+            }
+            made += 1;
+        }
+        drop(rows);
+        out.keep(made);
+        made
+    }
+}
+
+/// See [`Decoder::decode_alone`].
+struct Alone<'a> {
+    fast: &'a mut Fast,
+    by: (&'a Reading, &'a Tables),
+    context: &'a mut Context,
+    /// With the length of its payload.
+    record: (&'a RecordHead, usize, &'a [u8; ROOM]),
+    out: &'a mut EventBlock,
+}
+
+impl Task for Alone<'_> {
+    type Done = Option<()>;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> Option<()> {
+        let Self { fast, by, context, record: (head, len, bytes), out } = self;
+        let (symbols, mut expected) = (&context.symbols, Expected::NOTHING);
         fast.layouts.settle(symbols);
-        fast.layouts.expect(record.payload, bytes, record.source, symbols, &mut expected);
+        fast.layouts.expect(vectors, (len, bytes), head.source, symbols, &mut expected);
         expected.find(symbols);
-        let source = record.source.0 as usize;
-        let by = (&self.readings[source], &*self.tables);
-        fast.event(record, &expected, by, &mut self.context, out)?;
-        self.roads[source].laid_out += 1;
-        self.roads[source].scanned += 1;
+        let row = out.new_rows(1).next()?;
+        fast.event(vectors, (head, bytes), &expected, by, context, row)?;
+        out.keep(1);
         Some(())
     }
 }
@@ -160,6 +239,6 @@ fn only(readings: &[Reading], source: SourceId) -> Option<usize> {
 }
 
 #[inline(always)]
-fn is_plain(record: &RecordRef<'_>) -> bool {
+fn is_plain(record: &RecordHead) -> bool {
     record.kind == RecordKind::Delivery && !record.flags.has(RecordFlags::OVERSIZE)
 }

@@ -12,20 +12,23 @@
 //! How many blocks, names or fields a payload has would be guessed wrong for every other one: few are made as
 //! many as most have, and some are looked at twice.
 
+mod identified;
 mod steady;
 
-use event::identity::{HashLength, ShortParts};
+use event::identity::ShortParts;
 use event::tables::Tables;
 use event::{
-    EventBlock, EventFlags, EventTime, FieldId, Header, Identity, KindId, ROOM, RecordRef,
-    SHORT_FIELDS, SourceId, Symbol, SymbolCache,
+    EventFlags, EventMut, EventTime, FieldId, Header, KindId, NewRow, ROOM, RecordHead, RecordRef,
+    SourceId, Symbol, SymbolCache,
 };
 
 use super::program::{From, Made, When, padded};
-use super::scan::{FIRST, Scanned, number, value_of};
+use super::scan::{FIRST, Scanned};
 use super::sixteen::{Block, May, Sixteen};
-use super::{Context, Reading, wide};
+use super::wide::{BLOCKS_MIN, Digits, Spread, Vectors};
+use super::{Context, Reading};
 use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_VALUES_MAX};
+use identified::Identified;
 use steady::Trial;
 
 /// Where a value stands.
@@ -50,24 +53,6 @@ struct Name {
 /// More than a row has.
 const NO_FIELD: FieldId = FieldId(u8::MAX);
 
-/// Eight digits, and their value.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Digits {
-    text: u64,
-    value: u64,
-}
-
-impl Digits {
-    /// The value of others, which are mostly the same.
-    #[inline(always)]
-    fn value(&mut self, text: u64) -> u64 {
-        if self.text != text {
-            *self = Self { text, value: value_of(text, 8) };
-        }
-        self.value
-    }
-}
-
 /// Where a time comes from.
 #[derive(Clone, Copy, Debug)]
 enum Clock {
@@ -81,11 +66,10 @@ enum Clock {
 /// A whole number that is read.
 #[derive(Clone, Copy, Debug)]
 struct Int {
-    spot: Spot,
+    digits: Digits,
+    from: u32,
     /// The least of as many digits: what is less begins with a zero.
     least: u64,
-    /// What the digits in front of the last are worth, so many that eight come first.
-    power: u64,
     /// The field that it goes to, or none.
     field: FieldId,
 }
@@ -95,28 +79,20 @@ impl Spot {
 }
 
 impl Int {
-    const NONE: Self = Self { spot: Spot::NONE, least: 0, power: 1, field: NO_FIELD };
+    const NONE: Self = Self { digits: Digits::of(1), from: 0, least: 0, field: NO_FIELD };
 
-    fn of(spot: Spot, field: FieldId) -> Option<Self> {
-        let least = 10_u64.checked_pow(spot.len.checked_sub(1)?)?;
-        let power = 10_u64.pow(spot.len.saturating_sub(8));
-        Some(Self { spot, least: if spot.len > 1 { least } else { 0 }, power, field })
+    fn of(Spot { from, len }: Spot, field: FieldId) -> Option<Self> {
+        if len > 16 {
+            return None;
+        }
+        let least = 10_u64.checked_pow(len.checked_sub(1)?)?;
+        Some(Self { digits: Digits::of(len), from, least: if len > 1 { least } else { 0 }, field })
     }
 
     /// Its value; the layout says that all are digits.
     #[inline(always)]
-    fn read(&self, bytes: &[u8; ROOM]) -> Option<u64> {
-        let value = number(Sixteen::within(bytes, self.spot.from), self.spot.len);
-        (value >= self.least).then_some(value)
-    }
-
-    /// The same of one that mostly begins as the one before.
-    #[inline(always)]
-    fn read_after(&self, bytes: &[u8; ROOM], before: &mut Digits) -> Option<u64> {
-        let count = self.spot.len.checked_sub(8).filter(|count| *count > 0);
-        let Some(count) = count else { return self.read(bytes) };
-        let [first, last] = Sixteen::within(bytes, self.spot.from).words();
-        let value = before.value(first) * self.power + value_of(last, count);
+    fn read<V: Vectors>(&self, vectors: V, bytes: &[u8; ROOM]) -> Option<u64> {
+        let value = vectors.value(Sixteen::within(bytes, self.from), &self.digits);
         (value >= self.least).then_some(value)
     }
 }
@@ -150,39 +126,42 @@ impl<T: Copy> Few<T> {
     }
 }
 
-/// A name of a payload, where it stands among the symbols, and which one it is.
+/// The names of a payload, where they stand among the symbols, and which ones they are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sought {
-    key: [u64; 2],
-    home: u32,
-    symbol: Symbol,
+    /// None, and those of all names.
+    symbols: [u32; 1 + LAYOUT_VALUES_MAX],
+    homes: [u32; LAYOUT_VALUES_MAX],
+    keys: [[u64; 2]; LAYOUT_VALUES_MAX],
 }
 
 impl Sought {
-    pub const NOTHING: Self = Self { key: [0; 2], home: 0, symbol: Symbol::UNKNOWN };
+    pub const NOTHING: Self = Self {
+        symbols: [0; 1 + LAYOUT_VALUES_MAX],
+        homes: [0; LAYOUT_VALUES_MAX],
+        keys: [[0; 2]; LAYOUT_VALUES_MAX],
+    };
 
-    /// Finds its symbol; whether it has one.
+    /// Finds the symbol of one; whether it has one.
     #[inline(always)]
-    pub fn find(&mut self, symbols: &SymbolCache) -> bool {
-        match symbols.look_at(self.home, self.key) {
+    pub fn find(&mut self, at: usize, symbols: &SymbolCache) -> bool {
+        match symbols.look_at(self.homes[at], self.keys[at]) {
             Some(symbol) => {
-                self.symbol = symbol;
+                self.symbols[1 + at] = symbol.0;
                 true
             }
-            None => self.find_elsewhere(symbols),
+            None => self.find_elsewhere(at, symbols),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn find_elsewhere(&mut self, symbols: &SymbolCache) -> bool {
-        self.symbol = symbols.look_for(self.key);
-        self.symbol != Symbol::UNKNOWN
+    fn find_elsewhere(&mut self, at: usize, symbols: &SymbolCache) -> bool {
+        let symbol = symbols.look_for(self.keys[at]);
+        self.symbols[1 + at] = symbol.0;
+        symbol != Symbol::UNKNOWN
     }
 }
-
-/// The names of a payload.
-pub(super) type AllSought = [Sought; LAYOUT_VALUES_MAX];
 
 /// Names that are looked up at least.
 pub(super) const NAMES_MIN: usize = 4;
@@ -199,8 +178,7 @@ pub(super) struct Layout {
     /// An event of no device.
     control: bool,
     site_said: bool,
-    id_with_time: bool,
-    /// Whether there are fields that are the same for all.
+    /// Whether there are fields that are the same for all and none of the first ones.
     pub constants: bool,
     kind: KindId,
     flags: EventFlags,
@@ -220,20 +198,16 @@ pub(super) struct Layout {
     ints: Few<Int>,
     /// The row's fields, as bits.
     present: u64,
-    /// Those of the first ones that are the same for all.
-    slots: [u64; SHORT_FIELDS],
+    /// The first ones, of names and of what is the same for all.
+    spread: Spread,
+    /// Other names that fields have: the place behind that of each.
+    others: Few<(usize, FieldId)>,
     occurred: Clock,
     /// `None` where it is the occurred time.
     recorded: Option<Clock>,
-    /// Of the identity what is known beforehand, and where the device's name goes behind it.
-    head: [u8; ShortParts::HEAD_MAX],
-    device_at: usize,
-    /// Where that ends.
-    device_end: usize,
     /// The payload's own id.
     id: Spot,
-    /// Bytes of the whole identity.
-    identified: HashLength,
+    identified: Identified,
     /// The place of its program.
     pub program: usize,
     /// Where the values stand, as a hash.
@@ -247,7 +221,6 @@ impl Layout {
         source: SourceId(0),
         control: false,
         site_said: false,
-        id_with_time: false,
         constants: false,
         kind: KindId(0),
         flags: EventFlags(0),
@@ -261,14 +234,12 @@ impl Layout {
         site_always: Symbol::NONE,
         ints: Few::none(Int::NONE),
         present: 0,
-        slots: [0; SHORT_FIELDS],
+        spread: Spread::NONE,
+        others: Few::none((0, NO_FIELD)),
         occurred: Clock::Recorded,
         recorded: None,
-        head: [0; ShortParts::HEAD_MAX],
-        device_at: 0,
-        device_end: 0,
         id: Spot::NONE,
-        identified: HashLength::of(0),
+        identified: Identified::NONE,
         program: 0,
         mark: 0,
         trial: Trial::NONE,
@@ -276,25 +247,26 @@ impl Layout {
 
     /// Whether a payload is laid out so.
     #[inline(always)]
-    pub fn fits(&self, len: usize, bytes: &[u8; ROOM], source: SourceId) -> bool {
+    pub fn fits<V: Vectors>(
+        &self,
+        vectors: V,
+        len: usize,
+        bytes: &[u8; ROOM],
+        source: SourceId,
+    ) -> bool {
         if len != self.len as usize || source != self.source {
             return false;
         }
-        wide::fits(bytes, &self.blocks, &self.places, self.compared)
+        vectors.fits(bytes, &self.blocks, &self.places, self.compared)
             && !self.leading.all().iter().any(|at| bytes[*at as usize % WITHIN] == b'0')
     }
 
     /// Asks for the memory of the names that a payload laid out so has; how many these are.
     #[inline(always)]
-    pub fn expect(
-        &self,
-        bytes: &[u8; ROOM],
-        symbols: &SymbolCache,
-        names: &mut AllSought,
-    ) -> usize {
+    pub fn expect(&self, bytes: &[u8; ROOM], symbols: &SymbolCache, names: &mut Sought) -> usize {
         let mut expect = |at: usize| {
             let key = self.names.list[at].key(bytes);
-            (names[at].key, names[at].home) = (key, symbols.expect(key));
+            (names.keys[at], names.homes[at]) = (key, symbols.expect(key));
         };
         let sought = self.sought.min(LAYOUT_VALUES_MAX);
         for at in 0..NAMES_MIN {
@@ -307,29 +279,30 @@ impl Layout {
     }
 
     /// Makes the event of a payload that is laid out so; `None` where the scan must see to it, and
-    /// nothing was done.
+    /// no row is to be kept.
     #[inline(always)]
-    pub fn run(
+    pub fn run<'r, V: Vectors>(
         &self,
-        (record, bytes): (&RecordRef<'_>, &[u8; ROOM]),
-        names: &AllSought,
+        vectors: V,
+        (record, bytes): (&RecordHead, &[u8; ROOM]),
+        names: &Sought,
         (reading, tables): (&Reading, &Tables),
         context: &mut Context,
-        out: &mut EventBlock,
-    ) -> Option<()> {
-        let occurred = self.occurred.read(bytes, record, context)?;
+        row: NewRow<'r>,
+    ) -> Option<EventMut<'r>> {
+        let occurred = self.occurred.read(vectors, bytes, record, context)?;
         let recorded = match self.recorded {
             _ if !reading.history => record.recorded,
             None => occurred,
-            Some(clock) => clock.read(bytes, record, context)?,
+            Some(clock) => clock.read(vectors, bytes, record, context)?,
         };
-        let device = names[0].symbol;
-        let said = if self.site_said { names[1].symbol } else { self.site_always };
+        let device = Symbol(names.symbols[1]);
+        let said = if self.site_said { Symbol(names.symbols[2]) } else { self.site_always };
         let site = context.site(said, device, self.control, (reading, tables)).ok()?;
         let header = Header {
             occurred,
             recorded,
-            identity: Identity::default(),
+            identity: self.identified.read(vectors, bytes, occurred, &context.parts),
             kind: self.kind,
             flags: context.flags(self.flags, record.flags, device, self.control, tables),
             stream: record.stream,
@@ -339,40 +312,15 @@ impl Layout {
             position: record.position,
             part: 0,
         };
-        let row = out.len();
-        let mut event = out.push_header(&header, self.present, &self.slots);
-        let mut put = |at: usize| event.put(self.names.list[at].field, names[at].symbol.0.into());
-        for at in 0..NAMES_MIN {
-            put(at);
+        let first = vectors.spread(names.symbols.first_chunk()?, &self.spread);
+        let mut event = row.set(&header, self.present, first);
+        for (at, field) in self.others.all() {
+            event.put(*field, names.symbols.get(*at).map_or(0, |symbol| u64::from(*symbol)));
         }
-        for at in NAMES_MIN..self.sought.min(LAYOUT_VALUES_MAX) {
-            put(at);
-        }
-        let mut unknown = false;
         for int in self.ints.all() {
-            match int.read(bytes) {
-                Some(value) => event.put(int.field, value),
-                None => unknown = true,
-            }
+            event.put(int.field, int.read(vectors, bytes)?);
         }
-        if unknown {
-            out.truncate(row);
-            return None;
-        }
-        // The last of all: it takes all registers.
-        event.identity(self.identity(bytes, occurred, &mut context.parts));
-        Some(())
-    }
-
-    #[inline(always)]
-    fn identity(&self, bytes: &[u8; ROOM], at: EventTime, parts: &mut ShortParts) -> Identity {
-        parts.begin(&self.head);
-        parts.short(self.device_at, Sixteen::within(bytes, self.names.list[0].from).bytes());
-        let end = parts.part(self.device_end, self.id.part(bytes), self.id.len as usize);
-        if self.id_with_time {
-            parts.time(end, at);
-        }
-        parts.identity_of(&self.identified)
+        Some(event)
     }
 
     /// The layout of a payload that was scanned, and has a program, but no layout; `None` where it
@@ -388,7 +336,6 @@ impl Layout {
             len: record.payload.len() as u32,
             source: record.source,
             control: made.control,
-            id_with_time: made.id_with_time,
             kind: made.kind,
             flags,
             program,
@@ -396,37 +343,39 @@ impl Layout {
             ..Self::NONE
         };
         for (field, symbol) in &made.constants {
-            match layout.slots.get_mut(field.0 as usize) {
+            match layout.spread.always.get_mut(field.0 as usize) {
                 Some(slot) => *slot = symbol.0.into(),
                 None => layout.constants = true,
             }
         }
         layout.lay_out(record.payload, scanned, made, asked)?;
-        let (feed, len) = match &made.feed {
+        let feed = match &made.feed {
             Some(feed) => feed.text(scanned)?,
             None => padded(feed)?,
         };
-        let Name { tail, .. } = layout.names.list[0];
-        let device = (tail >> 56) as u32;
-        layout.device_at = 4 + len + 4;
-        layout.device_end = layout.device_at + device as usize;
-        layout.head[..4].copy_from_slice(&(len as u32).to_le_bytes());
-        layout.head[4..4 + len].copy_from_slice(&feed[..len]);
-        layout.head[4 + len..8 + len].copy_from_slice(&device.to_le_bytes());
-        let time = if layout.id_with_time { 8 } else { 0 };
-        layout.identified = HashLength::of(layout.device_end + 4 + layout.id.len as usize + time);
-        layout.even();
+        let Name { from, tail, .. } = layout.names.list[0];
+        let device = Spot { from, len: (tail >> 56) as u32 };
+        layout.identified = Identified::of(feed, device, layout.id, made.id_with_time);
+        layout.arrange();
         Some(layout)
     }
 
-    /// Makes names as many as most payloads have, by one again that a field has: whether it has is guessed right.
-    fn even(&mut self) {
+    /// Says which names go to which fields, and makes them as many as most payloads have: whether it has is guessed
+    /// right.
+    fn arrange(&mut self) {
+        (self.spread.names, self.others) = (Spread::NONE.names, Few::none((0, NO_FIELD)));
+        for (at, name) in (1..).zip(self.names.all()) {
+            match self.spread.names.get_mut(usize::from(name.field.0)) {
+                Some(place) if at < Spread::NAMES => place[0] = at as u32,
+                _ if name.field == NO_FIELD => {}
+                _ => self.others.push((at, name.field)).unwrap_or_default(),
+            }
+        }
         let Few { list, len } = &mut self.names;
         self.sought = NAMES_MIN.max(*len);
-        let all = &list[..*len];
-        let Some(last) = all.last() else { return };
-        let again = *all.iter().rfind(|name| name.field != NO_FIELD).unwrap_or(last);
-        list[*len..self.sought].fill(again);
+        if let Some(last) = list[..*len].last().copied() {
+            list[*len..self.sought].fill(last);
+        }
     }
 
     fn lay_out(
@@ -481,7 +430,7 @@ impl Layout {
         });
         let ints = self.ints;
         let read = || ints.all().iter().copied().chain(clocks.clone());
-        let is_read = |from: usize| read().any(|int| int.spot.from == from as u32);
+        let is_read = |from: usize| read().any(|int| int.from == from as u32);
         let mut numbers = Few::none(u32::MAX);
         for (from, to, is_text) in values(payload) {
             if is_text && is_fixed(from as u32) {
@@ -497,13 +446,13 @@ impl Layout {
         }
         if self.id.len == 0
             || self.id.len as usize > ShortParts::PART_MAX
-            || !read().all(|int| numbers.all().contains(&int.spot.from))
+            || !read().all(|int| numbers.all().contains(&int.from))
         {
             return None;
         }
         let may = may.get(..payload.len())?;
         let last = may.len().checked_sub(Block::BYTES)?;
-        self.compared = may.len().div_ceil(Block::BYTES).max(wide::BLOCKS_MIN);
+        self.compared = may.len().div_ceil(Block::BYTES).max(BLOCKS_MIN);
         for at in 0..self.compared {
             let place = (at * Block::BYTES).min(last);
             self.blocks[at] = Block::of(may[place..].first_chunk()?);
@@ -534,13 +483,6 @@ impl Spot {
         let place = scanned.at(register);
         Self { from: place.from(), len: place.len() as u32 }
     }
-
-    /// A part of an identity.
-    #[inline(always)]
-    fn part(self, bytes: &[u8; ROOM]) -> &[u8; ShortParts::PART_MAX] {
-        let from = self.from as usize % (ROOM - ShortParts::PART_MAX);
-        bytes[from..].first_chunk().unwrap_or(&[0; ShortParts::PART_MAX])
-    }
 }
 
 impl Clock {
@@ -553,15 +495,16 @@ impl Clock {
     }
 
     #[inline(always)]
-    fn read(
+    fn read<V: Vectors>(
         self,
+        vectors: V,
         bytes: &[u8; ROOM],
-        record: &RecordRef<'_>,
+        record: &RecordHead,
         context: &mut Context,
     ) -> Option<EventTime> {
         match self {
             Self::Epoch(int, unit) => {
-                let value = int.read_after(bytes, &mut context.digits)? as i64;
+                let value = int.read(vectors, bytes)? as i64;
                 value.checked_mul(unit).map(EventTime)
             }
             Self::Rfc3339(Spot { from, len }) => {

@@ -2,9 +2,10 @@
 
 use event::{EventFlags, KindId, ROOM, RecordRef, SourceId, SymbolCache};
 
-use super::layout::{AllSought, Layout, NAMES_MIN, Sought};
+use super::layout::{Layout, NAMES_MIN, Sought};
 use super::program::Programs;
 use super::scan::Scanned;
+use super::wide::{Task, Vectors, perform};
 use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_SETS, LAYOUT_VALUES_MAX, LAYOUTS_ALIKE_MAX};
 
 /// What was found of a payload before its turn.
@@ -12,24 +13,17 @@ use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_SETS, LAYOUT_VALUES_MAX, LAYOUTS_AL
 pub(super) struct Expected {
     /// Layouts made before.
     made: u32,
-    /// The place of its layout; past all where it has none.
+    /// The place of its layout; past all where it has none, or some names are not known.
     place: u32,
     /// How many of its names are looked up.
     sought: usize,
-    /// Whether all of them are known.
-    known: bool,
-    pub names: AllSought,
+    pub names: Sought,
 }
 
 impl Expected {
     /// Of a payload that nobody has looked at.
-    pub const NOTHING: Self = Self {
-        made: u32::MAX,
-        place: NOWHERE,
-        sought: 0,
-        known: false,
-        names: [Sought::NOTHING; LAYOUT_VALUES_MAX],
-    };
+    pub const NOTHING: Self =
+        Self { made: u32::MAX, place: NOWHERE, sought: 0, names: Sought::NOTHING };
 
     /// It is a payload of which nothing is known.
     #[inline(always)]
@@ -45,13 +39,15 @@ impl Expected {
             return;
         }
         let mut known = true;
-        for name in &mut self.names[..NAMES_MIN] {
-            known &= name.find(symbols);
+        for at in 0..NAMES_MIN {
+            known &= self.names.find(at, symbols);
         }
         for at in NAMES_MIN..sought {
-            known &= self.names[at].find(symbols);
+            known &= self.names.find(at, symbols);
         }
-        self.known = known;
+        if !known {
+            self.place = NOWHERE;
+        }
     }
 }
 
@@ -109,21 +105,21 @@ impl Layouts {
     /// Looks for the layout of a payload, which may be read on behind, and asks for the memory of the
     /// names that it has.
     #[inline(always)]
-    pub fn expect(
+    pub fn expect<V: Vectors>(
         &mut self,
-        payload: &[u8],
-        bytes: &[u8; ROOM],
+        vectors: V,
+        (len, bytes): (usize, &[u8; ROOM]),
         source: SourceId,
         symbols: &SymbolCache,
         expected: &mut Expected,
     ) {
         self.now += 1;
         expected.made = self.made;
-        let len = payload.len();
         let mut place =
             self.last.get(len).filter(|_| self.now >= self.rest).map_or(NOWHERE, |at| *at);
-        if !self.layouts.get(place as usize).is_some_and(|l| l.fits(len, bytes, source)) {
-            place = self.other(len, bytes, source);
+        match self.layouts.get(place as usize) {
+            Some(layout) if layout.fits(vectors, len, bytes, source) => {}
+            _ => place = self.other(len, bytes, source),
         }
         expected.place = place;
         let Some(layout) = self.layouts.get_mut(place as usize) else {
@@ -162,8 +158,7 @@ impl Layouts {
         }
         let first = len % LAYOUT_SETS * LAYOUTS_ALIKE_MAX;
         let set = self.layouts.get(first..first + LAYOUTS_ALIKE_MAX).unwrap_or_default();
-        let found = set.iter().position(|layout| layout.fits(len, bytes, source));
-        let Some(at) = found else { return NOWHERE };
+        let Some(at) = perform(Fitting { set, len, bytes, source }) else { return NOWHERE };
         let place = (first + at) as u32;
         self.last[len] = place;
         place
@@ -177,7 +172,7 @@ impl Layouts {
     /// The layout that a payload was found to have, if no other was made since and its names are known.
     #[inline(always)]
     pub fn at(&self, expected: &Expected) -> Option<&Layout> {
-        if expected.made != self.made || !expected.known {
+        if expected.made != self.made {
             return None;
         }
         self.layouts.get(expected.place as usize)
@@ -231,5 +226,27 @@ impl Layouts {
         let place = narrow.or_else(oldest).unwrap_or(first);
         self.layouts[place] = layout;
         self.last[len] = place as u32;
+    }
+}
+
+/// Looks for the layout of a payload among some.
+struct Fitting<'a> {
+    set: &'a [Layout],
+    len: usize,
+    bytes: &'a [u8; ROOM],
+    source: SourceId,
+}
+
+impl Task for Fitting<'_> {
+    type Done = Option<usize>;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> Option<usize> {
+        for (at, layout) in self.set.iter().enumerate() {
+            if layout.fits(vectors, self.len, self.bytes, self.source) {
+                return Some(at);
+            }
+        }
+        None
     }
 }

@@ -35,14 +35,15 @@ use event::incident::{CitedRoom, Evidence, Said};
 use event::limits::{DEPTH_MAX, EVENTS_PER_DELIVERY_MAX};
 use event::tables::Tables;
 use event::{
-    EventBlock, EventTime, Interner, RecordFlags, RecordRef, RejectReason, SourceId, Symbol,
-    SymbolCache, TimeReader, Vocabulary,
+    EventBlock, EventTime, Interner, NewRow, ROOM, RecordFlags, RecordHead, RecordRef,
+    RejectReason, SourceId, Symbol, SymbolCache, TimeReader, Vocabulary,
 };
 use hashbrown::HashMap;
 use jiff::tz::TimeZone;
 use simd_json::Buffers;
 
 use self::layouts::Expected;
+use self::wide::Vectors;
 use crate::mapping::{Format, Mapping, Mappings};
 
 /// How the deliveries of one source are read.
@@ -127,20 +128,21 @@ impl Fast {
 }
 
 impl Fast {
-    /// The event of a payload whose layout is known; `None` where it is not, and nothing was done.
+    /// Makes the event of a payload whose layout is known; `None` where it is not, and no row is to be kept.
     #[inline(always)]
-    fn event(
+    fn event<V: Vectors>(
         &self,
-        record: &RecordRef<'_>,
+        vectors: V,
+        record: (&RecordHead, &[u8; ROOM]),
         expected: &Expected,
         by: (&Reading, &Tables),
         context: &mut Context,
-        out: &mut EventBlock,
+        row: NewRow<'_>,
     ) -> Option<()> {
         let layout = self.layouts.at(expected)?;
-        layout.run((record, record.room.first_chunk()?), &expected.names, by, context, out)?;
+        let mut event = layout.run(vectors, record, &expected.names, by, context, row)?;
         if layout.constants {
-            self.programs.put_constants(layout.program, out);
+            self.programs.put_constants(layout.program, &mut event);
         }
         Some(())
     }
@@ -160,8 +162,6 @@ struct Context {
     cited: Option<Vec<Cited>>,
     text: String,
     times: TimeReader,
-    /// The first digits of a time that is a number.
-    digits: layout::Digits,
     parts: ShortParts,
 }
 
@@ -280,7 +280,6 @@ impl Decoder {
                 cited: None,
                 text: String::new(),
                 times: TimeReader::default(),
-                digits: layout::Digits::default(),
                 parts: ShortParts::default(),
                 symbols,
             },

@@ -8,9 +8,7 @@
 
 use event::identity::ShortParts;
 use event::incident::{CitedRoom, Said};
-use event::{
-    EventBlock, EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, Symbol,
-};
+use event::{EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, Symbol};
 
 use super::draft::Station;
 use super::plan::{IdPlan, KindPlan, Name, PartPlan, Plan, Question, TimePlan};
@@ -173,12 +171,12 @@ impl Programs {
         }
     }
 
-    /// Puts what is the same for all into the last row, which a program's layout made.
+    /// Puts what is the same for all into a row that a program's layout made.
     #[cold]
     #[inline(never)]
-    pub fn put_constants(&self, place: usize, out: &mut EventBlock) {
+    pub fn put_constants(&self, place: usize, event: &mut EventMut<'_>) {
         if let Some(made) = self.made(place) {
-            made.put_constants(&mut out.get_mut(out.len() - 1));
+            made.put_constants(event);
         }
     }
 

@@ -1,17 +1,159 @@
-//! What is looked at thirty-two bytes at a time where the processor can, and else sixteen: line ends of a file,
-//! and whether a payload is laid out as another one.
+//! What is done with thirty-two bytes at a time where the processor can, and else with sixteen or one by one: line
+//! ends of a file are found, payloads compared with layouts, and what these say taken from them.
 //!
 //! Which processor it is, is found out when the program runs: it is built for every x86-64. Both ways say
-//! the same, and are tested against each other.
+//! the same, and are tested against each other. What goes over many payloads is a [`Task`], compiled once for each way,
+//! so that nothing in it is a call.
 
 #![allow(
     unsafe_code,
     reason = "intrinsics of AVX2, where the processor was asked whether it has them"
 )]
 
-use event::ROOM;
+use event::{ROOM, SHORT_FIELDS};
 
-use super::sixteen::{Block, Wrong, line_ends};
+use super::scan::number;
+use super::sixteen::{Block, Sixteen, Wrong, line_ends};
+
+/// What is done with the vectors of a processor.
+pub(super) trait Task {
+    type Done;
+
+    /// To be inlined always, as all that it calls and that uses vectors.
+    fn run<V: Vectors>(self, vectors: V) -> Self::Done;
+}
+
+/// Does a task with the widest vectors that there are.
+#[inline(always)]
+pub(super) fn perform<T: Task>(task: T) -> T::Done {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(wide) = avx2::Wide::found() {
+        // SAFETY: the processor has what is asked for: there is no `Wide` otherwise.
+        return unsafe { avx2::perform(task, wide) };
+    }
+    task.run(Narrow)
+}
+
+/// Bytes put together out of others that stand in several places: which of each stands where, and what is
+/// always there. A place is one of sixteen, or [`Woven::NOTHING`].
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+pub(super) struct Woven {
+    pub strands: [[u8; 32]; Self::STRANDS],
+    pub always: [u8; 32],
+}
+
+impl Woven {
+    pub const STRANDS: usize = 4;
+    /// No place: there is a zero.
+    pub const NOTHING: u8 = 0x80;
+    pub const NONE: Self = Self { strands: [[Self::NOTHING; 32]; Self::STRANDS], always: [0; 32] };
+}
+
+/// A number of one to sixteen digits, for those who read it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Digits {
+    /// Where each of sixteen comes from, so that the last one is the last; [`Woven::NOTHING`] in front.
+    places: [u8; 16],
+    count: u32,
+}
+
+impl Digits {
+    pub const fn of(count: u32) -> Self {
+        let mut places = [Woven::NOTHING; 16];
+        let first = 16 - count as usize;
+        let mut at = first;
+        while at < 16 {
+            places[at] = (at - first) as u8;
+            at += 1;
+        }
+        Self { places, count }
+    }
+}
+
+/// The first fields of a row, some of which are names: which one each is, and what else stands there.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+pub(super) struct Spread {
+    /// Of each half of a field the name; zero, which is none, for all second ones.
+    pub names: [[u32; 2]; SHORT_FIELDS],
+    pub always: [u64; SHORT_FIELDS],
+}
+
+impl Spread {
+    pub const NONE: Self = Self { names: [[0; 2]; SHORT_FIELDS], always: [0; SHORT_FIELDS] };
+    /// Names that it takes, of which the first is none.
+    pub const NAMES: usize = 8;
+}
+
+/// What a processor can do with many bytes.
+pub(super) trait Vectors: Copy {
+    /// Whether bytes are as so many blocks say, but at least [`BLOCKS_MIN`] of them: each of those from its
+    /// place on.
+    fn fits<const N: usize>(
+        self,
+        bytes: &[u8; ROOM],
+        blocks: &[Block; N],
+        places: &[u16; N],
+        count: usize,
+    ) -> bool;
+
+    /// Bytes woven of the first strands, as two times two words.
+    fn weave<const N: usize>(self, strands: [Sixteen; N], woven: &Woven) -> [[u64; 2]; 2];
+
+    /// The value of a number whose digits are known to be some.
+    fn value(self, bytes: Sixteen, digits: &Digits) -> u64;
+
+    /// The first fields of a row.
+    fn spread(self, names: &[u32; Spread::NAMES], spread: &Spread) -> [u64; SHORT_FIELDS];
+}
+
+/// Sixteen bytes at a time, or one.
+#[derive(Clone, Copy)]
+struct Narrow;
+
+impl Vectors for Narrow {
+    #[inline(always)]
+    fn fits<const N: usize>(
+        self,
+        bytes: &[u8; ROOM],
+        blocks: &[Block; N],
+        places: &[u16; N],
+        count: usize,
+    ) -> bool {
+        let mut wrong = Wrong::NOTHING;
+        for at in 0..count.clamp(BLOCKS_MIN, N) {
+            wrong = wrong.with(part(bytes, places[at]), &blocks[at]);
+        }
+        wrong.is_nothing()
+    }
+
+    #[inline(always)]
+    fn weave<const N: usize>(self, strands: [Sixteen; N], woven: &Woven) -> [[u64; 2]; 2] {
+        let mut all = woven.always;
+        for (bytes, places) in strands.iter().zip(&woven.strands) {
+            for (byte, place) in all.iter_mut().zip(places) {
+                *byte |= bytes.bytes().get(usize::from(*place)).copied().unwrap_or(0);
+            }
+        }
+        let [first, last] = [all.first_chunk(), all.last_chunk()];
+        [first, last].map(|half| Sixteen::of(half.copied().unwrap_or_default()).words())
+    }
+
+    #[inline(always)]
+    fn value(self, bytes: Sixteen, digits: &Digits) -> u64 {
+        number(bytes, digits.count)
+    }
+
+    #[inline(always)]
+    fn spread(self, names: &[u32; Spread::NAMES], spread: &Spread) -> [u64; SHORT_FIELDS] {
+        let mut fields = spread.always;
+        for (field, [name, _]) in fields.iter_mut().zip(spread.names) {
+            *field |= u64::from(names[name as usize % Spread::NAMES]);
+        }
+        fields
+    }
+}
 
 /// Line ends among each sixty-four bytes, a bit for each, as far as there is room.
 pub(crate) fn all_line_ends<'r>(chunks: &[[u8; 64]], room: &'r mut [u64]) -> &'r [u64] {
@@ -29,40 +171,10 @@ pub(crate) fn all_line_ends<'r>(chunks: &[[u8; 64]], room: &'r mut [u64]) -> &'r
 /// Blocks that are compared at least: of a payload of 192 bytes.
 pub(super) const BLOCKS_MIN: usize = 6;
 
-/// Whether bytes are as so many blocks say, but at least [`BLOCKS_MIN`] of them: each of those from its place
-/// on.
-#[inline(always)]
-pub(super) fn fits<const N: usize>(
-    bytes: &[u8; ROOM],
-    blocks: &[Block; N],
-    places: &[u16; N],
-    count: usize,
-) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if is_wide() {
-        // SAFETY: the processor has AVX2.
-        return unsafe { avx2::fits(bytes, blocks, places, count) };
-    }
-    fits_narrow(bytes, blocks, places, count)
-}
-
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn is_wide() -> bool {
-    std::is_x86_feature_detected!("avx2")
-}
-
-fn fits_narrow<const N: usize>(
-    bytes: &[u8; ROOM],
-    blocks: &[Block; N],
-    places: &[u16; N],
-    count: usize,
-) -> bool {
-    let mut wrong = Wrong::NOTHING;
-    for at in 0..count.clamp(BLOCKS_MIN, N) {
-        wrong = wrong.with(part(bytes, places[at]), &blocks[at]);
-    }
-    wrong.is_nothing()
+    avx2::Wide::found().is_some()
 }
 
 /// Thirty-two from a place on that is below 512.
@@ -75,18 +187,142 @@ fn part(bytes: &[u8; ROOM], at: u16) -> &[u8; Block::BYTES] {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m256i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_or_si256,
-        _mm256_set1_epi8, _mm256_setzero_si256, _mm256_subs_epu8, _mm256_testz_si256,
+        __m128i, __m256i, _mm_cvtsi128_si64, _mm_extract_epi64, _mm_loadu_si128, _mm_madd_epi16,
+        _mm_maddubs_epi16, _mm_packus_epi32, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32,
+        _mm_shuffle_epi8, _mm_subs_epu8, _mm256_broadcastsi128_si256, _mm256_castsi256_si128,
+        _mm256_cmpeq_epi8, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_movemask_epi8,
+        _mm256_or_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_setzero_si256,
+        _mm256_shuffle_epi8, _mm256_storeu_si256, _mm256_subs_epu8, _mm256_testz_si256,
         _mm256_xor_si256,
     };
 
-    use super::{BLOCKS_MIN, Block, ROOM, part};
+    use super::{
+        BLOCKS_MIN, Block, Digits, ROOM, SHORT_FIELDS, Sixteen, Spread, Task, Vectors, Woven, part,
+    };
     use crate::decode::sixteen::BACKSLASH;
 
+    /// There is one only where the processor has AVX2, and the instructions for bits that came with it.
+    #[derive(Clone, Copy)]
+    pub struct Wide(());
+
+    impl Wide {
+        #[inline(always)]
+        pub fn found() -> Option<Self> {
+            let all = std::is_x86_feature_detected!("avx2")
+                && std::is_x86_feature_detected!("bmi1")
+                && std::is_x86_feature_detected!("bmi2");
+            all.then_some(Self(()))
+        }
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    pub fn perform<T: Task>(task: T, wide: Wide) -> T::Done {
+        task.run(wide)
+    }
+
+    /// Of whole numbers, as many as are thirty-two bytes.
     #[inline(always)]
-    fn load(bytes: &[u8; 32]) -> __m256i {
+    fn load<T: Copy>(all: &T) -> __m256i {
+        const { assert!(size_of::<T>() == 32) };
         // SAFETY: thirty-two bytes are read from thirty-two bytes, aligned or not; who calls has AVX2.
-        unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+        unsafe { _mm256_loadu_si256((&raw const *all).cast()) }
+    }
+
+    #[inline(always)]
+    fn load_half(bytes: &[u8; 16]) -> __m128i {
+        // SAFETY: sixteen bytes are read from sixteen bytes, aligned or not.
+        unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+    }
+
+    // Each of these is inlined into what `perform` calls, and compiled for what it may use. A closure is not, nor are
+    // iterators that go along with each other.
+    impl Vectors for Wide {
+        #[inline(always)]
+        fn fits<const N: usize>(
+            self,
+            bytes: &[u8; ROOM],
+            blocks: &[Block; N],
+            places: &[u16; N],
+            count: usize,
+        ) -> bool {
+            // SAFETY: there is a `Wide`: the processor has AVX2.
+            unsafe {
+                let backslash = _mm256_set1_epi8(BACKSLASH as i8);
+                let mut all = _mm256_setzero_si256();
+                for at in 0..BLOCKS_MIN {
+                    all = wrong(all, part(bytes, places[at]), &blocks[at], backslash);
+                }
+                for at in BLOCKS_MIN..count.min(N) {
+                    all = wrong(all, part(bytes, places[at]), &blocks[at], backslash);
+                }
+                _mm256_testz_si256(all, all) == 1
+            }
+        }
+
+        #[inline(always)]
+        fn weave<const N: usize>(self, strands: [Sixteen; N], woven: &Woven) -> [[u64; 2]; 2] {
+            // SAFETY: as above.
+            unsafe {
+                let mut all = load(&woven.always);
+                for at in 0..N.min(Woven::STRANDS) {
+                    let both = _mm256_broadcastsi128_si256(load_half(&strands[at].bytes()));
+                    all = _mm256_or_si256(all, _mm256_shuffle_epi8(both, load(&woven.strands[at])));
+                }
+                [words(_mm256_castsi256_si128(all)), words(_mm256_extracti128_si256::<1>(all))]
+            }
+        }
+
+        /// Pairs, fours, eights: in the last two are the first eight digits and the others.
+        #[inline(always)]
+        fn value(self, bytes: Sixteen, digits: &Digits) -> u64 {
+            // SAFETY: as above.
+            let [both, _] = unsafe {
+                let all = _mm_shuffle_epi8(load_half(&bytes.bytes()), load_half(&digits.places));
+                let ones = _mm_subs_epu8(all, _mm_set1_epi8(b'0' as i8));
+                let pairs = _mm_maddubs_epi16(ones, _mm_set1_epi16(10 | 1 << 8));
+                let fours = _mm_madd_epi16(pairs, _mm_set1_epi32(100 | 1 << 16));
+                let packed = _mm_packus_epi32(fours, fours);
+                words(_mm_madd_epi16(packed, _mm_set1_epi32(10_000 | 1 << 16)))
+            };
+            (both & u64::from(u32::MAX)) * 100_000_000 + (both >> 32)
+        }
+
+        #[inline(always)]
+        fn spread(self, names: &[u32; Spread::NAMES], spread: &Spread) -> [u64; SHORT_FIELDS] {
+            let mut fields = [0; SHORT_FIELDS];
+            let (halves, []) = fields.as_chunks_mut::<4>() else { return fields };
+            let (always, places) = (spread.always.as_chunks().0, spread.names.as_chunks().0);
+            for at in 0..SHORT_FIELDS / 4 {
+                // SAFETY: as above; four words are written to four words.
+                unsafe {
+                    let which: &[[u32; 2]; 4] = &places[at];
+                    let always: &[u64; 4] = &always[at];
+                    let names = _mm256_permutevar8x32_epi32(load(names), load(which));
+                    let all = _mm256_or_si256(names, load(always));
+                    _mm256_storeu_si256(halves[at].as_mut_ptr().cast(), all);
+                }
+            }
+            fields
+        }
+    }
+
+    /// What was wrong already, and what is wrong with these: see what a byte may be.
+    #[inline(always)]
+    fn wrong(before: __m256i, bytes: &[u8; 32], block: &Block, backslash: __m256i) -> __m256i {
+        let [turned, most] = block.bytes();
+        // SAFETY: who calls has AVX2.
+        unsafe {
+            let is = _mm256_xor_si256(load(bytes), load(turned));
+            let more = _mm256_subs_epu8(is, load(most));
+            let so = _mm256_or_si256(more, _mm256_cmpeq_epi8(is, backslash));
+            _mm256_or_si256(before, so)
+        }
+    }
+
+    #[inline(always)]
+    fn words(half: __m128i) -> [u64; 2] {
+        // SAFETY: who calls has AVX2.
+        unsafe { [_mm_cvtsi128_si64(half) as u64, _mm_extract_epi64::<1>(half) as u64] }
     }
 
     #[target_feature(enable = "avx2")]
@@ -103,37 +339,47 @@ mod avx2 {
             ends[at] = bits(low) | bits(high) << 32;
         }
     }
-
-    /// See [`super::fits`], and what a byte may be.
-    #[target_feature(enable = "avx2")]
-    pub fn fits<const N: usize>(
-        bytes: &[u8; ROOM],
-        blocks: &[Block; N],
-        places: &[u16; N],
-        count: usize,
-    ) -> bool {
-        let backslash = _mm256_set1_epi8(BACKSLASH as i8);
-        let wrong = |at: usize| {
-            let [turned, most] = blocks[at].bytes();
-            let is = _mm256_xor_si256(load(part(bytes, places[at])), load(turned));
-            let more = _mm256_subs_epu8(is, load(most));
-            _mm256_or_si256(more, _mm256_cmpeq_epi8(is, backslash))
-        };
-        let mut all = _mm256_setzero_si256();
-        for at in 0..BLOCKS_MIN {
-            all = _mm256_or_si256(all, wrong(at));
-        }
-        for at in BLOCKS_MIN..count.min(N) {
-            all = _mm256_or_si256(all, wrong(at));
-        }
-        _mm256_testz_si256(all, all) == 1
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decode::sixteen::May;
+
+    /// What both ways say alike.
+    trait Asked: Copy {
+        type Said: PartialEq + std::fmt::Debug;
+        fn ask<V: Vectors>(self, vectors: V) -> Self::Said;
+    }
+
+    struct Once<A>(A);
+
+    impl<A: Asked> Task for Once<A> {
+        type Done = A::Said;
+
+        #[inline(always)]
+        fn run<V: Vectors>(self, vectors: V) -> A::Said {
+            self.0.ask(vectors)
+        }
+    }
+
+    fn both<A: Asked>(asked: A) -> A::Said {
+        let said = perform(Once(asked));
+        assert_eq!(said, asked.ask(Narrow));
+        said
+    }
+
+    #[derive(Clone, Copy)]
+    struct Fits<'a>(&'a [u8; ROOM], &'a [Block; 7], &'a [u16; 7], usize);
+
+    impl Asked for Fits<'_> {
+        type Said = bool;
+
+        #[inline(always)]
+        fn ask<V: Vectors>(self, vectors: V) -> bool {
+            vectors.fits(self.0, self.1, self.2, self.3)
+        }
+    }
 
     /// Any byte in any place of a block, where it may be that of before, a digit or of a text.
     #[test]
@@ -154,9 +400,7 @@ mod tests {
                     let see = |others: u16, one: u16| {
                         let mut places = [others; 7];
                         places[last] = one;
-                        let wide = fits(&bytes, &blocks, &places, last + 1);
-                        assert_eq!(wide, fits_narrow(&bytes, &blocks, &places, last + 1));
-                        wide
+                        both(Fits(&bytes, &blocks, &places, last + 1))
                     };
                     assert!(!see(49, 20) && !see(100, 21), "{may:?} {byte} {place}");
                     right += usize::from(see(100, 20));
@@ -165,6 +409,88 @@ mod tests {
         }
         // Each byte as itself and as it was, 94 of a text and ten digits.
         assert_eq!(right, 32 * (256 + 1 + 94 + 10));
+    }
+
+    #[derive(Clone, Copy)]
+    struct Value(Sixteen, u32);
+
+    impl Asked for Value {
+        type Said = u64;
+
+        #[inline(always)]
+        fn ask<V: Vectors>(self, vectors: V) -> u64 {
+            vectors.value(self.0, &Digits::of(self.1))
+        }
+    }
+
+    #[test]
+    fn numbers_are_what_is_parsed() {
+        for digits in
+            ["0000000000000000", "9999999999999999", "1234567890987654", "9081726354019283"]
+        {
+            let text = Sixteen::at(digits.as_bytes(), 0).expect("there are sixteen");
+            for count in 1..=16 {
+                let wanted = digits[..count].parse();
+                assert_eq!(Ok(both(Value(text, count as u32))), wanted, "{digits} {count}");
+            }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Weave(Woven);
+
+    impl Asked for Weave {
+        type Said = [[[u64; 2]; 2]; 2];
+
+        #[inline(always)]
+        fn ask<V: Vectors>(self, vectors: V) -> Self::Said {
+            let strand = |first: u8| Sixteen::of(std::array::from_fn(|at| first + at as u8));
+            let all = [strand(0x10), strand(0x20), strand(0x30), strand(0x40)];
+            [vectors.weave(all, &self.0), vectors.weave([all[0], all[1]], &self.0)]
+        }
+    }
+
+    #[test]
+    fn strands_stand_where_they_are_said_to() {
+        let mut woven = Woven::NONE;
+        let mut wanted = [[0_u8; 32]; 2];
+        for at in 0..32 {
+            let (strand, place) = (at % 5, (at * 7 % 16) as u8);
+            match woven.strands.get_mut(strand) {
+                Some(places) => places[at] = place,
+                None => woven.always[at] = 0xA0 | place,
+            }
+            let byte = 16 * (strand as u8 + 1) + place;
+            wanted[0][at] = if strand == 4 { 0xA0 | place } else { byte };
+            wanted[1][at] = if matches!(strand, 2 | 3) { 0 } else { wanted[0][at] };
+        }
+        let said = both(Weave(woven)).map(|halves| halves.map(|half| half.map(u64::to_le_bytes)));
+        assert_eq!(said.map(|halves| halves.as_flattened().as_flattened().to_vec()), wanted);
+    }
+
+    #[derive(Clone, Copy)]
+    struct Spreading<'a>(&'a [u32; Spread::NAMES], &'a Spread);
+
+    impl Asked for Spreading<'_> {
+        type Said = [u64; SHORT_FIELDS];
+
+        #[inline(always)]
+        fn ask<V: Vectors>(self, vectors: V) -> Self::Said {
+            vectors.spread(self.0, self.1)
+        }
+    }
+
+    #[test]
+    fn names_become_fields() {
+        let mut spread = Spread::NONE;
+        let names = std::array::from_fn(|at| if at == 0 { 0 } else { u32::MAX - at as u32 });
+        for (at, name) in [(0, 3), (1, 7), (4, 1), (7, 3)] {
+            spread.names[at][0] = name;
+        }
+        spread.always[2] = 1 << 63 | 5;
+        let [one, three, seven] = [1, 3, 7].map(|at| u64::from(u32::MAX) - at);
+        let wanted = [three, seven, 1 << 63 | 5, 0, one, 0, 0, three];
+        assert_eq!(both(Spreading(&names, &spread)), wanted);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use event::SymbolCache;
 
-use super::{AllSought, Few, Layout, Name};
+use super::{Few, Layout, Name, Sought};
 use crate::limits::{LAYOUT_TRIAL, LAYOUT_TRIALS_MAX, LAYOUT_VALUES_MAX};
 
 /// What was seen of the names of a new layout.
@@ -39,12 +39,12 @@ impl Trial {
     }
 
     /// Looks at the names of a payload.
-    fn see(&mut self, names: &AllSought) {
+    fn see(&mut self, names: &Sought) {
         if self.first[0] == [0; 2] {
-            self.first = names.map(|name| name.key);
+            self.first = names.keys;
         }
-        for (at, (first, name)) in self.first.iter().zip(names).enumerate() {
-            self.varied |= u32::from(*first != name.key) << at;
+        for (at, (first, name)) in self.first.iter().zip(&names.keys).enumerate() {
+            self.varied |= u32::from(first != name) << at;
         }
         self.left -= 1;
     }
@@ -54,7 +54,7 @@ impl Layout {
     /// Looks at the names of a payload that is laid out so; whether some are to be believed the same.
     #[cold]
     #[inline(never)]
-    pub fn try_names(&mut self, names: &AllSought) -> bool {
+    pub fn try_names(&mut self, names: &Sought) -> bool {
         self.trial.see(names);
         let varied = (1..self.names.len).all(|at| self.trial.varied >> at & 1 == 1);
         if varied {
@@ -88,7 +88,7 @@ impl Layout {
             let symbol = symbols.look_for(key).known();
             let steady = symbol.filter(|_| at > 0 && self.trial.varied >> at & 1 == 0);
             let is_site = at == 1 && self.site_said;
-            match (steady, self.slots.get_mut(name.field.0 as usize)) {
+            match (steady, self.spread.always.get_mut(name.field.0 as usize)) {
                 (Some(symbol), _) if is_site => {
                     (self.site_said, self.site_always) = (false, symbol);
                 }
@@ -101,7 +101,7 @@ impl Layout {
             self.fix(&name, key);
         }
         self.names = left;
-        self.even();
+        self.arrange();
     }
 
     /// A name must be this one.
