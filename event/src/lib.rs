@@ -33,6 +33,6 @@ pub use record::{
     SourceId, Span, StreamId,
 };
 pub use reject::RejectReason;
-pub use symbol::{Interner, Symbol, SymbolCache};
+pub use symbol::{Interner, Secret, Symbol, SymbolCache};
 pub use time::{EventTime, TimeReader, TimeSpan};
 pub use vocabulary::{FieldId, FieldType, KindId, Vocabulary};

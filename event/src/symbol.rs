@@ -239,6 +239,32 @@ fn inline_key(text: &[u8]) -> [u64; 2] {
     [low, high | (len as u64) << 56]
 }
 
+/// Drawn for each cache, or a sender could choose names that all fall into one place. Where a symbol stands in the
+/// cache is in no output.
+#[derive(Clone, Copy, Debug)]
+pub struct Secret {
+    /// What is added to the halves of a key's first word.
+    pub low: u64,
+    /// And of its second one.
+    pub high: u64,
+}
+
+impl Secret {
+    /// Where the search for a key begins, of as many lines as may be: the halves of both words are added to, without a
+    /// carry from one to the other, and multiplied. No wider products, so that four keys can be had at once.
+    #[must_use]
+    #[inline(always)]
+    pub fn home(&self, [low, high]: [u64; 2]) -> u32 {
+        let product = |word: u64, secret: u64| {
+            let first = (word as u32).wrapping_add(secret as u32);
+            let second = ((word >> 32) as u32).wrapping_add((secret >> 32) as u32);
+            u64::from(first) * u64::from(second)
+        };
+        let sum = product(low, self.low).wrapping_add(product(high, self.high));
+        (sum ^ sum >> 32) as u32
+    }
+}
+
 /// One thread's view of the [`Interner`]: a text seen before costs no lock.
 pub struct SymbolCache {
     shared: Arc<Interner>,
@@ -252,9 +278,7 @@ pub struct SymbolCache {
     copied: usize,
     /// Those that will be there when there are twice as many.
     next: Fresh<Line>,
-    /// Drawn for each cache, or a sender could choose names that all fall into one place. Where a
-    /// symbol stands in the cache is in no output.
-    secret: [u64; 2],
+    secret: Secret,
     long: HashTable<(u64, Symbol)>,
     /// Symbols of the table behind it up to which [`Self::catch_up`] has come.
     caught_up: usize,
@@ -266,7 +290,7 @@ impl SymbolCache {
     pub fn new(shared: Arc<Interner>) -> Self {
         use std::hash::BuildHasher as _;
         let random = std::hash::RandomState::new();
-        let secret = [random.hash_one(0), random.hash_one(1)];
+        let secret = Secret { low: random.hash_one(0), high: random.hash_one(1) };
         let lines = vec![Line::default(); LINES_MIN];
         let (mask, caught_up) = (lines.len() - 1, shared.len());
         let (old, next, long) = (Vec::new(), Fresh::default(), HashTable::new());
@@ -300,21 +324,25 @@ impl SymbolCache {
         self.find([low, high | u64::from(len) << 56])
     }
 
-    /// Asks for the memory that a key (a text of 1 to fifteen bytes, zeros behind it and its length in
-    /// the last byte) stands in; where that is, for [`Self::look_at`].
+    /// What says where a key stands, among as many lines as a mask says: a key is a text of 1 to fifteen bytes, zeros
+    /// behind it and its length in the last byte.
     #[must_use]
     #[inline(always)]
-    pub fn expect(&self, key: [u64; 2]) -> u32 {
-        let home = self.home(key);
-        prefetch(&self.lines, home & self.mask);
-        home as u32
+    pub fn places(&self) -> (Secret, u32) {
+        (self.secret, self.mask as u32)
     }
 
-    /// The symbol of a key that was expected there; none where it must be looked for.
+    /// Asks for the memory of keys that stand in a place.
+    #[inline(always)]
+    pub fn expect(&self, home: u32) {
+        prefetch(&self.lines, home as usize);
+    }
+
+    /// The symbol of a key that was expected in a place; none where it must be looked for.
     #[must_use]
     #[inline(always)]
     pub fn look_at(&self, home: u32, key: [u64; 2]) -> Option<Symbol> {
-        self.lines.get(home as usize & self.mask)?.guess(key)
+        self.lines.get(home as usize)?.guess(key)
     }
 
     /// The symbol of a key; [`Symbol::UNKNOWN`] of others than were interned through this cache.
@@ -353,12 +381,9 @@ impl SymbolCache {
         Symbol::UNKNOWN
     }
 
-    /// Where the search for a key begins, of as many lines as may be: the middle of a product is moved
-    /// by every bit of it.
     #[inline(always)]
-    fn home(&self, [low, high]: [u64; 2]) -> usize {
-        let product = u128::from(low ^ self.secret[0]) * u128::from(high ^ self.secret[1]);
-        (product as u64 ^ (product >> 64) as u64) as usize
+    fn home(&self, key: [u64; 2]) -> usize {
+        self.secret.home(key) as usize
     }
 
     #[cold]

@@ -71,10 +71,13 @@ impl EventTime {
     }
 }
 
-/// Reads what [`EventTime::parse_rfc3339`] reads, and keeps the last date and offset: events come
-/// nearly in the order of time, so both are mostly those of the event before.
+/// Reads what [`EventTime::parse_rfc3339`] reads, and keeps the last date, minute and offset: events come
+/// nearly in the order of time, so they are mostly those of the event before.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeReader {
+    /// `2023-11-14T22:13`, and when that was.
+    minute: [u8; 16],
+    minute_micros: i64,
     date: [u8; 10],
     midnight: i64,
     offset: [u8; 6],
@@ -83,7 +86,8 @@ pub struct TimeReader {
 
 impl Default for TimeReader {
     fn default() -> Self {
-        Self { date: *b"1970-01-01", midnight: 0, offset: *b"+00:00", offset_micros: 0 }
+        let (minute, date, offset) = (*b"1970-01-01T00:00", *b"1970-01-01", *b"+00:00");
+        Self { minute, minute_micros: 0, date, midnight: 0, offset, offset_micros: 0 }
     }
 }
 
@@ -92,13 +96,42 @@ impl TimeReader {
     #[must_use]
     #[inline(always)]
     pub fn parse_rfc3339(&mut self, text: &[u8]) -> Option<EventTime> {
-        let millis = text.first_chunk::<24>().filter(|_| text.len() == 24);
-        millis.and_then(|text| self.with_millis(text)).or_else(|| self.other(text))
+        if let Ok(millis) = text.try_into()
+            && let Some(at) = self.of_the_same_minute(millis)
+        {
+            return Some(at);
+        }
+        self.other(text)
+    }
+
+    /// `2023-11-14T22:13:20.123Z`, as most say it.
+    #[inline(always)]
+    fn of_the_same_minute(&self, text: &[u8; 24]) -> Option<EventTime> {
+        let (head, rest) = text.split_first_chunk::<16>()?;
+        // Of `:20.123Z` the digits are left.
+        let rest = u64::from_le_bytes(*rest.first_chunk()?) ^ u64::from_le_bytes(*b":00.000Z");
+        let wrong = rest & 0xFFF0_F0F0_FFF0_F0FF
+            | rest.wrapping_add(0x0076_7676_0076_7600) & 0x0080_8080_0080_8000;
+        let digit = |at: u32| (rest >> (8 * at) & 0xF) as i64;
+        let seconds = digit(1) * 10 + digit(2);
+        if *head != self.minute || wrong != 0 || seconds > 59 {
+            return None;
+        }
+        let millis = seconds * 1_000 + digit(4) * 100 + digit(5) * 10 + digit(6);
+        Some(EventTime(self.minute_micros + millis * 1_000))
     }
 
     #[inline(never)]
     fn other(&mut self, text: &[u8]) -> Option<EventTime> {
-        self.of_the_same_day(text).or_else(|| self.learn(text))
+        let at = self.of_the_same_day(text).or_else(|| self.learn(text))?;
+        if let Ok(text) = <&[u8; 24]>::try_from(text)
+            && let (b'T', b'Z', Some(minute)) = (text[10], text[23], text.first_chunk())
+            && text[17] < b'6'
+        {
+            self.minute = *minute;
+            self.minute_micros = at.0 - at.0.rem_euclid(60 * MICROS_PER_SECOND);
+        }
+        Some(at)
     }
 
     /// `None` sends the text to [`Self::learn`], which decides.
@@ -111,26 +144,6 @@ impl TimeReader {
         }
         let micros = self.midnight + clock_micros(u64::from_le_bytes(*clock))?;
         self.fraction(micros, rest)
-    }
-
-    /// `2023-11-14T22:13:20.123Z`, as most say it.
-    #[inline(always)]
-    fn with_millis(&self, text: &[u8; 24]) -> Option<EventTime> {
-        let word =
-            |at: usize| text[at..at + 8].first_chunk().copied().map_or(0, u64::from_le_bytes);
-        let date =
-            |date: &[u8; 10]| (date.first_chunk::<8>().copied(), date.last_chunk::<8>().copied());
-        let (head, end) = date(&self.date);
-        let same = Some(word(0).to_le_bytes()) == head && Some(word(2).to_le_bytes()) == end;
-        // `.123Z`, and the last digits of the seconds in front of it.
-        let rest = word(16) >> 24 ^ 0x5A_3030_302E;
-        let wrong = rest & 0xFF_0000_00FF | (rest + 0x7676_7600) & 0x8080_8000 | rest & 0xF0F0_F000;
-        if !same || text[10] != b'T' || wrong != 0 {
-            return None;
-        }
-        let digit = |at: u32| (rest >> (8 * at) & 0xF) as i64;
-        let millis = digit(1) * 100 + digit(2) * 10 + digit(3);
-        Some(EventTime(self.midnight + clock_micros(word(11))? + millis * 1_000))
     }
 
     /// Behind the seconds.
@@ -422,6 +435,9 @@ mod tests {
             "2023-11-15T00:59:59-11:30",
             "2024-02-29T23:59:60Z",
             "2024-02-29T23:59:59.99999999999999999999999999Z",
+            "2023-11-14T22:13:59.123Z",
+            "1969-12-31T23:59:00.999Z",
+            "2023-11-14T22:13:60.000Z",
         ];
         for form in forms {
             for at in 0..form.len() {

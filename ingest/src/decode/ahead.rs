@@ -9,7 +9,7 @@ use event::{
     SymbolCache,
 };
 
-use super::layouts::{Expected, Layouts};
+use super::layouts::Expected;
 use super::wide::{Task, Vectors, perform};
 use super::{Context, Decoder, Fast, Outcome, Reading};
 
@@ -137,25 +137,27 @@ impl Task for Expecting<'_> {
     #[inline(always)]
     fn run<V: Vectors>(self, vectors: V) {
         let Self { readings, fast, symbols, records, spans, group } = self;
-        let mut by: Option<(SourceId, &mut Layouts)> = None;
         let many = spans.len().min(group.len());
         let (spans, group) = (&spans[..many], &mut group[..many]);
-        for at in 0..many {
-            let (span, expected) = (&spans[at], &mut group[at]);
-            let head = span.head();
-            if by.as_ref().is_none_or(|(source, _)| *source != head.source) {
-                by = only(readings, head.source)
-                    .and_then(|only| fast.get_mut(only)?.as_mut())
-                    .map(|fast| (head.source, &mut fast.layouts));
-                if let Some((_, layouts)) = &mut by {
-                    layouts.settle(symbols);
+        let mut at = 0;
+        while at < many {
+            let source = spans[at].head().source;
+            let fast = only(readings, source).and_then(|only| fast.get_mut(only)?.as_mut());
+            let Some(Fast { layouts, .. }) = fast else {
+                group[at].forget();
+                at += 1;
+                continue;
+            };
+            layouts.settle(symbols);
+            while at < many && spans[at].head().source == source {
+                let (span, expected) = (&spans[at], &mut group[at]);
+                at += 1;
+                match records.room_of(span) {
+                    Some(bytes) if is_plain(span.head()) => {
+                        layouts.expect(vectors, (span.len(), bytes), source, symbols, expected);
+                    }
+                    _ => expected.forget(),
                 }
-            }
-            match (&mut by, records.room_of(span)) {
-                (Some((source, layouts)), Some(bytes)) if is_plain(head) => {
-                    layouts.expect(vectors, (span.len(), bytes), *source, symbols, expected);
-                }
-                _ => expected.forget(),
             }
         }
         for expected in group {

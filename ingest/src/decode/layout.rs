@@ -25,7 +25,7 @@ use event::{
 use super::program::{From, Made, When, padded};
 use super::scan::{FIRST, Scanned};
 use super::sixteen::{Block, May, Sixteen};
-use super::wide::{BLOCKS_MIN, Digits, Spread, Vectors};
+use super::wide::{BLOCKS_MIN, Digits, FourKeys, FourNames, Spread, Vectors};
 use super::{Context, Reading};
 use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_VALUES_MAX};
 use identified::Identified;
@@ -131,40 +131,63 @@ impl<T: Copy> Few<T> {
 pub(super) struct Sought {
     /// None, and those of all names.
     symbols: [u32; 1 + LAYOUT_VALUES_MAX],
-    homes: [u32; LAYOUT_VALUES_MAX],
-    keys: [[u64; 2]; LAYOUT_VALUES_MAX],
+    fours: [FourKeys; FOURS_MAX],
 }
 
 impl Sought {
-    pub const NOTHING: Self = Self {
-        symbols: [0; 1 + LAYOUT_VALUES_MAX],
-        homes: [0; LAYOUT_VALUES_MAX],
-        keys: [[0; 2]; LAYOUT_VALUES_MAX],
-    };
+    pub const NOTHING: Self =
+        Self { symbols: [0; 1 + LAYOUT_VALUES_MAX], fours: [FourKeys::NONE; FOURS_MAX] };
 
-    /// Finds the symbol of one; whether it has one.
+    /// Finds the symbols of so many fours; whether all have one.
     #[inline(always)]
-    pub fn find(&mut self, at: usize, symbols: &SymbolCache) -> bool {
-        match symbols.look_at(self.homes[at], self.keys[at]) {
-            Some(symbol) => {
-                self.symbols[1 + at] = symbol.0;
-                true
-            }
-            None => self.find_elsewhere(at, symbols),
+    pub fn find(&mut self, fours: usize, symbols: &SymbolCache) -> bool {
+        let mut known = self.find_four(0, symbols);
+        for four in 1..fours.min(FOURS_MAX) {
+            known &= self.find_four(four, symbols);
         }
+        known
+    }
+
+    #[inline(always)]
+    fn find_four(&mut self, four: usize, symbols: &SymbolCache) -> bool {
+        let FourKeys { keys, homes } = &self.fours[four];
+        let mut found = [0; 4];
+        for at in 0..4 {
+            match symbols.look_at(homes[at] as u32, keys[at]) {
+                Some(symbol) => found[at] = symbol.0,
+                None => return self.find_elsewhere(four, symbols),
+            }
+        }
+        if let Some(room) = self.symbols[1 + 4 * four..].first_chunk_mut() {
+            *room = found;
+        }
+        true
     }
 
     #[cold]
     #[inline(never)]
-    fn find_elsewhere(&mut self, at: usize, symbols: &SymbolCache) -> bool {
-        let symbol = symbols.look_for(self.keys[at]);
-        self.symbols[1 + at] = symbol.0;
-        symbol != Symbol::UNKNOWN
+    fn find_elsewhere(&mut self, four: usize, symbols: &SymbolCache) -> bool {
+        let FourKeys { keys, homes } = &self.fours[four];
+        let mut known = true;
+        for at in 0..4 {
+            let there = symbols.look_at(homes[at] as u32, keys[at]);
+            let symbol = there.unwrap_or_else(|| symbols.look_for(keys[at]));
+            self.symbols[1 + 4 * four + at] = symbol.0;
+            known &= symbol != Symbol::UNKNOWN;
+        }
+        known
+    }
+
+    /// The key of a name.
+    fn key(&self, at: usize) -> [u64; 2] {
+        self.fours[at / 4].keys[at % 4]
     }
 }
 
-/// Names that are looked up at least.
-pub(super) const NAMES_MIN: usize = 4;
+/// Names are looked up by fours.
+const FOURS_MAX: usize = LAYOUT_VALUES_MAX / 4;
+/// All names are among them.
+const _: () = assert!(FOURS_MAX * 4 == LAYOUT_VALUES_MAX);
 const BLOCKS_MAX: usize = LAYOUT_BYTES_MAX / Block::BYTES;
 /// All places of a layout are below: a power of two, which saves a check.
 const WITHIN: usize = ROOM - 32;
@@ -188,12 +211,13 @@ pub(super) struct Layout {
     compared: usize,
     blocks: [Block; BLOCKS_MAX],
     places: [u16; BLOCKS_MAX],
-    /// First digits of several that nobody reads: none may be a zero.
+    /// First digits of several that nobody reads: none may be a zero. The first byte of all is none.
     leading: Few<u32>,
     /// The device, then the site, where the payload says it, then the other names of fields.
     names: Few<Name>,
-    /// How many are looked up: one of them again where there are fewer.
-    sought: usize,
+    /// How many fours are looked up, and of which names: the last one again where there are fewer.
+    fours: usize,
+    sought: [FourNames; FOURS_MAX],
     site_always: Symbol,
     ints: Few<Int>,
     /// The row's fields, as bits.
@@ -230,7 +254,8 @@ impl Layout {
         places: [0; BLOCKS_MAX],
         leading: Few::none(0),
         names: Few::none(Name::NONE),
-        sought: 0,
+        fours: 0,
+        sought: [FourNames::NONE; FOURS_MAX],
         site_always: Symbol::NONE,
         ints: Few::none(Int::NONE),
         present: 0,
@@ -258,24 +283,34 @@ impl Layout {
             return false;
         }
         vectors.fits(bytes, &self.blocks, &self.places, self.compared)
-            && !self.leading.all().iter().any(|at| bytes[*at as usize % WITHIN] == b'0')
+            && !self.begins_with_zero(bytes)
     }
 
-    /// Asks for the memory of the names that a payload laid out so has; how many these are.
+    /// Whether one of the numbers that nobody reads does. Most payloads have one of these.
     #[inline(always)]
-    pub fn expect(&self, bytes: &[u8; ROOM], symbols: &SymbolCache, names: &mut Sought) -> usize {
-        let mut expect = |at: usize| {
-            let key = self.names.list[at].key(bytes);
-            (names.keys[at], names.homes[at]) = (key, symbols.expect(key));
-        };
-        let sought = self.sought.min(LAYOUT_VALUES_MAX);
-        for at in 0..NAMES_MIN {
-            expect(at);
+    fn begins_with_zero(&self, bytes: &[u8; ROOM]) -> bool {
+        let is_zero = |at: u32| bytes[at as usize % WITHIN] == b'0';
+        is_zero(self.leading.list[0])
+            || self.leading.len > 1 && self.leading.all().iter().any(|at| is_zero(*at))
+    }
+
+    /// Asks for the memory of the names that a payload laid out so has; how many fours these are.
+    #[inline(always)]
+    pub fn expect<V: Vectors>(
+        &self,
+        vectors: V,
+        bytes: &[u8; ROOM],
+        symbols: &SymbolCache,
+        names: &mut Sought,
+    ) -> usize {
+        let places = symbols.places();
+        vectors.four_keys(bytes, &self.sought[0], places, &mut names.fours[0]);
+        names.fours[0].homes.iter().for_each(|home| symbols.expect(*home as u32));
+        for four in 1..self.fours.min(FOURS_MAX) {
+            vectors.four_keys(bytes, &self.sought[four], places, &mut names.fours[four]);
+            names.fours[four].homes.iter().for_each(|home| symbols.expect(*home as u32));
         }
-        for at in NAMES_MIN..sought {
-            expect(at);
-        }
-        sought
+        self.fours
     }
 
     /// Makes the event of a payload that is laid out so; `None` where the scan must see to it, and
@@ -360,8 +395,7 @@ impl Layout {
         Some(layout)
     }
 
-    /// Says which names go to which fields, and makes them as many as most payloads have: whether it has is guessed
-    /// right.
+    /// Says which names go to which fields, and which are looked up together.
     fn arrange(&mut self) {
         (self.spread.names, self.others) = (Spread::NONE.names, Few::none((0, NO_FIELD)));
         for (at, name) in (1..).zip(self.names.all()) {
@@ -371,10 +405,14 @@ impl Layout {
                 _ => self.others.push((at, name.field)).unwrap_or_default(),
             }
         }
-        let Few { list, len } = &mut self.names;
-        self.sought = NAMES_MIN.max(*len);
-        if let Some(last) = list[..*len].last().copied() {
-            list[*len..self.sought].fill(last);
+        let Some(last) = self.names.all().last().copied() else { return };
+        self.fours = self.names.len.div_ceil(4);
+        for at in 0..4 * self.fours {
+            let name = self.names.all().get(at).unwrap_or(&last);
+            let four = &mut self.sought[at / 4];
+            four.masks[at % 4] = name.mask;
+            four.lengths[at % 4] = [0, name.tail];
+            four.from[at % 4] = name.from as u16;
         }
     }
 
@@ -467,13 +505,6 @@ impl Name {
         let mask = FIRST.get(spot.len as usize).filter(|_| spot.len > 0)?;
         let tail = u64::from(spot.len) << 56;
         Some(Self { mask: *mask, tail, from: spot.from, field: NO_FIELD })
-    }
-
-    /// Its sixteen bytes as a key.
-    #[inline(always)]
-    fn key(&self, bytes: &[u8; ROOM]) -> [u64; 2] {
-        let [low, high] = Sixteen::within(bytes, self.from).words();
-        [low & self.mask[0], high & self.mask[1] | self.tail]
     }
 }
 

@@ -2,11 +2,11 @@
 
 use event::{EventFlags, KindId, ROOM, RecordRef, SourceId, SymbolCache};
 
-use super::layout::{Layout, NAMES_MIN, Sought};
+use super::layout::{Layout, Sought};
 use super::program::Programs;
 use super::scan::Scanned;
 use super::wide::{Task, Vectors, perform};
-use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_SETS, LAYOUT_VALUES_MAX, LAYOUTS_ALIKE_MAX};
+use crate::limits::{LAYOUT_BYTES_MAX, LAYOUT_SETS, LAYOUTS_ALIKE_MAX};
 
 /// What was found of a payload before its turn.
 #[derive(Clone, Copy, Debug)]
@@ -15,37 +15,26 @@ pub(super) struct Expected {
     made: u32,
     /// The place of its layout; past all where it has none, or some names are not known.
     place: u32,
-    /// How many of its names are looked up.
-    sought: usize,
+    /// How many fours of names are looked up.
+    fours: usize,
     pub names: Sought,
 }
 
 impl Expected {
     /// Of a payload that nobody has looked at.
     pub const NOTHING: Self =
-        Self { made: u32::MAX, place: NOWHERE, sought: 0, names: Sought::NOTHING };
+        Self { made: u32::MAX, place: NOWHERE, fours: 0, names: Sought::NOTHING };
 
     /// It is a payload of which nothing is known.
     #[inline(always)]
     pub fn forget(&mut self) {
-        (self.made, self.place, self.sought) = (u32::MAX, NOWHERE, 0);
+        (self.made, self.place, self.fours) = (u32::MAX, NOWHERE, 0);
     }
 
     /// Finds its names, whose memory was asked for.
     #[inline(always)]
     pub fn find(&mut self, symbols: &SymbolCache) {
-        let sought = self.sought.min(LAYOUT_VALUES_MAX);
-        if sought == 0 {
-            return;
-        }
-        let mut known = true;
-        for at in 0..NAMES_MIN {
-            known &= self.names.find(at, symbols);
-        }
-        for at in NAMES_MIN..sought {
-            known &= self.names.find(at, symbols);
-        }
-        if !known {
+        if self.fours > 0 && !self.names.find(self.fours, symbols) {
             self.place = NOWHERE;
         }
     }
@@ -115,22 +104,17 @@ impl Layouts {
     ) {
         self.now += 1;
         expected.made = self.made;
-        let mut place =
-            self.last.get(len).filter(|_| self.now >= self.rest).map_or(NOWHERE, |at| *at);
-        match self.layouts.get(place as usize) {
-            Some(layout) if layout.fits(vectors, len, bytes, source) => {}
-            _ => place = self.other(len, bytes, source),
-        }
-        expected.place = place;
-        let Some(layout) = self.layouts.get_mut(place as usize) else {
-            expected.sought = 0;
-            return;
-        };
-        self.found += 1;
-        layout.used = self.now;
-        expected.sought = layout.expect(bytes, symbols, &mut expected.names);
-        if layout.trial.is_on() {
-            self.tried |= layout.try_names(&expected.names);
+        let place = self.last.get(len).copied().unwrap_or(NOWHERE);
+        match self.layouts.get_mut(place as usize) {
+            Some(layout) if self.now >= self.rest && layout.fits(vectors, len, bytes, source) => {
+                (self.found, layout.used) = (self.found + 1, self.now);
+                expected.place = place;
+                expected.fours = layout.expect(vectors, bytes, symbols, &mut expected.names);
+                if layout.trial.is_on() {
+                    self.tried |= layout.try_names(&expected.names);
+                }
+            }
+            _ => self.expect_other((len, bytes), source, symbols, expected),
         }
     }
 
@@ -149,19 +133,33 @@ impl Layouts {
         self.layouts.iter_mut().for_each(|layout| layout.settle(symbols));
     }
 
-    /// The place of a layout that no payload of this length had last.
+    /// The same of a payload that has no layout, or one that none of its length had last.
     #[cold]
     #[inline(never)]
-    fn other(&mut self, len: usize, bytes: &[u8; ROOM], source: SourceId) -> u32 {
+    fn expect_other(
+        &mut self,
+        (len, bytes): (usize, &[u8; ROOM]),
+        source: SourceId,
+        symbols: &SymbolCache,
+        expected: &mut Expected,
+    ) {
+        (expected.place, expected.fours) = (NOWHERE, 0);
         if self.now < self.rest || len > LAYOUT_BYTES_MAX {
-            return NOWHERE;
+            return;
         }
         let first = len % LAYOUT_SETS * LAYOUTS_ALIKE_MAX;
-        let set = self.layouts.get(first..first + LAYOUTS_ALIKE_MAX).unwrap_or_default();
-        let Some(at) = perform(Fitting { set, len, bytes, source }) else { return NOWHERE };
+        let set = self.layouts.get_mut(first..first + LAYOUTS_ALIKE_MAX).unwrap_or_default();
+        let names = &mut expected.names;
+        let found = perform(Fitting { set, len, bytes, source, symbols, names });
+        let Some((at, fours)) = found else { return };
+        let layout = &mut set[at];
+        (self.found, layout.used) = (self.found + 1, self.now);
+        if layout.trial.is_on() {
+            self.tried |= layout.try_names(&expected.names);
+        }
         let place = (first + at) as u32;
         self.last[len] = place;
-        place
+        (expected.place, expected.fours) = (place, fours);
     }
 
     /// Whether others were made since this one was looked for.
@@ -229,22 +227,26 @@ impl Layouts {
     }
 }
 
-/// Looks for the layout of a payload among some.
+/// Looks for the layout of a payload among some, and asks for the memory of the names that it has.
 struct Fitting<'a> {
     set: &'a [Layout],
     len: usize,
     bytes: &'a [u8; ROOM],
     source: SourceId,
+    symbols: &'a SymbolCache,
+    names: &'a mut Sought,
 }
 
 impl Task for Fitting<'_> {
-    type Done = Option<usize>;
+    /// Which one it is, and how many fours of names.
+    type Done = Option<(usize, usize)>;
 
     #[inline(always)]
-    fn run<V: Vectors>(self, vectors: V) -> Option<usize> {
-        for (at, layout) in self.set.iter().enumerate() {
-            if layout.fits(vectors, self.len, self.bytes, self.source) {
-                return Some(at);
+    fn run<V: Vectors>(self, vectors: V) -> Option<(usize, usize)> {
+        let Self { set, len, bytes, source, symbols, names } = self;
+        for (at, layout) in set.iter().enumerate() {
+            if layout.fits(vectors, len, bytes, source) {
+                return Some((at, layout.expect(vectors, bytes, symbols, names)));
             }
         }
         None

@@ -164,6 +164,7 @@ impl Sixteen {
         Self(bytes[at..at + 16].first_chunk().copied().unwrap_or_default())
     }
 
+    #[inline(always)]
     pub const fn of(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }

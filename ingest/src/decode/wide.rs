@@ -10,7 +10,7 @@
     reason = "intrinsics of AVX2, where the processor was asked whether it has them"
 )]
 
-use event::{ROOM, SHORT_FIELDS};
+use event::{ROOM, SHORT_FIELDS, Secret};
 
 use super::scan::number;
 use super::sixteen::{Block, Sixteen, Wrong, line_ends};
@@ -86,6 +86,36 @@ impl Spread {
     pub const NAMES: usize = 8;
 }
 
+/// Where four names stand in a payload, and which bytes of sixteen are each one's; its length is the last byte.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+pub(super) struct FourNames {
+    pub masks: [[u64; 2]; 4],
+    pub lengths: [[u64; 2]; 4],
+    pub from: [u16; 4],
+}
+
+impl FourNames {
+    pub const NONE: Self = Self { masks: [[0; 2]; 4], lengths: [[0; 2]; 4], from: [0; 4] };
+
+    #[inline(always)]
+    fn bytes(&self, at: usize, bytes: &[u8; ROOM]) -> Sixteen {
+        Sixteen::within(bytes, self.from[at].into())
+    }
+}
+
+/// The keys of four names, and where the search for each begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(32))]
+pub(super) struct FourKeys {
+    pub keys: [[u64; 2]; 4],
+    pub homes: [u64; 4],
+}
+
+impl FourKeys {
+    pub const NONE: Self = Self { keys: [[0; 2]; 4], homes: [0; 4] };
+}
+
 /// What a processor can do with many bytes.
 pub(super) trait Vectors: Copy {
     /// Whether bytes are as so many blocks say, but at least [`BLOCKS_MIN`] of them: each of those from its
@@ -97,6 +127,15 @@ pub(super) trait Vectors: Copy {
         places: &[u16; N],
         count: usize,
     ) -> bool;
+
+    /// The keys of four names, and where each stands by a secret and a mask.
+    fn four_keys(
+        self,
+        bytes: &[u8; ROOM],
+        names: &FourNames,
+        places: (Secret, u32),
+        keys: &mut FourKeys,
+    );
 
     /// Bytes woven of the first strands, as two times two words.
     fn weave<const N: usize>(self, strands: [Sixteen; N], woven: &Woven) -> [[u64; 2]; 2];
@@ -126,6 +165,22 @@ impl Vectors for Narrow {
             wrong = wrong.with(part(bytes, places[at]), &blocks[at]);
         }
         wrong.is_nothing()
+    }
+
+    #[inline(always)]
+    fn four_keys(
+        self,
+        bytes: &[u8; ROOM],
+        names: &FourNames,
+        (secret, mask): (Secret, u32),
+        keys: &mut FourKeys,
+    ) {
+        for at in 0..4 {
+            let (words, mine) = (names.bytes(at, bytes).words(), names.masks[at]);
+            let length = names.lengths[at];
+            let key = [words[0] & mine[0] | length[0], words[1] & mine[1] | length[1]];
+            (keys.keys[at], keys.homes[at]) = (key, (secret.home(key) & mask).into());
+        }
     }
 
     #[inline(always)]
@@ -189,15 +244,18 @@ mod avx2 {
     use std::arch::x86_64::{
         __m128i, __m256i, _mm_cvtsi128_si64, _mm_extract_epi64, _mm_loadu_si128, _mm_madd_epi16,
         _mm_maddubs_epi16, _mm_packus_epi32, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32,
-        _mm_shuffle_epi8, _mm_subs_epu8, _mm256_broadcastsi128_si256, _mm256_castsi256_si128,
-        _mm256_cmpeq_epi8, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_movemask_epi8,
-        _mm256_or_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_setzero_si256,
-        _mm256_shuffle_epi8, _mm256_storeu_si256, _mm256_subs_epu8, _mm256_testz_si256,
-        _mm256_xor_si256,
+        _mm_shuffle_epi8, _mm_subs_epu8, _mm256_add_epi32, _mm256_add_epi64, _mm256_and_si256,
+        _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cmpeq_epi8,
+        _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_mul_epu32,
+        _mm256_or_si256, _mm256_permute4x64_epi64, _mm256_permutevar8x32_epi32, _mm256_set_m128i,
+        _mm256_set1_epi8, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_shuffle_epi8,
+        _mm256_srli_epi64, _mm256_storeu_si256, _mm256_subs_epu8, _mm256_testz_si256,
+        _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256,
     };
 
     use super::{
-        BLOCKS_MIN, Block, Digits, ROOM, SHORT_FIELDS, Sixteen, Spread, Task, Vectors, Woven, part,
+        BLOCKS_MIN, Block, Digits, FourKeys, FourNames, ROOM, SHORT_FIELDS, Secret, Sixteen,
+        Spread, Task, Vectors, Woven, part,
     };
     use crate::decode::sixteen::BACKSLASH;
 
@@ -229,6 +287,13 @@ mod avx2 {
     }
 
     #[inline(always)]
+    fn store<T: Copy>(all: &mut T, bytes: __m256i) {
+        const { assert!(size_of::<T>() == 32) };
+        // SAFETY: thirty-two bytes are written to thirty-two bytes of numbers; who calls has AVX2.
+        unsafe { _mm256_storeu_si256((&raw mut *all).cast(), bytes) }
+    }
+
+    #[inline(always)]
     fn load_half(bytes: &[u8; 16]) -> __m128i {
         // SAFETY: sixteen bytes are read from sixteen bytes, aligned or not.
         unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
@@ -256,6 +321,32 @@ mod avx2 {
                     all = wrong(all, part(bytes, places[at]), &blocks[at], backslash);
                 }
                 _mm256_testz_si256(all, all) == 1
+            }
+        }
+
+        /// See [`Secret::home`]: of two products the factors are the halves of words.
+        #[inline(always)]
+        fn four_keys(
+            self,
+            bytes: &[u8; ROOM],
+            names: &FourNames,
+            (secret, mask): (Secret, u32),
+            keys: &mut FourKeys,
+        ) {
+            let (first, last) = (two_keys(bytes, names, 0), two_keys(bytes, names, 1));
+            let (halves, _) = keys.keys.as_chunks_mut::<2>();
+            store(&mut halves[0], first);
+            store(&mut halves[1], last);
+            // SAFETY: as above.
+            unsafe {
+                let sums = _mm256_add_epi64(
+                    product(_mm256_unpacklo_epi64(first, last), secret.low),
+                    product(_mm256_unpackhi_epi64(first, last), secret.high),
+                );
+                let homes = _mm256_xor_si256(sums, _mm256_srli_epi64::<32>(sums));
+                let homes = _mm256_and_si256(homes, _mm256_set1_epi64x(mask.into()));
+                // The second of the first two stands behind the first of the last two.
+                store(&mut keys.homes, _mm256_permute4x64_epi64::<0b11_01_10_00>(homes));
             }
         }
 
@@ -293,13 +384,13 @@ mod avx2 {
             let (halves, []) = fields.as_chunks_mut::<4>() else { return fields };
             let (always, places) = (spread.always.as_chunks().0, spread.names.as_chunks().0);
             for at in 0..SHORT_FIELDS / 4 {
-                // SAFETY: as above; four words are written to four words.
+                // SAFETY: as above.
                 unsafe {
                     let which: &[[u32; 2]; 4] = &places[at];
                     let always: &[u64; 4] = &always[at];
                     let names = _mm256_permutevar8x32_epi32(load(names), load(which));
                     let all = _mm256_or_si256(names, load(always));
-                    _mm256_storeu_si256(halves[at].as_mut_ptr().cast(), all);
+                    store(&mut halves[at], all);
                 }
             }
             fields
@@ -316,6 +407,28 @@ mod avx2 {
             let more = _mm256_subs_epu8(is, load(most));
             let so = _mm256_or_si256(more, _mm256_cmpeq_epi8(is, backslash));
             _mm256_or_si256(before, so)
+        }
+    }
+
+    /// The keys of the first two names or of the last two.
+    #[inline(always)]
+    fn two_keys(bytes: &[u8; ROOM], names: &FourNames, at: usize) -> __m256i {
+        let [first, last] = [names.bytes(2 * at, bytes), names.bytes(2 * at + 1, bytes)];
+        let (masks, lengths) = (names.masks.as_chunks::<2>().0, names.lengths.as_chunks::<2>().0);
+        // SAFETY: who calls has AVX2.
+        unsafe {
+            let texts = _mm256_set_m128i(load_half(&last.bytes()), load_half(&first.bytes()));
+            _mm256_or_si256(_mm256_and_si256(texts, load(&masks[at])), load(&lengths[at]))
+        }
+    }
+
+    /// Of the halves of each word, with a secret added to both.
+    #[inline(always)]
+    fn product(words: __m256i, secret: u64) -> __m256i {
+        // SAFETY: who calls has AVX2.
+        unsafe {
+            let sums = _mm256_add_epi32(words, _mm256_set1_epi64x(secret as i64));
+            _mm256_mul_epu32(sums, _mm256_srli_epi64::<32>(sums))
         }
     }
 
@@ -344,6 +457,7 @@ mod avx2 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::scan::FIRST;
     use crate::decode::sixteen::May;
 
     /// What both ways say alike.
@@ -433,6 +547,41 @@ mod tests {
                 let wanted = digits[..count].parse();
                 assert_eq!(Ok(both(Value(text, count as u32))), wanted, "{digits} {count}");
             }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Keys<'a>(&'a [u8; ROOM], &'a FourNames, Secret, u32);
+
+    impl Asked for Keys<'_> {
+        type Said = FourKeys;
+
+        #[inline(always)]
+        fn ask<V: Vectors>(self, vectors: V) -> FourKeys {
+            let mut keys = FourKeys::NONE;
+            vectors.four_keys(self.0, self.1, (self.2, self.3), &mut keys);
+            keys
+        }
+    }
+
+    #[test]
+    fn four_names_are_four_keys() {
+        let bytes = std::array::from_fn(|at| (at * at / 3) as u8 | 1);
+        let mut names = FourNames::NONE;
+        for (at, (from, len)) in [(0, 1), (37, 8), (400, 9), (511, 15)].into_iter().enumerate() {
+            names.from[at] = from;
+            names.masks[at] = FIRST[len];
+            names.lengths[at][1] = (len as u64) << 56;
+        }
+        let secret = Secret { low: 0xFEDC_BA98_7654_3210, high: 0x0F1E_2D3C_FFFF_FFFF };
+        for mask in [511, u32::MAX] {
+            let said = both(Keys(&bytes, &names, secret, mask));
+            let mut key = [0; 16];
+            key[..9].copy_from_slice(&bytes[400..409]);
+            key[15] = 9;
+            let [low, high] = Sixteen::of(key).words();
+            assert_eq!(said.keys[2], [low, high]);
+            assert_eq!(said.homes, said.keys.map(|key| (secret.home(key) & mask).into()));
         }
     }
 
