@@ -581,7 +581,7 @@ mod tests {
             key[15] = 9;
             let [low, high] = Sixteen::of(key).words();
             assert_eq!(said.keys[2], [low, high]);
-            assert_eq!(said.homes, said.keys.map(|key| (secret.home(key) & mask).into()));
+            assert_eq!(said.homes, said.keys.map(|key| u64::from(secret.home(key) & mask)));
         }
     }
 
