@@ -440,7 +440,7 @@ impl Ahead {
 
     #[inline(never)]
     fn ask_for_lists(&self, state: &State, turn: usize) {
-        let (keys, entries) = (state.keys.cells(), state.entries.cells());
+        let entries = state.entries.cells();
         let (runs, noted) = (state.runs.cells(), state.noted.cells());
         let beside = state.beside.cells();
         let values = state.values.cells();
@@ -457,10 +457,6 @@ impl Ahead {
                 prefetch(beside, cell.head as usize);
             }
             List::Run => {
-                // A run that ends leaves the line by age, too.
-                for beside in [cell.age.older, cell.age.newer] {
-                    keys.get(beside as usize).into_iter().for_each(fetch);
-                }
                 prefetch(noted, cell.value as u32 as usize);
             }
             _ => {}

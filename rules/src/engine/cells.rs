@@ -8,7 +8,6 @@ use bytemuck::{Pod, Zeroable};
 use event::{EventRef, EventTime, Identity, Position, Symbol};
 
 use super::findings::EvidenceRef;
-use super::holdings::{Age, Aged};
 use super::keys::Packed;
 use super::layout::Subject;
 use super::pages::{Cell, NIL};
@@ -17,7 +16,7 @@ use crate::value::Value;
 
 pub use super::keys::Key;
 
-/// State of one owner (a fact, a rule, a guard) for one key, its place in line included: 64 bytes, and
+/// State of one owner (a fact, a rule, a guard) for one key, its age included: 64 bytes, and
 /// what most steps read of it stands in front. It begins with a line of memory: of a small table, too, it is one.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
@@ -41,19 +40,8 @@ pub struct KeyCell {
     pub aux: u64,
     /// The upper half of what `aux` begins; 1 when the key has spoken.
     pub spare: u64,
-    /// Its place among its holder's keys.
-    pub age: Age,
-}
-
-impl Aged for KeyCell {
-    #[inline(always)]
-    fn age(&self) -> Age {
-        self.age
-    }
-    #[inline(always)]
-    fn age_mut(&mut self) -> &mut Age {
-        &mut self.age
-    }
+    /// Which it was of all that came to hold something: see [`super::order`].
+    pub age: u64,
 }
 
 impl KeyCell {
@@ -87,7 +75,7 @@ impl KeyCell {
             time: i64::MIN,
             aux: 0,
             spare: 0,
-            age: Age::NONE,
+            age: 0,
         }
     }
 

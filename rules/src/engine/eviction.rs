@@ -205,14 +205,12 @@ impl Site {
 
     /// Gives up the run of a rule that started first: the first of its key.
     fn give_up_run(&mut self, holder: u32) {
-        let holding = self.state.holdings.get(holder);
-        let run = holding.run_line.oldest;
-        if run == NIL {
+        let Some(run) = self.state.first_run(holder) else {
             // The rule's keys are its runs.
-            let oldest = holding.key_line.oldest;
+            let Some(oldest) = self.state.first_key(holder) else { return };
             self.state.forget_run(oldest);
             return self.state.remove(oldest);
-        }
+        };
         let cell = self.state.runs.get(run).key_cell;
         self.unlink_run(run);
         self.drop_if_idle(cell);

@@ -1,12 +1,12 @@
-//! What every fact and rule holds at a site, the oldest first, and what it has given up.
+//! What every fact and rule holds at a site, and what it has given up.
 //!
-//! A *holder* is a fact, a rule (with the memory of its guards), or, last, the incidents. Each has
-//! its keys and its runs in a line by age, so that the oldest is found without looking.
+//! A *holder* is a fact, a rule (with the memory of its guards), or, last, the incidents. Which of its keys and
+//! runs came first is said in [`super::order`].
 
 use bytemuck::{Pod, Zeroable};
 
 use super::layout::Subject;
-use super::pages::{Cell, NIL, Pages};
+use super::pages::Cell;
 use super::seats::{SEATS_MAX, Seat};
 use super::state::Owner;
 use crate::plan::{FactKind, Limits, Plan};
@@ -23,10 +23,8 @@ pub struct Holding {
     pub runs: u32,
     /// Events held.
     pub events: u32,
-    /// Its keys by age.
-    pub key_line: Line,
-    /// Its runs by age.
-    pub run_line: Line,
+    /// Nothing: the cell is a line of memory.
+    pub rest: [u64; 2],
     /// Keys, runs and events given up at a limit.
     pub gave: [u64; 3],
     /// When that was last told (microseconds).
@@ -36,18 +34,7 @@ pub struct Holding {
 impl Holding {
     /// Nothing held.
     pub const fn none() -> Self {
-        let line = Line { oldest: NIL, newest: NIL };
-        let (key_line, run_line) = (line, line);
-        Self {
-            live: 1,
-            keys: 0,
-            runs: 0,
-            events: 0,
-            key_line,
-            run_line,
-            gave: [0; 3],
-            told: i64::MIN,
-        }
+        Self { live: 1, keys: 0, runs: 0, events: 0, rest: [0; 2], gave: [0; 3], told: i64::MIN }
     }
 
     /// Keys, runs and events held.
@@ -69,90 +56,14 @@ impl Cell for Holding {
     }
 }
 
-/// First and last of a line by age.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Line {
-    /// The oldest.
-    pub oldest: u32,
-    /// The newest.
-    pub newest: u32,
-}
-
-/// Where a cell stands in its holder's line by age.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Age {
-    /// The cell that came before it.
-    pub older: u32,
-    /// The one that came after it.
-    pub newer: u32,
-}
-
-impl Age {
-    /// Of what stands in no line.
-    pub const NONE: Self = Self { older: NIL, newer: NIL };
-}
-
-/// What stands in a line by age: a key's cell, or what stands beside a run.
-pub trait Aged: Pod {
-    /// Its place.
-    fn age(&self) -> Age;
-    /// Its place, to change it.
-    fn age_mut(&mut self) -> &mut Age;
-}
-
-/// What stands beside a run that has a cell of its own: its place among its holder's runs, and who and where its
-/// first event was.
+/// What stands beside a run that has a cell of its own: who and where its first event was.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(32))]
 pub struct Beside {
-    /// Its place.
-    pub age: Age,
     /// Who and where.
     pub subject: Subject,
-}
-
-impl Aged for Beside {
-    #[inline(always)]
-    fn age(&self) -> Age {
-        self.age
-    }
-    #[inline(always)]
-    fn age_mut(&mut self) -> &mut Age {
-        &mut self.age
-    }
-}
-
-/// Puts a cell at the end of a line.
-#[inline(always)]
-pub fn join<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
-    let last = std::mem::replace(&mut line.newest, index);
-    *cells.get_mut(index).age_mut() = Age { older: last, newer: NIL };
-    match last {
-        NIL => line.oldest = index,
-        last => cells.get_mut(last).age_mut().newer = index,
-    }
-}
-
-/// Takes a cell out of a line.
-#[inline(always)]
-pub fn leave<T: Aged>(line: &mut Line, cells: &mut Pages<T>, index: u32) {
-    let age = cells.get(index).age();
-    leave_from(line, cells, age);
-}
-
-/// The same of one that stands there.
-#[inline(always)]
-pub fn leave_from<T: Aged>(line: &mut Line, cells: &mut Pages<T>, Age { older, newer }: Age) {
-    match older {
-        NIL => line.oldest = newer,
-        older => cells.get_mut(older).age_mut().newer = newer,
-    }
-    match newer {
-        NIL => line.newest = older,
-        newer => cells.get_mut(newer).age_mut().older = older,
-    }
+    /// Nothing: no cell is in two lines of memory.
+    pub rest: u64,
 }
 
 /// Who has grown over a limit.
@@ -192,9 +103,8 @@ const MANY_RULES: usize = if cfg!(debug_assertions) { 4 } else { 256 };
 
 impl Bounds {
     /// The bounds of a plan; `memories` says of each of the rules' memories which rule's it is.
-    /// What comes behind them belongs to the incidents. `accounts` says for whom it is kept at hand whether
-    /// they hold anything for a key.
-    pub fn new(plan: &Plan, memories: impl Iterator<Item = u32>, accounts: Vec<bool>) -> Self {
+    /// What comes behind them belongs to the incidents.
+    pub fn new(plan: &Plan, memories: impl Iterator<Item = u32>) -> Self {
         let facts = plan.facts.iter().map(|fact| match fact.kind {
             // As many as its fact has keys, at most; and one that went would make it drift.
             FactKind::Tally { .. } => Limits { keys: u32::MAX, ..fact.limits },
@@ -205,7 +115,12 @@ impl Bounds {
         let first_rule = plan.facts.len() as u32;
         let holders = memories.map(|rule| first_rule + rule).collect();
         let last = limits.len() as u32 - 1;
-        Self { holders, limits, first_rule, last, accounts, seats: Vec::new(), seated: 0 }
+        Self { holders, limits, first_rule, last, ..Self::default() }
+    }
+
+    /// For these, by number, it is kept at hand whether they hold anything for a key.
+    pub fn keep_accounts(&mut self, accounts: Vec<bool>) {
+        self.accounts = accounts;
     }
 
     /// Gives seats to owners whose keys are one text, to the first of them.
@@ -233,8 +148,8 @@ impl Bounds {
 
     /// One fact, without limits.
     #[cfg(test)]
-    pub fn of_one() -> Self {
-        let limits = vec![Limits::default(); 2];
+    pub fn of_one(limits: Limits) -> Self {
+        let limits = vec![limits; 2];
         Self { limits, first_rule: 1, last: 1, ..Self::default() }
     }
 

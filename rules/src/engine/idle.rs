@@ -1,14 +1,13 @@
 //! Keys that hold nothing for a while.
 //!
 //! Many keys empty, and fill again soon: a badge goes in and out, a door opens and closes. The cell of
-//! such a key stays where it is, *idle*: the look-up that comes with the next event finds it. It stands
-//! in no line, counts among nobody's keys, and reads as if it were not there. Idle cells are half
+//! such a key stays where it is, *idle*: the look-up that comes with the next event finds it. It
+//! counts among nobody's keys, and reads as if it were not there. Idle cells are half
 //! of all at most, and one that stays idle is freed when the sweep has come by often enough.
 
 use event::{EventRef, Symbol};
 
 use super::cells::{KeyCell, Noted, Run};
-use super::holdings::{Age, join, leave};
 use super::keys::Key;
 use super::layout::Subject;
 use super::pages::NIL;
@@ -42,9 +41,9 @@ impl State {
         }
         let cell = self.keys.get_mut(index);
         debug_assert!(cell.head == NIL && !cell.is_idle(), "an empty key is retired, and once");
-        let stood = (cell.owner(), cell.age);
+        let owner = cell.owner();
         cell.rest();
-        self.let_go(index, stood, 0);
+        self.let_go(index, owner, 0);
         self.idle[0] += 1;
     }
 
@@ -72,7 +71,7 @@ impl State {
         subject: impl FnOnce(&mut Subject),
     ) {
         let (index, age) = match known {
-            Ok(index) => (index, self.renew(index, owner)),
+            Ok(index) => (index, self.renew(index)),
             Err(Vacant(NIL)) => self.make_run(owner, key),
             Err(Vacant(index)) => {
                 self.idle = [self.idle[0] - 1, self.idle[1] - 1];
@@ -91,19 +90,18 @@ impl State {
         }
     }
 
-    /// A key is as old as its run, and as little used. Its new place.
+    /// A key is as old as its run, and as little used. Its new age.
     #[cold]
     #[inline(never)]
-    fn renew(&mut self, index: u32, owner: Owner) -> Age {
-        let holding = self.holdings.get_mut(self.bounds.holder(owner));
-        leave(&mut holding.key_line, &mut self.keys, index);
-        join(&mut holding.key_line, &mut self.keys, index);
+    fn renew(&mut self, index: u32) -> u64 {
+        let holder = self.bounds.holder(self.keys.get(index).owner());
+        self.grow_young(index, holder);
         self.keys.get(index).age
     }
 
     #[cold]
     #[inline(never)]
-    fn make_run(&mut self, owner: Owner, key: &Key) -> (u32, Age) {
+    fn make_run(&mut self, owner: Owner, key: &Key) -> (u32, u64) {
         let subject = Noted([Symbol::NONE; 6]);
         let (index, at) = (self.make(owner, key, 1), self.noted.insert(subject));
         let cell = self.keys.get_mut(index);
@@ -119,9 +117,9 @@ impl State {
         }
         let cell = self.keys.get_mut(index);
         assert!(cell.is_run() && !cell.is_idle(), "a run ends once");
-        let stood = (cell.owner(), cell.age);
+        let owner = cell.owner();
         cell.rest();
-        self.let_go(index, stood, 1);
+        self.let_go(index, owner, 1);
         self.idle = [self.idle[0] + 1, self.idle[1] + 1];
     }
 

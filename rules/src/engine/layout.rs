@@ -19,6 +19,7 @@ use super::findings::EvidenceRef;
 use super::holdings::Bounds;
 use super::interests::{Interest, interests};
 use super::prepared::Prepared;
+use super::seats::Seat;
 use super::sequence::{Shape, shape_of};
 use super::state::Owner;
 use super::steps::{Roles, RuleForm};
@@ -340,22 +341,27 @@ impl Layout {
             bounds: Arc::default(),
         };
         layout.wanted = Wanted::new(plan, &layout, layout.by_kind.len());
-        let mut bounds = Bounds::new(plan, remembers.into_iter(), layout.accounts());
+        let mut bounds = Bounds::new(plan, remembers.into_iter());
         bounds.seat(layout.wanted.owners());
+        bounds.keep_accounts(layout.accounts(&bounds));
+        layout.prepared.seat(&bounds);
         layout.bounds = Arc::new(bounds);
         layout
     }
 
     /// Whose runs are asked for by events that are no concern of a rule otherwise, by number.
-    fn accounts(&self) -> Vec<bool> {
+    fn accounts(&self, bounds: &Bounds) -> Vec<bool> {
         let mut accounts = vec![false; self.dimension_base as usize];
         for step in self.by_kind.iter().flat_map(|interest| interest.rules.all()) {
-            // Most guards' events do end something: that is asked for the sake of many rules only.
+            let owner = self.rule(step.rule);
+            // Most guards' events do end something: that is asked for the sake of many rules only. Where who has
+            // a seat stands is known as soon.
             let asked = match step.form {
                 RuleForm::Unless => Roles::HELD,
+                _ if bounds.seat_of(owner) != Seat::NONE => Roles::HELD,
                 _ => Roles::ALONE,
             };
-            accounts[self.rule(step.rule).0 as usize] |= step.roles.has(asked);
+            accounts[owner.0 as usize] |= step.roles.has(asked);
         }
         accounts
     }

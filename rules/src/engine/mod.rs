@@ -27,6 +27,7 @@ mod lens;
 mod look;
 mod merge;
 mod near;
+mod order;
 mod pages;
 mod pairs;
 mod parts;
@@ -84,11 +85,10 @@ pub use usage::{Evicted, GivenUp, Usage};
 /// The part of a delivery, or of a control record, that changes a row of a table.
 pub const ROW_PART: u16 = u16::MAX;
 
-/// Bytes of a key: its cell, and its place in the line by age.
+/// Bytes of a key.
 pub const KEY_BYTES: usize = size_of::<cells::KeyCell>();
-/// Bytes of a run, with its place in the line.
-pub const RUN_BYTES: usize =
-    size_of::<cells::Run>() + size_of::<layout::Subject>() + size_of::<holdings::Age>();
+/// Bytes of a run, with who it is about.
+pub const RUN_BYTES: usize = size_of::<cells::Run>() + size_of::<holdings::Beside>();
 /// Bytes of an event that a window, a run or a guard keeps.
 pub const ENTRY_BYTES: usize = size_of::<cells::Entry>();
 pub use snapshot::{RestoreError, restore_symbols};

@@ -90,6 +90,13 @@ impl State {
         if whose == owner.0 + 1 { Ok(cell) } else { Err(Vacant(cell)) }
     }
 
+    /// Whether the cell in an owner's seat of a text holds anything.
+    #[inline(always)]
+    pub fn is_taken(&self, (owner, seat): (Owner, Seat), text: Symbol) -> bool {
+        let cell = self.seats.cell(self.seats.row(text), seat);
+        self.keys.peek(cell).is_some_and(|held| held.owner == owner.0 + 1)
+    }
+
     /// The cell of an owner and key, and whose that says it is: the one that was found ahead, most likely.
     #[inline(always)]
     fn look_near(&self, owner: Owner, key: Packed) -> (u32, u32) {

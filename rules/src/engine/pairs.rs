@@ -8,6 +8,7 @@ use super::layout::Subject;
 use super::pages::NIL;
 use super::prepared::{By, PreparedRule, When, key_of_text, text_of_key};
 use super::scope::{Context, key_of, outside};
+use super::seats::Seat;
 use super::sequence::{Line, Shape, Turn};
 use super::site::Site;
 use super::state::Vacant;
@@ -43,9 +44,13 @@ impl Site {
     #[inline(always)]
     fn is_alone(&self, rule: &PreparedRule, step: &RuleStep, text: Symbol) -> bool {
         // Of some that was asked before.
-        step.roles.has(Roles::ALONE)
-            && !step.roles.has(Roles::HELD)
-            && !self.state.may_await(rule.owner, text)
+        if !step.roles.has(Roles::ALONE) || step.roles.has(Roles::HELD) {
+            return false;
+        }
+        if rule.seat == Seat::NONE {
+            return !self.state.may_await(rule.owner, text);
+        }
+        !self.state.is_taken((rule.owner, rule.seat), text)
     }
 
     /// A rule of which a key has one run at most, and its cell is that.

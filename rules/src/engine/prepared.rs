@@ -7,7 +7,9 @@ use event::prefetch::fetch;
 use event::{EventRef, FieldId, FieldType, Symbol, TimeSpan};
 
 use super::cells::Key;
+use super::holdings::Bounds;
 use super::layout::Watched;
+use super::seats::Seat;
 use super::state::Owner;
 use crate::condition::{Bound, Condition, Gate, Limit};
 use crate::lang::expr::Expr;
@@ -145,6 +147,8 @@ impl PreparedGuard {
 pub struct PreparedRule {
     /// Whose its cells are.
     pub owner: Owner,
+    /// Where they are, where its key is one text.
+    pub seat: Seat,
     /// Its key.
     pub by: By,
     /// A match uses its event up.
@@ -277,6 +281,7 @@ impl PreparedRule {
     fn new(rule: &Rule, owner: Owner) -> Self {
         let mut prepared = Self {
             owner,
+            seat: Seat::NONE,
             by: By::of(&rule.by),
             past_last: false,
             last: false,
@@ -362,6 +367,13 @@ impl Prepared {
             rules.map(|(n, rule)| PreparedRule::new(rule, owner_of(plan, RuleId(n as u16))));
         let events = plan.rules.iter().map(PreparedEvent::new);
         Self { facts: facts.collect(), rules: rules.collect(), events: events.collect() }
+    }
+
+    /// Who has a seat is known.
+    pub fn seat(&mut self, bounds: &Bounds) {
+        for rule in self.rules.iter_mut().filter(|rule| rule.by != By::Parts) {
+            rule.seat = bounds.seat_of(rule.owner);
+        }
     }
 
     /// A fact.

@@ -6,8 +6,9 @@ use event::{EventRef, EventTime, Identity, Position};
 use super::RUN_BYTES;
 use super::cells::{Course, Entry, Key, Noted, Run, whole};
 use super::findings::{EvidenceRef, Findings};
-use super::holdings::{Age, Over, leave};
+use super::holdings::Over;
 use super::layout::Subject;
+use super::order::has_few;
 use super::pages::NIL;
 use super::scope::Context;
 use super::sequence::{Shape, shape_of};
@@ -17,8 +18,7 @@ use super::unless::wait_of;
 use crate::plan::{Pattern, Rule, RuleId};
 use crate::value::Value;
 
-/// Bytes of a waiting run of a rule at most, its place in line included: without its further
-/// evidence.
+/// Bytes of a waiting run of a rule at most, without its further evidence.
 pub fn run_bytes(rule: &Rule) -> usize {
     let course = match rule.pattern {
         Pattern::Sequence(_) => match shape_of(rule) {
@@ -90,17 +90,13 @@ impl State {
         let holder = self.bounds.holder_of_rule(run.owner - 1);
         let holding = self.holdings.get_mut(holder);
         holding.runs += 1;
-        let older = std::mem::replace(&mut holding.run_line.newest, index);
-        if older == NIL {
-            holding.run_line.oldest = index;
-        } else {
-            self.beside.get_mut(older).age.newer = index;
-        }
+        let (runs, limit) = (holding.runs, self.bounds.limits(holder).runs);
         self.beside.reach(index);
-        let beside = self.beside.get_mut(index);
-        beside.age = Age { older, newer: NIL };
-        subject(&mut beside.subject);
-        if holding.runs > self.bounds.limits(holder).runs {
+        subject(&mut self.beside.get_mut(index).subject);
+        if has_few(limit) {
+            self.run_came(holder, run.serial, index);
+        }
+        if runs > limit {
             self.is_over(Over::Runs(holder));
         }
         index
@@ -120,7 +116,6 @@ impl State {
         let holding = self.holdings.get_mut(self.bounds.holder_of_rule(owner - 1));
         holding.runs -= 1;
         holding.events -= events;
-        leave(&mut holding.run_line, &mut self.beside, run);
         self.runs.remove(run);
     }
 

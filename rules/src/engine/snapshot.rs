@@ -22,7 +22,7 @@ use super::{Admitted, Engine, Options};
 use crate::plan::Plan;
 
 /// Version of the format. A reader takes its own alone.
-pub const VERSION: u32 = 16;
+pub const VERSION: u32 = 17;
 const MAGIC: &[u8; 8] = b"PCENGINE";
 
 /// Stores of a site that are written little by little.

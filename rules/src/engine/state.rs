@@ -6,10 +6,11 @@ use event::Symbol;
 
 use super::awaited::Awaited;
 use super::cells::{Course, Entry, Key, KeyCell, Noted, Run};
-use super::holdings::{Age, Beside, Bounds, Holding, Over, join, leave, leave_from};
+use super::holdings::{Beside, Bounds, Holding, Over};
 use super::index::Index;
 use super::keys::{Packed, WideKey, half_of};
 use super::near::Near;
+use super::order::{Order, has_few};
 use super::pages::{Bytes, NIL, Pages, Store};
 use super::seats::{Seat, Seats};
 use super::values::Values;
@@ -60,6 +61,8 @@ pub struct State {
     pub holdings: Pages<Holding>,
     /// Who answers for what, and how much each may hold.
     pub bounds: Arc<Bounds>,
+    /// Which of them came first.
+    pub(super) order: Order,
     /// Who has grown over a limit since the site last settled.
     pub over: Vec<Over>,
     /// How many keys, runs or events may come before limits are looked at: less than none where one is passed.
@@ -109,6 +112,7 @@ impl State {
             courses: Pages::default(),
             holdings,
             cells_of: vec![0; bounds.holders() as usize],
+            order: Order::new(bounds.holders(), 0),
             bounds,
             over: Vec::new(),
             room: -1,
@@ -270,25 +274,22 @@ impl State {
         index
     }
 
-    /// A cell counts among its holder's keys, as the newest, and so many runs with it. Its place there, for it to
-    /// keep.
+    /// A cell counts among its holder's keys, as the newest, and so many runs with it. Its age, for it to keep.
     #[inline(always)]
-    pub(super) fn enlist(&mut self, index: u32, owner: Owner, runs: u32) -> Age {
+    pub(super) fn enlist(&mut self, index: u32, owner: Owner, runs: u32) -> u64 {
         let holder = self.bounds.holder(owner);
         self.room -= 1;
         let (holding, limits) = (self.holdings.get_mut(holder), self.bounds.limits(holder));
         (holding.keys, holding.runs) = (holding.keys + 1, holding.runs + runs);
         let passed = holding.keys > limits.keys || runs > 0 && holding.runs > limits.runs;
-        let older = std::mem::replace(&mut holding.key_line.newest, index);
-        if older == NIL {
-            holding.key_line.oldest = index;
-        } else {
-            self.keys.get_mut(older).age.newer = index;
+        let age = self.order.next();
+        if has_few(limits.keys) {
+            self.key_came(holder, age, index);
         }
         if passed {
             self.has_passed(holder, runs);
         }
-        Age { older, newer: NIL }
+        age
     }
 
     /// A holder has grown over a limit.
@@ -312,12 +313,11 @@ impl State {
         self.room = -1;
     }
 
-    /// It does no longer; it stood there.
+    /// It does no longer.
     #[inline(always)]
-    pub(super) fn let_go(&mut self, index: u32, (owner, age): (Owner, Age), runs: u32) {
+    pub(super) fn let_go(&mut self, index: u32, owner: Owner, runs: u32) {
         let holding = self.holdings.get_mut(self.bounds.holder(owner));
         (holding.keys, holding.runs) = (holding.keys - 1, holding.runs - runs);
-        leave_from(&mut holding.key_line, &mut self.keys, age);
         self.awaits_less(index, owner);
     }
 
@@ -330,8 +330,7 @@ impl State {
 
     /// Forgets a cell, where [`Self::reindex`] follows.
     pub fn free(&mut self, index: u32) {
-        let cell = self.keys.get(index);
-        self.let_go(index, (cell.owner(), cell.age), 0);
+        self.let_go(index, self.keys.get(index).owner(), 0);
         self.scrap(index);
     }
 
@@ -343,7 +342,7 @@ impl State {
         self.keys.remove(index);
     }
 
-    /// Goes on under other bounds, once every cell and run has its new owner: all stand in line
+    /// Goes on under other bounds, once every cell and run has its new owner: all are as old
     /// as before. `place` says where each old holder's counts go on.
     pub fn rebind(&mut self, bounds: Arc<Bounds>, place: impl Fn(u32) -> Option<u32>) {
         let mut holdings = Pages::default();
@@ -359,42 +358,37 @@ impl State {
                 let holding = self.holdings.get_mut(place);
                 (holding.gave, holding.told) = (was.gave, was.told);
             }
-            let mut at = was.key_line.oldest;
-            while at != NIL {
-                let cell = *self.keys.get(at);
-                let next = cell.age.newer;
-                let holder = self.bounds.holder(cell.owner());
-                let holding = self.holdings.get_mut(holder);
-                holding.keys += 1 + cell.values().map_or(0, |at| self.values.get(at).many());
-                holding.events += cell.events();
-                join(&mut holding.key_line, &mut self.keys, at);
-                let limits = self.bounds.limits(holder);
-                if holding.keys > limits.keys {
-                    self.over.push(Over::Keys(holder));
-                }
-                holding.runs += u32::from(cell.is_run());
-                if holding.runs > limits.runs {
-                    self.over.push(Over::Runs(holder));
-                }
-                let excess = cell.events().saturating_sub(limits.events);
-                self.over.extend((0..excess).map(|_| Over::Events(holder, at)));
-                at = next;
+        }
+        self.forget_order();
+        let cells: Vec<u32> = self.cells().collect();
+        for at in cells {
+            let cell = *self.keys.get(at);
+            let holder = self.bounds.holder(cell.owner());
+            let holding = self.holdings.get_mut(holder);
+            holding.keys += 1 + cell.values().map_or(0, |at| self.values.get(at).many());
+            holding.events += cell.events();
+            holding.runs += u32::from(cell.is_run());
+            let limits = self.bounds.limits(holder);
+            if holding.keys > limits.keys {
+                self.over.push(Over::Keys(holder));
             }
-            let mut at = was.run_line.oldest;
-            while at != NIL {
-                let (next, run) = (self.beside.get(at).age.newer, self.runs.get(at));
-                let holder = self.bounds.holder_of_rule(run.owner - 1);
-                let holding = self.holdings.get_mut(holder);
-                holding.runs += 1;
-                holding.events += match run.course {
-                    NIL => 0,
-                    course => self.courses.get(course).kept,
-                };
-                join(&mut holding.run_line, &mut self.beside, at);
-                if holding.runs > self.bounds.limits(holder).runs {
-                    self.over.push(Over::Runs(holder));
-                }
-                at = next;
+            if holding.runs > limits.runs {
+                self.over.push(Over::Runs(holder));
+            }
+            let excess = cell.events().saturating_sub(limits.events);
+            self.over.extend((0..excess).map(|_| Over::Events(holder, at)));
+        }
+        for at in self.runs.indexes() {
+            let run = self.runs.get(at);
+            let holder = self.bounds.holder_of_rule(run.owner - 1);
+            let holding = self.holdings.get_mut(holder);
+            holding.runs += 1;
+            holding.events += match run.course {
+                NIL => 0,
+                course => self.courses.get(course).kept,
+            };
+            if holding.runs > self.bounds.limits(holder).runs {
+                self.over.push(Over::Runs(holder));
             }
         }
     }
@@ -582,24 +576,6 @@ impl State {
         count
     }
 
-    /// The key that a holder gives up next: the oldest, but one that was written to since it came
-    /// is spared once for that.
-    pub fn oldest_key(&mut self, holder: u32) -> Option<u32> {
-        loop {
-            let holding = self.holdings.get_mut(holder);
-            let oldest = holding.key_line.oldest;
-            if oldest == NIL {
-                return None;
-            }
-            if !self.keys.get(oldest).is_used() {
-                return Some(oldest);
-            }
-            self.keys.get_mut(oldest).use_it(false);
-            leave(&mut holding.key_line, &mut self.keys, oldest);
-            join(&mut holding.key_line, &mut self.keys, oldest);
-        }
-    }
-
     /// Bytes of all pages, and of the index.
     pub fn bytes(&self) -> usize {
         let runs = self.runs.bytes() + self.beside.bytes() + self.courses.bytes();
@@ -643,6 +619,7 @@ impl State {
         self.seats = Seats::new(self.bounds.seated());
         self.count_cells();
         self.count_awaited();
+        self.forget_order();
         self.room = -1;
         for index in 0..self.keys.len() {
             if self.keys.get(index).owner != 0 {

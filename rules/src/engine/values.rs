@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn values_are_counted_as_a_map_counts_them() {
-        let mut state = State::new(Arc::new(Bounds::of_one()));
+        let mut state = State::new(Arc::new(Bounds::of_one(crate::plan::Limits::default())));
         let key = [Symbol(7), Symbol::NONE, Symbol::NONE, Symbol::NONE];
         let cell = state.find_or_insert(Owner(0), &key, Value::Int(0));
         let (mut counts, mut window) = (BTreeMap::<u32, u32>::new(), Vec::new());
