@@ -18,6 +18,17 @@ pub struct MemoryLine(pub(crate) [u64; LINE_WORDS]);
 #[derive(Clone, Copy, Debug)]
 pub struct RowLines<'a>(pub(crate) &'a [MemoryLine]);
 
+impl EventRef<'_> {
+    /// The row, where it has none but its first fields: it is of a fixed length then, and no field's place is
+    /// compared with it.
+    #[must_use]
+    #[inline(always)]
+    pub fn short(&self) -> Option<Self> {
+        let row = self.0.first_chunk::<SHORT_WORDS>()?;
+        (row[PRESENT] >> SHORT_FIELDS == 0).then_some(Self(row))
+    }
+}
+
 impl<'a> RowLines<'a> {
     /// The header alone, as [`EventRef::head`].
     #[must_use]

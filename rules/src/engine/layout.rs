@@ -341,12 +341,16 @@ impl Layout {
             bounds: Arc::default(),
         };
         layout.wanted = Wanted::new(plan, &layout, layout.by_kind.len());
-        let mut bounds = Bounds::new(plan, remembers.into_iter());
-        bounds.seat(layout.wanted.owners());
-        bounds.keep_accounts(layout.accounts(&bounds));
-        layout.prepared.seat(&bounds);
-        layout.bounds = Arc::new(bounds);
+        layout.bound(Bounds::new(plan, remembers.into_iter()));
         layout
+    }
+
+    /// Who has a seat, and for whom account is kept.
+    fn bound(&mut self, mut bounds: Bounds) {
+        bounds.seat(self.wanted.owners());
+        bounds.keep_accounts(self.accounts(&bounds));
+        self.prepared.seat(&bounds);
+        self.bounds = Arc::new(bounds);
     }
 
     /// Whose runs are asked for by events that are no concern of a rule otherwise, by number.

@@ -270,7 +270,10 @@ impl Site {
         } else {
             self.now = now;
         }
-        self.judge_next(cx, event, out);
+        match event.short() {
+            Some(event) => self.judge_next(cx, event, out),
+            None => self.judge_event(cx, event, out),
+        }
         self.settle(cx, out);
         self.sweep_some(cx);
     }

@@ -42,6 +42,9 @@ pub struct Timers {
     rest: BinaryHeap<Reverse<Timer>>,
     /// When the earliest is due; none is where nothing is.
     next: EventTime,
+    /// The lane that it is in, and when the first of all others is due.
+    first: usize,
+    others: EventTime,
     /// Whether anything is.
     some: bool,
     /// What is due soon behind what was taken last, most likely.
@@ -56,6 +59,8 @@ impl Default for Timers {
             lanes: Default::default(),
             rest: BinaryHeap::new(),
             next: EventTime::MAX,
+            first: 0,
+            others: EventTime::MAX,
             some: false,
             behind: Due::Run(0),
             fronts: [EventTime::MAX; LANES + 1],
@@ -65,19 +70,29 @@ impl Default for Timers {
 
 impl Timers {
     /// Adds a deadline.
+    #[inline]
     pub fn push(&mut self, at: EventTime, owner: u32, tie: u128, serial: u64, due: Due) {
         let timer = (at, owner, tie, serial, due);
-        (self.next, self.some) = (self.next.min(at), true);
         // Those of one owner mostly wait for the same time, and come in order.
-        let number = owner as usize % LANES;
-        let lane = &mut self.lanes[number];
-        if lane.back().is_none_or(|last| last.0 < at || *last <= timer) {
+        let lane = &mut self.lanes[owner as usize % LANES];
+        if lane.back().is_some_and(|last| last.0 < at) {
             lane.push_back(timer);
-            self.fronts[number] = self.fronts[number].min(at);
+        } else {
+            self.push_apart(timer);
+        }
+    }
+
+    /// The first of its lane, or one that is due before what is in it.
+    #[inline(never)]
+    fn push_apart(&mut self, timer: Timer) {
+        let lane = &mut self.lanes[timer.1 as usize % LANES];
+        if lane.back().is_none_or(|last| *last <= timer) {
+            lane.push_back(timer);
         } else {
             self.push_elsewhere(timer);
-            self.look_at_fronts();
         }
+        self.look_at_fronts();
+        self.know_next();
     }
 
     fn look_at_fronts(&mut self) {
@@ -98,26 +113,40 @@ impl Timers {
 
     /// Takes the earliest deadline at or before `to`.
     pub fn pop(&mut self, to: EventTime) -> Option<(EventTime, u64, Due)> {
-        let next = Some(self.next).filter(|next| *next <= to)?;
-        let first = self.fronts.iter().position(|at| *at == next)?;
-        // Mostly one lane is the first.
-        if first == LANES || self.fronts[first + 1..].contains(&next) || next == EventTime::MAX {
-            return self.pop_of_several(next);
+        if !self.some || self.next > to {
+            return None;
         }
-        let lane = &mut self.lanes[first];
+        // Mostly one lane is the first.
+        if self.first == LANES || self.next >= self.others {
+            return self.pop_of_several(self.next);
+        }
+        let lane = &mut self.lanes[self.first];
+        let (at, _, _, serial, due) = lane.pop_front()?;
         // Nothing has touched those behind it since they came.
         lane.get(SOON).into_iter().for_each(fetch);
-        let (at, _, _, serial, due) = *lane.front()?;
-        lane.pop_front();
         self.behind = lane.get(1).map_or(due, |timer| timer.4);
-        self.fronts[first] = lane.front().map_or(EventTime::MAX, |timer| timer.0);
-        self.know_next();
+        let front = lane.front().map_or(EventTime::MAX, |timer| timer.0);
+        self.fronts[self.first] = front;
+        if front < self.others {
+            self.next = front;
+        } else {
+            self.know_next();
+        }
         Some((at, serial, due))
     }
 
-    #[inline]
+    /// Who is the first, from the times at which all begin.
+    #[cold]
+    #[inline(never)]
     fn know_next(&mut self) {
-        self.next = self.fronts.iter().fold(EventTime::MAX, |next, at| next.min(*at));
+        (self.next, self.others) = (EventTime::MAX, EventTime::MAX);
+        for (number, at) in self.fronts.iter().enumerate() {
+            if *at < self.next {
+                (self.others, self.next, self.first) = (self.next, *at, number);
+            } else {
+                self.others = self.others.min(*at);
+            }
+        }
         self.some = self.next != EventTime::MAX
             || !self.rest.is_empty()
             || self.lanes.iter().any(|lane| !lane.is_empty());
@@ -161,7 +190,7 @@ impl Timers {
     pub fn clear(&mut self) {
         self.lanes.iter_mut().for_each(VecDeque::clear);
         self.rest.clear();
-        (self.next, self.some) = (EventTime::MAX, false);
+        (self.next, self.others, self.some) = (EventTime::MAX, EventTime::MAX, false);
         self.fronts = [EventTime::MAX; LANES + 1];
     }
 }
