@@ -1,6 +1,7 @@
 //! What a second thread gains: `cargo bench --bench cores`. Two sites, with the rules over all sites
 //! and without them; both passes of a pair are run one after the other, and the median of the pairs
 //! is printed. `PORTCULLIS_EVENTS` events (a million by itself); it fails below what is promised.
+//! `chrt -r 5` before it keeps other programs off.
 //!
 //! What the machine gives is measured beside it: two programs at once, of one thread each, that share
 //! nothing. Where those gain no more, it is the machine, or who else is at work on it.
@@ -9,9 +10,13 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Pairs of runs.
 const PAIRS: usize = 5;
+
+/// Before each: under `chrt`, that keeps neighbours off, the system stops whoever runs for most of a second.
+const PAUSE: Duration = Duration::from_millis(500);
 
 fn main() {
     let events = std::env::var("PORTCULLIS_EVENTS").ok().and_then(|n| n.parse().ok());
@@ -35,6 +40,7 @@ fn main() {
             let (one, two) = (replay(config, &file, 1), replay(config, &file, 2));
             assert_eq!(one.1, two.1, "two threads find something else");
             gains.push(one.0 / two.0);
+            std::thread::sleep(PAUSE);
             let both = [start(config, &file, 1), start(config, &file, 1)].map(end);
             apart.push(2.0 * one.0 / both[0].0.max(both[1].0));
         }
@@ -53,6 +59,7 @@ fn main() {
 
 /// Seconds, and the hash of what was found.
 fn replay(config: &Path, file: &Path, threads: usize) -> (f64, String) {
+    std::thread::sleep(PAUSE);
     end(start(config, file, threads))
 }
 
