@@ -416,10 +416,45 @@ impl Cut<'_> {
     /// Adds a record whose payload is a part of the bytes.
     #[inline]
     pub fn push(&mut self, flags: RecordFlags, position: Position, part: Range<usize>) {
-        let Range { start, end } = self.like.payload;
-        let payload = start + part.start as u32..start + part.end as u32;
-        assert!(payload.start <= payload.end && payload.end <= end);
+        let span = self.span(flags, position, part);
+        assert!(self.is_within(&span));
+        self.spans.push(span);
+    }
+
+    /// Adds records whose payloads are parts of the bytes, one behind the other.
+    #[inline(always)]
+    pub fn extend(&mut self, parts: impl ExactSizeIterator<Item = (Position, Range<usize>)>) {
+        let Self { spans, like } = self;
+        let (first, head, topic) = (like.payload.start, like.head, like.topic.clone());
+        spans.extend(parts.map(|(position, part)| Span {
+            head: RecordHead { position, ..head },
+            topic: topic.clone(),
+            payload: first + part.start as u32..first + part.end as u32,
+        }));
+        assert!(self.spans.last().is_none_or(|last| self.is_within(last)));
+    }
+
+    /// Records of the block.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Forgets the records of the block behind so many.
+    pub fn truncate(&mut self, records: usize) {
+        self.spans.truncate(records);
+    }
+
+    #[inline(always)]
+    fn span(&self, flags: RecordFlags, position: Position, part: Range<usize>) -> Span {
+        let first = self.like.payload.start;
+        let payload = first + part.start as u32..first + part.end as u32;
         let head = RecordHead { flags, position, ..self.like.head };
-        self.spans.push(Span { head, topic: self.like.topic.clone(), payload });
+        Span { head, topic: self.like.topic.clone(), payload }
+    }
+
+    #[inline(always)]
+    fn is_within(&self, span: &Span) -> bool {
+        span.payload.start <= span.payload.end && span.payload.end <= self.like.payload.end
     }
 }

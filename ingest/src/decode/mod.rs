@@ -24,7 +24,7 @@ mod sixteen;
 mod wide;
 
 pub(crate) use self::sixteen::line_ends;
-pub(crate) use self::wide::all_line_ends;
+pub(crate) use self::wide::{CHUNKS, Ends, all_line_ends};
 
 use std::borrow::Cow;
 use std::sync::Arc;

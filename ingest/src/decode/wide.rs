@@ -128,6 +128,9 @@ pub(super) trait Vectors: Copy {
         count: usize,
     ) -> bool;
 
+    /// Line ends among sixty-four bytes, a bit for each.
+    fn line_ends(self, chunk: &[u8; 64]) -> u64;
+
     /// The keys of four names, and where each stands by a secret and a mask.
     fn four_keys(
         self,
@@ -165,6 +168,11 @@ impl Vectors for Narrow {
             wrong = wrong.with(part(bytes, places[at]), &blocks[at]);
         }
         wrong.is_nothing()
+    }
+
+    #[inline(always)]
+    fn line_ends(self, chunk: &[u8; 64]) -> u64 {
+        line_ends(chunk)
     }
 
     #[inline(always)]
@@ -210,27 +218,49 @@ impl Vectors for Narrow {
     }
 }
 
-/// Line ends among each sixty-four bytes, a bit for each, as far as there is room.
-pub(crate) fn all_line_ends<'r>(chunks: &[[u8; 64]], room: &'r mut [u64]) -> &'r [u64] {
-    let many = chunks.len().min(room.len());
-    #[cfg(target_arch = "x86_64")]
-    if is_wide() {
-        // SAFETY: the processor has AVX2.
-        unsafe { avx2::line_ends(chunks, room) };
-        return &room[..many];
+/// Chunks of sixty-four bytes whose line ends are found at once.
+pub(crate) const CHUNKS: usize = 32;
+
+/// Places behind line ends: one more than there can be, and a power of two, which saves a check.
+pub(crate) type Ends = [u16; 128 * CHUNKS];
+
+/// The places behind all line ends of some chunks, at most [`CHUNKS`].
+pub(crate) fn all_line_ends<'e>(chunks: &[[u8; 64]], ends: &'e mut Ends) -> &'e [u16] {
+    let found = perform(Lines { chunks, ends });
+    ends.get(..found).unwrap_or_default()
+}
+
+struct Lines<'a> {
+    chunks: &'a [[u8; 64]],
+    ends: &'a mut Ends,
+}
+
+impl Task for Lines<'_> {
+    /// How many.
+    type Done = usize;
+
+    /// Of each chunk one is written, whether it has any or not: that would be guessed wrong.
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> usize {
+        let (mut found, mut behind) = (0, 1);
+        for chunk in self.chunks {
+            let mut bits = vectors.line_ends(chunk);
+            loop {
+                self.ends[found % (128 * CHUNKS)] = behind + bits.trailing_zeros() as u16;
+                found += usize::from(bits != 0);
+                bits &= bits.wrapping_sub(1);
+                if bits == 0 {
+                    break;
+                }
+            }
+            behind += 64;
+        }
+        found
     }
-    chunks.iter().zip(&mut *room).for_each(|(chunk, ends)| *ends = line_ends(chunk));
-    &room[..many]
 }
 
 /// Blocks that are compared at least: of a payload of 192 bytes.
 pub(super) const BLOCKS_MIN: usize = 6;
-
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn is_wide() -> bool {
-    avx2::Wide::found().is_some()
-}
 
 /// Thirty-two from a place on that is below 512.
 #[inline(always)]
@@ -322,6 +352,18 @@ mod avx2 {
                 }
                 _mm256_testz_si256(all, all) == 1
             }
+        }
+
+        #[inline(always)]
+        fn line_ends(self, chunk: &[u8; 64]) -> u64 {
+            let halves = chunk.as_chunks::<32>().0;
+            // SAFETY: as above.
+            let [low, high] = unsafe {
+                let end = _mm256_set1_epi8(b'\n' as i8);
+                let low = _mm256_movemask_epi8(_mm256_cmpeq_epi8(load(&halves[0]), end));
+                [low, _mm256_movemask_epi8(_mm256_cmpeq_epi8(load(&halves[1]), end))]
+            };
+            u64::from(low as u32) | u64::from(high as u32) << 32
         }
 
         /// See [`Secret::home`]: of two products the factors are the halves of words.
@@ -436,21 +478,6 @@ mod avx2 {
     fn words(half: __m128i) -> [u64; 2] {
         // SAFETY: who calls has AVX2.
         unsafe { [_mm_cvtsi128_si64(half) as u64, _mm_extract_epi64::<1>(half) as u64] }
-    }
-
-    #[target_feature(enable = "avx2")]
-    pub fn line_ends(chunks: &[[u8; 64]], ends: &mut [u64]) {
-        let end = _mm256_set1_epi8(b'\n' as i8);
-        let many = chunks.len().min(ends.len());
-        let (chunks, ends) = (&chunks[..many], &mut ends[..many]);
-        // Iterators that go along with each other are calls in here.
-        for at in 0..many {
-            let ([low, high], []) = chunks[at].as_chunks::<32>() else { return };
-            let bits = |part: &[u8; 32]| {
-                u64::from(_mm256_movemask_epi8(_mm256_cmpeq_epi8(load(part), end)) as u32)
-            };
-            ends[at] = bits(low) | bits(high) << 32;
-        }
     }
 }
 
@@ -642,14 +669,29 @@ mod tests {
         assert_eq!(both(Spreading(&names, &spread)), wanted);
     }
 
+    #[derive(Clone, Copy)]
+    struct Ends64<'a>(&'a [u8; 64]);
+
+    impl Asked for Ends64<'_> {
+        type Said = u64;
+
+        #[inline(always)]
+        fn ask<V: Vectors>(self, vectors: V) -> u64 {
+            vectors.line_ends(self.0)
+        }
+    }
+
     #[test]
     fn line_ends_are_seen_in_every_place() {
+        let mut ends = [9; 128 * CHUNKS];
         for place in 0..64 {
-            let mut chunks = [[b'a'; 64]; 3];
+            let mut chunks = [[b'a'; 64]; CHUNKS];
             (chunks[1][place], chunks[2][0]) = (b'\n', b'\n');
-            assert_eq!(all_line_ends(&chunks, &mut [9; 4]), [0, 1 << place, 1]);
-            assert_eq!(chunks.map(|chunk| line_ends(&chunk)), [0, 1 << place, 1]);
-            assert_eq!(all_line_ends(&chunks, &mut [9; 2]), [0, 1 << place]);
+            let bits = chunks.map(|chunk| both(Ends64(&chunk)));
+            assert_eq!(bits[..4], [0, 1 << place, 1, 0]);
+            assert_eq!(all_line_ends(&chunks, &mut ends), [64 + place as u16 + 1, 129]);
         }
+        let every: Vec<_> = (1..=64 * CHUNKS as u16).collect();
+        assert_eq!(all_line_ends(&[[b'\n'; 64]; CHUNKS], &mut ends), every);
     }
 }

@@ -14,7 +14,7 @@ use event::{
     Cut, EventTime, Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId, StreamId,
 };
 
-use crate::decode::all_line_ends;
+use crate::decode::{CHUNKS, Ends, all_line_ends};
 use crate::limits::BLOCK_BYTES;
 
 /// Bytes read at once where one delivery is wanted: it is seldom longer.
@@ -318,6 +318,34 @@ impl Rows<'_> {
         self.left > 0
     }
 
+    /// Rows end behind each of these places behind `before`, their line ends included.
+    #[inline(always)]
+    fn end_some(&mut self, before: usize, ends: &[u16]) {
+        let known = self.records.records();
+        let (bytes, base, first) = (self.bytes, self.base, self.start);
+        let mut start = first;
+        // As most are: no blank in front, which may be all that there is, and one line end. No row but the
+        // first of these is longer than all of their bytes.
+        let longest = ends.first().map_or(0, |end| before + usize::from(*end) - first);
+        let mut odd = longest.max(64 * CHUNKS) > self.limit;
+        self.records.extend(ends.iter().map(|end| {
+            let end = before + usize::from(*end);
+            let blank = bytes.get(start).is_none_or(|first| *first <= b' ');
+            odd |= blank | (bytes.get(end.wrapping_sub(2)) == Some(&b'\r'));
+            let row = (Position(base + start as u64), start..end - 1);
+            start = end;
+            row
+        }));
+        self.start = start;
+        if odd {
+            self.records.truncate(known);
+            self.start = first;
+            for end in ends {
+                self.end(before + usize::from(*end));
+            }
+        }
+    }
+
     /// The row that stands there, if it is one.
     #[cold]
     #[inline(never)]
@@ -341,37 +369,14 @@ fn each(rows: &mut Rows<'_>, csv: bool) -> bool {
     true
 }
 
-/// Chunks of sixty-four bytes whose line ends are found before rows are made of them.
-const CHUNKS: usize = 32;
-
 /// The same of many lines: sixty-four bytes are looked at at once, and of lines that are a hundred long
 /// each only once. First all ends of some chunks are found and then their rows made: whether there is
 /// one in a chunk would be guessed wrong as often as not.
 fn lines(rows: &mut Rows<'_>) -> bool {
     let (chunks, rest) = rows.bytes.as_chunks();
-    // One more than there can be: of each chunk one is written, whether it has any or not.
-    let mut ends = [0; 64 * CHUNKS + 1];
-    let mut room = [0; CHUNKS];
+    let mut ends: Ends = [0; _];
     for (number, some) in chunks.chunks(CHUNKS).enumerate() {
-        let (mut at, mut found) = (0, 0);
-        for bits in all_line_ends(some, &mut room) {
-            let mut bits = *bits;
-            loop {
-                if let Some(end) = ends.get_mut(found) {
-                    *end = at + bits.trailing_zeros() as u16 + 1;
-                }
-                found += usize::from(bits != 0);
-                bits &= bits.wrapping_sub(1);
-                if bits == 0 {
-                    break;
-                }
-            }
-            at += 64;
-        }
-        let (before, ends) = (64 * CHUNKS * number, ends.get(..found).unwrap_or_default());
-        if !ends.iter().all(|end| rows.end(before + usize::from(*end))) {
-            return false;
-        }
+        rows.end_some(64 * CHUNKS * number, all_line_ends(some, &mut ends));
     }
     let before = rows.bytes.len() - rest.len();
     memchr::memchr_iter(b'\n', rest).all(|at| rows.end(before + at + 1))
