@@ -203,6 +203,8 @@ pub(super) struct Layout {
     site_said: bool,
     /// Whether there are fields that are the same for all and none of the first ones.
     pub constants: bool,
+    /// Whether there is more than [`Spread`] says: these, others or numbers.
+    pub has_more: bool,
     kind: KindId,
     flags: EventFlags,
     /// When it was last of use, in payloads.
@@ -246,6 +248,7 @@ impl Layout {
         control: false,
         site_said: false,
         constants: false,
+        has_more: false,
         kind: KindId(0),
         flags: EventFlags(0),
         used: 0,
@@ -349,11 +352,13 @@ impl Layout {
         };
         let first = vectors.spread(names.symbols.first_chunk()?, &self.spread);
         let mut event = row.set(&header, self.present, first);
-        for (at, field) in self.others.all() {
-            event.put(*field, names.symbols.get(*at).map_or(0, |symbol| u64::from(*symbol)));
-        }
-        for int in self.ints.all() {
-            event.put(int.field, int.read(vectors, bytes)?);
+        if self.has_more {
+            for (at, field) in self.others.all() {
+                event.put(*field, names.symbols.get(*at).map_or(0, |symbol| u64::from(*symbol)));
+            }
+            for int in self.ints.all() {
+                event.put(int.field, int.read(vectors, bytes)?);
+            }
         }
         Some(event)
     }
@@ -405,6 +410,7 @@ impl Layout {
                 _ => self.others.push((at, name.field)).unwrap_or_default(),
             }
         }
+        self.has_more = self.constants || self.others.len > 0 || self.ints.len > 0;
         let Some(last) = self.names.all().last().copied() else { return };
         self.fours = self.names.len.div_ceil(4);
         for at in 0..4 * self.fours {

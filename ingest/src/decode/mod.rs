@@ -141,7 +141,7 @@ impl Fast {
     ) -> Option<()> {
         let layout = self.layouts.at(expected)?;
         let mut event = layout.run(vectors, record, &expected.names, by, context, row)?;
-        if layout.constants {
+        if layout.has_more && layout.constants {
             self.programs.put_constants(layout.program, &mut event);
         }
         Some(())

@@ -393,6 +393,7 @@ mod avx2 {
         }
 
         #[inline(always)]
+        #[expect(clippy::needless_range_loop, reason = "see above of iterators")]
         fn weave<const N: usize>(self, strands: [Sixteen; N], woven: &Woven) -> [[u64; 2]; 2] {
             // SAFETY: as above.
             unsafe {
