@@ -28,7 +28,7 @@ const TOGETHER: usize = 1_024;
 const AHEAD: usize = 16;
 
 /// Events that are looked at, or entered, one after the other.
-const TURN: usize = 8;
+const TURN: usize = 16;
 
 /// Events that were looked at and are not entered, at most; and room for as many. A power of two.
 const LOOKED: usize = AHEAD + TURN;
@@ -161,9 +161,8 @@ impl Run<'_> {
             let row = self.rows[AT_SITES].keep_lines(row);
             let new = Waiting::new(at, rank, Over::Unknown, row);
             let over = match forwarded {
-                false => Over::Nothing,
                 true if at < self.floor => Over::Unknown,
-                true => self.merge.foresee(self.rows, new.with_over(Over::Queued)),
+                _ => self.merge.foresee(self.rows, new, forwarded),
             };
             // Behind others that wait it is due when they are, or later.
             if waiting.push(self.rows, new.with_over(over))

@@ -6,9 +6,13 @@ use event::prefetch::prefetch;
 /// Identities of one bucket.
 const WAYS: usize = 15;
 
-/// Identities for each bucket at most, on average: of those at random one in ten has more than it takes then,
-/// which stand in the next.
-const FILL: usize = 11;
+/// Identities for each bucket at most, on average: of those at random one in twenty has more than it takes
+/// then, which stand in the next.
+const FILL: usize = 10;
+
+/// And where no more of them are expected: whoever stands in the next keeps his home from being plain for
+/// as long as he is remembered. With 7 so is one home of fifty, with 9 one of eight.
+const LASTING: usize = 7;
 
 /// Buckets of the smallest index.
 const BUCKETS_MIN: usize = 16;
@@ -85,7 +89,7 @@ impl Index {
 
     /// An index for so many.
     pub fn holding(many: usize) -> Self {
-        let buckets = many / (FILL - 2) + BUCKETS_MIN;
+        let buckets = many / LASTING + BUCKETS_MIN;
         Self::new(bytemuck::zeroed_slice_box(buckets))
     }
 
@@ -93,7 +97,7 @@ impl Index {
     /// least, and four times as many at most.
     pub fn wider(&self, many: usize) -> usize {
         let len = self.buckets.len();
-        BUCKETS_MIN.max((many / (FILL - 2)).clamp(len + len / 4, 4 * len))
+        BUCKETS_MIN.max((many / LASTING).clamp(len + len / 4, 4 * len))
     }
 
     /// Identities with which a wider one is begun.

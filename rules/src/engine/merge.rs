@@ -57,10 +57,26 @@ impl Merge {
         Self { rows, fresh, ends: Vec::new(), spare, line, next: 0, queue, queues }
     }
 
-    /// Takes one that its site will let go in time, if it comes behind all others.
+    /// Takes one that its site will let go in time, if it is needed and comes behind all others; what the
+    /// enterprise has of it then.
     #[inline(always)]
-    pub fn foresee(&mut self, rows: &[Rows], new: Waiting) -> Over {
-        if self.queues && self.queue.take(rows, new) { Over::Queued } else { Over::Unknown }
+    pub fn foresee(&mut self, rows: &[Rows], new: Waiting, is_needed: bool) -> Over {
+        let over = if is_needed { Over::Queued } else { Over::Nothing };
+        if self.queues && self.queue.take_later(new.with_over(over), is_needed) {
+            return over;
+        }
+        self.foresee_other(rows, new, is_needed)
+    }
+
+    #[inline(never)]
+    fn foresee_other(&mut self, rows: &[Rows], new: Waiting, is_needed: bool) -> Over {
+        if !is_needed {
+            Over::Nothing
+        } else if self.queues && self.queue.take(rows, new.with_over(Over::Queued)) {
+            Over::Queued
+        } else {
+            Over::Unknown
+        }
     }
 
     /// Whether it takes events that still wait at their sites.

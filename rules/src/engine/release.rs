@@ -93,11 +93,16 @@ impl Gate<'_> {
         let Self { cx, rows, let_go, .. } = self;
         judge(cx, site, (line, many), &rows[AT_SITES], Some(let_go), out);
         let passed = line.get(..many).unwrap_or(line).iter();
-        let given_up = passed.clone().filter(|passed| passed.is(Over::Nothing));
-        self.rows[AT_SITES].give_up_all(given_up.map(|passed| passed.row()));
+        let mut unknown = false;
+        self.rows[AT_SITES].give_up_some(passed.clone().map(|passed| {
+            unknown |= passed.is(Over::Unknown);
+            (passed.row(), passed.is(Over::Nothing))
+        }));
         // What is queued has its turn there.
-        let unknown = passed.filter(|passed| passed.is(Over::Unknown));
-        unknown.for_each(|passed| self.forward(*passed));
+        if unknown {
+            let unknown = passed.filter(|passed| passed.is(Over::Unknown));
+            unknown.for_each(|passed| self.forward(*passed));
+        }
     }
 
     /// Gives an event to the enterprise, if it needs it.

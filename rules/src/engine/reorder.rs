@@ -100,6 +100,18 @@ impl Rows {
         self.free.push(row);
     }
 
+    /// The same of several, as far as they are said to be. Without a branch: which, nobody could foretell.
+    #[inline]
+    pub fn give_up_some(&mut self, rows: impl ExactSizeIterator<Item = (u32, bool)>) {
+        let mut end = self.free.len();
+        self.free.resize(end + rows.len(), 0);
+        for (row, is_given_up) in rows {
+            self.free.get_mut(end).into_iter().for_each(|free| *free = row);
+            end += usize::from(is_given_up);
+        }
+        self.free.truncate(end);
+    }
+
     /// The same of several.
     #[inline]
     pub fn give_up_all(&mut self, rows: impl Iterator<Item = u32>) {
@@ -247,6 +259,19 @@ impl Line {
             self.last = new.at;
         }
         behind
+    }
+
+    /// Takes one that came later than all others, if it is wanted; whether it did. Without a branch on what is
+    /// wanted, which nobody could foretell.
+    #[inline(always)]
+    pub fn take_later(&mut self, new: Waiting, is_wanted: bool) -> bool {
+        let later = new.at > self.last;
+        if later {
+            self.waiting.push(new);
+            self.waiting.truncate(self.waiting.len() - usize::from(!is_wanted));
+            self.last = if is_wanted { new.at } else { self.last };
+        }
+        later
     }
 
     #[inline(never)]
