@@ -160,9 +160,10 @@ impl Run<'_> {
             let OfKind { rank, forwarded } = self.kinds[head.kind().0 as usize];
             let row = self.rows[AT_SITES].keep_lines(row);
             let new = Waiting::new(at, rank, Over::Unknown, row);
-            let over = match forwarded {
-                true if at < self.floor => Over::Unknown,
-                _ => self.merge.foresee(self.rows, new, forwarded),
+            let over = if at < self.floor {
+                Over::Unknown
+            } else {
+                self.merge.foresee(self.rows, new, forwarded)
             };
             // Behind others that wait it is due when they are, or later.
             if waiting.push(self.rows, new.with_over(over))

@@ -1,5 +1,6 @@
 //! What sites forward to the enterprise, in the order of a queue over all sites.
 
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use event::{EventBlock, EventRef, EventTime, Interner, Vocabulary};
@@ -61,7 +62,7 @@ impl Merge {
     /// enterprise has of it then.
     #[inline(always)]
     pub fn foresee(&mut self, rows: &[Rows], new: Waiting, is_needed: bool) -> Over {
-        let over = if is_needed { Over::Queued } else { Over::Nothing };
+        let over = select_unpredictable(is_needed, Over::Queued, Over::Nothing);
         if self.queues && self.queue.take_later(new.with_over(over), is_needed) {
             return over;
         }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::hint::select_unpredictable;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -223,16 +224,18 @@ impl Waiting {
 /// What came in order.
 #[derive(Debug)]
 pub struct Line {
+    /// As long as it ever was: behind the end stands anything.
     waiting: Vec<Waiting>,
     /// What is next; all before it has been let go.
     next: usize,
+    end: usize,
     /// When the last that was pushed occurred.
     last: EventTime,
 }
 
 impl Default for Line {
     fn default() -> Self {
-        Self { waiting: Vec::new(), next: 0, last: EventTime::MIN }
+        Self { waiting: Vec::new(), next: 0, end: 0, last: EventTime::MIN }
     }
 }
 
@@ -240,13 +243,13 @@ impl Line {
     /// Events waiting.
     #[inline]
     pub fn len(&self) -> usize {
-        self.waiting.len() - self.next
+        self.end - self.next
     }
 
     /// What stands so many places behind the next.
     #[inline]
     pub fn get(&self, behind: usize) -> Option<Waiting> {
-        self.waiting.get(self.next + behind).copied()
+        self.all().get(behind).copied()
     }
 
     /// Takes one that comes behind all others; whether it does.
@@ -255,35 +258,49 @@ impl Line {
         // Where nothing waits it is whoever was the last: he was let go before.
         let behind = new.at > self.last || self.is_behind(rows, new);
         if behind {
-            self.waiting.push(new);
-            self.last = new.at;
+            self.put(new, true);
         }
         behind
     }
 
-    /// Takes one that came later than all others, if it is wanted; whether it did. Without a branch on what is
-    /// wanted, which nobody could foretell.
+    /// Takes one that came later than all others, if it is wanted; whether it did.
     #[inline(always)]
     pub fn take_later(&mut self, new: Waiting, is_wanted: bool) -> bool {
         let later = new.at > self.last;
         if later {
-            self.waiting.push(new);
-            self.waiting.truncate(self.waiting.len() - usize::from(!is_wanted));
-            self.last = if is_wanted { new.at } else { self.last };
+            self.put(new, is_wanted);
         }
         later
     }
 
+    /// Puts one behind all others, if it is wanted. Without a branch: which is, nobody could foretell.
+    #[inline(always)]
+    fn put(&mut self, new: Waiting, is_wanted: bool) {
+        if self.end == self.waiting.len() {
+            self.grow();
+        }
+        self.waiting[self.end] = new;
+        self.end += usize::from(is_wanted);
+        self.last = select_unpredictable(is_wanted, new.at, self.last);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        let len = 64.max(2 * self.waiting.len());
+        self.waiting.resize(len, Waiting::new(EventTime::MIN, 0, Over::Unknown, 0));
+    }
+
     #[inline(never)]
     fn is_behind(&self, rows: &[Rows], new: Waiting) -> bool {
-        let last = self.waiting.last().filter(|_| self.len() > 0);
+        let last = self.all().last();
         last.is_none_or(|last| !new.is_before(rows, *last))
     }
 
     /// Takes the next that occurred before `watermark`; `MAX` lets all go.
     #[inline(always)]
     pub fn pop(&mut self, watermark: EventTime) -> Option<Waiting> {
-        let first = *self.waiting.get(self.next)?;
+        let first = *self.all().first()?;
         if first.at >= watermark && watermark != EventTime::MAX {
             return None;
         }
@@ -294,7 +311,7 @@ impl Line {
     /// All that wait.
     #[inline]
     pub fn all(&self) -> &[Waiting] {
-        self.waiting.get(self.next..).unwrap_or_default()
+        self.waiting.get(self.next..self.end).unwrap_or_default()
     }
 
     /// So many occurred before `watermark`; `MAX` lets all go.
@@ -324,7 +341,9 @@ impl Line {
             spare.push(*one);
             rest = &rest[before..];
         }
-        let woven = self.waiting.len() - rest.len();
+        let left = rest.len();
+        let woven = self.end - left;
+        self.end = spare.len() + left;
         self.waiting.splice(..woven, spare.drain(..));
         (self.next, self.last) = (0, newest.at.max(self.last));
     }
@@ -332,8 +351,9 @@ impl Line {
     /// Makes room where most has been let go: what waits moves half as often as it goes.
     #[inline]
     pub fn tidy(&mut self) {
-        if self.next > self.waiting.len() / 2 {
-            self.waiting.drain(..std::mem::take(&mut self.next));
+        if self.next > self.end / 2 {
+            self.waiting.copy_within(self.next..self.end, 0);
+            (self.next, self.end) = (0, self.len());
         }
     }
 }
@@ -455,7 +475,8 @@ impl Reorder {
     #[cold]
     pub fn know_nothing(&mut self) {
         let unknown = |waiting: Waiting| waiting.with_over(Over::Unknown);
-        self.ordered.waiting.iter_mut().for_each(|waiting| *waiting = unknown(*waiting));
+        let Line { waiting, next, end, .. } = &mut self.ordered;
+        waiting[*next..*end].iter_mut().for_each(|waiting| *waiting = unknown(*waiting));
         let all = std::mem::take(&mut self.disordered).into_iter();
         self.disordered = all
             .map(|Reverse((at, rest))| Reverse((at, unknown(Waiting { at, rest }).rest)))
@@ -464,7 +485,7 @@ impl Reorder {
 
     /// Every waiting row, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = Waiting> {
-        let ordered = self.ordered.waiting[self.ordered.next..].iter().copied();
+        let ordered = self.ordered.all().iter().copied();
         ordered.chain(self.disordered.iter().map(in_heap))
     }
 }

@@ -64,9 +64,11 @@ impl Sum {
             self.effect(findings, finding.effect);
             self.fields(finding, interner);
             for evidence in findings.evidence(finding) {
-                self.put(evidence.identity.0.to_le_bytes());
-                self.put(evidence.occurred.0.to_le_bytes());
-                self.put(evidence.part.to_le_bytes());
+                let mut form = [0; 26];
+                form[..16].copy_from_slice(&evidence.identity.0.to_le_bytes());
+                form[16..24].copy_from_slice(&evidence.occurred.0.to_le_bytes());
+                form[24..].copy_from_slice(&evidence.part.to_le_bytes());
+                self.put(form);
             }
             for (nth, value) in findings.why(finding).iter().enumerate() {
                 self.value(*value, findings.texts(finding, nth), interner);
@@ -140,17 +142,22 @@ impl Sum {
         let rule = self.rules.get(finding.rule.0 as usize).copied().unwrap_or_default();
         let [a, b, c] = finding.key;
         let texts = [finding.site, a, b, c, finding.area, finding.person];
-        self.put(rule.to_le_bytes());
-        for text in texts {
-            self.put(digest(text, interner).to_le_bytes());
-        }
-        self.put(finding.seq.to_le_bytes());
-        self.put(finding.at.0.to_le_bytes());
-        self.put(finding.id.0.to_le_bytes());
-        self.put(finding.omitted.to_le_bytes());
         let late = finding.late.map_or(0, |tier| 1 + tier as u8);
         let complete = u8::from(finding.complete);
-        self.put([finding.severity as u8, finding.verification, late, complete]);
+        // All of it at once: whether there is room is asked once.
+        let mut form = [0; 152];
+        let (digests, rest) = form.split_at_mut(112);
+        let all = [rule].into_iter().chain(texts.map(|text| digest(text, interner)));
+        for (form, digest) in digests.chunks_exact_mut(16).zip(all) {
+            form.copy_from_slice(&digest.to_le_bytes());
+        }
+        rest[..8].copy_from_slice(&finding.seq.to_le_bytes());
+        rest[8..16].copy_from_slice(&finding.at.0.to_le_bytes());
+        rest[16..32].copy_from_slice(&finding.id.0.to_le_bytes());
+        rest[32..36].copy_from_slice(&finding.omitted.to_le_bytes());
+        let last = [finding.severity as u8, finding.verification, late, complete];
+        rest[36..].copy_from_slice(&last);
+        self.put(form);
     }
 
     fn value(&mut self, value: Value, texts: &[Symbol], interner: &Interner) {
@@ -164,8 +171,9 @@ impl Sum {
             Value::Span(span) => (6, span.0 as u128),
             Value::List { .. } => (7, texts.len() as u128),
         };
-        self.put([number]);
-        self.put(bits.to_le_bytes());
+        let mut form = [number; 17];
+        form[1..].copy_from_slice(&bits.to_le_bytes());
+        self.put(form);
         texts.iter().for_each(|text| self.put(interner.digest(*text).to_le_bytes()));
     }
 }
