@@ -250,15 +250,15 @@ impl Gate {
         if self.how == How::Open {
             return true;
         }
+        if self.how == How::Text {
+            return event.slot(self.field).is_some_and(|value| value as u32 == self.word);
+        }
         if self.how == How::Counted {
             let place = usize::from(self.field.0) & (COUNTED_MAX - 1);
             // Of one that did not count the event nothing is known.
             return counted.known >> place & 1 == 0 || counted.counts[place] >= self.word as i32;
         }
         let Some(value) = event.slot(self.field) else { return false };
-        if self.how == How::Text {
-            return value as u32 == self.word;
-        }
         let least = i64::from(self.word as i32);
         match self.how {
             How::Open | How::Text | How::Counted => true,

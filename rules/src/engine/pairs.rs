@@ -54,6 +54,7 @@ impl Site {
     }
 
     /// A rule of which a key has one run at most, and its cell is that.
+    #[inline(always)]
     pub(super) fn step_single(
         &mut self,
         cx: Context<'_>,

@@ -184,8 +184,18 @@ fn key_of_parts(cx: Context<'_>, event: EventRef<'_>, by: &[FieldRef]) -> Option
 }
 
 /// Whether something `age` old is outside a window: exactly `within` old is outside.
-#[inline]
+#[inline(always)]
 pub fn outside(now: EventTime, time: i64, within: TimeSpan) -> bool {
+    match now.0.checked_sub(time) {
+        Some(age) => age >= within.0,
+        None => is_ages_ago(now, time, within),
+    }
+}
+
+/// The same of what is further away than a number says.
+#[cold]
+#[inline(never)]
+fn is_ages_ago(now: EventTime, time: i64, within: TimeSpan) -> bool {
     now.since(EventTime(time)) >= within
 }
 

@@ -9,7 +9,7 @@ use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, Symbol};
 
 use super::Options;
 use super::ahead::Ahead;
-use super::cells::{Course, Held, Key};
+use super::cells::{Course, Held, Key, Run};
 use super::correlation::{Correlation, Spoken};
 use super::eviction::Turn;
 use super::findings::{Effect, EvidenceRef, Finding, Findings};
@@ -197,7 +197,7 @@ impl Site {
                 if let Due::Run(run) = self.timers.behind() {
                     prefetch(self.state.runs.cells(), run as usize);
                 }
-                if self.is_awaited(due, serial) {
+                if is_awaited(&self.state.runs, due, serial) {
                     self.run_timer(cx, at, serial, due, out);
                 }
                 continue;
@@ -230,14 +230,6 @@ impl Site {
         due.into_iter().flatten().min().unwrap_or(EventTime::MAX)
     }
 
-    /// Whether somebody waits for a deadline, so far as that is known at once.
-    #[inline(always)]
-    fn is_awaited(&self, due: Due, serial: u64) -> bool {
-        let Due::Run(run) = due else { return true };
-        let run = self.state.runs.get(run);
-        run.owner != 0 && run.serial == serial
-    }
-
     fn run_timer(
         &mut self,
         cx: Context<'_>,
@@ -263,7 +255,7 @@ impl Site {
     pub fn event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         let now = event.occurred();
         if self.timers.is_due(now) | self.upkeep.is_due(now) | (now >= self.hours_until) {
-            self.wake(cx, now, out);
+            self.stir(cx, now, out);
         }
         if now < self.now {
             self.behind_the_end();
@@ -282,6 +274,21 @@ impl Site {
     #[cold]
     fn behind_the_end(&self) {
         assert!(self.now == EventTime::MAX, "INV-SITE: events come in order");
+    }
+
+    /// Deadlines are due: mostly of what has ended before them.
+    #[inline(never)]
+    fn stir(&mut self, cx: Context<'_>, now: EventTime, out: &mut Findings) {
+        let runs = &self.state.runs;
+        while self.timers.leave_out(now, |due, serial| is_awaited(runs, due, serial)) {
+            // Nothing has touched a run since it began.
+            if let Due::Run(run) = self.timers.behind() {
+                prefetch(runs.cells(), run as usize);
+            }
+        }
+        if self.timers.is_due(now) | self.upkeep.is_due(now) | (now >= self.hours_until) {
+            self.wake(cx, now, out);
+        }
     }
 
     /// Something is due before the next event, or the hours must be looked up: mostly nothing is.
@@ -535,6 +542,14 @@ impl Site {
         }
         self.say_of_incident(Effect::Cleared(incident), at, out);
     }
+}
+
+/// Whether somebody waits for a deadline, so far as that is known at once.
+#[inline(always)]
+fn is_awaited(runs: &Pages<Run>, due: Due, serial: u64) -> bool {
+    let Due::Run(run) = due else { return true };
+    let run = runs.get(run);
+    run.owner != 0 && run.serial == serial
 }
 
 /// A holder has looked at something, and so many conditions have been evaluated for it.

@@ -120,19 +120,40 @@ impl Timers {
         if self.first == LANES || self.next >= self.others {
             return self.pop_of_several(self.next);
         }
+        let (at, _, _, serial, due) = *self.lanes[self.first].front()?;
+        self.leave_out_first();
+        Some((at, serial, due))
+    }
+
+    /// The first deadline goes, where it is due at or before `to` and nobody awaits it; whether it did.
+    #[inline(always)]
+    pub fn leave_out(&mut self, to: EventTime, awaits: impl FnOnce(Due, u64) -> bool) -> bool {
+        if self.next > to || self.next >= self.others || self.first == LANES {
+            return false;
+        }
+        let Some(&(_, _, _, serial, due)) = self.lanes[self.first].front() else { return false };
+        if awaits(due, serial) {
+            return false;
+        }
+        self.leave_out_first();
+        true
+    }
+
+    /// The first goes, where one lane has it.
+    #[inline(always)]
+    fn leave_out_first(&mut self) {
         let lane = &mut self.lanes[self.first];
-        let (at, _, _, serial, due) = lane.pop_front()?;
+        lane.pop_front();
         // Nothing has touched those behind it since they came.
         lane.get(SOON).into_iter().for_each(fetch);
-        self.behind = lane.get(1).map_or(due, |timer| timer.4);
         let front = lane.front().map_or(EventTime::MAX, |timer| timer.0);
+        self.behind = lane.get(1).map_or(self.behind, |timer| timer.4);
         self.fronts[self.first] = front;
         if front < self.others {
             self.next = front;
         } else {
             self.know_next();
         }
-        Some((at, serial, due))
     }
 
     /// Who is the first, from the times at which all begin.
