@@ -65,13 +65,11 @@ impl State {
         }
     }
 
-    /// What stands from a position on, to the end of its block; empty where it is not at hand.
-    fn from(&self, position: u64) -> &[u8] {
+    /// The block that a position stands in, and where in it; none where it is not at hand.
+    fn block(&self, position: u64) -> Option<(&Arc<Vec<u8>>, usize)> {
         let behind = self.blocks.partition_point(|(first, _)| *first <= position);
-        let Some((first, block)) = behind.checked_sub(1).and_then(|n| self.blocks.get(n)) else {
-            return &[];
-        };
-        block.get((position - first) as usize..).unwrap_or_default()
+        let (first, block) = behind.checked_sub(1).and_then(|n| self.blocks.get(n))?;
+        Some((block, (position - first) as usize))
     }
 
     /// Keeps the memory of a block for the next.
@@ -140,16 +138,16 @@ impl Unfiled {
     /// Asks for the memory of so many bytes from each position on, where they are at hand.
     pub fn expect(&self, positions: &[Position], bytes: usize) {
         let state = self.state();
-        for position in positions {
-            let there = state.from(position.0);
-            (0..bytes).step_by(64).for_each(|at| prefetch(there, at));
+        for (block, from) in positions.iter().filter_map(|position| state.block(position.0)) {
+            (from..from + bytes).step_by(64).for_each(|at| prefetch(block, at));
         }
     }
 
     /// Lets `look` see what stands from a position on: to the end of its block, nothing where it is not at
-    /// hand.
+    /// hand. Nobody waits for it: the block is its own, too, as long as that takes, and nobody adds to it.
     pub fn look<R>(&self, position: u64, look: impl FnOnce(&[u8]) -> R) -> R {
-        look(self.state().from(position))
+        let found = self.state().block(position).map(|(block, from)| (block.clone(), from));
+        look(found.as_ref().and_then(|(block, from)| block.get(*from..)).unwrap_or_default())
     }
 
     /// Copies what stands from a position on, as far as there is room and it is at hand; how many
