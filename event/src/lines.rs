@@ -2,8 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::block::{EventRef, LINE_WORDS, PRESENT, SHORT_FIELDS, SHORT_WORDS};
+use crate::block::{EventRef, HEADER_WORDS, LINE_WORDS, PRESENT, SHORT_FIELDS, SHORT_WORDS};
 use crate::prefetch::prefetch;
+use crate::{FieldId, Symbol};
 
 /// Lines in which most rows have all of their fields.
 const SHORT_LINES: usize = SHORT_WORDS / LINE_WORDS;
@@ -30,11 +31,41 @@ impl EventRef<'_> {
 }
 
 impl<'a> RowLines<'a> {
+    /// The row that stands in these lines. Panics where there is none.
+    #[must_use]
+    #[inline(always)]
+    pub fn of(lines: &'a [MemoryLine]) -> Self {
+        assert!(!lines.is_empty(), "a row begins with a line of memory");
+        Self(lines)
+    }
+
+    /// The row, and what stands behind it in its last line.
+    #[must_use]
+    #[inline(always)]
+    pub fn row(&self) -> EventRef<'a> {
+        EventRef(bytemuck::cast_slice(self.0))
+    }
+
+    /// The text of a field that has one; of another, whatever stands there.
+    #[must_use]
+    #[inline(always)]
+    pub fn likely_text(&self, field: FieldId) -> Symbol {
+        let words: &[u64] = bytemuck::cast_slice(self.0);
+        Symbol(words.get(HEADER_WORDS + usize::from(field.0)).map_or(0, |word| *word as u32))
+    }
+
     /// The header alone, as [`EventRef::head`].
     #[must_use]
     #[inline(always)]
     pub fn head(&self) -> EventRef<'a> {
         EventRef(&self.0[0].0)
+    }
+
+    /// Asks for the row's memory, as far as most events have fields: it will be read soon.
+    #[inline(always)]
+    pub fn expect(&self) {
+        prefetch(self.0, 0);
+        prefetch(self.0, 1);
     }
 
     /// Asks for what stands behind the header: it will be read soon.

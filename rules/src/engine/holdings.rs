@@ -141,6 +141,12 @@ impl Bounds {
         self.seats.get(owner as usize).map_or(Seat::NONE, |seat| *seat)
     }
 
+    /// Who has one.
+    pub fn seats(&self) -> impl Iterator<Item = (Owner, Seat)> {
+        let all = self.seats.iter().enumerate().map(|(owner, seat)| (Owner(owner as u32), *seat));
+        all.filter(|(_, seat)| *seat != Seat::NONE)
+    }
+
     /// How many owners have one.
     pub fn seated(&self) -> usize {
         self.seated

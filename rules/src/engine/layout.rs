@@ -11,7 +11,6 @@ use event::{
     Position, SourceId, StreamId, Symbol, TimeSpan,
 };
 
-use super::ahead::Wanted;
 use super::asked::Index;
 use super::claims::claims_of_watch;
 use super::correlation::{PolicyIndex, Spoken};
@@ -23,6 +22,7 @@ use super::seats::Seat;
 use super::sequence::{Shape, shape_of};
 use super::state::Owner;
 use super::steps::{Roles, RuleForm};
+use super::wanted::Wanted;
 use crate::calendar::ScheduleId;
 use crate::condition::Bound;
 use crate::plan::{

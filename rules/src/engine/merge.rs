@@ -3,7 +3,7 @@
 use std::hint::select_unpredictable;
 use std::sync::Arc;
 
-use event::{EventBlock, EventRef, EventTime, Interner, Vocabulary};
+use event::{EventBlock, EventRef, EventTime, Interner, RowLines, Vocabulary};
 
 use super::reorder::{Line, Over, Rows, Waiting};
 
@@ -195,10 +195,10 @@ impl Merge {
 
     /// What stands so many places behind the next event.
     #[inline]
-    pub fn behind<'r>(&self, rows: &'r [Rows], places: usize) -> Option<EventRef<'r>> {
+    pub fn behind<'r>(&self, rows: &'r [Rows], places: usize) -> Option<RowLines<'r>> {
         let forwarded = || self.line.get(self.next + places).copied();
         let waiting = self.queue.get(places).or_else(forwarded)?;
-        Some(rows[self.rows_of(waiting)].get(waiting.row()))
+        Some(rows[self.rows_of(waiting)].lines(waiting.row()))
     }
 
     /// Takes the next event that occurred before `watermark`.

@@ -58,6 +58,7 @@ mod timers;
 mod unless;
 mod usage;
 mod values;
+mod wanted;
 mod watch;
 mod words;
 

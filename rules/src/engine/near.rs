@@ -8,29 +8,51 @@ use event::Symbol;
 use event::prefetch::{fetch, prefetch};
 
 use super::cells::Key;
+use super::holdings::Bounds;
 use super::keys::Packed;
 use super::pages::NIL;
-use super::seats::{Row, Seat};
+use super::seats::{SEATS_MAX, Seat};
 use super::state::{Owner, State, Vacant, beside, tag_of};
 
 /// Events that are near.
 pub const ROWS: usize = 16;
 
-/// Cells of each.
-const CELLS: usize = 16;
+/// Owners are told apart by so many of their numbers' last values.
+const OWNERS: usize = 256;
 
-/// Cells of one event: a line of memory.
+/// Places of a row: those of seats, and of owners that have none.
+const PLACES: usize = 2 * SEATS_MAX;
+
+/// Where rows have an owner's cell: its seat, or another place, which it may share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place(u8);
+
+impl Place {
+    /// Nobody's: there is never a cell.
+    pub const NOBODY: Self = Self(PLACES as u8 - 1);
+
+    /// That of a seat; nobody's where it is none.
+    pub const fn of_seat(Seat(seat): Seat) -> Self {
+        Self(seat)
+    }
+}
+
+/// Cells of one event: 1 more than each; 0 where none was found. A line of memory has those of seats.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-pub struct Nearby([u32; CELLS]);
+pub struct Nearby([u32; PLACES]);
 
 impl Nearby {
-    const NOTHING: Self = Self([NIL; CELLS]);
-
-    /// That of an owner.
+    /// That of a place; [`NIL`] where none was found.
     #[inline(always)]
-    pub fn of(&self, Owner(owner): Owner) -> u32 {
-        self.0[owner as usize % CELLS]
+    pub fn at(&self, Place(place): Place) -> u32 {
+        self.0[usize::from(place) % PLACES].wrapping_sub(1)
+    }
+
+    /// Those of seats.
+    #[inline(always)]
+    pub fn seated(&mut self) -> &mut [u32; SEATS_MAX] {
+        self.0.first_chunk_mut().unwrap_or_else(|| unreachable!("a row has places for all seats"))
     }
 }
 
@@ -39,15 +61,23 @@ impl Nearby {
 pub struct Near {
     rows: [Nearby; ROWS],
     at: usize,
-}
-
-impl Default for Near {
-    fn default() -> Self {
-        Self { rows: [Nearby::NOTHING; ROWS], at: 0 }
-    }
+    /// Where in them the cells of owners are.
+    places: [Place; OWNERS],
 }
 
 impl Near {
+    /// Nothing found; who has seats stands in the bounds.
+    pub fn new(bounds: &Bounds) -> Self {
+        let mut places = [Place::NOBODY; OWNERS];
+        for (owner, place) in places.iter_mut().enumerate() {
+            *place = Place((SEATS_MAX + owner % (PLACES - SEATS_MAX - 1)) as u8);
+        }
+        for (Owner(owner), seat) in bounds.seats() {
+            places[owner as usize % OWNERS] = Place::of_seat(seat);
+        }
+        Self { rows: [Nearby([0; PLACES]); ROWS], at: 0, places }
+    }
+
     /// The next event has come; its row.
     #[inline(always)]
     pub fn go_on(&mut self) -> usize {
@@ -60,16 +90,28 @@ impl Near {
         self.at = ROWS - 1;
     }
 
+    /// Where rows have the cell of an owner.
+    #[inline(always)]
+    pub fn place(&self, Owner(owner): Owner) -> Place {
+        self.places[owner as usize % OWNERS]
+    }
+
     /// The current event's cell of an owner, most likely; [`NIL`] where none was found.
     #[inline(always)]
     pub fn cell(&self, owner: Owner) -> u32 {
-        self.row(self.at).of(owner)
+        self.row(self.at).at(self.place(owner))
     }
 
     /// What was found for an event.
     #[inline(always)]
     pub fn row(&self, row: usize) -> &Nearby {
         &self.rows[row % ROWS]
+    }
+
+    /// The same, to be found.
+    #[inline(always)]
+    pub fn row_mut(&mut self, row: usize) -> &mut Nearby {
+        &mut self.rows[row % ROWS]
     }
 }
 
@@ -155,27 +197,18 @@ impl State {
     /// Finds the cell of an owner and a text for an event that will want it, most likely, and asks for it. Were
     /// it another's the wrong line would be asked for, and nothing else be wrong.
     #[inline(always)]
-    pub fn look_ahead(&mut self, row: usize, owner: Owner, text: Symbol) {
+    pub fn look_ahead(&mut self, row: usize, owner: Owner, place: Place, text: Symbol) {
         // Who keeps account of what it holds is not looked up where that is nothing.
         if self.bounds.keeps_account(owner)
             && self.awaited.as_ref().is_some_and(|awaited| !awaited.may_await(owner, text))
         {
             return;
         }
-        let cell = self.index.likely(beside(Packed::text(text).half(), owner));
-        self.found_ahead(row, owner, cell);
-    }
-
-    /// The same, where the owner has a seat in the text's row.
-    #[inline(always)]
-    pub fn see_ahead(&mut self, row: usize, owner: Owner, of: Row, seat: Seat) {
-        let cell = self.seats.cell(of, seat);
-        self.found_ahead(row, owner, cell);
-    }
-
-    #[inline(always)]
-    fn found_ahead(&mut self, row: usize, owner: Owner, cell: u32) {
-        self.near.rows[row % ROWS].0[owner.0 as usize % CELLS] = cell;
+        let cell = match self.bounds.seat_of(owner) {
+            Seat::NONE => self.index.likely(beside(Packed::text(text).half(), owner)),
+            seat => self.seats.cell(self.seats.row(text), seat),
+        };
+        self.near.row_mut(row).0[usize::from(place.0) % PLACES] = cell.wrapping_add(1);
         prefetch(self.keys.cells(), if cell == NIL { 0 } else { cell as usize });
     }
 }

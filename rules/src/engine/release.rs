@@ -5,6 +5,7 @@ use event::books::SourceBooks;
 use event::vocabulary::RANK_DETECTION;
 use event::{EventFlags, EventRef, EventTime, SourceId};
 
+use super::ahead::ROWS_AHEAD;
 use super::findings::Findings;
 use super::layout::Layout;
 use super::merge::{AT_SITES, Merge};
@@ -75,7 +76,8 @@ fn judge(
     out: &mut Findings,
 ) {
     for (place, next) in line.iter().enumerate().take(many) {
-        site.expect(cx, |behind| Some(rows.get(line.get(place + 1 + behind)?.row())));
+        site.expect(cx, |behind| Some(rows.lines(line.get(place + 1 + behind)?.row())));
+        line.get(place + ROWS_AHEAD).into_iter().for_each(|next| rows.expect(next.row()));
         // It was asked for so long ago that it may have left the nearest cache again.
         line.get(place + 1).into_iter().for_each(|next| rows.expect(next.row()));
         let event = rows.get(next.row());
@@ -219,6 +221,7 @@ impl Engine {
         merge.pass(many);
         while let Some(next) = merge.pop(rows, watermark) {
             enterprise.expect(cx, |places| merge.behind(rows, places));
+            merge.behind(rows, ROWS_AHEAD).into_iter().for_each(|row| row.expect());
             let of = merge.rows_of(next);
             enterprise.event(cx, rows[of].get(next.row()), out);
             rows[of].give_up(next.row());

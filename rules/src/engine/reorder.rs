@@ -46,6 +46,12 @@ impl Rows {
         EventRef::from_words(&bytemuck::cast_slice(lines)[..self.stride])
     }
 
+    /// The same, as it stands in memory.
+    #[inline(always)]
+    pub fn lines(&self, row: u32) -> RowLines<'_> {
+        RowLines::of(&self.lines[self.lines_of(row)])
+    }
+
     /// Asks for a row's memory, as far as most events have fields: it will be read soon.
     #[inline(always)]
     pub fn expect(&self, row: u32) {

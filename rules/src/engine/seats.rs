@@ -15,6 +15,9 @@ use super::pages::NIL;
 /// Seats of a row at most: a line of memory.
 pub const SEATS_MAX: usize = 16;
 
+/// Seats of a row at least, so that there are few lengths of them.
+const SEATS_MIN: usize = 2;
+
 /// Seats of rows that are made together. Where few have a seat, it is badges that have rows, and nearly all;
 /// where many have, it is doors and zones, whose numbers stand among those of thousands of badges.
 const BLOCK: usize = 64;
@@ -62,7 +65,7 @@ pub struct Seats {
 impl Seats {
     /// Empty rows of so many seats.
     pub fn new(many: usize) -> Self {
-        let seats = many.clamp(1, SEATS_MAX).next_power_of_two().trailing_zeros();
+        let seats = many.clamp(SEATS_MIN, SEATS_MAX).next_power_of_two().trailing_zeros();
         let texts = BLOCK.trailing_zeros() - seats;
         let cells = if many == 0 { Vec::new() } else { vec![Rows([0; BLOCK])] };
         Self { seats, texts, cells, taken: vec![0], ..Self::default() }
@@ -86,10 +89,44 @@ impl Seats {
         Row(block + (text << self.seats) % BLOCK as u32)
     }
 
+    /// Asks for where the row of a text is.
+    #[inline(always)]
+    pub fn expect_block(&self, Symbol(text): Symbol) {
+        prefetch(&self.blocks, (text >> self.texts) as usize);
+    }
+
     /// Asks for a row.
     #[inline(always)]
     pub fn expect(&self, Row(row): Row) {
         prefetch(self.cells(), row as usize);
+    }
+
+    /// The cells of so many of two rows, by their seats, each and 1 more: a seat is one of a door or zone, say, and
+    /// none of the other.
+    #[inline(always)]
+    pub fn gather<const MANY: usize>(&self, rows: &[Row; 2], to: &mut [u32; SEATS_MAX]) {
+        // Each length by itself is some moves in a row.
+        match self.seats {
+            1 => self.gather_some::<MANY, 2>(rows, to),
+            2 => self.gather_some::<MANY, 4>(rows, to),
+            3 => self.gather_some::<MANY, 8>(rows, to),
+            _ => self.gather_some::<MANY, SEATS_MAX>(rows, to),
+        }
+    }
+
+    #[inline(always)]
+    fn gather_some<const MANY: usize, const SEATS: usize>(
+        &self,
+        rows: &[Row; 2],
+        to: &mut [u32; SEATS_MAX],
+    ) {
+        let (all, _) = self.cells().as_chunks::<SEATS>();
+        let of = |Row(row): Row| all.get(row as usize / SEATS).unwrap_or(&[0; SEATS]);
+        let one = of(rows[0]);
+        let other = if MANY > 1 { of(rows[1]) } else { one };
+        for seat in 0..SEATS {
+            to[seat] = one[seat] | other[seat];
+        }
     }
 
     /// The cell in a seat of a row; `NIL` where there is none.
@@ -183,6 +220,29 @@ mod tests {
             }
             (5_000..6_000).for_each(|text| seats.enter(Symbol(text), Seat(0), text));
             assert_eq!(seats.cells.len(), places, "what was left is taken again");
+        }
+    }
+
+    #[test]
+    fn two_rows_are_gathered_by_seats() {
+        for many in [1, 2, 3, 8, 16] {
+            let mut seats = Seats::new(many);
+            for text in 0..1_000 {
+                let seat = (text as usize * 7 + text as usize / many) % many;
+                seats.enter(Symbol(text), Seat(seat as u8), text);
+            }
+            for (one, other) in (0..1_000).flat_map(|one| [(one, one), (one, one * 13 % 1_000)]) {
+                let rows = [Symbol(one), Symbol(other)].map(|text| seats.row(text));
+                let mut gathered = [7; SEATS_MAX];
+                seats.gather::<2>(&rows, &mut gathered);
+                for (seat, gathered) in gathered.iter().enumerate().take(many) {
+                    let cells = rows.map(|row| seats.cell(row, Seat(seat as u8)).wrapping_add(1));
+                    assert_eq!(*gathered, cells[0] | cells[1], "{many} {one} {other} {seat}");
+                }
+            }
+            let mut gathered = [7; SEATS_MAX];
+            seats.gather::<1>(&[seats.row(Symbol(1_000_000)); 2], &mut gathered);
+            assert_eq!(gathered[..many], [0; SEATS_MAX][..many], "of nobody there is none");
         }
     }
 

@@ -99,7 +99,7 @@ impl State {
         let mut state = Self {
             index: Index::default(),
             seats: Seats::new(bounds.seated()),
-            near: Near::default(),
+            near: Near::new(&bounds),
             keys: Pages::default(),
             wide: Pages::default(),
             entries: Pages::default(),
@@ -617,6 +617,7 @@ impl State {
     pub fn reindex(&mut self) {
         self.index.clear();
         self.seats = Seats::new(self.bounds.seated());
+        self.near = Near::new(&self.bounds);
         self.count_cells();
         self.count_awaited();
         self.forget_order();
