@@ -180,32 +180,37 @@ const FULL: usize = 6;
 const COPIED: usize = 4;
 
 /// Short texts and their symbols in one line of memory: a look-up touches no other, but seldom.
-#[derive(Clone, Copy, Debug, Default, bytemuck::Zeroable)]
-#[repr(align(64))]
-struct Line {
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+pub struct SymbolLine {
     /// The first eight bytes of each.
     low: [u64; TEXTS],
     /// The rest of them, zeros behind and their number in the last: no two texts look alike. Zero
     /// is none, for the empty text is never kept; none is behind one that is.
     high: [u64; TEXTS],
-    symbols: [Symbol; TEXTS],
+    /// The last one is nobody's.
+    symbols: [Symbol; TEXTS + 1],
 }
 
-impl Line {
-    /// The symbol of a text, where it stands here and no other one behind it that begins alike; none where
-    /// that is not known. Which it may be is found out without a branch, that would be guessed wrong every
-    /// other time.
+impl SymbolLine {
+    /// The keys that stand here: first the first words of three, then their second ones.
+    #[must_use]
     #[inline(always)]
-    fn guess(&self, [low, high]: [u64; 2]) -> Option<Symbol> {
-        let first = usize::from(self.low[1] == low);
-        let at = select_unpredictable(self.low[2] == low, 2, first);
-        let other = (self.low[at] ^ low) | (self.high[at] ^ high);
-        (other == 0).then_some(self.symbols[at])
+    pub fn words(&self) -> &[u64; 8] {
+        bytemuck::cast_ref(self)
     }
 
-    /// The symbol of a text, if it stands here.
+    /// The symbol of one of the three.
+    #[must_use]
     #[inline(always)]
-    fn find(&self, [low, high]: [u64; 2]) -> Symbol {
+    pub fn symbol(&self, at: u32) -> Symbol {
+        self.symbols[at as usize % (TEXTS + 1)]
+    }
+
+    /// The symbol of a key, if it stands here.
+    #[must_use]
+    #[inline(always)]
+    pub fn find(&self, [low, high]: [u64; 2]) -> Symbol {
         let mut found = Symbol::UNKNOWN;
         for at in 0..TEXTS {
             let other = (self.low[at] ^ low) | (self.high[at] ^ high);
@@ -269,15 +274,15 @@ impl Secret {
 pub struct SymbolCache {
     shared: Arc<Interner>,
     /// A power of two of lines, searched from the hash on; never full.
-    lines: Vec<Line>,
+    lines: Vec<SymbolLine>,
     /// One less than their number.
     mask: usize,
     taken: usize,
     /// The lines before there were as many, until all are copied; and how many are.
-    old: Vec<Line>,
+    old: Vec<SymbolLine>,
     copied: usize,
     /// Those that will be there when there are twice as many.
-    next: Fresh<Line>,
+    next: Fresh<SymbolLine>,
     secret: Secret,
     long: HashTable<(u64, Symbol)>,
     /// Symbols of the table behind it up to which [`Self::catch_up`] has come.
@@ -291,7 +296,7 @@ impl SymbolCache {
         use std::hash::BuildHasher as _;
         let random = std::hash::RandomState::new();
         let secret = Secret { low: random.hash_one(0), high: random.hash_one(1) };
-        let lines = vec![Line::default(); LINES_MIN];
+        let lines = vec![SymbolLine::default(); LINES_MIN];
         let (mask, caught_up) = (lines.len() - 1, shared.len());
         let (old, next, long) = (Vec::new(), Fresh::default(), HashTable::new());
         Self { shared, lines, mask, taken: 0, old, copied: 0, next, secret, long, caught_up }
@@ -338,11 +343,11 @@ impl SymbolCache {
         prefetch(&self.lines, home as usize);
     }
 
-    /// The symbol of a key that was expected in a place; none where it must be looked for.
+    /// What stands in a place: a key that was expected there, or it must be looked for.
     #[must_use]
     #[inline(always)]
-    pub fn look_at(&self, home: u32, key: [u64; 2]) -> Option<Symbol> {
-        self.lines.get(home as usize)?.guess(key)
+    pub fn line(&self, home: u32) -> Option<&SymbolLine> {
+        self.lines.get(home as usize)
     }
 
     /// The symbol of a key; [`Symbol::UNKNOWN`] of others than were interned through this cache.
@@ -369,7 +374,7 @@ impl SymbolCache {
     }
 
     #[inline(always)]
-    fn find_in(&self, lines: &[Line], mask: usize, key: [u64; 2]) -> Symbol {
+    fn find_in(&self, lines: &[SymbolLine], mask: usize, key: [u64; 2]) -> Symbol {
         let mut at = self.home(key) & mask;
         while let Some(line) = lines.get(at) {
             let found = line.find(key);

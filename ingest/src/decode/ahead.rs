@@ -161,7 +161,7 @@ impl Task for Expecting<'_> {
             }
         }
         for expected in group {
-            expected.find(symbols);
+            expected.find(vectors, symbols);
         }
     }
 }
@@ -187,6 +187,10 @@ impl Task for Decoding<'_> {
         let Self { fast, source, by, context, records, spans, group, out } = self;
         let many = spans.len().min(group.len());
         let (spans, group) = (&spans[..many], &group[..many]);
+        // Of one source those that come later were not looked at earlier: if the first is not stale, none is.
+        if group.first().is_none_or(|first| fast.layouts.is_stale(first)) {
+            return 0;
+        }
         let mut rows = out.new_rows(many);
         let mut made = 0;
         while made < many {
@@ -226,7 +230,7 @@ impl Task for Alone<'_> {
         let (symbols, mut expected) = (&context.symbols, Expected::NOTHING);
         fast.layouts.settle(symbols);
         fast.layouts.expect(vectors, (len, bytes), head.source, symbols, &mut expected);
-        expected.find(symbols);
+        expected.find(vectors, symbols);
         let row = out.new_rows(1).next()?;
         fast.event(vectors, (head, bytes), &expected, by, context, row)?;
         out.keep(1);

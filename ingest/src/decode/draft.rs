@@ -314,8 +314,14 @@ impl Context {
         flags
     }
 
-    /// See [`Station::site`].
+    /// Whether there is such a site.
     #[inline(always)]
+    pub fn knows_site(&self, site: Symbol) -> bool {
+        self.sites.is_empty() || self.sites.get(site.0 as usize).is_some_and(|known| *known)
+    }
+
+    /// See [`Station::site`].
+    #[inline(never)]
     pub fn site(
         &self,
         said: Symbol,
@@ -331,9 +337,7 @@ impl Context {
                 None => return Err(RejectReason::MissingField),
             },
         };
-        let sites = &self.sites;
-        let known = sites.is_empty() || sites.get(site.0 as usize).is_some_and(|known| *known);
-        if known { Ok(site) } else { Err(RejectReason::UnknownSite) }
+        if self.knows_site(site) { Ok(site) } else { Err(RejectReason::UnknownSite) }
     }
 
     /// The site of an event that says none.

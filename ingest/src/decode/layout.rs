@@ -140,23 +140,25 @@ impl Sought {
 
     /// Finds the symbols of so many fours; whether all have one.
     #[inline(always)]
-    pub fn find(&mut self, fours: usize, symbols: &SymbolCache) -> bool {
-        let mut known = self.find_four(0, symbols);
+    pub fn find<V: Vectors>(&mut self, vectors: V, fours: usize, symbols: &SymbolCache) -> bool {
+        let mut known = self.find_four(vectors, 0, symbols);
         for four in 1..fours.min(FOURS_MAX) {
-            known &= self.find_four(four, symbols);
+            known &= self.find_four(vectors, four, symbols);
         }
         known
     }
 
     #[inline(always)]
-    fn find_four(&mut self, four: usize, symbols: &SymbolCache) -> bool {
+    fn find_four<V: Vectors>(&mut self, vectors: V, four: usize, symbols: &SymbolCache) -> bool {
         let FourKeys { keys, homes } = &self.fours[four];
         let mut found = [0; 4];
         for at in 0..4 {
-            match symbols.look_at(homes[at] as u32, keys[at]) {
-                Some(symbol) => found[at] = symbol.0,
-                None => return self.find_elsewhere(four, symbols),
+            let Some(line) = symbols.line(homes[at] as u32) else { return false };
+            let same = vectors.same_keys(line.words(), keys[at]);
+            if same == 0 {
+                return self.find_elsewhere(four, symbols);
             }
+            found[at] = line.symbol(same.trailing_zeros()).0;
         }
         if let Some(room) = self.symbols[1 + 4 * four..].first_chunk_mut() {
             *room = found;
@@ -170,7 +172,7 @@ impl Sought {
         let FourKeys { keys, homes } = &self.fours[four];
         let mut known = true;
         for at in 0..4 {
-            let there = symbols.look_at(homes[at] as u32, keys[at]);
+            let there = symbols.line(homes[at] as u32).and_then(|line| line.find(keys[at]).known());
             let symbol = there.unwrap_or_else(|| symbols.look_for(keys[at]));
             self.symbols[1 + 4 * four + at] = symbol.0;
             known &= symbol != Symbol::UNKNOWN;
@@ -336,7 +338,11 @@ impl Layout {
         };
         let device = Symbol(names.symbols[1]);
         let said = if self.site_said { Symbol(names.symbols[2]) } else { self.site_always };
-        let site = context.site(said, device, self.control, (reading, tables)).ok()?;
+        let site = if said != Symbol::NONE && context.knows_site(said) {
+            said
+        } else {
+            context.site(said, device, self.control, (reading, tables)).ok()?
+        };
         let header = Header {
             occurred,
             recorded,

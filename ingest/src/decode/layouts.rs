@@ -33,8 +33,8 @@ impl Expected {
 
     /// Finds its names, whose memory was asked for.
     #[inline(always)]
-    pub fn find(&mut self, symbols: &SymbolCache) {
-        if self.fours > 0 && !self.names.find(self.fours, symbols) {
+    pub fn find<V: Vectors>(&mut self, vectors: V, symbols: &SymbolCache) {
+        if self.fours > 0 && !self.names.find(vectors, self.fours, symbols) {
             self.place = NOWHERE;
         }
     }
@@ -167,12 +167,9 @@ impl Layouts {
         expected.made != self.made
     }
 
-    /// The layout that a payload was found to have, if no other was made since and its names are known.
+    /// The layout that a payload was found to have, if its names are known; of one that is not stale.
     #[inline(always)]
     pub fn at(&self, expected: &Expected) -> Option<&Layout> {
-        if expected.made != self.made {
-            return None;
-        }
         self.layouts.get(expected.place as usize)
     }
 
