@@ -116,8 +116,10 @@ impl Run<'_> {
             let Some(place) = place_near(self.near, head.site()) else { break };
             if let Some(Admitted { seen, waiting, floor, .. }) = self.sites.get(place as usize) {
                 let watermark = hearing.watermark;
-                let full = self.scarce && waiting.len() >= self.waiting_max;
-                if at < watermark || at < *floor || full {
+                if at < watermark || at < *floor {
+                    break;
+                }
+                if self.scarce && waiting.len() >= self.waiting_max {
                     break;
                 }
                 seen.expect(head.identity());

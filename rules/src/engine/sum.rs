@@ -11,6 +11,7 @@ use std::sync::Arc;
 use event::identity::{Digest, TimedId};
 use event::{Interner, Symbol};
 
+use super::cells::halves;
 use super::findings::{Effect, Finding, Findings};
 use crate::plan::Plan;
 use crate::value::Value;
@@ -64,11 +65,9 @@ impl Sum {
             self.effect(findings, finding.effect);
             self.fields(finding, interner);
             for evidence in findings.evidence(finding) {
-                let mut form = [0; 26];
-                form[..16].copy_from_slice(&evidence.identity.0.to_le_bytes());
-                form[16..24].copy_from_slice(&evidence.occurred.0.to_le_bytes());
-                form[24..].copy_from_slice(&evidence.part.to_le_bytes());
-                self.put(form);
+                let [low, high] = halves(evidence.identity.0);
+                self.put_several([low, high, evidence.occurred.0 as u64].map(u64::to_le_bytes));
+                self.put(evidence.part.to_le_bytes());
             }
             for (nth, value) in findings.why(finding).iter().enumerate() {
                 self.value(*value, findings.texts(finding, nth), interner);
@@ -84,6 +83,16 @@ impl Sum {
         match self.form.get_mut(self.used..).and_then(|rest| rest.first_chunk_mut()) {
             Some(room) => (*room, self.used) = (bytes, self.used + N),
             None => self.put_all(&bytes),
+        }
+    }
+
+    /// Several of one length: whether there is room is asked once.
+    #[inline(always)]
+    fn put_several<const N: usize, const M: usize>(&mut self, parts: [[u8; N]; M]) {
+        let room = self.form.get_mut(self.used..).map(|rest| rest.as_chunks_mut().0);
+        match room.and_then(|rest| rest.first_chunk_mut()) {
+            Some(room) => (*room, self.used) = (parts, self.used + N * M),
+            None => self.put_all(parts.as_flattened()),
         }
     }
 
@@ -141,23 +150,17 @@ impl Sum {
         // What is of an incident alone has no rule.
         let rule = self.rules.get(finding.rule.0 as usize).copied().unwrap_or_default();
         let [a, b, c] = finding.key;
-        let texts = [finding.site, a, b, c, finding.area, finding.person];
+        let text = |text: Symbol| digest(text, interner);
+        let [site, area, person] = [finding.site, finding.area, finding.person].map(text);
+        let [a, b, c] = [a, b, c].map(text);
+        self.put_several([rule, site, a, b, c, area, person].map(u128::to_le_bytes));
+        let [low, high] = halves(finding.id.0);
+        let numbers = [finding.seq, finding.at.0 as u64, low, high];
+        self.put_several(numbers.map(u64::to_le_bytes));
+        self.put(finding.omitted.to_le_bytes());
         let late = finding.late.map_or(0, |tier| 1 + tier as u8);
         let complete = u8::from(finding.complete);
-        // All of it at once: whether there is room is asked once.
-        let mut form = [0; 152];
-        let (digests, rest) = form.split_at_mut(112);
-        let all = [rule].into_iter().chain(texts.map(|text| digest(text, interner)));
-        for (form, digest) in digests.chunks_exact_mut(16).zip(all) {
-            form.copy_from_slice(&digest.to_le_bytes());
-        }
-        rest[..8].copy_from_slice(&finding.seq.to_le_bytes());
-        rest[8..16].copy_from_slice(&finding.at.0.to_le_bytes());
-        rest[16..32].copy_from_slice(&finding.id.0.to_le_bytes());
-        rest[32..36].copy_from_slice(&finding.omitted.to_le_bytes());
-        let last = [finding.severity as u8, finding.verification, late, complete];
-        rest[36..].copy_from_slice(&last);
-        self.put(form);
+        self.put([finding.severity as u8, finding.verification, late, complete]);
     }
 
     fn value(&mut self, value: Value, texts: &[Symbol], interner: &Interner) {
@@ -171,9 +174,8 @@ impl Sum {
             Value::Span(span) => (6, span.0 as u128),
             Value::List { .. } => (7, texts.len() as u128),
         };
-        let mut form = [number; 17];
-        form[1..].copy_from_slice(&bits.to_le_bytes());
-        self.put(form);
+        self.put([number]);
+        self.put(bits.to_le_bytes());
         texts.iter().for_each(|text| self.put(interner.digest(*text).to_le_bytes()));
     }
 }
