@@ -65,7 +65,6 @@ const LISTED_MAX: usize = 8;
 /// What is looked up ahead at a site: of those that have many keys there.
 #[derive(Debug, Default)]
 pub struct Ahead {
-    /// By kind, behind one of which nothing is known.
     by_kind: Vec<OfKind>,
     /// Who has no seat, by kind.
     unseated: Vec<Vec<Wish>>,
@@ -177,13 +176,19 @@ impl OfKind {
 }
 
 /// What was found out of one event.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Asked {
-    /// 1 + its kind; 0 where nothing is asked for.
-    kind: u16,
+    /// What those of its kind look up: at hand for each stage.
+    of: OfKind,
     /// Its texts, and their rows.
     texts: [Symbol; FIELDS],
     rows: [Row; FIELDS],
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self { of: OfKind::NOTHING, texts: Default::default(), rows: Default::default() }
+    }
 }
 
 /// One look-up of an event by one who has no seat, or stands in a list.
@@ -348,14 +353,15 @@ impl Ahead {
         behind: &impl Fn(usize) -> Option<RowLines<'a>>,
     ) {
         for (place, asked) in self.asked[turn % TURNS].iter_mut().enumerate() {
-            asked.kind = 0;
-            let Some(event) = behind(from + place) else { continue };
-            let kind = event.head().kind().0.wrapping_add(1);
-            let Some(of) = self.by_kind.get(usize::from(kind)) else { continue };
-            asked.kind = kind;
+            let Some(event) = behind(from + place) else {
+                asked.of = OfKind::NOTHING;
+                continue;
+            };
+            let kind = usize::from(event.head().kind().0);
+            asked.of = *self.by_kind.get(kind).unwrap_or(&OfKind::NOTHING);
             // Of a kind of one field it is the same twice.
             for field in 0..MANY {
-                asked.texts[field] = event.likely_text(of.fields[field]);
+                asked.texts[field] = event.likely_text(asked.of.fields[field]);
                 state.seats.expect_block(asked.texts[field]);
             }
         }
@@ -377,25 +383,18 @@ impl Ahead {
     fn ask_for_cells<const MANY: usize>(&self, state: &mut State, turn: usize) {
         let State { seats, near, keys, .. } = state;
         for (place, asked) in self.asked[turn % TURNS].iter().enumerate() {
-            let Some(of) = self.by_kind.get(usize::from(asked.kind)) else { continue };
             let near = near.row_mut(turn * TURN + place);
             seats.gather::<MANY>(&asked.rows, near.seated());
-            for four in of.cells() {
+            for four in asked.of.cells() {
                 four.iter().for_each(|place| expect(keys.cells(), near.at(*place)));
             }
         }
     }
 
-    /// What was asked of an event, by its kind, and its cells that were found.
+    /// What was asked of an event, and its cells that were found.
     #[inline(always)]
-    fn found<'s>(
-        &'s self,
-        near: &'s Near,
-        (turn, place): (usize, usize),
-    ) -> (&'s OfKind, &'s Nearby) {
-        let kind = self.asked[turn % TURNS][place % TURN].kind;
-        let of = self.by_kind.get(usize::from(kind)).unwrap_or(&OfKind::NOTHING);
-        (of, near.row(turn * TURN + place))
+    fn found<'s>(&'s self, near: &'s Near, turn: usize, place: usize) -> (&'s OfKind, &'s Nearby) {
+        (&self.asked[turn % TURNS][place % TURN].of, near.row(turn * TURN + place))
     }
 
     /// Asks for what the cells' lists begin and end with.
@@ -403,7 +402,7 @@ impl Ahead {
     fn ask_for_lists(&self, state: &State, turn: usize) {
         let keys = state.keys.cells();
         for place in 0..TURN {
-            let (of, near) = self.found(&state.near, (turn, place));
+            let (of, near) = self.found(&state.near, turn, place);
             for place in of.entries.all() {
                 likely(keys, near.at(*place)).into_iter().for_each(|c| ask_for_entries(state, c));
             }
@@ -426,7 +425,7 @@ impl Ahead {
     fn ask_behind_first(&self, state: &State, turn: usize) {
         let (keys, entries) = (state.keys.cells(), state.entries.cells());
         for place in 0..TURN {
-            let (of, near) = self.found(&state.near, (turn, place));
+            let (of, near) = self.found(&state.near, turn, place);
             let first = |place: &Place| likely(entries, likely(keys, near.at(*place))?.head);
             for place in of.windows.all() {
                 first(place).into_iter().for_each(|first| ask_for_next(state, first));
@@ -441,7 +440,6 @@ impl Ahead {
     fn look_who_is_large(&mut self, state: &State, cx: Context<'_>) {
         let kinds = cx.layout.wanted.kinds();
         self.by_kind.clear();
-        self.by_kind.push(OfKind::NOTHING);
         self.unseated.resize_with(kinds.len(), Vec::new);
         let mut all = OfKind::NOTHING;
         self.fields = 0;
