@@ -60,6 +60,8 @@ pub struct Pages<T> {
     cells: Vec<T>,
     /// Of each page: [`SAVED`], [`CHANGED`] or [`AWAITED`].
     marks: Vec<u8>,
+    /// How many are not [`CHANGED`]: where all are, as without snapshots, no mark is looked at.
+    unchanged: usize,
     free: u32,
     len: u32,
     live: u32,
@@ -80,7 +82,7 @@ struct Saving {
 impl<T> Default for Pages<T> {
     fn default() -> Self {
         let (cells, marks, saving) = (Vec::new(), Vec::new(), Saving::default());
-        Self { cells, marks, free: NIL, len: 0, live: 0, saving }
+        Self { cells, marks, unchanged: 0, free: NIL, len: 0, live: 0, saving }
     }
 }
 
@@ -118,7 +120,7 @@ impl<T: Pod> Pages<T> {
     #[inline(always)]
     pub fn get_mut(&mut self, index: u32) -> &mut T {
         let page = index as usize / PAGE_CELLS;
-        if self.marks.get(page) != Some(&CHANGED) {
+        if self.unchanged != 0 && self.marks.get(page) != Some(&CHANGED) {
             self.mark(page);
         }
         self.cells.get_mut(index as usize).unwrap_or_else(|| no_cell())
@@ -133,6 +135,7 @@ impl<T: Pod> Pages<T> {
             self.saving.awaited -= 1;
         }
         self.marks[page] = CHANGED;
+        self.unchanged -= 1;
     }
 
     /// Makes room for a cell of this index.
@@ -153,6 +156,7 @@ impl<T: Pod> Pages<T> {
             self.marks.reserve(more);
             self.cells.reserve_exact(more * PAGE_CELLS);
         }
+        self.unchanged += pages - self.marks.len();
         self.cells.resize(pages * PAGE_CELLS, T::zeroed());
         self.marks.resize(pages, SAVED);
     }
@@ -209,6 +213,7 @@ impl<T: Pod> Store for Pages<T> {
             awaited += u32::from(taken);
         }
         (self.saving.awaited, self.saving.from) = (awaited, 0);
+        self.unchanged = self.marks.iter().filter(|mark| **mark != CHANGED).count();
         for number in [self.len, self.free, self.live, awaited] {
             out.extend_from_slice(&number.to_le_bytes());
         }
