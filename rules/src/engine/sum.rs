@@ -66,7 +66,8 @@ impl Sum {
             self.fields(finding, interner);
             for evidence in findings.evidence(finding) {
                 let [low, high] = halves(evidence.identity.0);
-                self.put_several([low, high, evidence.occurred.0 as u64].map(u64::to_le_bytes));
+                let occurred = evidence.occurred.0.to_le_bytes();
+                self.put_several([low.to_le_bytes(), high.to_le_bytes(), occurred]);
                 self.put(evidence.part.to_le_bytes());
             }
             for (nth, value) in findings.why(finding).iter().enumerate() {
@@ -150,13 +151,12 @@ impl Sum {
         // What is of an incident alone has no rule.
         let rule = self.rules.get(finding.rule.0 as usize).copied().unwrap_or_default();
         let [a, b, c] = finding.key;
-        let text = |text: Symbol| digest(text, interner);
-        let [site, area, person] = [finding.site, finding.area, finding.person].map(text);
-        let [a, b, c] = [a, b, c].map(text);
-        self.put_several([rule, site, a, b, c, area, person].map(u128::to_le_bytes));
-        let [low, high] = halves(finding.id.0);
-        let numbers = [finding.seq, finding.at.0 as u64, low, high];
-        self.put_several(numbers.map(u64::to_le_bytes));
+        let text = |text: Symbol| digest(text, interner).to_le_bytes();
+        let (site, area, person) = (text(finding.site), text(finding.area), text(finding.person));
+        self.put_several([rule.to_le_bytes(), site, text(a), text(b), text(c), area, person]);
+        let ([low, high], at) = (halves(finding.id.0), finding.at.0.to_le_bytes());
+        let seq = finding.seq.to_le_bytes();
+        self.put_several([seq, at, low.to_le_bytes(), high.to_le_bytes()]);
         self.put(finding.omitted.to_le_bytes());
         let late = finding.late.map_or(0, |tier| 1 + tier as u8);
         let complete = u8::from(finding.complete);
