@@ -275,29 +275,46 @@ fn ask_for_row(lines: &[MemoryLine], first: usize) {
     [0, 1].into_iter().for_each(|line| prefetch_to_write(lines, first + line));
 }
 
-/// Memory that a row may be made of.
+/// Memory that a row may be made of: its header is written part by part, then its fields are said.
 #[derive(Debug)]
 pub struct NewRow<'a>(&'a mut [MemoryLine]);
 
+/// The fields of a row that is being made.
+#[derive(Debug)]
+pub struct NewFields<'a>(&'a mut [MemoryLine]);
+
 impl<'a> NewRow<'a> {
-    /// Makes it a row with this header, which says that it has these fields, as bits. All of the first ones are
-    /// said here, zero where there is none; each of the others is to be [`EventMut::put`].
+    /// Its header, and what stands behind it.
+    #[must_use]
     #[inline(always)]
-    pub fn set(self, header: &Header, fields: u64, first: [u64; SHORT_FIELDS]) -> EventMut<'a> {
+    pub fn split(self) -> Option<(EventMut<'a>, NewFields<'a>)> {
         ask_for_row(self.0, ROWS_AHEAD * self.0.len());
-        let words: &mut [u64] = bytemuck::cast_slice_mut(self.0);
-        if let Some((head, slots)) = words.split_first_chunk_mut::<HEADER_WORDS>() {
-            let mut stale = head[PRESENT] & !fields;
-            // All of a line at once, and no loop over what the row before had.
-            if let Some(slots) = slots.first_chunk_mut() {
-                *slots = first;
-                stale &= !0 << SHORT_FIELDS;
-            }
-            clear(slots, stale);
-            EventMut(head).header(header);
-            head[PRESENT] = fields;
+        let (head, fields) = self.0.split_first_mut()?;
+        Some((EventMut(&mut head.0), NewFields(fields)))
+    }
+}
+
+impl NewFields<'_> {
+    /// Says in the header that the row has these fields, as bits. All of the first ones are said here, zero where there is
+    /// none; each of the others is to be [`Self::put`].
+    #[inline(always)]
+    pub fn set(&mut self, head: &mut EventMut<'_>, fields: u64, first: [u64; SHORT_FIELDS]) {
+        let mut stale = std::mem::replace(&mut head.0[PRESENT], fields) & !fields;
+        // All of a line at once, and no loop over what the row before had.
+        if let Some(line) = self.0.first_mut() {
+            line.0 = first;
+            stale &= !0 << SHORT_FIELDS;
         }
-        EventMut(words)
+        clear(bytemuck::cast_slice_mut(self.0), stale);
+    }
+
+    /// Sets the raw slot of a field that is said to be there; nothing where a row has none such.
+    #[inline(always)]
+    pub fn put(&mut self, field: FieldId, bits: u64) {
+        let slots: &mut [u64] = bytemuck::cast_slice_mut(self.0);
+        if let Some(slot) = slots.get_mut(field.0 as usize) {
+            *slot = bits;
+        }
     }
 }
 
@@ -546,14 +563,6 @@ impl<'a> EventMut<'a> {
         row.class(header.kind, header.flags, header.stream, header.source);
         row.place(header.site, header.device);
         row.position(header.position, header.part);
-    }
-
-    /// Sets the raw slot of a field that is said to be there; nothing where a row has none such.
-    #[inline(always)]
-    pub fn put(&mut self, field: FieldId, bits: u64) {
-        if let Some(slot) = self.0.get_mut(HEADER_WORDS + field.0 as usize) {
-            *slot = bits;
-        }
     }
 
     /// Sets several fields, each by its slot as [`EventRef::slot`] gave it.

@@ -25,7 +25,9 @@ pub mod tables;
 pub mod time;
 pub mod vocabulary;
 
-pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header, NewRow, SHORT_FIELDS};
+pub use block::{
+    EventBlock, EventFlags, EventMut, EventRef, Header, NewFields, NewRow, SHORT_FIELDS,
+};
 pub use identity::{Digest, Identity};
 pub use lines::{MemoryLine, RowLines};
 pub use record::{

@@ -18,7 +18,7 @@ mod steady;
 use event::identity::ShortParts;
 use event::tables::Tables;
 use event::{
-    EventFlags, EventMut, EventTime, FieldId, Header, KindId, NewRow, ROOM, RecordHead, RecordRef,
+    EventFlags, EventTime, FieldId, KindId, NewFields, NewRow, ROOM, RecordHead, RecordRef,
     SourceId, Symbol, SymbolCache,
 };
 
@@ -329,13 +329,17 @@ impl Layout {
         (reading, tables): (&Reading, &Tables),
         context: &mut Context,
         row: NewRow<'r>,
-    ) -> Option<EventMut<'r>> {
+    ) -> Option<NewFields<'r>> {
+        // What is known is written at once: all of it together has no room in the registers.
+        let (mut head, mut fields) = row.split()?;
         let occurred = self.occurred.read(vectors, bytes, record, context)?;
         let recorded = match self.recorded {
             _ if !reading.history => record.recorded,
             None => occurred,
             Some(clock) => clock.read(vectors, bytes, record, context)?,
         };
+        head.times(occurred, recorded);
+        head.identity(self.identified.read(vectors, bytes, occurred, &context.parts));
         let device = Symbol(names.symbols[1]);
         let said = if self.site_said { Symbol(names.symbols[2]) } else { self.site_always };
         let site = if said != Symbol::NONE && context.knows_site(said) {
@@ -343,30 +347,21 @@ impl Layout {
         } else {
             context.site(said, device, self.control, (reading, tables)).ok()?
         };
-        let header = Header {
-            occurred,
-            recorded,
-            identity: self.identified.read(vectors, bytes, occurred, &context.parts),
-            kind: self.kind,
-            flags: context.flags(self.flags, record.flags, device, self.control, tables),
-            stream: record.stream,
-            source: record.source,
-            site,
-            device,
-            position: record.position,
-            part: 0,
-        };
+        head.place(site, device);
+        let flags = context.flags(self.flags, record.flags, device, self.control, tables);
+        head.class(self.kind, flags, record.stream, record.source);
+        head.position(record.position, 0);
         let first = vectors.spread(names.symbols.first_chunk()?, &self.spread);
-        let mut event = row.set(&header, self.present, first);
+        fields.set(&mut head, self.present, first);
         if self.has_more {
             for (at, field) in self.others.all() {
-                event.put(*field, names.symbols.get(*at).map_or(0, |symbol| u64::from(*symbol)));
+                fields.put(*field, names.symbols.get(*at).map_or(0, |symbol| u64::from(*symbol)));
             }
             for int in self.ints.all() {
-                event.put(int.field, int.read(vectors, bytes)?);
+                fields.put(int.field, int.read(vectors, bytes)?);
             }
         }
-        Some(event)
+        Some(fields)
     }
 
     /// The layout of a payload that was scanned, and has a program, but no layout; `None` where it

@@ -140,9 +140,9 @@ impl Fast {
         row: NewRow<'_>,
     ) -> Option<()> {
         let layout = self.layouts.at(expected)?;
-        let mut event = layout.run(vectors, record, &expected.names, by, context, row)?;
+        let mut fields = layout.run(vectors, record, &expected.names, by, context, row)?;
         if layout.has_more && layout.constants {
-            self.programs.put_constants(layout.program, &mut event);
+            self.programs.put_constants(layout.program, &mut fields);
         }
         Some(())
     }

@@ -8,7 +8,9 @@
 
 use event::identity::ShortParts;
 use event::incident::{CitedRoom, Said};
-use event::{EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, Symbol};
+use event::{
+    EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, NewFields, Symbol,
+};
 
 use super::draft::Station;
 use super::plan::{IdPlan, KindPlan, Name, PartPlan, Plan, Question, TimePlan};
@@ -174,10 +176,9 @@ impl Programs {
     /// Puts what is the same for all into a row that a program's layout made.
     #[cold]
     #[inline(never)]
-    pub fn put_constants(&self, place: usize, event: &mut EventMut<'_>) {
-        if let Some(made) = self.made(place) {
-            made.put_constants(event);
-        }
+    pub fn put_constants(&self, place: usize, fields: &mut NewFields<'_>) {
+        let constants = self.made(place).into_iter().flat_map(|made| &made.constants);
+        constants.for_each(|(field, symbol)| fields.put(*field, symbol.0.into()));
     }
 
     /// Registers of the texts that are asked for.
