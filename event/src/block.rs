@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytemuck::Zeroable;
 
 use crate::identity::Identity;
-use crate::lines::{MemoryLine, RowLines};
+use crate::lines::{MemoryLine, NewRow, RowLines};
 use crate::prefetch::{prefetch, prefetch_to_write};
 use crate::record::{Position, SourceId, StreamId};
 use crate::symbol::Symbol;
@@ -29,7 +29,7 @@ pub(crate) const PRESENT: usize = 7;
 /// Header words of a row.
 pub const HEADER_WORDS: usize = 8;
 /// How many rows ahead of the one that is added memory is asked for.
-const ROWS_AHEAD: usize = 4;
+pub(crate) const ROWS_AHEAD: usize = 4;
 /// Words in which most rows have all of their fields.
 pub(crate) const SHORT_WORDS: usize = 16;
 /// Words of a line of memory.
@@ -271,56 +271,13 @@ impl EventBlock {
 
 /// What stood where a row will be written may have been read by another thread: the lines are in its cache, too.
 #[inline(always)]
-fn ask_for_row(lines: &[MemoryLine], first: usize) {
+pub(crate) fn ask_for_row(lines: &[MemoryLine], first: usize) {
     [0, 1].into_iter().for_each(|line| prefetch_to_write(lines, first + line));
-}
-
-/// Memory that a row may be made of: its header is written part by part, then its fields are said.
-#[derive(Debug)]
-pub struct NewRow<'a>(&'a mut [MemoryLine]);
-
-/// The fields of a row that is being made.
-#[derive(Debug)]
-pub struct NewFields<'a>(&'a mut [MemoryLine]);
-
-impl<'a> NewRow<'a> {
-    /// Its header, and what stands behind it.
-    #[must_use]
-    #[inline(always)]
-    pub fn split(self) -> Option<(EventMut<'a>, NewFields<'a>)> {
-        ask_for_row(self.0, ROWS_AHEAD * self.0.len());
-        let (head, fields) = self.0.split_first_mut()?;
-        Some((EventMut(&mut head.0), NewFields(fields)))
-    }
-}
-
-impl NewFields<'_> {
-    /// Says in the header that the row has these fields, as bits. All of the first ones are said here, zero where there is
-    /// none; each of the others is to be [`Self::put`].
-    #[inline(always)]
-    pub fn set(&mut self, head: &mut EventMut<'_>, fields: u64, first: [u64; SHORT_FIELDS]) {
-        let mut stale = std::mem::replace(&mut head.0[PRESENT], fields) & !fields;
-        // All of a line at once, and no loop over what the row before had.
-        if let Some(line) = self.0.first_mut() {
-            line.0 = first;
-            stale &= !0 << SHORT_FIELDS;
-        }
-        clear(bytemuck::cast_slice_mut(self.0), stale);
-    }
-
-    /// Sets the raw slot of a field that is said to be there; nothing where a row has none such.
-    #[inline(always)]
-    pub fn put(&mut self, field: FieldId, bits: u64) {
-        let slots: &mut [u64] = bytemuck::cast_slice_mut(self.0);
-        if let Some(slot) = slots.get_mut(field.0 as usize) {
-            *slot = bits;
-        }
-    }
 }
 
 /// Clears the fields that a row before had, as bits; to clear all of them takes longer.
 #[inline(always)]
-fn clear(slots: &mut [u64], mut stale: u64) {
+pub(crate) fn clear(slots: &mut [u64], mut stale: u64) {
     while stale != 0 {
         slots[stale.trailing_zeros() as usize] = 0;
         stale &= stale - 1;
@@ -542,7 +499,7 @@ impl<'a> EventRef<'a> {
 
 /// One event, written.
 #[derive(Debug)]
-pub struct EventMut<'a>(&'a mut [u64]);
+pub struct EventMut<'a>(pub(crate) &'a mut [u64]);
 
 impl<'a> EventMut<'a> {
     /// A row kept elsewhere.

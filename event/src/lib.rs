@@ -25,11 +25,9 @@ pub mod tables;
 pub mod time;
 pub mod vocabulary;
 
-pub use block::{
-    EventBlock, EventFlags, EventMut, EventRef, Header, NewFields, NewRow, SHORT_FIELDS,
-};
+pub use block::{EventBlock, EventFlags, EventMut, EventRef, Header, SHORT_FIELDS};
 pub use identity::{Digest, Identity};
-pub use lines::{MemoryLine, RowLines};
+pub use lines::{MemoryLine, NewFields, NewRow, RowLines};
 pub use record::{
     Cut, Origin, Position, ROOM, RecordBlock, RecordFlags, RecordHead, RecordKind, RecordRef,
     SourceId, Span, StreamId,

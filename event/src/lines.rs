@@ -2,7 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::block::{EventRef, HEADER_WORDS, LINE_WORDS, PRESENT, SHORT_FIELDS, SHORT_WORDS};
+use crate::block::{
+    EventMut, EventRef, HEADER_WORDS, LINE_WORDS, PRESENT, ROWS_AHEAD, SHORT_FIELDS, SHORT_WORDS,
+    ask_for_row, clear,
+};
 use crate::prefetch::prefetch;
 use crate::{FieldId, Symbol};
 
@@ -87,6 +90,49 @@ impl<'a> RowLines<'a> {
             // Of a fixed length it is some moves in a row, and no call.
             (Some(from), Some(to)) if self.head().0[PRESENT] >> SHORT_FIELDS == 0 => *to = *from,
             _ => to.copy_from_slice(self.0),
+        }
+    }
+}
+
+/// Memory that a row may be made of: its header is written part by part, then its fields are said.
+#[derive(Debug)]
+pub struct NewRow<'a>(pub(crate) &'a mut [MemoryLine]);
+
+/// The fields of a row that is being made.
+#[derive(Debug)]
+pub struct NewFields<'a>(&'a mut [MemoryLine]);
+
+impl<'a> NewRow<'a> {
+    /// Its header, and what stands behind it.
+    #[must_use]
+    #[inline(always)]
+    pub fn split(self) -> Option<(EventMut<'a>, NewFields<'a>)> {
+        ask_for_row(self.0, ROWS_AHEAD * self.0.len());
+        let (head, fields) = self.0.split_first_mut()?;
+        Some((EventMut(&mut head.0), NewFields(fields)))
+    }
+}
+
+impl NewFields<'_> {
+    /// Says in the header that the row has these fields, as bits. All of the first ones are said here, zero where there is
+    /// none; each of the others is to be [`Self::put`].
+    #[inline(always)]
+    pub fn set(&mut self, head: &mut EventMut<'_>, fields: u64, first: [u64; SHORT_FIELDS]) {
+        let mut stale = std::mem::replace(&mut head.0[PRESENT], fields) & !fields;
+        // All of a line at once, and no loop over what the row before had.
+        if let Some(line) = self.0.first_mut() {
+            line.0 = first;
+            stale &= !0 << SHORT_FIELDS;
+        }
+        clear(bytemuck::cast_slice_mut(self.0), stale);
+    }
+
+    /// Sets the raw slot of a field that is said to be there; nothing where a row has none such.
+    #[inline(always)]
+    pub fn put(&mut self, field: FieldId, bits: u64) {
+        let slots: &mut [u64] = bytemuck::cast_slice_mut(self.0);
+        if let Some(slot) = slots.get_mut(field.0 as usize) {
+            *slot = bits;
         }
     }
 }

@@ -8,9 +8,7 @@
 
 use event::identity::ShortParts;
 use event::incident::{CitedRoom, Said};
-use event::{
-    EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, NewFields, Symbol,
-};
+use event::{EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, NewFields, Symbol};
 
 use super::draft::Station;
 use super::plan::{IdPlan, KindPlan, Name, PartPlan, Plan, Question, TimePlan};
