@@ -154,7 +154,7 @@ impl FileReader {
         let Some(input) = self.owner(position) else { return Ok(false) };
         let (at, before) = (position.0 - input.base, block.len());
         let wanted = ROW_BYTES.min((input.len - at) as usize);
-        if input.cut(at, block, wanted, self.delivery_bytes_max, 1)? == 0 {
+        if input.cut(at, block, wanted, self.delivery_bytes_max, true)? == 0 {
             input.row_at(at, block, self.delivery_bytes_max)?;
         }
         Ok(block.len() > before)
@@ -200,12 +200,12 @@ impl Input {
         limit: usize,
     ) -> io::Result<u64> {
         let wanted = bytes.min((self.len - at) as usize);
-        let done = self.cut(at, block, wanted, limit, usize::MAX)?;
+        let done = self.cut(at, block, wanted, limit, false)?;
         // Or one row that is longer than a block.
         if done > 0 { Ok(done) } else { self.row_at(at, block, limit) }
     }
 
-    /// Reads `wanted` bytes from an offset on and adds the whole rows of them, at most `most`; how
+    /// Reads `wanted` bytes from an offset on and adds the whole rows of them, or `only` the first; how
     /// many bytes they were.
     fn cut(
         &self,
@@ -213,7 +213,7 @@ impl Input {
         block: &mut RecordBlock,
         wanted: usize,
         limit: usize,
-        most: usize,
+        only: bool,
     ) -> io::Result<u64> {
         let (range, result) = block.append_read(wanted, |room| self.file.read_exact_at(room, at));
         result?;
@@ -221,9 +221,13 @@ impl Input {
         let topic = block.append(self.name.as_bytes());
         let like = self.record(RecordKind::Delivery, RecordFlags::default(), Position(0), b"");
         let (bytes, records) = block.cut(&range, &like, topic);
-        let mut rows = Rows { bytes, records, base: self.base + at, start: 0, left: most, limit };
-        let one_by_one = self.csv || most == 1;
-        let all = if one_by_one { each(&mut rows, self.csv) } else { lines(&mut rows) };
+        let mut rows = Rows { bytes, records, base: self.base + at, start: 0, limit };
+        let all = if self.csv || only {
+            each(&mut rows, self.csv, only)
+        } else {
+            lines(&mut rows);
+            true
+        };
         if all && last {
             rows.end(bytes.len());
         }
@@ -287,7 +291,7 @@ impl Quotes {
     }
 }
 
-/// Bytes that are cut into rows, as many as are wanted.
+/// Bytes that are cut into rows.
 struct Rows<'a> {
     bytes: &'a [u8],
     records: Cut<'a>,
@@ -295,14 +299,13 @@ struct Rows<'a> {
     base: u64,
     /// Where the next row begins.
     start: usize,
-    left: usize,
     limit: usize,
 }
 
 impl Rows<'_> {
-    /// A row ends here, its line end included; whether more are wanted.
+    /// A row ends here, its line end included.
     #[inline(always)]
-    fn end(&mut self, end: usize) -> bool {
+    fn end(&mut self, end: usize) {
         let start = std::mem::replace(&mut self.start, end);
         match &self.bytes[start..end] {
             // As most are: no blank in front, which may be all that there is, and one line end.
@@ -314,8 +317,6 @@ impl Rows<'_> {
             }
             _ => self.other(start, end),
         }
-        self.left -= 1;
-        self.left > 0
     }
 
     /// Rows end behind each of these places behind `before`, their line ends included.
@@ -359,10 +360,11 @@ impl Rows<'_> {
     }
 }
 
-/// Cuts one row after the other; whether more are wanted than there are.
-fn each(rows: &mut Rows<'_>, csv: bool) -> bool {
+/// Cuts one row after the other, or `only` the first; whether more are wanted than there are.
+fn each(rows: &mut Rows<'_>, csv: bool, only: bool) -> bool {
     while let Some(len) = Quotes::default().end(&rows.bytes[rows.start..], csv) {
-        if !rows.end(rows.start + len) {
+        rows.end(rows.start + len);
+        if only {
             return false;
         }
     }
@@ -372,14 +374,14 @@ fn each(rows: &mut Rows<'_>, csv: bool) -> bool {
 /// The same of many lines: sixty-four bytes are looked at at once, and of lines that are a hundred long
 /// each only once. First all ends of some chunks are found and then their rows made: whether there is
 /// one in a chunk would be guessed wrong as often as not.
-fn lines(rows: &mut Rows<'_>) -> bool {
+fn lines(rows: &mut Rows<'_>) {
     let (chunks, rest) = rows.bytes.as_chunks();
     let mut ends: Ends = [0; _];
     for (number, some) in chunks.chunks(CHUNKS).enumerate() {
         rows.end_some(64 * CHUNKS * number, all_line_ends(some, &mut ends));
     }
     let before = rows.bytes.len() - rest.len();
-    memchr::memchr_iter(b'\n', rest).all(|at| rows.end(before + at + 1))
+    memchr::memchr_iter(b'\n', rest).for_each(|at| rows.end(before + at + 1));
 }
 
 fn flags(len: usize, limit: usize) -> RecordFlags {

@@ -39,11 +39,22 @@ impl Order {
     }
 }
 
-/// Those that a holder has, in order.
-fn in_order(found: impl Iterator<Item = (u64, u32)>) -> VecDeque<(u64, u32)> {
-    let mut found: Vec<_> = found.collect();
-    found.sort_unstable();
-    found.into()
+/// The first of those that a holder still has. Where it has none of the known, all are looked at.
+fn first(
+    elders: &mut Elders,
+    has: impl Fn(&(u64, u32)) -> bool,
+    all: impl Iterator<Item = (u64, u32)>,
+) -> Option<u32> {
+    let elders = elders.get_or_insert_default();
+    while elders.front().is_some_and(|one| !has(one)) {
+        elders.pop_front();
+    }
+    if elders.is_empty() {
+        let mut found: Vec<_> = all.filter(has).collect();
+        found.sort_unstable();
+        *elders = found.into();
+    }
+    elders.front().map(|one| one.1)
 }
 
 /// A cell comes, younger than all; where many stand there, those go that do not stay.
@@ -93,31 +104,19 @@ impl State {
 
     /// The key that came to a holder first.
     pub fn first_key(&mut self, holder: u32) -> Option<u32> {
-        let mut elders = self.order.keys[holder as usize].take().unwrap_or_default();
-        while elders.front().is_some_and(|one| !self.is_key(holder, *one)) {
-            elders.pop_front();
-        }
-        if elders.is_empty() {
-            let all = self.keys.indexes().map(|cell| (self.keys.get(cell).age, cell));
-            elders = in_order(all.filter(|one| self.is_key(holder, *one)));
-        }
-        let first = elders.front().map(|one| one.1);
-        self.order.keys[holder as usize] = Some(elders);
+        let mut elders = self.order.keys[holder as usize].take();
+        let all = self.keys.indexes().map(|cell| (self.keys.get(cell).age, cell));
+        let first = first(&mut elders, |one| self.is_key(holder, *one), all);
+        self.order.keys[holder as usize] = elders;
         first
     }
 
     /// The run that came to a holder first, of those that have cells of their own.
     pub fn first_run(&mut self, holder: u32) -> Option<u32> {
-        let mut elders = self.order.runs[holder as usize].take().unwrap_or_default();
-        while elders.front().is_some_and(|one| !self.is_run(holder, *one)) {
-            elders.pop_front();
-        }
-        if elders.is_empty() {
-            let all = self.runs.indexes().map(|run| (self.runs.get(run).serial, run));
-            elders = in_order(all.filter(|one| self.is_run(holder, *one)));
-        }
-        let first = elders.front().map(|one| one.1);
-        self.order.runs[holder as usize] = Some(elders);
+        let mut elders = self.order.runs[holder as usize].take();
+        let all = self.runs.indexes().map(|run| (self.runs.get(run).serial, run));
+        let first = first(&mut elders, |one| self.is_run(holder, *one), all);
+        self.order.runs[holder as usize] = elders;
         first
     }
 
