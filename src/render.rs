@@ -65,7 +65,7 @@ pub trait Evidences {
         false
     }
 
-    /// The deliveries at these positions will be read soon.
+    /// The deliveries at these positions will be read next, in this order.
     fn expect(&mut self, _positions: &[Position]) {}
 
     /// The configuration that decoded the delivery at a position, where it is not the one in force.
@@ -89,14 +89,6 @@ fn changed_row(at: &EvidenceRef, record: &RecordRef<'_>, room: &mut CitedRoom) {
     room.set(&["tables/", &position], said, at.occurred, record.recorded);
 }
 
-/// Places of what was cited lately: at 450 B each 4 MB.
-const CITED: usize = 8_192;
-
-/// Where what stands at a position is kept when it was cited.
-fn place(position: Position) -> usize {
-    (position.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % CITED
-}
-
 /// Turns findings of one configuration into outputs.
 pub struct Renderer {
     setup: Arc<Setup>,
@@ -104,10 +96,8 @@ pub struct Renderer {
     /// Decoders of configurations that were in force before, by hash.
     older: BTreeMap<String, Decoder>,
     block: RecordBlock,
-    /// What was cited lately, by its place: one in three is cited again soon, by another rule.
-    cited: Vec<(Option<EvidenceRef>, CitedRoom)>,
-    /// The position of each of them, close together: most of what is looked for is not there.
-    places: Vec<Option<Position>>,
+    /// Memory for an event that is cited.
+    room: CitedRoom,
     /// Memory for what is asked for.
     expected: Vec<Position>,
     /// Memory for a key and for a value.
@@ -118,20 +108,15 @@ pub struct Renderer {
 impl Renderer {
     /// A renderer with a decoder of its own.
     pub fn new(setup: Arc<Setup>) -> anyhow::Result<Self> {
-        let (decoder, older) = (setup.decoder()?, BTreeMap::new());
-        let (cited, places) = (vec![(None, CitedRoom::default()); CITED], vec![None; CITED]);
-        let (block, key, value) = (RecordBlock::new(), String::new(), String::new());
-        let expected = Vec::new();
-        Ok(Self { setup, decoder, older, block, cited, places, expected, key, value })
+        let (decoder, older) = (setup.decoder()?.for_evidence(), BTreeMap::new());
+        let (block, room) = (RecordBlock::new(), CitedRoom::default());
+        let (expected, key, value) = (Vec::new(), String::new(), String::new());
+        Ok(Self { setup, decoder, older, block, room, expected, key, value })
     }
 
     /// The tables have changed: evidence is read with these.
     pub fn know(&mut self, tables: &Arc<Tables>) {
-        if !Arc::ptr_eq(self.decoder.tables(), tables) {
-            self.places.fill(None);
-            self.decoder.know(tables);
-        }
-        self.decoder.catch_up();
+        self.decoder.know(tables);
     }
 
     /// Asks for the memory of what findings cite, all at once: one by one each would be waited for.
@@ -140,14 +125,7 @@ impl Renderer {
         for finding in findings.iter() {
             let names = finding.key.iter().chain([&finding.site, &finding.area, &finding.person]);
             names.for_each(|symbol| self.setup.interner.expect(*symbol));
-            for at in findings.evidence(finding) {
-                let place = place(at.position);
-                // What is not there will be written there.
-                self.cited[place].1.expect();
-                if self.places[place] != Some(at.position) {
-                    self.expected.push(at.position);
-                }
-            }
+            self.expected.extend(findings.evidence(finding).iter().map(|at| at.position));
         }
         evidences.expect(&self.expected);
     }
@@ -366,39 +344,21 @@ impl Renderer {
         at: &EvidenceRef,
         evidences: &mut impl Evidences,
     ) -> std::io::Result<Cited<'_>> {
-        let place = place(at.position);
-        if self.places[place] != Some(at.position) || self.cited[place].0 != Some(*at) {
-            self.cite(at, place, evidences)?;
-            self.places[place] = Some(at.position);
-        }
-        Ok(self.cited[place].1.cited())
-    }
-
-    /// Reads an event again, and puts what is cited of it to its place.
-    fn cite(
-        &mut self,
-        at: &EvidenceRef,
-        place: usize,
-        evidences: &mut impl Evidences,
-    ) -> std::io::Result<()> {
-        let (known, room) = &mut self.cited[place];
-        *known = None;
+        let (mut cited, room) = (false, &mut self.room);
         self.block.clear();
         let found = evidences.read(at.position, &mut self.block)?;
         let there = found == Found::There && !self.block.is_empty();
         if there && at.part == ROW_PART {
             changed_row(at, &self.block.get(0), room);
-            *known = Some(*at);
+            cited = true;
         } else if there {
             let decoder = match evidences.decoded_by(at.position)? {
                 Some(setup) if setup.hash != self.setup.hash => older(&mut self.older, &setup)?,
                 _ => &mut self.decoder,
             };
-            if decoder.cite_into(&self.block.get(0), at.part, room) {
-                *known = Some(*at);
-            }
+            cited = decoder.cite_into(&self.block.get(0), at.part, room);
         }
-        if known.is_none() {
+        if !cited {
             let (why, raw) = match found {
                 Found::Unretained(raw) => ("unretained/", raw),
                 Found::There | Found::Pruned => ("pruned/", String::new()),
@@ -406,7 +366,7 @@ impl Renderer {
             let said = Said { raw: &raw, ..Said::default() };
             room.set(&[why, &format!("{:032x}", at.identity.0)], said, at.occurred, at.occurred);
         }
-        Ok(())
+        Ok(self.room.cited())
     }
 
     fn text(&self, symbol: Symbol) -> String {
@@ -447,7 +407,7 @@ fn older<'a>(
     setup: &Setup,
 ) -> std::io::Result<&'a mut Decoder> {
     if !known.contains_key(&setup.hash) {
-        let decoder = setup.decoder().map_err(std::io::Error::other)?;
+        let decoder = setup.decoder().map_err(std::io::Error::other)?.for_evidence();
         known.insert(setup.hash.clone(), decoder);
     }
     known.get_mut(&setup.hash).ok_or_else(|| std::io::Error::other("it was put there"))

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::prefetch::prefetch;
 use crate::time::EventTime;
 
 /// One contributing event, as it is shown, stored and cited. Its texts are one piece of memory, which
@@ -64,11 +63,6 @@ impl CitedRoom {
         texts.clear();
         *ends = write(id, said, texts);
         (self.occurred, self.recorded) = (occurred, recorded);
-    }
-
-    /// Asks for the memory of what is there.
-    pub fn expect(&self) {
-        (0..self.texts.len()).step_by(64).for_each(|at| prefetch(self.texts.as_bytes(), at));
     }
 
     /// What is there.

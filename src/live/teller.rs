@@ -139,6 +139,7 @@ impl Teller {
                     let (evidence, of) = (&mut self.evidence, (part.concluded, base));
                     renderer.tell(found, evidence, of, &mut outputs)?;
                 }
+                self.evidence.expect(&[]);
                 part.findings.clear();
                 // Whoever takes it back may have ended.
                 let _ = self.spare.send(part.findings);

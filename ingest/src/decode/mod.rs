@@ -302,6 +302,16 @@ impl Decoder {
         self
     }
 
+    /// The same decoder, to [`cite`](Self::cite) with: of names it looks up those alone that say what kind an
+    /// event is, so that it need not know the others.
+    #[must_use]
+    pub fn for_evidence(mut self) -> Self {
+        for Fast { shapes, programs, .. } in self.fast.iter_mut().flatten() {
+            shapes.name_only(programs.asked());
+        }
+        self
+    }
+
     /// Which roads the deliveries took, by [`SourceId`].
     #[must_use]
     pub fn roads(&self) -> &[Roads] {
@@ -365,7 +375,7 @@ impl Decoder {
         }
     }
 
-    /// Reads event `part` of a delivery again, in words: the cold way, for evidence.
+    /// Reads event `part` of a delivery that was decoded before, in words: the cold way, for evidence.
     pub fn cite(&mut self, record: &RecordRef<'_>, part: u16) -> Option<Evidence> {
         let mut room = CitedRoom::default();
         self.cite_into(record, part, &mut room).then(|| room.cited().into())

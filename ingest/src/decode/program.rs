@@ -12,7 +12,6 @@ use event::{EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, N
 
 use super::draft::Station;
 use super::plan::{IdPlan, KindPlan, Name, PartPlan, Plan, Question, TimePlan};
-use super::raw_text;
 use super::scan::{Place, Present, Scanned};
 use crate::limits::{PROGRAM_ASKED_MAX, PROGRAMS_MAX, REGISTERS_MAX};
 
@@ -310,19 +309,18 @@ impl Made {
         Some(())
     }
 
-    /// Says what is cited of the event; `None` where the plan must see to it.
+    /// Says what is cited of the event of a delivery that was taken: it is not judged again, and no name
+    /// need be known. `None` where the plan must see to it.
     fn cite(
         &self,
         scanned: &Scanned<'_>,
         station: &mut Station<'_, '_>,
         room: &mut CitedRoom,
     ) -> Option<()> {
-        let device = self.device.symbol(scanned)?;
-        let site = match &self.site {
-            None => Symbol::NONE,
-            Some(site) => site.symbol(scanned)?,
-        };
-        station.site(site, device, self.control).ok()?;
+        // Looked at once for all texts that stand in it.
+        let raw = std::str::from_utf8(station.record.payload).ok()?;
+        let interner = station.interner;
+        let device = self.device.called(scanned, raw, interner)?;
         let occurred = self.occurred.read(scanned, station)?;
         let recorded = match self.recorded {
             None => occurred,
@@ -330,18 +328,15 @@ impl Made {
         };
         let recorded = if station.reading.history { recorded } else { station.record.recorded };
         let feed = match &self.feed {
-            Some(feed) => feed.symbol(scanned)?,
-            None => station.reading.feed,
+            Some(feed) => feed.called(scanned, raw, interner)?,
+            None => interner.text(station.reading.feed),
         };
-        let id = scanned.text(scanned.at(self.id));
-        let named = self.texts.iter().all(|(at, _)| known(scanned.at(*at)).is_some());
-        if !named || self.strict && id.is_empty() || id.len() > ShortParts::PART_MAX {
+        let id = scanned.within(raw, scanned.at(self.id))?;
+        if self.strict && id.is_empty() || id.len() > ShortParts::PART_MAX {
             return None;
         }
-        let (interner, raw) = (station.interner, raw_text(station.record.payload));
-        let (feed, device) = (interner.text(feed), interner.text(device));
         let kind = &station.mappings.vocabulary.kind(self.kind).name;
-        let said = Said { feed, kind, device, raw: &raw };
+        let said = Said { feed, kind, device, raw };
         room.set(&[feed, "/", device, "/", id], said, occurred, recorded);
         Some(())
     }
@@ -391,6 +386,21 @@ impl From {
             Self::Register(at) => padded(scanned.text(scanned.at(*at))),
             Self::Always(_, bytes, len) => Some((*bytes, *len)),
         }
+    }
+
+    /// Its text, where it is not empty; `raw` is the payload.
+    #[inline(always)]
+    fn called<'a>(
+        &self,
+        scanned: &Scanned<'_>,
+        raw: &'a str,
+        interner: &'a Interner,
+    ) -> Option<&'a str> {
+        let text = match self {
+            Self::Register(at) => scanned.within(raw, scanned.at(*at))?,
+            Self::Always(symbol, ..) => interner.text(*symbol),
+        };
+        (!text.is_empty()).then_some(text)
     }
 
     #[inline(always)]

@@ -209,6 +209,12 @@ impl<'a> Scanned<'a> {
         std::str::from_utf8(self.bytes(place)).unwrap_or_default()
     }
 
+    /// What stands at a place of the payload, which `raw` is.
+    #[inline(always)]
+    pub fn within<'r>(&self, raw: &'r str, place: &Place) -> Option<&'r str> {
+        raw.get(place.from as usize..place.to as usize)
+    }
+
     /// The value at a place.
     pub fn raw(&self, place: &Place) -> Raw<'a> {
         match place.kind {

@@ -134,6 +134,11 @@ impl Shapes {
         Some(Self { tree: tree.clone(), named, first: NOWHERE, steps, keys, turned_away: 0 })
     }
 
+    /// From now on the symbols of these registers alone are wanted. Nothing was learned yet.
+    pub fn name_only(&mut self, named: u64) {
+        self.named &= named;
+    }
+
     /// The first of the keys that a payload may begin with.
     #[inline]
     pub fn first(&self) -> u32 {

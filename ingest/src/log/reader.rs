@@ -10,6 +10,7 @@ use super::files::{Files, ReadOnlyFiles};
 use super::frame::Frame;
 use super::offsets::{self, Payloads};
 use super::segment::Segment;
+use super::unfiled::Expected;
 use super::{LogError, Progress, frame};
 
 /// Bytes read for one record at first: few are longer.
@@ -28,6 +29,8 @@ pub struct LogReader {
     /// Up to where the log was written when that was last asked.
     seen: Position,
     bytes: Vec<u8>,
+    /// Records that will be read soon.
+    expected: Expected,
     /// What reads payloads again that the log does not keep.
     payloads: Option<Arc<dyn Payloads>>,
     /// Deliveries that the log keeps only the place of are passed over.
@@ -59,6 +62,7 @@ impl LogReader {
             skip: 0,
             seen: Position(0),
             bytes: Vec::new(),
+            expected: Expected::default(),
             payloads: None,
             whole_only: false,
             lenient: false,
@@ -265,9 +269,13 @@ impl LogReader {
         Ok((taken, frame::claimed_len(block.bytes_of(&left))))
     }
 
-    /// Asks for the memory of records that will be wanted soon, where they stand in memory.
-    pub fn expect(&self, positions: &[Position]) {
-        self.progress.unfiled.expect(positions, RECORD_BYTES);
+    /// Looks for records that will be wanted in this order, where they stand in memory, and asks for it:
+    /// one by one each would be waited for. That memory is kept until others are expected, or none.
+    pub fn expect(&mut self, positions: &[Position]) {
+        if positions.is_empty() {
+            return self.expected.clear();
+        }
+        self.progress.unfiled.expect(positions, RECORD_BYTES, &mut self.expected);
     }
 
     /// Adds the record at a position; `false` when it was pruned.
@@ -286,10 +294,14 @@ impl LogReader {
             return Ok(true);
         }
         // Nearly all stand in a frame of their own, and in memory.
-        let there = self.progress.unfiled.look(position.0, |bytes| {
+        let mut take = |bytes: &[u8]| {
             let frame = frame::decode(bytes, position.0).filter(|frame| !frame.offsets);
             frame.map(|frame| frame.push(bytes, block))
-        });
+        };
+        let there = match self.expected.next(position) {
+            Some(bytes) => take(bytes),
+            None => self.progress.unfiled.look(position.0, take),
+        };
         if there.is_some() {
             return Ok(true);
         }

@@ -84,6 +84,32 @@ impl State {
     }
 }
 
+/// What will be looked at soon, in an order. Its blocks are its own, too, as long as it is expected.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    blocks: Vec<Arc<Vec<u8>>>,
+    /// Positions, each with the number of its block and where in it.
+    places: Vec<(Position, usize, usize)>,
+    /// So many of them have been looked at.
+    seen: usize,
+}
+
+impl Expected {
+    /// Nothing any more.
+    pub fn clear(&mut self) {
+        self.blocks.clear();
+        self.places.clear();
+        self.seen = 0;
+    }
+
+    /// What stands from a position on, to the end of its block; `None` where another is expected next.
+    pub fn next(&mut self, position: Position) -> Option<&[u8]> {
+        let (_, block, from) = self.places.get(self.seen).filter(|(next, ..)| *next == position)?;
+        self.seen += 1;
+        self.blocks[*block].get(*from..)
+    }
+}
+
 impl Unfiled {
     /// Adds whole frames, the first of which stands at a position; the memory they stand in is lent for
     /// others.
@@ -135,11 +161,18 @@ impl Unfiled {
         }
     }
 
-    /// Asks for the memory of so many bytes from each position on, where they are at hand.
-    pub fn expect(&self, positions: &[Position], bytes: usize) {
+    /// Looks for what stands from each position on, all under one lock, and asks for the memory of so many
+    /// bytes of it: what is at hand is expected from then on.
+    pub fn expect(&self, positions: &[Position], bytes: usize, expected: &mut Expected) {
+        expected.clear();
         let state = self.state();
-        for (block, from) in positions.iter().filter_map(|position| state.block(position.0)) {
+        for position in positions {
+            let Some((block, from)) = state.block(position.0) else { continue };
             (from..from + bytes).step_by(64).for_each(|at| prefetch(block, at));
+            if expected.blocks.last().is_none_or(|last| !Arc::ptr_eq(last, block)) {
+                expected.blocks.push(block.clone());
+            }
+            expected.places.push((*position, expected.blocks.len() - 1, from));
         }
     }
 
