@@ -238,6 +238,54 @@ fn what_is_in_no_file_yet_is_read() {
     }
 }
 
+/// Blocks as they were appended, frames out of memory and frames out of files are the same records.
+#[test]
+fn whoever_follows_sees_what_the_log_holds() {
+    let seen = |found: &RecordBlock| -> Vec<_> {
+        let of = |r: RecordRef<'_>| {
+            let texts = (r.topic.to_vec(), r.payload.to_vec());
+            (r.kind, r.flags, r.stream, r.source, r.recorded, r.position, texts)
+        };
+        found.iter().map(of).collect()
+    };
+    let files = ForgetfulFiles::default();
+    let writer = ok(open(&files, 1 << 20));
+    let progress = writer.progress();
+    let (mut log, mut filer) = writer.split();
+    let open = || LogReader::open(&dir(), Arc::new(files.clone()), progress.clone(), Position(0));
+    let (mut following, mut found) = (ok(open()), RecordBlock::new());
+    let (mut followed, mut whole) = (Vec::new(), 0);
+    let mut follow = |steps: usize| {
+        for _ in 0..steps {
+            let some = ok(following.follow(&mut found, 48 << 10));
+            assert_eq!(some, found.len());
+            whole += usize::from(found.len() > 1_000);
+            followed.extend(seen(&found));
+        }
+    };
+    let long = vec![b't'; 70_000];
+    follow(1);
+    for n in 0..200 {
+        let mut some = block(n, [1, 2_000, 3, 900, 1_500][n as usize % 5]);
+        if n == 100 {
+            let (one, mut cut) = (block(0, 1), RecordBlock::new());
+            cut.push(&RecordRef { topic: &long, ..one.get(0) });
+            some = cut;
+        }
+        ok(log.take(&mut some));
+        // It comes up with the log, falls so far behind that it has to read files, and comes up again.
+        follow([3, 2, 0, 9, 1, 1, 9][n as usize / 30]);
+        if n % 3 == 0 {
+            ok(filer.write());
+        }
+    }
+    follow(200);
+    assert!(whole >= 75, "{whole} blocks were followed as they were appended");
+    let (mut reader, mut all) = (ok(open()), RecordBlock::new());
+    while ok(reader.read(&mut all, 64 << 10)) > 0 {}
+    assert!(followed == seen(&all), "{} records of {}", followed.len(), all.len());
+}
+
 /// However appends and writes fall together, all that was taken is written.
 #[test]
 fn nothing_is_taken_into_what_is_written_already() {

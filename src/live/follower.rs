@@ -107,7 +107,6 @@ impl Follower {
                 0 => STEP_BYTES,
                 left => RECOVERY_STEP_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX)),
             };
-            block.clear();
             if !self.read(&mut block, step)? {
                 continue;
             }
@@ -146,7 +145,7 @@ impl Follower {
 
     /// Reads on; `false` while a source is away that holds what the log keeps only the place of.
     fn read(&mut self, block: &mut RecordBlock, step: usize) -> anyhow::Result<bool> {
-        match self.reader.read(block, step) {
+        match self.reader.follow(block, step) {
             Err(error @ LogError::Away { .. }) if !self.live.stopping() => {
                 tracing::warn!(%error, "nothing is judged until it can be read");
                 std::thread::sleep(WAIT);

@@ -9,6 +9,7 @@ mod checksum;
 pub mod files;
 pub mod forgetful;
 mod frame;
+mod fresh;
 mod held;
 mod offsets;
 mod reader;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use event::Position;
 
 pub use files::{Files, LogFile, ReadOnlyFiles, RealFiles};
+use fresh::Fresh;
 pub use held::Held;
 pub use offsets::{Lack, Payloads};
 pub use reader::LogReader;
@@ -114,6 +116,7 @@ pub struct Progress {
     filed: Bell,
     held: Arc<Held>,
     unfiled: Unfiled,
+    fresh: Fresh,
 }
 
 /// Tells whoever waits that something has come further. Without anybody it costs no system call.
@@ -188,8 +191,9 @@ impl Progress {
     fn new(state: State) -> Self {
         let [written, durable, wanted, filed] = std::array::from_fn(|_| Bell::default());
         let (held, unfiled) = (Arc::new(Held::default()), Unfiled::default());
+        let fresh = Fresh::default();
         held.begin(state.written);
-        Self { state: Mutex::new(state), written, durable, wanted, filed, held, unfiled }
+        Self { state: Mutex::new(state), written, durable, wanted, filed, held, unfiled, fresh }
     }
 
     /// Of a log that somebody else writes: what stands in it now, and no more.

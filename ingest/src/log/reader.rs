@@ -203,6 +203,25 @@ impl LogReader {
         Ok(block.len() - before)
     }
 
+    /// The same for the only one who follows the log closely, into `block` in place of what stands there: a long
+    /// block as it was appended, without a copy, or about `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// The file system refused, or a record is damaged.
+    pub fn follow(&mut self, block: &mut RecordBlock, bytes_max: usize) -> Result<usize, LogError> {
+        block.clear();
+        match self.progress.fresh.take(self.position().0, block) {
+            Ok(end) => {
+                self.position = end;
+                Ok(block.len())
+            }
+            // So that the next one is met where it begins.
+            Err(left) => {
+                self.read(block, bytes_max.min(usize::try_from(left).unwrap_or(usize::MAX)))
+            }
+        }
+    }
+
     /// Reads about `most` bytes of what is in memory, as far as that goes.
     fn read_memory(&mut self, most: usize, block: &mut RecordBlock) -> Result<(), LogError> {
         let mut left = most;

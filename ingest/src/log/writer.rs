@@ -131,8 +131,8 @@ impl Sequencer {
     }
 
     /// Appends a block and sets its records' positions; the position behind it is returned. A block of which
-    /// the log keeps only the places stays in memory: an empty one is left for it. It waits where too
-    /// much is in no file yet.
+    /// the log keeps only the places stays in memory, and a long one goes to whoever follows: an empty one is left
+    /// for it. It waits where too much is in no file yet.
     ///
     /// # Errors
     /// An fsync failed before, or nothing is written any more.
@@ -141,13 +141,16 @@ impl Sequencer {
         self.buffer.clear();
         self.buffer.reserve(block.bytes() + 2 * frame::HEADER * block.len());
         self.positions.clear();
+        let mut topics_fit = true;
         while self.positions.len() < block.len() {
             let index = self.positions.len();
             let position = start + self.buffer.len() as u64;
             let unsynced = u32::try_from(position - durable).unwrap_or(u32::MAX);
             match offsets::run(block, index) {
                 0 => {
-                    frame::encode(&block.get(index), position, unsynced, &mut self.buffer);
+                    let record = block.get(index);
+                    topics_fit &= frame::topic(&record).len() == record.topic.len();
+                    frame::encode(&record, position, unsynced, &mut self.buffer);
                     self.positions.push(position);
                 }
                 count => {
@@ -159,10 +162,13 @@ impl Sequencer {
         for (index, position) in self.positions.iter().enumerate() {
             block.set_position(index, Position(*position));
         }
-        if !block.is_whole() {
-            self.progress.held.keep(block);
-        }
         let end = start + self.buffer.len() as u64;
+        match block.is_whole() {
+            // Whoever follows must see what a frame holds.
+            true if topics_fit => self.progress.fresh.push(start, end, block),
+            true => {}
+            false => self.progress.held.keep(block),
+        }
         self.progress.unfiled.push(start, &mut self.buffer);
         self.progress.held.appended(end);
         let first = {
