@@ -145,6 +145,21 @@ impl KeyCell {
         after
     }
 
+    /// Moves a number, which it is or is from now on, and notes that it was written to; what it was, and what it is
+    /// now.
+    #[inline(always)]
+    pub fn move_by(&mut self, by: i64) -> (i64, i64) {
+        const MOVED: u32 = super::state::INT | KeyCell::USED;
+        if self.form & (Self::TAG | Self::USED) == MOVED
+            && let Some(now) = (self.value as i64).checked_add(by)
+        {
+            return (std::mem::replace(&mut self.value, now as u64) as i64, now);
+        }
+        let before = self.number();
+        self.use_it(true);
+        (before, self.add(by))
+    }
+
     /// An event has come to its window, and `by` more are counted; whether it is in use with that.
     #[inline(always)]
     pub fn count_in(&mut self, by: i64, used: bool) {

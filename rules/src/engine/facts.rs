@@ -5,7 +5,7 @@ use event::{EventRef, EventTime, Symbol, TimeSpan};
 use super::asked::Index;
 use super::cells::{Entry, Key, KeyCell};
 use super::pages::NIL;
-use super::prepared::{By, PreparedFact, key_of_text, text_of_key};
+use super::prepared::{PreparedFact, When, key_of_text, text_of_key};
 use super::scope::{
     Changed, Context, Sight, cell_of, fact_value, key_of, outside, part_of, text_of, value_in,
 };
@@ -45,6 +45,36 @@ pub fn drop_first(cx: Context<'_>, state: &mut State, fact: FactId, cell: u32) {
 #[inline(never)]
 pub fn drop_counted(state: &mut State, cell: u32, now: EventTime, within: TimeSpan) -> i64 {
     state.leave_counted(cell, |time| outside(now, time, within))
+}
+
+impl State {
+    /// As where a cell is near, of a key whose cell is not: its cell, what it has counted, and whether any of that
+    /// has left its window; and whether it held anything.
+    #[inline(never)]
+    fn enter_counted(
+        &mut self,
+        fact: &PreparedFact,
+        text: Symbol,
+        now: EventTime,
+    ) -> (u32, (i64, bool), bool) {
+        let known = self.look_text((fact.owner, fact.place), text);
+        if let Ok(cell) = known {
+            let held = self.keys.get(cell);
+            return (cell, (held.number(), holds_outside(held, now, fact.within)), true);
+        }
+        (self.use_or_enter(known, fact.owner, &key_of_text(text), Value::Int(0)), (0, false), false)
+    }
+
+    /// The same of a balance: its cell, and what it was before and is now.
+    #[inline(never)]
+    fn enter_moved(&mut self, fact: &PreparedFact, text: Symbol, by: i64) -> (u32, i64, i64) {
+        let known = self.look_text((fact.owner, fact.place), text);
+        let cell = self.use_or_enter(known, fact.owner, &key_of_text(text), Value::Int(0));
+        let held = self.keys.get_mut(cell);
+        let (before, now) = held.move_by(by);
+        held.use_it(known.is_ok());
+        (cell, before, now)
+    }
 }
 
 /// The same of a fact that counts each value once.
@@ -107,7 +137,7 @@ impl Site {
 
     /// Whether anybody must look, where it may have changed.
     #[inline(always)]
-    fn update(
+    pub(super) fn update(
         &mut self,
         cx: Context<'_>,
         step: &FactStep,
@@ -117,15 +147,25 @@ impl Site {
         if !step.gate.passes(event, &self.counted) {
             return false;
         }
-        let began = self.evaluated.get();
-        let looks = match step.form {
+        match step.form {
             FactForm::Count => self.count_one(cx, step, more, event),
-            FactForm::Distinct => self.count_value(cx, step, more, event),
             FactForm::Balance => self.move_balance(cx, step.fact, step.roles.or(more), event),
-            FactForm::Other => self.update_other(cx, *step, event),
-        };
-        self.worked(usize::from(step.fact.0), self.evaluated.get() - began);
-        looks
+            FactForm::Distinct | FactForm::Other => self.update_other(cx, step, more, event),
+        }
+    }
+
+    #[inline(never)]
+    fn update_other(
+        &mut self,
+        cx: Context<'_>,
+        step: &FactStep,
+        more: Roles,
+        event: EventRef<'_>,
+    ) -> bool {
+        self.on_account_of(cx.layout.fact(step.fact), |site| match step.form {
+            FactForm::Distinct => site.count_value(cx, step, more, event),
+            _ => site.update_by_kind(cx, *step, event),
+        })
     }
 
     /// Counts an event that meets the condition, by a text of it; whether anybody must look.
@@ -138,25 +178,26 @@ impl Site {
         event: EventRef<'_>,
     ) -> bool {
         let fact = cx.layout.prepared.fact(id);
-        let By::Text(field) = fact.by else { return false };
-        let Some(text) = text_of_key(event, field) else { return false };
+        let text = text_of_key(event, fact.key);
+        self.worked(fact.owner, if text.is_some() { fact.conditions } else { 0 });
+        let Some(text) = text else { return false };
         if !self.is_counted(cx, (id, fact), roles, event) {
             return false;
         }
-        let known = self.state.look(fact.owner, &key_of_text(text));
-        let mut before = 0;
-        if let Ok(cell) = known {
-            let held = self.state.keys.get(cell);
-            before = held.number();
-            if holds_outside(held, event.occurred(), fact.within) {
-                before = drop_counted(&mut self.state, cell, event.occurred(), fact.within);
+        let (now, within) = (event.occurred(), fact.within);
+        let (cell, mut before, used) = match self.state.near_mut((fact.owner, fact.place), text) {
+            Some((cell, held)) => {
+                let leaves = holds_outside(held, now, within);
+                (cell, (held.number(), leaves), true)
             }
-        }
-        let cell = match known {
-            Ok(cell) => cell,
-            Err(_) => self.state.enter_count(known, fact.owner, &key_of_text(text)),
+            None => self.state.enter_counted(fact, text, now),
         };
-        self.state.count_in(cell, Entry::of(event, 0), 1, known.is_ok());
+        if before.1 {
+            before.0 = drop_counted(&mut self.state, cell, now, within);
+        }
+        let before = before.0;
+        let limit = (fact.owner, fact.events_max);
+        self.state.count_in(cell, limit, Entry::of(event, 0), 1, used);
         if let Some(place) = place {
             self.counted.set(place, before + 1);
         }
@@ -167,7 +208,7 @@ impl Site {
         roles.has(Roles::WATCHED)
     }
 
-    /// Whether a plain fact counts an event of its kind.
+    /// Whether a plain fact counts an event of its kind. What that evaluates stands in the fact.
     #[inline(always)]
     fn is_counted(
         &self,
@@ -176,7 +217,6 @@ impl Site {
         roles: Roles,
         event: EventRef<'_>,
     ) -> bool {
-        self.evaluated.set(self.evaluated.get() + u64::from(fact.conditions));
         if roles.has(Roles::SURE) {
             return true;
         }
@@ -193,7 +233,6 @@ impl Site {
     }
 
     /// As [`Self::count_one`], of a fact that counts each value of a text once.
-    #[inline(never)]
     fn count_value(
         &mut self,
         cx: Context<'_>,
@@ -202,12 +241,13 @@ impl Site {
         event: EventRef<'_>,
     ) -> bool {
         let fact = cx.layout.prepared.fact(id);
-        let (By::Text(field), Some(of)) = (fact.by, fact.of) else { return false };
-        let Some(text) = text_of_key(event, field) else { return false };
+        let Some(of) = fact.of else { return false };
+        let Some(text) = text_of_key(event, fact.key) else { return false };
+        self.evaluated.set(u64::from(fact.conditions));
         if !self.is_counted(cx, (id, fact), roles, event) {
             return false;
         }
-        let known = self.state.look(fact.owner, &key_of_text(text));
+        let known = self.state.look_text((fact.owner, fact.place), text);
         let mut before = 0;
         if let Ok(cell) = known {
             let held = self.state.keys.get(cell);
@@ -243,21 +283,22 @@ impl Site {
         event: EventRef<'_>,
     ) -> bool {
         let fact = cx.layout.prepared.fact(id);
-        let By::Text(field) = fact.by else { return false };
-        let Some(text) = text_of_key(event, field) else { return false };
-        let by = self.moves(fact, roles, event);
+        let Some(text) = text_of_key(event, fact.key) else {
+            self.worked(fact.owner, 0);
+            return false;
+        };
+        let (by, conditions) = self.moves(fact, roles, event);
+        self.worked(fact.owner, conditions);
         if by == 0 {
             return false;
         }
-        let known = self.state.look(fact.owner, &key_of_text(text));
-        let cell = match known {
-            Ok(cell) => cell,
-            Err(_) => self.state.enter_count(known, fact.owner, &key_of_text(text)),
+        let (cell, before, now) = match self.state.near_mut((fact.owner, fact.place), text) {
+            Some((cell, held)) => {
+                let (before, now) = held.move_by(by);
+                (cell, before, now)
+            }
+            None => self.state.enter_moved(fact, text, by),
         };
-        let held = self.state.keys.get_mut(cell);
-        held.use_it(known.is_ok());
-        let before = held.number();
-        let now = held.add(by);
         let looks = match fact.level {
             Some((rule, bound)) => {
                 !self.level_stays(rule, bound, || key_of_text(text), (before, now))
@@ -271,23 +312,32 @@ impl Site {
         looks
     }
 
-    /// How much an event moves a balance; one that would move it both ways moves it not at all.
+    /// How much an event moves a balance, and how many conditions say so; one that would move it both ways
+    /// moves it not at all.
     #[inline(always)]
-    fn moves(&self, fact: &PreparedFact, roles: Roles, event: EventRef<'_>) -> i64 {
+    fn moves(&self, fact: &PreparedFact, roles: Roles, event: EventRef<'_>) -> (i64, u8) {
         let both = roles.has(Roles::UP) && roles.has(Roles::DOWN);
         if let (Some((field, [up, down])), true) = (fact.moves, both) {
-            self.evaluated.set(self.evaluated.get() + 2);
-            let Some(text) = event.text(field) else { return 0 };
-            return i64::from(text.0 == up) - i64::from(text.0 == down);
+            let Some(text) = event.text(field) else { return (0, 2) };
+            return (i64::from(text.0 == up) - i64::from(text.0 == down), 2);
         }
-        let up = roles.has(Roles::UP) && self.passes(fact.up, event);
-        let down = roles.has(Roles::DOWN) && self.passes(fact.down, event);
-        i64::from(up) - i64::from(down)
+        self.moves_one_way(fact, roles, event)
+    }
+
+    #[inline(never)]
+    fn moves_one_way(&self, fact: &PreparedFact, roles: Roles, event: EventRef<'_>) -> (i64, u8) {
+        let way = |role: Roles, when: When| {
+            if !roles.has(role) {
+                return (0, 0);
+            }
+            (i64::from(when.gate.passes(event, &self.counted)), when.conditions)
+        };
+        let (up, down) = (way(Roles::UP, fact.up), way(Roles::DOWN, fact.down));
+        (up.0 - down.0, up.1 + down.1)
     }
 
     /// A fact that is set, or that the event may make forget.
-    #[inline(never)]
-    fn update_other(&mut self, cx: Context<'_>, step: FactStep, event: EventRef<'_>) -> bool {
+    fn update_by_kind(&mut self, cx: Context<'_>, step: FactStep, event: EventRef<'_>) -> bool {
         let (id, fact) = (step.fact, &cx.plan.facts[step.fact.0 as usize]);
         if let Some(reset) = &fact.reset
             && self.fits(cx, reset, event)
@@ -453,7 +503,8 @@ impl Site {
         let cell = match value {
             None => {
                 let cell = self.state.use_or_enter(known, owner, &key, Value::Int(0));
-                self.state.count_in(cell, Entry::of(event, 0), 1, false);
+                let limit = (owner, plan.limits.events);
+                self.state.count_in(cell, limit, Entry::of(event, 0), 1, false);
                 cell
             }
             Some(value) => self.state.count_value(known, (owner, &key), event, value).0,

@@ -11,9 +11,23 @@ use super::readers::Readers;
 use super::steps::{FactStep, Places, RuleStep, listed_by};
 use crate::plan::{FactId, FieldRef, Plan, RuleId, Scope};
 
+/// Those that all events of a kind concern, whatever they say.
+#[derive(Debug, Default)]
+pub struct Always {
+    /// Facts to update.
+    pub facts: Box<[FactStep]>,
+    /// Rules to step.
+    pub rules: Box<[RuleStep]>,
+    /// There are others, and it is said elsewhere who.
+    pub others: bool,
+}
+
 /// One kind's interested parties, in the order of the rulebook.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Interest {
+    /// All of them, where what an event says makes no difference.
+    pub always: Always,
     /// Facts to update.
     pub facts: Index<FieldRef, FactStep>,
     /// Rules to step.
@@ -21,6 +35,16 @@ pub struct Interest {
 }
 
 impl Interest {
+    fn new(facts: Index<FieldRef, FactStep>, rules: Index<FieldRef, RuleStep>) -> Self {
+        let always = match (facts.all_always(), rules.all_always()) {
+            (Some(facts), Some(rules)) => {
+                Always { facts: facts.into(), rules: rules.into(), others: false }
+            }
+            _ => Always { others: true, ..Always::default() },
+        };
+        Self { always, facts, rules }
+    }
+
     /// Whether any fact may change.
     #[inline]
     pub fn is_of_facts(&self) -> bool {
@@ -77,7 +101,7 @@ pub fn interests(plan: &Plan, scope: Scope, watched: impl Fn(FactId) -> bool) ->
         };
         let rule =
             |id: RuleId| RuleStep::new(&plan.rules[id.0 as usize], id, kind, listed[1], &places);
-        Interest { facts: facts.with(fact), rules: found.with(rule) }
+        Interest::new(facts.with(fact), found.with(rule))
     };
     let grouped = |found: Index<FieldRef, RuleId>| {
         let listed = listed_by(found.field());

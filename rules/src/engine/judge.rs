@@ -15,12 +15,48 @@ impl Site {
     /// Facts first, then levels, then rules.
     #[inline(never)]
     pub(super) fn judge_event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
-        self.judge_next(cx, event, out);
+        self.judge_any(cx, event, out);
     }
 
-    /// The same, in its only hot place.
+    /// The same of an event of few fields: where all of its kind concern the same facts and rules, it goes
+    /// along these.
     #[inline(always)]
-    pub(super) fn judge_next(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+    pub(super) fn judge_short(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        let always = &cx.layout.interest(event.kind()).always;
+        if always.others | out.probe().is_some() {
+            return self.judge_listed(cx, event, out);
+        }
+        self.changed.clear();
+        self.counted.clear();
+        let mut looks = false;
+        for step in &always.facts {
+            looks |= self.update(cx, step, Roles::default(), event);
+        }
+        let silent = event.flags().has(EventFlags::RETAINED);
+        if looks {
+            self.look_at_levels(cx, event, silent, out);
+        }
+        if silent {
+            return;
+        }
+        for step in &always.rules {
+            if step.gate.passes(event, &self.counted) {
+                self.step(cx, step, event, out);
+            }
+        }
+    }
+
+    /// The same, where what it says decides whom it concerns.
+    #[inline(never)]
+    fn judge_listed(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        match event.short() {
+            Some(event) => self.judge_any(cx, event, out),
+            None => self.judge_event(cx, event, out),
+        }
+    }
+
+    #[inline(always)]
+    fn judge_any(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         if out.probe().is_some() {
             return self.judge_probed(cx, event, out);
         }
@@ -162,7 +198,8 @@ impl Site {
         self.evaluates(condition.rest().holds(&Sight::of(cx, self, event, &self.changed)))
     }
 
-    /// As [`Self::meets`], of a trigger that asks for no more than to be let pass.
+    /// As [`Self::meets`], of a trigger that asks for no more than to be let pass. Whoever counts what is
+    /// evaluated by itself looks at the gate alone.
     #[inline(always)]
     pub(super) fn passes(&self, when: When, event: EventRef<'_>) -> bool {
         self.evaluated.set(self.evaluated.get() + u64::from(when.conditions));
@@ -215,21 +252,37 @@ impl Site {
 
     #[inline(always)]
     fn step(&mut self, cx: Context<'_>, step: &RuleStep, event: EventRef<'_>, out: &mut Findings) {
-        let began = self.evaluated.get();
         match step.form {
             RuleForm::Event => self.step_event(cx, step, event, out),
             RuleForm::Short => self.step_short(cx, step, event, out),
             RuleForm::Single => self.step_single(cx, step, event, out),
-            RuleForm::Unless => self.step_unless(cx, step, event, out),
             RuleForm::Travel => self.step_travel(cx, step.rule, event, out),
-            RuleForm::Other => self.step_other(cx, step.rule, event, out),
+            RuleForm::Unless => self.step_unless(cx, step, event, out),
+            RuleForm::Pair | RuleForm::Other => self.step_other(cx, step, event, out),
         }
-        let evaluated = self.evaluated.get() - began;
-        self.worked(cx.plan.facts.len() + usize::from(step.rule.0), evaluated);
     }
 
     #[inline(never)]
-    fn step_other(&mut self, cx: Context<'_>, id: RuleId, event: EventRef<'_>, out: &mut Findings) {
+    pub(super) fn step_other(
+        &mut self,
+        cx: Context<'_>,
+        step: &RuleStep,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        self.on_account_of(cx.layout.rule(step.rule), |site| match step.form {
+            RuleForm::Pair | RuleForm::Single => site.step_pair(cx, step, event, out),
+            _ => site.step_by_pattern(cx, step.rule, event, out),
+        });
+    }
+
+    fn step_by_pattern(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
         let rule = &cx.plan.rules[id.0 as usize];
         match &rule.pattern {
             Pattern::Sequence(sequence) => {

@@ -7,7 +7,7 @@
 use event::Symbol;
 use event::prefetch::{fetch, prefetch};
 
-use super::cells::Key;
+use super::cells::{Key, KeyCell};
 use super::holdings::Bounds;
 use super::keys::Packed;
 use super::pages::NIL;
@@ -102,6 +102,12 @@ impl Near {
         self.row(self.at).at(self.place(owner))
     }
 
+    /// The same, where it is known where rows have it.
+    #[inline(always)]
+    pub fn at(&self, place: Place) -> u32 {
+        self.row(self.at).at(place)
+    }
+
     /// What was found for an event.
     #[inline(always)]
     pub fn row(&self, row: usize) -> &Nearby {
@@ -130,6 +136,30 @@ impl State {
             None => self.seek_wide(owner, key),
         };
         if whose == owner.0 + 1 { Ok(cell) } else { Err(Vacant(cell)) }
+    }
+
+    /// As [`Self::look`], of a key of one text, where it is known where rows have the owner's cell.
+    #[inline(always)]
+    pub fn look_text(&self, (owner, place): (Owner, Place), text: Symbol) -> Result<u32, Vacant> {
+        let (near, key) = (self.near.at(place), Packed::text(text));
+        let (cell, whose) = match self.keys.peek(near) {
+            Some(held) if held.is(owner, key) => (near, held.owner),
+            _ => self.seek(owner, key),
+        };
+        if whose == owner.0 + 1 { Ok(cell) } else { Err(Vacant(cell)) }
+    }
+
+    /// The cell of an owner and a text, to change it: where it was found ahead and holds something, as nearly
+    /// all do.
+    #[inline(always)]
+    pub fn near_mut(
+        &mut self,
+        (owner, place): (Owner, Place),
+        text: Symbol,
+    ) -> Option<(u32, &mut KeyCell)> {
+        let cell = self.near.at(place);
+        let held = self.keys.peek_mut(cell)?;
+        (held.key == Packed::text(text) && held.owner == owner.0 + 1).then_some((cell, held))
     }
 
     /// Whether the cell in an owner's seat of a text holds anything.

@@ -126,6 +126,16 @@ impl<T: Pod> Pages<T> {
         self.cells.get_mut(index as usize).unwrap_or_else(|| no_cell())
     }
 
+    /// One cell, where there ever was one, to change it.
+    #[inline(always)]
+    pub fn peek_mut(&mut self, index: u32) -> Option<&mut T> {
+        let page = index as usize / PAGE_CELLS;
+        if self.unchanged != 0 && self.marks.get(page).is_some_and(|mark| *mark != CHANGED) {
+            self.mark(page);
+        }
+        self.cells.get_mut(index as usize)
+    }
+
     /// The page is about to change.
     #[cold]
     #[inline(never)]

@@ -6,7 +6,7 @@ use super::cells::{Key, Run};
 use super::findings::Findings;
 use super::layout::Subject;
 use super::pages::NIL;
-use super::prepared::{By, PreparedRule, When, key_of_text, text_of_key};
+use super::prepared::{PreparedRule, When, key_of_text, text_of_key};
 use super::scope::{Context, key_of, outside};
 use super::seats::Seat;
 use super::sequence::{Line, Shape, Turn};
@@ -53,7 +53,8 @@ impl Site {
         !self.state.is_taken((rule.owner, rule.seat), text)
     }
 
-    /// A rule of which a key has one run at most, and its cell is that.
+    /// A rule of which a key has one run at most, and its cell is that, where what is asked of both events are
+    /// tests of the row.
     #[inline(always)]
     pub(super) fn step_single(
         &mut self,
@@ -63,21 +64,56 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(step.rule);
-        match rule.by {
-            By::Text(field) => {
-                if let Some(text) = text_of_key(event, field)
-                    && !self.is_alone(rule, step, text)
-                {
-                    self.single(cx, step, || key_of_text(text), event, out);
+        let text = text_of_key(event, rule.key);
+        let Some(text) = text.filter(|text| !self.is_alone(rule, step, *text)) else {
+            return self.worked(rule.owner, 0);
+        };
+        let (mut may_start, mut waits, mut conditions) = (true, false, 0);
+        let found = self.state.look_text((rule.owner, rule.place), text);
+        if let Ok(cell) = found
+            && !outside(event.occurred(), self.state.keys.get(cell).time, rule.within)
+        {
+            if step.roles.has(Roles::COMPLETES) {
+                if rule.second.gate.passes(event, &self.counted) {
+                    return self.step_other(cx, step, event, out);
                 }
+                conditions = rule.second.conditions;
             }
-            By::Parts => self.step_single_parts(cx, step, event, out),
+            if !step.roles.has(Roles::ENDS) {
+                (may_start, waits) = (rule.last, true);
+            }
+        }
+        if may_start && step.roles.has(Roles::STARTS) {
+            let sure = step.roles.has(Roles::SURE);
+            conditions += if sure { 1 } else { rule.first.conditions };
+            may_start = sure || rule.first.gate.passes(event, &self.counted);
+        } else {
+            may_start = false;
+        }
+        self.worked(rule.owner, conditions);
+        if may_start {
+            self.begin_single(cx, rule, (found, text), event);
+        } else if let (Ok(cell), false) = (found, waits) {
+            self.state.end_run(cell);
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn step_single_parts(
+    #[inline(always)]
+    fn begin_single(
+        &mut self,
+        cx: Context<'_>,
+        rule: &PreparedRule,
+        (found, text): (Result<u32, Vacant>, Symbol),
+        event: EventRef<'_>,
+    ) {
+        self.serial += 1;
+        let subject = |to: &mut Subject| cx.layout.subject_to(cx.tables, event, to);
+        let key = key_of_text(text);
+        self.state.begin_run(found, (rule.owner, &key), event, self.serial, subject);
+    }
+
+    /// A rule of two events whose key is of several parts, or that asks more of them than tests.
+    pub(super) fn step_pair(
         &mut self,
         cx: Context<'_>,
         step: &RuleStep,
@@ -87,29 +123,31 @@ impl Site {
         if step.roles.has(Roles::ALONE) && self.awaits_nothing(step.rule) {
             return;
         }
-        if let Some(key) = key_of(cx, event, &cx.plan.rules[step.rule.0 as usize].by) {
-            self.single(cx, step, || key, event, out);
+        let Some(key) = key_of(cx, event, &cx.plan.rules[step.rule.0 as usize].by) else { return };
+        if cx.layout.shape(step.rule) == Shape::Single {
+            self.single(cx, step, key, event, out);
+        } else {
+            self.short(cx, step, key, event, out);
         }
     }
 
-    #[inline(always)]
     fn single(
         &mut self,
         cx: Context<'_>,
         step: &RuleStep,
-        key: impl Fn() -> Key,
+        key: Key,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(step.rule);
-        let found = self.state.look(rule.owner, &key());
+        let found = self.state.look(rule.owner, &key);
         let (mut may_start, mut waits) = (true, false);
         if let Ok(cell) = found
             && !outside(event.occurred(), self.state.keys.get(cell).time, rule.within)
         {
             match self.pair_turn(cx, rule, step, event) {
                 Turn::Matches => {
-                    self.complete_single(cx, step.rule, key(), cell, event, out);
+                    self.complete_single(cx, step.rule, key, cell, event, out);
                     may_start = !rule.past_last;
                 }
                 Turn::Waits => (may_start, waits) = (rule.last, true),
@@ -119,7 +157,7 @@ impl Site {
         if may_start && self.pair_starts(cx, rule, step, event) {
             self.serial += 1;
             let subject = |to: &mut Subject| cx.layout.subject_to(cx.tables, event, to);
-            self.state.begin_run(found, (rule.owner, &key()), event, self.serial, subject);
+            self.state.begin_run(found, (rule.owner, &key), event, self.serial, subject);
         } else if let (Ok(cell), false) = (found, waits) {
             self.state.end_run(cell);
         }
@@ -157,49 +195,32 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(step.rule);
-        match rule.by {
-            By::Text(field) => {
-                if let Some(text) = text_of_key(event, field)
-                    && !self.is_alone(rule, step, text)
-                {
-                    self.short(cx, step, || key_of_text(text), event, out);
-                }
-            }
-            By::Parts => self.step_short_parts(cx, step, event, out),
+        let text = text_of_key(event, rule.key);
+        let Some(text) = text.filter(|text| !self.is_alone(rule, step, *text)) else {
+            return self.worked(rule.owner, 0);
+        };
+        let found = self.state.look_text((rule.owner, rule.place), text);
+        if found.is_err() && !step.roles.has(Roles::STARTS) && !rule.lead {
+            return self.worked(rule.owner, 0);
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn step_short_parts(
-        &mut self,
-        cx: Context<'_>,
-        step: &RuleStep,
-        event: EventRef<'_>,
-        out: &mut Findings,
-    ) {
-        if step.roles.has(Roles::ALONE) && self.awaits_nothing(step.rule) {
-            return;
-        }
-        if let Some(key) = key_of(cx, event, &cx.plan.rules[step.rule.0 as usize].by) {
-            self.short(cx, step, || key, event, out);
-        }
+        self.on_account_of(rule.owner, |site| {
+            site.short_runs(cx, step, (key_of_text(text), found), event, out);
+        });
     }
 
     /// Where no run waits, an event that starts none is no concern of the key.
-    #[inline(always)]
     fn short(
         &mut self,
         cx: Context<'_>,
         step: &RuleStep,
-        key: impl Fn() -> Key,
+        key: Key,
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(step.rule);
-        let found = self.state.look(rule.owner, &key());
+        let found = self.state.look(rule.owner, &key);
         if found.is_ok() || step.roles.has(Roles::STARTS) || rule.lead {
-            self.short_runs(cx, step, (key(), found), event, out);
+            self.short_runs(cx, step, (key, found), event, out);
         }
     }
 

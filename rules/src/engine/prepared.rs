@@ -9,6 +9,7 @@ use event::{EventRef, FieldId, FieldType, Symbol, TimeSpan};
 use super::cells::Key;
 use super::holdings::Bounds;
 use super::layout::Watched;
+use super::near::{self, Near};
 use super::seats::Seat;
 use super::state::Owner;
 use crate::condition::{Bound, Condition, Gate, Limit};
@@ -54,7 +55,11 @@ pub enum Place {
 pub struct PreparedFact {
     /// Whose its cells are.
     pub owner: Owner,
-    /// Its key.
+    /// Its key, where that is one text;
+    pub key: FieldId,
+    /// and where they are found, then.
+    pub place: near::Place,
+    /// Whether it is.
     pub by: By,
     /// It is a number that needs no more than its window made exact.
     pub is_number: bool,
@@ -72,6 +77,8 @@ pub struct PreparedFact {
     pub moves: Option<(FieldId, [u32; 2])>,
     /// How long what is counted counts.
     pub within: TimeSpan,
+    /// How many events a key may hold.
+    pub events_max: u32,
     /// Who looks when a balance has moved, where that is one rule, and its level.
     pub level: Option<(Owner, Bound)>,
 }
@@ -79,6 +86,8 @@ pub struct PreparedFact {
 /// A rule of one event; of other rules nothing is said here.
 #[derive(Clone, Copy, Debug)]
 pub struct PreparedEvent {
+    /// Who it is.
+    pub owner: Owner,
     /// What it asks of an event that its list and the gate let pass, where they speak for all fields.
     pub asks: Asks,
     /// It speaks when its condition turns true, and looks at each event for that.
@@ -100,7 +109,7 @@ pub enum Asks {
 }
 
 impl PreparedEvent {
-    fn new(rule: &Rule) -> Self {
+    fn new(rule: &Rule, owner: Owner) -> Self {
         let asks = match &rule.pattern {
             Pattern::Event(Trigger { condition: None, .. }) => Asks::Nothing { conditions: 0 },
             Pattern::Event(Trigger { condition: Some(condition), .. }) => {
@@ -112,7 +121,7 @@ impl PreparedEvent {
             }
             _ => Asks::More,
         };
-        Self { asks, edge: rule.emit == Emit::Edge }
+        Self { owner, asks, edge: rule.emit == Emit::Edge }
     }
 }
 
@@ -147,10 +156,11 @@ impl PreparedGuard {
 pub struct PreparedRule {
     /// Whose its cells are.
     pub owner: Owner,
-    /// Where they are, where its key is one text.
+    /// Its key, where that is one text;
+    pub key: FieldId,
+    /// and where they are, then.
     pub seat: Seat,
-    /// Its key.
-    pub by: By,
+    pub place: near::Place,
     /// A match uses its event up.
     pub past_last: bool,
     /// A run starts in the place of one that waits.
@@ -164,12 +174,20 @@ pub struct PreparedRule {
     /// How long a sequence may take; the least time between two places.
     pub within: TimeSpan,
     /// Where a sighting is.
-    pub place: Place,
+    pub whereabouts: Place,
     /// Of an `unless` that is plain.
     pub guard: Option<PreparedGuard>,
 }
 
 impl By {
+    /// The text, where it is one.
+    pub fn text(self) -> Option<FieldId> {
+        match self {
+            Self::Text(field) => Some(field),
+            Self::Parts => None,
+        }
+    }
+
     pub(super) fn of(by: &[FieldRef]) -> Self {
         match by {
             [FieldRef::Slot(field, FieldType::String)] => Self::Text(*field),
@@ -220,6 +238,8 @@ impl PreparedFact {
         let (fact, owner) = (&plan.facts[number], Owner(number as u32));
         let mut prepared = Self {
             owner,
+            key: By::of(&fact.by).text().unwrap_or(FieldId(0)),
+            place: near::Place::NOBODY,
             by: By::of(&fact.by),
             is_number: matches!(fact.kind, FactKind::Count { .. } | FactKind::Balance { .. }),
             of: None,
@@ -229,6 +249,7 @@ impl PreparedFact {
             down: When::ASKS,
             moves: None,
             within: TimeSpan::ZERO,
+            events_max: fact.limits.events,
             level: None,
         };
         match &fact.kind {
@@ -281,15 +302,16 @@ impl PreparedRule {
     fn new(rule: &Rule, owner: Owner) -> Self {
         let mut prepared = Self {
             owner,
+            key: By::of(&rule.by).text().unwrap_or(FieldId(0)),
             seat: Seat::NONE,
-            by: By::of(&rule.by),
+            place: near::Place::NOBODY,
             past_last: false,
             last: false,
             lead: false,
             first: When::ASKS,
             second: When::ASKS,
             within: TimeSpan::ZERO,
-            place: Place::Site,
+            whereabouts: Place::Site,
             guard: None,
         };
         match &rule.pattern {
@@ -310,7 +332,7 @@ impl PreparedRule {
             Pattern::Travel { on, place, min_time: Expr::Constant(Value::Span(span)) } => {
                 prepared.first = When::of(on);
                 prepared.within = *span;
-                prepared.place = Place::of(*place).unwrap_or(Place::Site);
+                prepared.whereabouts = Place::of(*place).unwrap_or(Place::Site);
             }
             Pattern::Unless { on, .. } => {
                 prepared.first = When::of(on);
@@ -365,14 +387,20 @@ impl Prepared {
         let rules = plan.rules.iter().enumerate();
         let rules =
             rules.map(|(n, rule)| PreparedRule::new(rule, owner_of(plan, RuleId(n as u16))));
-        let events = plan.rules.iter().map(PreparedEvent::new);
+        let events = plan.rules.iter().enumerate();
+        let events =
+            events.map(|(n, rule)| PreparedEvent::new(rule, owner_of(plan, RuleId(n as u16))));
         Self { facts: facts.collect(), rules: rules.collect(), events: events.collect() }
     }
 
     /// Who has a seat is known.
     pub fn seat(&mut self, bounds: &Bounds) {
-        for rule in self.rules.iter_mut().filter(|rule| rule.by != By::Parts) {
-            rule.seat = bounds.seat_of(rule.owner);
+        let near = Near::new(bounds);
+        for fact in &mut self.facts {
+            fact.place = near.place(fact.owner);
+        }
+        for rule in &mut self.rules {
+            (rule.seat, rule.place) = (bounds.seat_of(rule.owner), near.place(rule.owner));
         }
     }
 

@@ -1,10 +1,10 @@
 //! Who is where: anti-passback (soft, with Unknown) and impossible travel.
 
-use event::{EventRef, Symbol};
+use event::{EventRef, Symbol, TimeSpan};
 
-use super::cells::{Entry, Key};
+use super::cells::{Entry, Key, KeyCell};
 use super::findings::Findings;
-use super::prepared::{By, Place, key_of_text, text_of_key};
+use super::prepared::{Place, key_of_text, text_of_key};
 use super::scope::{Context, Sight, key_of, outside, text_of};
 use super::site::Site;
 use super::state::{Kept, Owner, TEXT, Vacant, pack};
@@ -12,6 +12,23 @@ use super::steps::RuleStep;
 use crate::lang::expr::Expr;
 use crate::plan::{Pattern, Rule, RuleId};
 use crate::value::Value;
+
+impl KeyCell {
+    /// Whether somebody was elsewhere shortly before.
+    #[inline(always)]
+    fn contradicts(&self, here: Symbol, event: EventRef<'_>, within: TimeSpan) -> bool {
+        self.text().is_some_and(|there| there != here)
+            && !outside(event.occurred(), self.time, within)
+    }
+
+    /// Notes where somebody is, by which event.
+    #[inline(always)]
+    fn place(&mut self, here: Symbol, event: EventRef<'_>) {
+        self.use_it(true);
+        self.set((u64::from(here.0), TEXT));
+        self.note(event);
+    }
+}
 
 impl Site {
     pub(super) fn step_passage(
@@ -77,32 +94,48 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.rule(id);
-        let By::Text(field) = rule.by else { return };
-        let Some(text) = text_of_key(event, field) else { return };
-        if !self.passes(rule.first, event) {
+        let text = text_of_key(event, rule.key);
+        self.worked(rule.owner, if text.is_some() { rule.first.conditions } else { 0 });
+        let Some(text) = text else { return };
+        if !rule.first.gate.passes(event, &self.counted) {
             return;
         }
-        let here = match rule.place {
+        let here = match rule.whereabouts {
             Place::Site => event.site(),
             Place::Text(field) => match event.text(field) {
                 Some(here) => here,
                 None => return,
             },
         };
-        let found = self.state.look(rule.owner, &key_of_text(text));
-        let Ok(cell) = found else {
-            return self.note_place(rule.owner, &key_of_text(text), found, here, event);
-        };
-        let held = self.state.keys.get(cell);
-        if held.text().is_some_and(|there| there != here)
-            && !outside(event.occurred(), held.time, rule.within)
-        {
-            self.conclude_with_last(cx, id, key_of_text(text), cell, event, out);
+        match self.state.near_mut((rule.owner, rule.place), text) {
+            Some((_, held)) if !held.contradicts(here, event, rule.within) => {
+                held.place(here, event);
+            }
+            _ => self.travel(cx, id, (text, here), event, out),
         }
-        let held = self.state.keys.get_mut(cell);
-        held.use_it(true);
-        held.set((u64::from(here.0), TEXT));
-        held.note(event);
+    }
+
+    /// Somebody is here: for the first time, or soon after having been elsewhere.
+    #[cold]
+    #[inline(never)]
+    fn travel(
+        &mut self,
+        cx: Context<'_>,
+        id: RuleId,
+        (text, here): (Symbol, Symbol),
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
+        let rule = cx.layout.prepared.rule(id);
+        let (owner, key) = (rule.owner, key_of_text(text));
+        let found = self.state.look_text((owner, rule.place), text);
+        let Ok(cell) = found else {
+            return self.note_place(owner, &key, found, here, event);
+        };
+        if self.state.keys.get(cell).contradicts(here, event, rule.within) {
+            self.charge(owner, |site| site.conclude_with_last(cx, id, key, cell, event, out));
+        }
+        self.state.keys.get_mut(cell).place(here, event);
     }
 
     /// Any other.

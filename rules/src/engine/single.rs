@@ -6,7 +6,7 @@ use super::cells::{Entry, Key};
 use super::facts::{drop_counted, drop_valued, holds_outside};
 use super::findings::Findings;
 use super::pages::NIL;
-use super::prepared::{Asks, By, key_of_text, text_of_key};
+use super::prepared::{Asks, By, text_of_key};
 use super::scope::{Context, key_of};
 use super::site::Site;
 use super::steps::{Roles, RuleStep};
@@ -25,18 +25,20 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.event(id);
-        let at_once = match &rule.asks {
-            _ if !roles.has(Roles::SURE) => self.meets_on_sight(cx, id, event),
-            Asks::Nothing { conditions } => {
-                self.evaluated.set(self.evaluated.get() + u64::from(*conditions));
-                Some(true)
+        self.on_account_of(rule.owner, |site| {
+            let at_once = match &rule.asks {
+                _ if !roles.has(Roles::SURE) => site.meets_on_sight(cx, id, event),
+                Asks::Nothing { conditions } => {
+                    site.evaluated.set(u64::from(*conditions));
+                    Some(true)
+                }
+                Asks::Fact(fact, limit) => site.meets_fact(cx, (*fact, limit), event),
+                Asks::More => None,
+            };
+            if at_once != Some(false) || rule.edge {
+                site.judge_one(cx, id, at_once, event, out);
             }
-            Asks::Fact(fact, limit) => self.meets_fact(cx, (*fact, limit), event),
-            Asks::More => None,
-        };
-        if at_once != Some(false) || rule.edge {
-            self.judge_one(cx, id, at_once, event, out);
-        }
+        });
     }
 
     /// Whether an event meets a rule's condition, where its fields and a plain fact decide.
@@ -135,9 +137,12 @@ impl Site {
     #[inline(never)]
     fn number_of(&mut self, cx: Context<'_>, fact: FactId, event: EventRef<'_>) -> Option<i64> {
         let fact = cx.layout.prepared.fact(fact);
-        let (By::Text(field), true) = (fact.by, fact.is_number) else { return None };
-        let key = key_of_text(text_of_key(event, field)?);
-        let Ok(cell) = self.state.look(fact.owner, &key) else { return Some(0) };
+        if fact.by == By::Parts || !fact.is_number {
+            return None;
+        }
+        let text = text_of_key(event, fact.key)?;
+        let known = self.state.look_text((fact.owner, fact.place), text);
+        let Ok(cell) = known else { return Some(0) };
         let held = self.state.keys.get(cell);
         if holds_outside(held, event.occurred(), fact.within) {
             let drop = if fact.of.is_none() { drop_counted } else { drop_valued };

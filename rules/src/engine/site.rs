@@ -17,7 +17,7 @@ use super::layout::{AREA, Layout, PERSON, Subject};
 use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight};
 use super::seen::Noted;
-use super::state::{Kept, State};
+use super::state::{Kept, Owner, State};
 use super::timers::{Due, Timers};
 use crate::calendar::Hours;
 use crate::condition::Counted;
@@ -80,7 +80,7 @@ pub struct Site {
     pub unheld: u64,
     /// Who gives up of them, where the site is full.
     pub turns: [Turn; 3],
-    /// Conditions evaluated since the start.
+    /// Conditions evaluated since [`Self::on_account_of`] last began to count.
     pub evaluated: Cell<u64>,
     /// What it cost since the start, by holder: events and levels looked at, conditions evaluated.
     pub work: Vec<[u64; 2]>,
@@ -253,6 +253,23 @@ impl Site {
 
     /// Takes the next event of the site's ordered stream.
     pub fn event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        match event.short() {
+            Some(event) => {
+                self.come_to(cx, event, out);
+                self.judge_short(cx, event, out);
+            }
+            None => {
+                self.come_to(cx, event, out);
+                self.judge_event(cx, event, out);
+            }
+        }
+        self.settle(cx, out);
+        self.sweep_some(cx);
+    }
+
+    /// Moves time to that of an event.
+    #[inline(always)]
+    fn come_to(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         let now = event.occurred();
         if self.timers.is_due(now) | self.upkeep.is_due(now) | (now >= self.hours_until) {
             self.stir(cx, now, out);
@@ -262,12 +279,6 @@ impl Site {
         } else {
             self.now = now;
         }
-        match event.short() {
-            Some(event) => self.judge_next(cx, event, out),
-            None => self.judge_event(cx, event, out),
-        }
-        self.settle(cx, out);
-        self.sweep_some(cx);
     }
 
     /// An event from behind the site's time: only the end of an input is as far.
@@ -336,11 +347,42 @@ impl Site {
     }
 
     /// A holder has looked at something, and so many conditions have been evaluated for it.
-    #[inline]
-    pub(super) fn worked(&mut self, holder: usize, conditions: u64) {
-        if let Some(work) = self.work.get_mut(holder) {
-            worked(work, conditions);
+    #[inline(always)]
+    pub(super) fn worked(&mut self, Owner(holder): Owner, conditions: u8) {
+        if let Some([looked, evaluated]) = self.work.get_mut(holder as usize) {
+            *looked += 1;
+            *evaluated += u64::from(conditions);
         }
+    }
+
+    /// What is evaluated meanwhile is counted as a holder's, which has looked already.
+    pub(super) fn charge<T>(
+        &mut self,
+        Owner(holder): Owner,
+        look: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        self.evaluated.set(0);
+        let seen = look(self);
+        if let Some([_, evaluated]) = self.work.get_mut(holder as usize) {
+            *evaluated += self.evaluated.get();
+        }
+        seen
+    }
+
+    /// A holder looks at something, and what is evaluated meanwhile is counted as its own.
+    #[inline(always)]
+    pub(super) fn on_account_of<T>(
+        &mut self,
+        Owner(holder): Owner,
+        look: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        self.evaluated.set(0);
+        let seen = look(self);
+        if let Some([looked, evaluated]) = self.work.get_mut(holder as usize) {
+            *looked += 1;
+            *evaluated += self.evaluated.get();
+        }
+        seen
     }
 
     /// Makes a detection an event for those that hear it.
@@ -550,15 +592,6 @@ fn is_awaited(runs: &Pages<Run>, due: Due, serial: u64) -> bool {
     let Due::Run(run) = due else { return true };
     let run = runs.get(run);
     run.owner != 0 && run.serial == serial
-}
-
-/// A holder has looked at something, and so many conditions have been evaluated for it.
-#[inline]
-fn worked([looked, evaluated]: &mut [u64; 2], conditions: u64) {
-    *looked += 1;
-    if conditions != 0 {
-        *evaluated += conditions;
-    }
 }
 
 /// 48 bits of event time and 80 bits over rule name, key, completing event, and, for a rule with

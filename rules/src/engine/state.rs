@@ -409,21 +409,25 @@ impl State {
     /// Appends an entry to a cell's list.
     #[inline]
     pub fn append(&mut self, cell: u32, entry: Entry) -> u32 {
-        self.append_to::<false>(cell, entry, (0, false))
+        let owner = self.keys.get(cell).owner();
+        let limit = (owner, self.bounds.limits(self.bounds.holder(owner)).events);
+        self.append_to::<false>(cell, limit, entry, (0, false))
     }
 
-    /// Adds an event to a window, and `by` to its count; whether the key is in use with that. The cell knows when its first event occurred,
+    /// Adds an event to a window, and `by` to its count; whose it is, and how many events it may hold; whether the
+    /// key is in use with that. The cell knows when its first event occurred,
     /// and each event when the one behind it did: whether any has left the window takes no look at the
     /// events.
     #[inline(always)]
-    pub fn count_in(&mut self, cell: u32, entry: Entry, by: i64, used: bool) {
-        self.append_to::<true>(cell, entry, (by, used));
+    pub fn count_in(&mut self, cell: u32, limit: (Owner, u32), entry: Entry, by: i64, used: bool) {
+        self.append_to::<true>(cell, limit, entry, (by, used));
     }
 
     #[inline(always)]
     fn append_to<const WINDOW: bool>(
         &mut self,
         cell: u32,
+        (owner, most): (Owner, u32),
         entry: Entry,
         (by, used): (i64, bool),
     ) -> u32 {
@@ -450,9 +454,10 @@ impl State {
                 }
             }
         }
-        let holder = self.bounds.holder(key.owner());
+        let passed = key.events() > most;
+        let holder = self.bounds.holder(owner);
         self.holdings.get_mut(holder).events += 1;
-        if key.events() > self.bounds.limits(holder).events {
+        if passed {
             self.is_over(Over::Events(holder, cell));
         }
         index

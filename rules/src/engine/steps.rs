@@ -9,7 +9,7 @@ use event::{FieldId, FieldType, KindId, TimeSpan};
 use super::asked::Numbered;
 use super::claims::claims;
 use super::holdings::is_large;
-use super::prepared::{By, PreparedFact, PreparedGuard, PreparedRule};
+use super::prepared::{By, PreparedFact, PreparedGuard, PreparedRule, When};
 use super::sequence::{Shape, shape_of};
 use crate::condition::{COUNTED_MAX, Gate};
 use crate::plan::{Emit, Fact, FactId, FactKind, FieldRef, Pattern, Plan, Rule, RuleId, Trigger};
@@ -87,11 +87,13 @@ impl Roles {
 pub enum RuleForm {
     /// It is of one event.
     Event,
-    /// A sequence of two events, of which nothing is kept but who the first was; a key has any number
-    /// of runs,
+    /// A sequence of two events, of which nothing is kept but who the first was, and whose key is one text of
+    /// the row; a key has any number of runs,
     Short,
-    /// or one at most.
+    /// or one at most, and what is asked of both events is a test.
     Single,
+    /// As either, but the key is not one text of the row, or more is asked than that.
+    Pair,
     /// `unless`.
     Unless,
     /// Impossible travel, of which all stands in the row.
@@ -247,7 +249,7 @@ impl RuleStep {
 /// Whether nothing but what a rule holds for its key, a text of the row, makes an event a concern of it.
 fn is_of_held(rule: &Rule, form: RuleForm, roles: Roles, by: FieldId) -> bool {
     match form {
-        RuleForm::Short | RuleForm::Single => {
+        RuleForm::Short | RuleForm::Single | RuleForm::Pair => {
             roles.has(Roles::ALONE) && By::of(&rule.by) == By::Text(by)
         }
         RuleForm::Unless => {
@@ -267,7 +269,9 @@ fn begins_surely(rule: &Rule, form: RuleForm, kind: KindId, listed: Option<Field
         on.is_of(kind) && sure && gate.asks().is_none() && by_fields
     };
     match &rule.pattern {
-        Pattern::Sequence(of) if matches!(form, RuleForm::Short | RuleForm::Single) => {
+        Pattern::Sequence(of)
+            if matches!(form, RuleForm::Short | RuleForm::Single | RuleForm::Pair) =>
+        {
             let by = listed.map(|field| FieldRef::Slot(field, FieldType::String));
             // Then all of its events are listed by what the first says.
             by.is_some_and(|field| rule.by.contains(&field)) && met(&of.steps[0].parts[0].on)
@@ -287,11 +291,10 @@ fn form_of(rule: &Rule, kind: KindId) -> (RuleForm, Roles) {
             (RuleForm::Travel, Roles::default())
         }
         Pattern::Sequence(of) => {
-            let form = match shape_of(rule) {
-                Shape::Long => return (RuleForm::Other, Roles::default()),
-                Shape::Short => RuleForm::Short,
-                Shape::Single => RuleForm::Single,
-            };
+            let shape = shape_of(rule);
+            if shape == Shape::Long {
+                return (RuleForm::Other, Roles::default());
+            }
             let ends = || {
                 let ends = of.steps[1].without.iter().chain(&of.without).chain(&of.strict);
                 ends.filter(|trigger| is(trigger))
@@ -304,6 +307,14 @@ fn form_of(rule: &Rule, kind: KindId) -> (RuleForm, Roles) {
                 (Roles::ENDS, ends().any(|trigger| trigger.condition.is_none())),
                 (Roles::MAY_END, ends().next().is_some()),
             ]);
+            let asks = |step: usize| When::of(&of.steps[step].parts[0].on).asks;
+            let ends_by_chance = roles.has(Roles::MAY_END) && !roles.has(Roles::ENDS);
+            let form = match shape {
+                _ if By::of(&rule.by) == By::Parts => RuleForm::Pair,
+                Shape::Single if asks(0) || asks(1) || ends_by_chance => RuleForm::Pair,
+                Shape::Single => RuleForm::Single,
+                _ => RuleForm::Short,
+            };
             (form, roles)
         }
         Pattern::Unless { on, guards } => {

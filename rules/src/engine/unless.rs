@@ -27,6 +27,7 @@ pub(super) fn wait_of(guards: &[Guard]) -> TimeSpan {
 }
 
 impl Site {
+    #[inline(never)]
     pub(super) fn step_unless(
         &mut self,
         cx: Context<'_>,
@@ -34,10 +35,11 @@ impl Site {
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        if let Some(guard) = &cx.layout.prepared.rule(id).guard {
-            return self.step_guarded(cx, (id, guard), roles, event);
-        }
-        self.step_unless_asking(cx, id, roles, event, out);
+        let rule = cx.layout.prepared.rule(id);
+        self.on_account_of(rule.owner, |site| match &rule.guard {
+            Some(guard) => site.step_guarded(cx, (id, guard), roles, event),
+            None => site.step_unless_asking(cx, id, roles, event, out),
+        });
     }
 
     /// One guard, of which one event after the opening one is enough, whatever it says; it has the rule's key,
@@ -52,8 +54,8 @@ impl Site {
     ) {
         let Some(text) = text_of_key(event, guard.by) else { return };
         if roles.has(Roles::EXCUSES) {
-            let owner = cx.layout.prepared.rule(id).owner;
-            if let Ok(cell) = self.state.look(owner, &key_of_text(text)) {
+            let rule = cx.layout.prepared.rule(id);
+            if let Ok(cell) = self.state.look_text((rule.owner, rule.place), text) {
                 self.excuse_all(cell, guard.to, event);
             }
         }
@@ -96,7 +98,7 @@ impl Site {
             return;
         }
         let (owner, key) = (rule.owner, key_of_text(text));
-        let known = self.state.look(owner, &key_of_text(text));
+        let known = self.state.look_text((owner, rule.place), text);
         let cell = self.state.use_or_enter(known, owner, &key, Value::Missing);
         let run = self.start(cx, id, cell, event);
         let (due, owner) = (event.occurred().plus(to), u32::from(id.0) + 1);

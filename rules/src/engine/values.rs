@@ -120,7 +120,9 @@ impl State {
         };
         let is_new = self.value_came(cell, value);
         // A key to which nothing but new values come is none that is in use.
-        self.count_in(cell, Entry::of(event, u64::from(value.0)), i64::from(is_new), !is_new);
+        let limit = (owner, self.bounds.limits(self.bounds.holder(owner)).events);
+        let entry = Entry::of(event, u64::from(value.0));
+        self.count_in(cell, limit, entry, i64::from(is_new), !is_new);
         (cell, is_new)
     }
 

@@ -85,7 +85,7 @@ impl Site {
             return false;
         }
         // Were another to rise or fall after it, it would count twice.
-        self.worked(rule.0 as usize, 1);
+        self.worked(rule, 1);
         true
     }
 
@@ -224,7 +224,7 @@ impl Site {
     ) {
         let rule = &cx.plan.rules[id.0 as usize];
         let Pattern::Watch { condition, hold, clears, .. } = &rule.pattern else { return };
-        let began = self.evaluated.get();
+        self.evaluated.set(0);
         let at_once = condition.holds_at(value).filter(|_| hold.is_none() && out.probe().is_none());
         let (holds, span, seen) = match at_once {
             Some(holds) => (self.evaluates(holds), None, None),
@@ -239,7 +239,8 @@ impl Site {
             }
         };
         let owner = cx.layout.rule(id);
-        self.worked(cx.plan.facts.len() + usize::from(id.0), self.evaluated.get() - began);
+        let evaluated = self.evaluated.get();
+        self.on_account_of(owner, |site| site.evaluated.set(evaluated));
         let known = self.state.find(owner, key);
         let active = known.is_some_and(|c| self.state.value(c) == Value::Bool(true));
         match (active, holds) {
