@@ -7,7 +7,7 @@ use std::sync::Arc;
 use event::control;
 use event::control::Control;
 use event::identity::TimedId;
-use event::incident::{Change, Cited, CitedRoom, Detection, Incident, IncidentState, Output, Said};
+use event::incident::{Change, Cited, Detection, Incident, IncidentState, Output, Said};
 use event::tables::Tables;
 use event::{EventTime, Position, RecordBlock, RecordRef, Symbol};
 use ingest::decode::{Decoder, raw_text};
@@ -81,12 +81,13 @@ pub trait Evidences {
 }
 
 /// A changed row as evidence: who changed what, or the delivery that did.
-fn changed_row(at: &EvidenceRef, record: &RecordRef<'_>, room: &mut CitedRoom) {
+fn changed_row(at: &EvidenceRef, record: &RecordRef<'_>, take: &mut dyn FnMut(&Cited<'_>)) {
     let by = Control::parse(record.payload).map(|control| control.by).unwrap_or_default();
     let raw = raw_text(record.payload);
     let said = Said { feed: "tables", kind: "TableChanged", device: &by, raw: &raw };
     let position = record.position.0.to_string();
-    room.set(&["tables/", &position], said, at.occurred, record.recorded);
+    let (occurred, recorded) = (at.occurred, record.recorded);
+    take(&Cited { id: &["tables/", &position], said, occurred, recorded });
 }
 
 /// Turns findings of one configuration into outputs.
@@ -96,8 +97,6 @@ pub struct Renderer {
     /// Decoders of configurations that were in force before, by hash.
     older: BTreeMap<String, Decoder>,
     block: RecordBlock,
-    /// Memory for an event that is cited.
-    room: CitedRoom,
     /// Memory for what is asked for.
     expected: Vec<Position>,
     /// Memory for a key and for a value.
@@ -109,9 +108,9 @@ impl Renderer {
     /// A renderer with a decoder of its own.
     pub fn new(setup: Arc<Setup>) -> anyhow::Result<Self> {
         let (decoder, older) = (setup.decoder()?.for_evidence(), BTreeMap::new());
-        let (block, room) = (RecordBlock::new(), CitedRoom::default());
-        let (expected, key, value) = (Vec::new(), String::new(), String::new());
-        Ok(Self { setup, decoder, older, block, room, expected, key, value })
+        let (block, expected) = (RecordBlock::new(), Vec::new());
+        let (key, value) = (String::new(), String::new());
+        Ok(Self { setup, decoder, older, block, expected, key, value })
     }
 
     /// The tables have changed: evidence is read with these.
@@ -183,7 +182,7 @@ impl Renderer {
         }
         writing.events(evidence.len());
         for at in evidence {
-            writing.event(&self.evidence(at, evidences)?);
+            self.evidence(at, evidences, &mut |event| writing.event(event))?;
         }
         writing.end();
         (self.key, self.value) = (key, value);
@@ -309,7 +308,7 @@ impl Renderer {
         let rule = &setup.plan.rules[finding.rule.0 as usize];
         let mut events = Vec::new();
         for evidence in findings.evidence(finding) {
-            events.push(self.evidence(evidence, evidences)?.into());
+            self.evidence(evidence, evidences, &mut |event| events.push(event.into()))?;
         }
         let values = rule.why.iter().map(|(label, _)| label.clone());
         let shown = findings
@@ -338,35 +337,37 @@ impl Renderer {
         })
     }
 
-    /// The event behind a reference; what is no longer there says so instead of its bytes.
+    /// The event behind a reference, lent to `take`; what is no longer there says so instead of its bytes.
     fn evidence(
         &mut self,
         at: &EvidenceRef,
         evidences: &mut impl Evidences,
-    ) -> std::io::Result<Cited<'_>> {
-        let (mut cited, room) = (false, &mut self.room);
+        take: &mut dyn FnMut(&Cited<'_>),
+    ) -> std::io::Result<()> {
         self.block.clear();
         let found = evidences.read(at.position, &mut self.block)?;
         let there = found == Found::There && !self.block.is_empty();
         if there && at.part == ROW_PART {
-            changed_row(at, &self.block.get(0), room);
-            cited = true;
-        } else if there {
+            changed_row(at, &self.block.get(0), take);
+            return Ok(());
+        }
+        if there {
             let decoder = match evidences.decoded_by(at.position)? {
                 Some(setup) if setup.hash != self.setup.hash => older(&mut self.older, &setup)?,
                 _ => &mut self.decoder,
             };
-            cited = decoder.cite_into(&self.block.get(0), at.part, room);
+            if decoder.cite_to(&self.block.get(0), at.part, take) {
+                return Ok(());
+            }
         }
-        if !cited {
-            let (why, raw) = match found {
-                Found::Unretained(raw) => ("unretained/", raw),
-                Found::There | Found::Pruned => ("pruned/", String::new()),
-            };
-            let said = Said { raw: &raw, ..Said::default() };
-            room.set(&[why, &format!("{:032x}", at.identity.0)], said, at.occurred, at.occurred);
-        }
-        Ok(self.room.cited())
+        let (why, raw) = match found {
+            Found::Unretained(raw) => ("unretained/", raw),
+            Found::There | Found::Pruned => ("pruned/", String::new()),
+        };
+        let (said, occurred) = (Said { raw: &raw, ..Said::default() }, at.occurred);
+        let id = &[why, &format!("{:032x}", at.identity.0)];
+        take(&Cited { id, said, occurred, recorded: occurred });
+        Ok(())
     }
 
     fn text(&self, symbol: Symbol) -> String {

@@ -35,43 +35,14 @@ pub struct Said<'a> {
 /// An event as it is cited, its texts wherever they stand.
 #[derive(Clone, Copy, Debug)]
 pub struct Cited<'a> {
-    /// `feed/device/id`, the payload's own id unhashed at the end.
-    pub id: &'a str,
+    /// Parts of `feed/device/id`, the payload's own id unhashed at the end.
+    pub id: &'a [&'a str],
     /// What it says.
     pub said: Said<'a>,
     /// When it happened.
     pub occurred: EventTime,
     /// When it was recorded.
     pub recorded: EventTime,
-}
-
-/// Memory for an event as it is cited, which serves again for another.
-#[derive(Clone, Debug, Default)]
-pub struct CitedRoom {
-    occurred: EventTime,
-    recorded: EventTime,
-    texts: String,
-    /// Where each text but the last ends.
-    ends: [u32; 4],
-}
-
-impl CitedRoom {
-    /// Replaces what was there: parts of the id, what the event says, when it happened, when it was
-    /// recorded.
-    pub fn set(&mut self, id: &[&str], said: Said<'_>, occurred: EventTime, recorded: EventTime) {
-        let Self { texts, ends, .. } = self;
-        texts.clear();
-        *ends = write(id, said, texts);
-        (self.occurred, self.recorded) = (occurred, recorded);
-    }
-
-    /// What is there.
-    #[must_use]
-    pub fn cited(&self) -> Cited<'_> {
-        let text = |nth| text(&self.texts, &self.ends, nth);
-        let said = Said { feed: text(1), kind: text(2), device: text(3), raw: text(4) };
-        Cited { id: text(0), said, occurred: self.occurred, recorded: self.recorded }
-    }
 }
 
 /// Adds the texts one behind the other; where each but the last ends.
@@ -93,19 +64,19 @@ fn text<'a>(texts: &'a str, ends: &[u32; 4], nth: usize) -> &'a str {
     &texts[start..end]
 }
 
-impl From<Cited<'_>> for Evidence {
-    fn from(cited: Cited<'_>) -> Self {
-        Self::new(&[cited.id], cited.said, cited.occurred, cited.recorded)
+impl From<&Cited<'_>> for Evidence {
+    fn from(cited: &Cited<'_>) -> Self {
+        Self::new(cited.id, cited.said, cited.occurred, cited.recorded)
     }
 }
 
 impl Evidence {
-    /// The same, lent.
-    #[must_use]
-    pub fn cited(&self) -> Cited<'_> {
+    /// The same, lent to `take`.
+    pub fn cited<R>(&self, take: impl FnOnce(&Cited<'_>) -> R) -> R {
         let (feed, kind, device, raw) = (self.feed(), self.kind(), self.device(), self.raw());
         let said = Said { feed, kind, device, raw };
-        Cited { id: self.id(), said, occurred: self.occurred, recorded: self.recorded }
+        let (occurred, recorded) = (self.occurred, self.recorded);
+        take(&Cited { id: &[self.id()], said, occurred, recorded })
     }
 
     /// An event by the parts of its id (`feed/device/id`, the payload's own id unhashed at the end), what

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::IncidentAct;
-pub use crate::evidence::{Cited, CitedRoom, Evidence, Said};
+pub use crate::evidence::{Cited, Evidence, Said};
 use crate::identity::TimedId;
 use crate::time::EventTime;
 

@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use event::control::RowChange;
 use event::identity::ShortParts;
-use event::incident::{CitedRoom, Evidence, Said};
+use event::incident::{self, Evidence, Said};
 use event::limits::{DEPTH_MAX, EVENTS_PER_DELIVERY_MAX};
 use event::tables::Tables;
 use event::{
@@ -377,13 +377,19 @@ impl Decoder {
 
     /// Reads event `part` of a delivery that was decoded before, in words: the cold way, for evidence.
     pub fn cite(&mut self, record: &RecordRef<'_>, part: u16) -> Option<Evidence> {
-        let mut room = CitedRoom::default();
-        self.cite_into(record, part, &mut room).then(|| room.cited().into())
+        let mut cited = None;
+        self.cite_to(record, part, &mut |event| cited = Some(event.into()));
+        cited
     }
 
-    /// The same into memory that was used before; `false` where there is no such event.
-    pub fn cite_into(&mut self, record: &RecordRef<'_>, part: u16, room: &mut CitedRoom) -> bool {
-        if part == 0 && self.cite_along(record, room).is_some() {
+    /// The same, lent to `take`; `false` where there is no such event.
+    pub fn cite_to(
+        &mut self,
+        record: &RecordRef<'_>,
+        part: u16,
+        take: &mut dyn FnMut(&incident::Cited<'_>),
+    ) -> bool {
+        if part == 0 && self.cite_along(record, take).is_some() {
             return true;
         }
         let mut block = self.again.take();
@@ -396,8 +402,9 @@ impl Decoder {
                 let (feed, device) = (interner.text(cited.feed), interner.text(row.device()));
                 let kind = &self.mappings.vocabulary.kind(row.kind()).name;
                 let said = Said { feed, kind, device, raw: &raw_text(record.payload) };
-                let id = [feed, "/", device, "/", &cited.id];
-                room.set(&id, said, row.occurred(), row.recorded());
+                let id = &[feed, "/", device, "/", &cited.id];
+                let (occurred, recorded) = (row.occurred(), row.recorded());
+                take(&incident::Cited { id, said, occurred, recorded });
                 true
             }
             _ => false,
@@ -408,14 +415,18 @@ impl Decoder {
     }
 
     /// Reads what is said of the only event of a payload for which there is a program.
-    fn cite_along(&mut self, record: &RecordRef<'_>, room: &mut CitedRoom) -> Option<()> {
+    fn cite_along(
+        &mut self,
+        record: &RecordRef<'_>,
+        take: &mut dyn FnMut(&incident::Cited<'_>),
+    ) -> Option<()> {
         let index = self.first_mapping(record).ok()?;
         let Fast { shapes, plan, programs, .. } = self.fast[index].as_mut()?;
         let symbols = &self.context.symbols;
         let scanned = scan::Scanned::read(record, shapes, symbols, &mut self.room)?;
         let out = &mut self.again;
         let mut station = station!(self, record, out);
-        programs.cite(plan, &scanned, &mut station, room)
+        programs.cite(plan, &scanned, &mut station, take)
     }
 
     /// The first of the source's mappings that takes the topic.

@@ -7,7 +7,7 @@
 //! empty one, and whatever may be refused it leaves to the plan, before anything is done.
 
 use event::identity::ShortParts;
-use event::incident::{CitedRoom, Said};
+use event::incident::{Cited, Said};
 use event::{EventMut, EventTime, FieldId, FieldType, Header, Interner, KindId, NewFields, Symbol};
 
 use super::draft::Station;
@@ -135,10 +135,10 @@ impl Programs {
         plan: &Plan,
         scanned: &Scanned<'_>,
         station: &mut Station<'_, '_>,
-        room: &mut CitedRoom,
+        take: &mut dyn FnMut(&Cited<'_>),
     ) -> Option<()> {
         let at = self.place(plan, scanned, station.interner)?;
-        self.made(at)?.cite(scanned, station, room)
+        self.made(at)?.cite(scanned, station, take)
     }
 
     /// Where the program for a payload stands; `None` where there is none yet.
@@ -315,7 +315,7 @@ impl Made {
         &self,
         scanned: &Scanned<'_>,
         station: &mut Station<'_, '_>,
-        room: &mut CitedRoom,
+        take: &mut dyn FnMut(&Cited<'_>),
     ) -> Option<()> {
         // Looked at once for all texts that stand in it.
         let raw = std::str::from_utf8(station.record.payload).ok()?;
@@ -337,7 +337,7 @@ impl Made {
         }
         let kind = &station.mappings.vocabulary.kind(self.kind).name;
         let said = Said { feed, kind, device, raw };
-        room.set(&[feed, "/", device, "/", id], said, occurred, recorded);
+        take(&Cited { id: &[feed, "/", device, "/", id], said, occurred, recorded });
         Some(())
     }
 

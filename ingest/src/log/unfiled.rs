@@ -24,7 +24,7 @@ struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { together: 256 << 10, alone: 32 << 10, filed: 24 << 20 }
+        Self { together: 256 << 10, alone: 32 << 10, filed: 32 << 20 }
     }
 }
 

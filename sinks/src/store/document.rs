@@ -38,7 +38,7 @@ pub(super) fn write(detection: &Detection, out: &mut Vec<u8>) {
     }
     number(detection.events.len() as u64, out);
     for event in &detection.events {
-        cite(&event.cited(), out);
+        event.cited(|event| cite(event, out));
     }
 }
 
@@ -56,8 +56,12 @@ pub(super) fn begin(
 /// Adds an event, of so many as were said; where its id and its kind stand.
 pub(super) fn cite(event: &Cited<'_>, out: &mut Vec<u8>) -> [Range<usize>; 2] {
     let Said { feed, kind, device, raw } = event.said;
-    text(event.id, out);
-    let id = out.len() - event.id.len()..out.len();
+    let len: usize = event.id.iter().map(|part| part.len()).sum();
+    // Once for all of it: five lengths, of five bytes at most, and two times.
+    out.reserve(len + feed.len() + kind.len() + device.len() + raw.len() + 5 * 5 + 2 * 8);
+    number(len as u64, out);
+    event.id.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    let id = out.len() - len..out.len();
     text(feed, out);
     text(kind, out);
     let kind = out.len() - kind.len()..out.len();

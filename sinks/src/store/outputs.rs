@@ -147,7 +147,7 @@ impl Outputs {
         writing.of(incident);
         detection.why.iter().for_each(|(label, value)| writing.why(label, value));
         writing.events(detection.events.len());
-        detection.events.iter().for_each(|event| writing.event(&event.cited()));
+        detection.events.iter().for_each(|event| event.cited(|event| writing.event(event)));
         writing.end();
     }
 
