@@ -13,10 +13,11 @@ use super::findings::Findings;
 use super::late::{Stretch, end_of, number_of};
 use super::merge::{AT_SITES, Merge};
 use super::parts::{ELSEWHERE, Place};
-use super::reorder::{Over, Reorder, Rows, Waiting};
+use super::reorder::{Counted, Over, Reorder, Rows, Waiting};
 use super::seen::Seen;
 use super::site::Site;
 use super::streams::Hearing;
+use super::wide::{Task, perform};
 use super::{Admitted, Engine, OfKind};
 
 /// Events that are admitted before what is due of them is let go: as many of a site one after the other
@@ -56,7 +57,6 @@ fn is_skewed(event: EventRef<'_>, max: TimeSpan) -> bool {
 /// What was seen of an event that is plain, until it is entered.
 #[derive(Clone, Copy, Default)]
 pub struct Plain {
-    at: EventTime,
     /// How far time had come before it.
     watermark: EventTime,
     place: Place,
@@ -77,6 +77,7 @@ struct Run<'a> {
     floor: EventTime,
     hearing: Hearing,
     origin: u32,
+    counted: Counted,
     skew_max: Option<TimeSpan>,
     /// Where the newest stands, and where the stretch of the log ends that grows.
     last: Position,
@@ -91,6 +92,19 @@ struct Run<'a> {
     unknown_device: u64,
     /// Those that were looked at last, by their numbers.
     plain: &'a mut Looked,
+}
+
+/// Enters events that are plain: each waits, or is a duplicate.
+struct Enter<'a, 'r>(&'a mut Run<'r>, &'a EventBlock, Range<usize>);
+
+impl Task for Enter<'_, '_> {
+    type Done = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self(run, events, these) = self;
+        run.enter(events, these);
+    }
 }
 
 impl Run<'_> {
@@ -109,17 +123,21 @@ impl Run<'_> {
             if !known || position < last || position >= self.end {
                 break;
             }
-            if self.skew_max.is_some_and(|max| is_skewed(head, max)) {
+            if let Some(max) = self.skew_max
+                && is_skewed(head, max)
+            {
                 break;
             }
             let Some(after) = hearing.with(at) else { break };
             let Some(place) = place_near(self.near, head.site()) else { break };
             if let Some(Admitted { seen, waiting, floor, .. }) = self.sites.get(place as usize) {
-                let watermark = hearing.watermark;
-                if at < watermark || at < *floor {
+                if at < hearing.watermark || at < *floor {
                     break;
                 }
                 if self.scarce && waiting.len() >= self.waiting_max {
+                    break;
+                }
+                if head.flags().has(EventFlags::QUARANTINED) {
                     break;
                 }
                 seen.expect(head.identity());
@@ -131,7 +149,7 @@ impl Run<'_> {
             } else {
                 self.elsewhere += 1;
             }
-            self.plain[(from + many) % ROOM] = Plain { at, watermark: hearing.watermark, place };
+            self.plain[(from + many) % ROOM] = Plain { watermark: hearing.watermark, place };
             hearing.hear(at, after);
             last = position;
             many += 1;
@@ -146,29 +164,29 @@ impl Run<'_> {
         self.unknown_device += u64::from(flags.has(EventFlags::UNKNOWN_DEVICE));
     }
 
-    /// Enters events that are plain: each waits, or is a duplicate.
-    #[inline(never)]
+    #[inline(always)]
     fn enter(&mut self, events: &EventBlock, these: Range<usize>) {
         let mut number = these.start;
         for row in events.rows(these) {
             number += 1;
-            let Plain { at, watermark, place } = self.plain[(number - 1) % ROOM];
+            let Plain { watermark, place } = self.plain[(number - 1) % ROOM];
             let Some(admitted) = self.sites.get_mut(place as usize) else { continue };
             let (head, Admitted { seen, waiting, .. }) = (row.head(), admitted);
+            let at = head.occurred();
             if !seen.is_new_here(head.identity(), at, watermark) {
                 self.duplicate += 1;
                 continue;
             }
-            let OfKind { rank, forwarded } = self.kinds[head.kind().0 as usize];
+            let OfKind { rank, over } = self.kinds[usize::from(head.kind().0)];
             let row = self.rows[AT_SITES].keep_lines(row);
-            let new = Waiting::new(at, rank, Over::Unknown, row);
-            let over = if at < self.floor {
-                Over::Unknown
+            let new = Waiting::counted(at, rank, over, row, self.counted);
+            let new = if at < self.floor {
+                new.with_over(Over::Unknown)
             } else {
-                self.merge.foresee(self.rows, new, forwarded)
+                self.merge.foresee(self.rows, new)
             };
             // Behind others that wait it is due when they are, or later.
-            if waiting.push(self.rows, new.with_over(over))
+            if waiting.push(self.rows, new)
                 && let Some(due) = self.due.get_mut(place as usize)
             {
                 *due = at.min(*due);
@@ -261,6 +279,7 @@ impl Engine {
             floor: *floor,
             hearing,
             origin: first.origin(),
+            counted: Counted::under(first.source()),
             skew_max,
             last: first.position(),
             end: end_of(stretch),
@@ -284,7 +303,7 @@ impl Engine {
             }
             let turn = next..until.min(next + TURN);
             next = turn.end;
-            run.enter(events, turn);
+            perform(Enter(&mut run, events, turn));
         }
         if next == from {
             return 0;
@@ -344,8 +363,9 @@ impl Engine {
                 row.times(occurred, event.recorded());
                 row.flag(EventFlags::QUARANTINED);
             }
-            let over = Over::Unknown;
-            admitted.waiting.push(&self.rows, Waiting::new(occurred, rank, over, row));
+            let counted = Counted::of(self.rows[AT_SITES].get(row));
+            let new = Waiting::counted(occurred, rank, Over::Unknown, row, counted);
+            admitted.waiting.push(&self.rows, new);
             *due = occurred.min(*due);
             full = admitted.waiting.len() > self.options.waiting_max;
         }

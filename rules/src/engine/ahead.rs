@@ -6,21 +6,23 @@
 //! ([`super::near`]), which look whether they are the ones they want: findings do not depend on it.
 //!
 //! What events of a kind want is a few lists of places, one for each thing that is asked for, found out
-//! once in a while. Which kind comes next, nobody can foretell: so most kinds have as many places in a list,
-//! nobody's among them, and what is not there is asked for like all else, at the front of the table.
+//! once in a while. Which kind comes next, nobody can foretell: so the first of each list is asked for whether there is
+//! one or not, nobody's else, and what is not there like all else, at the front of the table. What is seldom there
+//! is asked for apart.
+
+mod others;
 
 use event::prefetch::{fetch, prefetch};
 use event::{FieldId, RowLines, Symbol};
 
 use super::cells::{Entry, KeyCell};
 use super::near::{Near, Nearby, Place, ROWS};
-use super::scope::{Context, part_of};
-use super::seats::Row;
+use super::scope::Context;
+use super::seats::{Row, SEATS_MAX};
 use super::site::Site;
-use super::state::{Owner, State};
-use super::steps::{Roles, RuleForm};
+use super::state::State;
 use super::wanted::{List, WANTS_MAX, Wish};
-use crate::condition::Counted;
+use others::Others;
 
 /// Whether all that have a key take part, as soon as they have: tests have few keys, and few events.
 const ALL: bool = cfg!(debug_assertions);
@@ -58,14 +60,11 @@ const CELLS: usize = 4;
 /// Fields of one event whose texts have rows of seats.
 const FIELDS: usize = 2;
 
-/// Look-ups of one event by those who have no seat, and by those who stand in the lists of its texts.
-const OTHERS_MAX: usize = WANTS_MAX + LISTED_MAX;
-const LISTED_MAX: usize = 8;
-
 /// What is looked up ahead at a site: of those that have many keys there.
 #[derive(Debug, Default)]
 pub struct Ahead {
     by_kind: Vec<OfKind>,
+    sorts: Sorts,
     /// Who has no seat, by kind.
     unseated: Vec<Vec<Wish>>,
     /// How many texts of an event have rows that are asked for.
@@ -96,12 +95,16 @@ impl<const MOST: usize> Places<MOST> {
         }
     }
 
-    /// Has nobody's place, where there is one in others.
-    fn fill(&mut self, other: &Self) {
-        self.many = self.many.max(other.many.min(1));
+    /// Nobody's where there is none.
+    #[inline(always)]
+    fn first(&self) -> Place {
+        self.places[0]
     }
 
-    #[inline(always)]
+    fn behind(&self, some: usize) -> &[Place] {
+        self.all().get(some..).unwrap_or_default()
+    }
+
     fn all(&self) -> &[Place] {
         self.places.get(..usize::from(self.many)).unwrap_or(&self.places)
     }
@@ -112,6 +115,9 @@ impl<const MOST: usize> Places<MOST> {
 #[repr(align(64))]
 struct OfKind {
     fields: [FieldId; FIELDS],
+    /// Whether there is more in a list than its first, or values; and whether more than a first leads on;
+    more: bool,
+    more_behind: bool,
     /// So many fours of cells,
     fours: u8,
     cells: [[Place; CELLS]; WANTS_MAX / CELLS],
@@ -129,6 +135,8 @@ struct OfKind {
 impl OfKind {
     const NOTHING: Self = Self {
         fields: [FieldId(0); FIELDS],
+        more: false,
+        more_behind: false,
         fours: 0,
         cells: [[Place::NOBODY; CELLS]; WANTS_MAX / CELLS],
         entries: Places::NONE,
@@ -162,16 +170,39 @@ impl OfKind {
     }
 
     #[inline(always)]
-    fn cells(&self) -> &[[Place; CELLS]] {
-        self.cells.get(..usize::from(self.fours)).unwrap_or(&self.cells)
+    fn other_cells(&self) -> &[[Place; CELLS]] {
+        if self.fours <= 1 {
+            return &[];
+        }
+        self.cells.get(1..usize::from(self.fours)).unwrap_or_default()
     }
 
-    /// Has nobody's places, too, where there are any of another kind.
-    fn fill(&mut self, other: &Self) {
-        self.entries.fill(&other.entries);
-        self.windows.fill(&other.windows);
-        self.runs.fill(&other.runs);
-        self.single.fill(&other.single);
+    fn see_what_is_more(&mut self) {
+        let Self { entries, windows, values, waiting, runs, single, .. } = self;
+        self.more = entries.many.max(single.many) > 1 || runs.many > 2 || values.many > 0;
+        self.more_behind = windows.many.max(waiting.many) > 1;
+    }
+}
+
+/// Which sorts of lists there are of any kind: of the others, nothing is asked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sorts {
+    entries: bool,
+    windows: bool,
+    waiting: bool,
+    runs: bool,
+    second_runs: bool,
+    single: bool,
+}
+
+impl Sorts {
+    fn add(&mut self, of: &OfKind) {
+        self.entries |= of.entries.many > 0;
+        self.windows |= of.windows.many > 0;
+        self.waiting |= of.waiting.many > 0;
+        self.runs |= of.runs.many > 0;
+        self.second_runs |= of.runs.many > 1;
+        self.single |= of.single.many > 0;
     }
 }
 
@@ -191,73 +222,29 @@ impl Default for Asked {
     }
 }
 
-/// One look-up of an event by one who has no seat, or stands in a list.
-#[derive(Clone, Copy, Debug, Default)]
-struct Other {
-    owner: Owner,
-    text: Symbol,
-    place: Place,
-    list: List,
-}
-
-/// Those of one event: the first so many, where there are more.
-#[derive(Clone, Copy, Debug, Default)]
-struct Others {
-    many: u8,
-    all: [Other; OTHERS_MAX],
-}
-
-impl Others {
-    #[inline(always)]
-    fn add_listed(&mut self, near: &Near, owner: Owner, text: Symbol, list: List) {
-        // Who is listed gives way to who is always asked: of two in one place the last is kept.
-        if usize::from(self.many) < LISTED_MAX {
-            self.add(near, owner, text, list);
-        }
-    }
-
-    #[inline(always)]
-    fn add(&mut self, near: &Near, owner: Owner, text: Symbol, list: List) {
-        if let Some(other) = self.all.get_mut(usize::from(self.many)) {
-            *other = Other { owner, text, place: near.place(owner), list };
-            self.many += 1;
-        }
-    }
-
-    #[inline(always)]
-    fn all(&self) -> &[Other] {
-        self.all.get(..usize::from(self.many)).unwrap_or(&self.all)
-    }
-}
-
 /// Asks for the cell of a number that stands in another, if it is one: else for what is in front of the table.
 #[inline(always)]
 fn expect<T>(cells: &[T], cell: u32) {
     prefetch(cells, (cell.wrapping_add(1) as usize).wrapping_sub(1));
 }
 
-/// The cell of a number, if it is one: else the first, without a branch.
-#[inline(always)]
-fn likely<T>(cells: &[T], cell: u32) -> Option<&T> {
-    let first = cells.first()?;
-    Some(cells.get(cell as usize).unwrap_or(first))
+/// Cells of which there is one at least.
+#[derive(Clone, Copy)]
+struct Cells<'a, T> {
+    all: &'a [T],
+    first: &'a T,
 }
 
-/// Asks for where it stands who is asked of the events furthest behind, and for the lists of some nearer
-/// ones.
-#[inline(never)]
-fn ask_who_is_asked<'a>(cx: Context<'_>, behind: &impl Fn(usize) -> Option<RowLines<'a>>) {
-    for place in FURTHEST + 2 * TURN..FURTHEST + 3 * TURN {
-        let Some(event) = behind(place).map(|lines| lines.row()) else { break };
-        let interest = cx.layout.interest(event.kind());
-        interest.facts.expect(|field| part_of(cx, event, field));
-        interest.rules.expect(|field| part_of(cx, event, field));
+impl<'a, T> Cells<'a, T> {
+    #[inline(always)]
+    fn of(all: &'a [T]) -> Option<Self> {
+        all.first().map(|first| Self { all, first })
     }
-    for place in FURTHEST + TURN..FURTHEST + 2 * TURN {
-        let Some(event) = behind(place).map(|lines| lines.row()) else { break };
-        let interest = cx.layout.interest(event.kind());
-        interest.facts.expect_list(|field| part_of(cx, event, field));
-        interest.rules.expect_list(|field| part_of(cx, event, field));
+
+    /// The cell of a number, if it is one: else the first, without a branch.
+    #[inline(always)]
+    fn likely(&self, cell: u32) -> &'a T {
+        self.all.get(cell as usize).unwrap_or(self.first)
     }
 }
 
@@ -381,41 +368,67 @@ impl Ahead {
     /// Finds the cells in the rows, and asks for them.
     #[inline(always)]
     fn ask_for_cells<const MANY: usize>(&self, state: &mut State, turn: usize) {
+        // Each length of a row by itself is some moves in a row.
+        match state.seats.each() {
+            2 => self.ask_for_cells_in::<MANY, 2>(state, turn),
+            4 => self.ask_for_cells_in::<MANY, 4>(state, turn),
+            8 => self.ask_for_cells_in::<MANY, 8>(state, turn),
+            _ => self.ask_for_cells_in::<MANY, SEATS_MAX>(state, turn),
+        }
+    }
+
+    #[inline(always)]
+    fn ask_for_cells_in<const MANY: usize, const SEATS: usize>(
+        &self,
+        state: &mut State,
+        turn: usize,
+    ) {
         let State { seats, near, keys, .. } = state;
         for (place, asked) in self.asked[turn % TURNS].iter().enumerate() {
             let near = near.row_mut(turn * TURN + place);
-            seats.gather::<MANY>(&asked.rows, near.seated());
-            for four in asked.of.cells() {
+            seats.gather::<MANY, SEATS>(&asked.rows, near.seated());
+            asked.of.cells[0].iter().for_each(|place| expect(keys.cells(), near.at(*place)));
+            for four in asked.of.other_cells() {
                 four.iter().for_each(|place| expect(keys.cells(), near.at(*place)));
             }
         }
     }
 
-    /// What was asked of an event, and its cells that were found.
+    /// What was asked of the events of a turn, and their cells that were found.
     #[inline(always)]
-    fn found<'s>(&'s self, near: &'s Near, turn: usize, place: usize) -> (&'s OfKind, &'s Nearby) {
-        (&self.asked[turn % TURNS][place % TURN].of, near.row(turn * TURN + place))
+    fn found<'s>(&'s self, near: &'s Near, turn: usize) -> [(&'s OfKind, &'s Nearby); TURN] {
+        let asked = &self.asked[turn % TURNS];
+        [(&asked[0].of, near.row(turn * TURN)), (&asked[1].of, near.row(turn * TURN + 1))]
     }
 
     /// Asks for what the cells' lists begin and end with.
     #[inline(always)]
     fn ask_for_lists(&self, state: &State, turn: usize) {
-        let keys = state.keys.cells();
-        for place in 0..TURN {
-            let (of, near) = self.found(&state.near, turn, place);
-            for place in of.entries.all() {
-                likely(keys, near.at(*place)).into_iter().for_each(|c| ask_for_entries(state, c));
+        let (found, sorts) = (self.found(&state.near, turn), self.sorts);
+        let Some(keys) = Cells::of(state.keys.cells()) else { return };
+        if sorts.entries {
+            for (of, near) in &found {
+                ask_for_entries(state, keys.likely(near.at(of.entries.first())));
             }
-            for place in of.runs.all() {
-                likely(keys, near.at(*place)).into_iter().for_each(|c| ask_for_runs(state, c));
+        }
+        if sorts.runs {
+            for (of, near) in &found {
+                ask_for_runs(state, keys.likely(near.at(of.runs.first())));
             }
-            for place in of.single.all() {
-                likely(keys, near.at(*place)).into_iter().for_each(|c| ask_beside_run(state, c));
+        }
+        // One kind in six has two.
+        if sorts.second_runs {
+            for (of, near) in &found {
+                ask_for_runs(state, keys.likely(near.at(of.runs.places[1])));
             }
-            for place in of.values.all() {
-                let cell = keys.get(near.at(*place) as usize);
-                cell.into_iter().for_each(|cell| ask_for_values(state, cell));
+        }
+        if sorts.single {
+            for (of, near) in &found {
+                ask_beside_run(state, keys.likely(near.at(of.single.first())));
             }
+        }
+        if found[0].0.more | found[1].0.more {
+            self.ask_for_more_lists(state, turn);
         }
     }
 
@@ -423,16 +436,47 @@ impl Ahead {
     /// that it stands for.
     #[inline(always)]
     fn ask_behind_first(&self, state: &State, turn: usize) {
-        let (keys, entries) = (state.keys.cells(), state.entries.cells());
-        for place in 0..TURN {
-            let (of, near) = self.found(&state.near, turn, place);
-            let first = |place: &Place| likely(entries, likely(keys, near.at(*place))?.head);
-            for place in of.windows.all() {
-                first(place).into_iter().for_each(|first| ask_for_next(state, first));
+        let (found, sorts) = (self.found(&state.near, turn), self.sorts);
+        let Some(keys) = Cells::of(state.keys.cells()) else { return };
+        let Some(entries) = Cells::of(state.entries.cells()) else { return };
+        if sorts.windows {
+            for (of, near) in &found {
+                let cell = keys.likely(near.at(of.windows.first()));
+                ask_for_next(state, entries.likely(cell.head));
             }
-            for place in of.waiting.all() {
-                first(place).into_iter().for_each(|first| ask_for_awaited(state, first));
+        }
+        if sorts.waiting {
+            for (of, near) in &found {
+                let cell = keys.likely(near.at(of.waiting.first()));
+                ask_for_awaited(state, entries.likely(cell.head));
             }
+        }
+        if found[0].0.more_behind | found[1].0.more_behind {
+            self.ask_behind_more(state, turn);
+        }
+    }
+
+    /// The same of those of a list that are not its first; and of values.
+    #[inline(never)]
+    fn ask_for_more_lists(&self, state: &State, turn: usize) {
+        let Some(keys) = Cells::of(state.keys.cells()) else { return };
+        for (of, near) in self.found(&state.near, turn).iter().filter(|(of, _)| of.more) {
+            let cell = |place: &Place| keys.likely(near.at(*place));
+            of.entries.behind(1).iter().for_each(|place| ask_for_entries(state, cell(place)));
+            of.runs.behind(2).iter().for_each(|place| ask_for_runs(state, cell(place)));
+            of.single.behind(1).iter().for_each(|place| ask_beside_run(state, cell(place)));
+            of.values.all().iter().for_each(|place| ask_for_values(state, near.at(*place)));
+        }
+    }
+
+    #[inline(never)]
+    fn ask_behind_more(&self, state: &State, turn: usize) {
+        let Some(keys) = Cells::of(state.keys.cells()) else { return };
+        let Some(entries) = Cells::of(state.entries.cells()) else { return };
+        for (of, near) in self.found(&state.near, turn) {
+            let first = |place: &Place| entries.likely(keys.likely(near.at(*place)).head);
+            of.windows.behind(1).iter().for_each(|place| ask_for_next(state, first(place)));
+            of.waiting.behind(1).iter().for_each(|place| ask_for_awaited(state, first(place)));
         }
     }
 
@@ -441,8 +485,7 @@ impl Ahead {
         let kinds = cx.layout.wanted.kinds();
         self.by_kind.clear();
         self.unseated.resize_with(kinds.len(), Vec::new);
-        let mut all = OfKind::NOTHING;
-        self.fields = 0;
+        (self.fields, self.sorts) = (0, Sorts::default());
         for (wishes, unseated) in kinds.iter().zip(&mut self.unseated) {
             let (mut of, mut fields) = (OfKind::NOTHING, 0);
             unseated.clear();
@@ -463,11 +506,11 @@ impl Ahead {
                 }
                 of.add(place, wish.list);
             }
-            all.fill(&of);
+            of.see_what_is_more();
+            self.sorts.add(&of);
             self.fields = self.fields.max(fields);
             self.by_kind.push(of);
         }
-        self.by_kind.iter_mut().filter(|of| of.fours > 0).for_each(|of| of.fill(&all));
         let others =
             cx.layout.is_large || self.unseated.iter().any(|unseated| !unseated.is_empty());
         self.others.resize(if others { ROWS } else { 0 }, Others::default());
@@ -483,8 +526,8 @@ fn ask_for_entries(state: &State, cell: &KeyCell) {
 }
 
 #[inline(always)]
-fn ask_for_values(state: &State, cell: &KeyCell) {
-    if let Some(at) = cell.values() {
+fn ask_for_values(state: &State, cell: u32) {
+    if let Some(at) = state.keys.peek(cell).and_then(KeyCell::values) {
         expect(state.values.cells(), at);
     }
 }
@@ -508,139 +551,4 @@ fn ask_for_next(state: &State, first: &Entry) {
 #[inline(always)]
 fn ask_for_awaited(state: &State, first: &Entry) {
     expect(state.runs.cells(), first.words[0] as u32);
-}
-
-/// Those who have no seat, and who stand in the lists of texts.
-impl Ahead {
-    #[inline(never)]
-    fn ask_for_others<'a>(
-        &mut self,
-        cx: Context<'_>,
-        state: &mut State,
-        turn: usize,
-        behind: &impl Fn(usize) -> Option<RowLines<'a>>,
-    ) {
-        if cx.layout.is_large {
-            ask_who_is_asked(cx, behind);
-        }
-        let rows = |turn: usize| turn % TURNS * TURN..(turn % TURNS + 1) * TURN;
-        for (place, row) in rows(turn + 5).enumerate() {
-            self.others[row].many = 0;
-            let Some(event) = behind(FURTHEST + place) else { continue };
-            if cx.layout.is_large {
-                self.ask_who_is_listed(cx, state, row, event);
-            }
-            self.ask_for_slots(state, row, event);
-        }
-        for row in rows(turn + 3) {
-            for other in self.others[row].all() {
-                state.look_ahead(row, other.owner, other.place, other.text);
-            }
-        }
-        for row in rows(turn + 2) {
-            self.found_others(state, row, |list, cell| match list {
-                List::Entries | List::Waiting => ask_for_entries(state, cell),
-                List::Values => {
-                    ask_for_entries(state, cell);
-                    ask_for_values(state, cell);
-                }
-                List::Runs => ask_for_runs(state, cell),
-                List::Run => ask_beside_run(state, cell),
-                List::Nothing => {}
-            });
-        }
-        let entries = state.entries.cells();
-        for row in rows(turn + 1) {
-            self.found_others(state, row, |list, cell| {
-                let Some(first) = entries.get(cell.head as usize) else { return };
-                match list {
-                    List::Waiting => ask_for_awaited(state, first),
-                    List::Entries | List::Values => ask_for_next(state, first),
-                    _ => {}
-                }
-            });
-        }
-        // The third of a window: several that came close to each other leave it together. Where keys are few
-        // and windows long, the lines are at hand, and it is not worth asking.
-        for row in rows(turn) {
-            self.found_others(state, row, |list, cell| {
-                let first = entries.get(cell.head as usize);
-                let first = first.filter(|_| matches!(list, List::Entries | List::Values));
-                let second = first.and_then(|first| entries.get(first.next as usize));
-                second.into_iter().for_each(|second| ask_for_next(state, second));
-            });
-        }
-    }
-
-    /// The look-ups of an event by others, each with the cell that was found.
-    #[inline(always)]
-    fn found_others(&self, state: &State, row: usize, mut each: impl FnMut(List, &KeyCell)) {
-        let near = state.near.row(row);
-        for other in self.others[row].all() {
-            if let Some(cell) = state.keys.peek(near.at(other.place)) {
-                each(other.list, cell);
-            }
-        }
-    }
-
-    fn ask_for_slots(&mut self, state: &State, row: usize, event: RowLines<'_>) {
-        let kind = usize::from(event.head().kind().0);
-        for wish in self.unseated.get(kind).into_iter().flatten() {
-            let text = event.row().text_or_none(wish.by);
-            state.expect_slot(text);
-            self.others[row].add(&state.near, wish.owner, text, wish.list);
-        }
-    }
-
-    /// What those look up who stand in the list of a text, and keep state by that text.
-    fn ask_who_is_listed(
-        &mut self,
-        cx: Context<'_>,
-        state: &State,
-        row: usize,
-        event: RowLines<'_>,
-    ) {
-        let (event, layout, near) = (event.row(), cx.layout, &state.near);
-        let others = &mut self.others[row];
-        let interest = layout.interest(event.kind());
-        if let Some((text, facts)) = interest.facts.listed(|field| part_of(cx, event, field)) {
-            state.expect_slot(text);
-            for step in facts.iter().filter(|step| step.roles.has(Roles::FACT_BY_LIST)) {
-                if step.gate.passes(event, &Counted::default()) {
-                    others.add_listed(near, layout.fact(step.fact), text, List::Entries);
-                }
-            }
-        }
-        if let Some((text, rules)) = interest.rules.listed(|field| part_of(cx, event, field)) {
-            state.expect_slot(text);
-            for step in rules.iter().filter(|step| step.roles.has(Roles::RULE_BY_LIST)) {
-                let owner = layout.rule(step.rule);
-                let waits = |owner| !step.roles.has(Roles::HELD) || state.may_await(owner, text);
-                if matches!(step.form, RuleForm::Event) {
-                    continue;
-                }
-                if !step.roles.has(Roles::HELD) {
-                    layout.prepared.expect_rule(step.rule);
-                }
-                match step.form {
-                    RuleForm::Short if waits(owner) => {
-                        others.add_listed(near, owner, text, List::Runs);
-                    }
-                    RuleForm::Single if waits(owner) => {
-                        others.add_listed(near, owner, text, List::Run);
-                    }
-                    RuleForm::Unless
-                        if step.roles.has(Roles::OPENS.or(Roles::HELD)) && waits(owner) =>
-                    {
-                        others.add_listed(near, owner, text, List::Runs);
-                    }
-                    RuleForm::Unless if !step.roles.has(Roles::HELD) => {
-                        let waiting = layout.guard_waiting(step.rule, 0);
-                        others.add_listed(near, waiting, text, List::Waiting);
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
 }

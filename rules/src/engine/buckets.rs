@@ -161,16 +161,16 @@ impl Index {
     /// those that had their home before it.
     #[inline(always)]
     fn enter_at(&mut self, at: usize, word: u32, living: Living) -> bool {
-        let Some(last) = self.buckets.get(at).map(|bucket| bucket.words[WAYS]) else {
-            return false;
-        };
+        let places = self.places;
+        let Some(bucket) = self.buckets.get_mut(at) else { return false };
+        let last = bucket.words[WAYS];
         let way = last & NEXT;
-        let old = self.buckets[at].words[way as usize];
-        if self.age(old, living) < living.len {
+        let old = bucket.words[way as usize];
+        // As [`Self::age`].
+        if old.wrapping_sub(living.head) & places < living.len && old != 0 {
             return false;
         }
         let next = if way == WAYS as u32 - 1 { 0 } else { way + 1 };
-        let bucket = &mut self.buckets[at];
         bucket.words[way as usize] = word;
         bucket.words[WAYS] = last & !NEXT | next;
         true

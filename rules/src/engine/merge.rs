@@ -1,6 +1,5 @@
 //! What sites forward to the enterprise, in the order of a queue over all sites.
 
-use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use event::{EventBlock, EventRef, EventTime, Interner, RowLines, Vocabulary};
@@ -58,26 +57,20 @@ impl Merge {
         Self { rows, fresh, ends: Vec::new(), spare, line, next: 0, queue, queues }
     }
 
-    /// Takes one that its site will let go in time, if it is needed and comes behind all others; what the
-    /// enterprise has of it then.
+    /// Takes one that its site will let go in time, if it is needed, as it says, and comes behind all others; the
+    /// same, of which the enterprise has what it has then.
     #[inline(always)]
-    pub fn foresee(&mut self, rows: &[Rows], new: Waiting, is_needed: bool) -> Over {
-        let over = select_unpredictable(is_needed, Over::Queued, Over::Nothing);
-        if self.queues && self.queue.take_later(new.with_over(over), is_needed) {
-            return over;
+    pub fn foresee(&mut self, rows: &[Rows], new: Waiting) -> Waiting {
+        if self.queues && self.queue.take_later(new, new.is(Over::Queued)) {
+            return new;
         }
-        self.foresee_other(rows, new, is_needed)
+        self.foresee_other(rows, new)
     }
 
     #[inline(never)]
-    fn foresee_other(&mut self, rows: &[Rows], new: Waiting, is_needed: bool) -> Over {
-        if !is_needed {
-            Over::Nothing
-        } else if self.queues && self.queue.take(rows, new.with_over(Over::Queued)) {
-            Over::Queued
-        } else {
-            Over::Unknown
-        }
+    fn foresee_other(&mut self, rows: &[Rows], new: Waiting) -> Waiting {
+        let is_known = new.is(Over::Nothing) || self.queues && self.queue.take(rows, new);
+        if is_known { new } else { new.with_over(Over::Unknown) }
     }
 
     /// Whether it takes events that still wait at their sites.

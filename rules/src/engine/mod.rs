@@ -60,6 +60,7 @@ mod usage;
 mod values;
 mod wanted;
 mod watch;
+mod wide;
 mod words;
 
 use std::sync::Arc;
@@ -101,7 +102,7 @@ use layout::Layout;
 use merge::{AT_SITES, Merge};
 use parts::Place;
 use reach::Reach;
-use reorder::{Reorder, Rows, Waiting};
+use reorder::{Over, Reorder, Rows, Waiting};
 use seen::Seen;
 use site::Site;
 use streams::Streams;
@@ -179,8 +180,8 @@ pub enum Input<'a> {
 #[derive(Clone, Copy)]
 struct OfKind {
     rank: u8,
-    /// Whether the enterprise needs it.
-    forwarded: bool,
+    /// What the enterprise has of it, where it comes behind all others: that it needs it, or not.
+    over: Over,
 }
 
 fn kinds_of(plan: &Plan, enterprise: &Layout) -> Vec<OfKind> {
@@ -188,7 +189,7 @@ fn kinds_of(plan: &Plan, enterprise: &Layout) -> Vec<OfKind> {
     kinds
         .map(|(id, kind)| OfKind {
             rank: kind.rank,
-            forwarded: enterprise.needs(KindId(id as u16)),
+            over: if enterprise.needs(KindId(id as u16)) { Over::Queued } else { Over::Nothing },
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 
 use event::books::SourceBooks;
 use event::vocabulary::RANK_DETECTION;
-use event::{EventFlags, EventRef, EventTime, SourceId};
+use event::{EventFlags, EventRef, EventTime};
 
 use super::ahead::ROWS_AHEAD;
 use super::findings::Findings;
@@ -15,41 +15,27 @@ use super::scope::{Context, Setting};
 use super::site::Site;
 use super::{Admitted, Engine};
 
-/// Events of one source that were let go, one after the other: counted together.
-struct LetGo<'a> {
-    books: &'a mut [SourceBooks],
-    source: SourceId,
-    accepted: u64,
+/// Enters events that were let go in the books: mostly all are of one source.
+fn count(books: &mut [SourceBooks], rows: &Rows, passed: &[Waiting]) {
+    match Waiting::source_of_all(passed) {
+        Some(source) => {
+            if let Some(books) = books.get_mut(source.0 as usize) {
+                books.waiting -= passed.len() as u64;
+                books.accepted += passed.len() as u64;
+            }
+        }
+        None => passed.iter().for_each(|passed| count_one(books, rows.get(passed.row()))),
+    }
 }
 
-impl LetGo<'_> {
-    #[inline(always)]
-    fn count(&mut self, event: EventRef<'_>) {
-        if event.source() != self.source || event.flags().has(EventFlags::QUARANTINED) {
-            self.count_other(event);
-        } else {
-            self.accepted += 1;
-        }
-    }
-
-    #[cold]
-    fn count_other(&mut self, event: EventRef<'_>) {
-        self.enter();
-        self.source = event.source();
-        if !event.flags().has(EventFlags::QUARANTINED) {
-            self.accepted = 1;
-        } else if let Some(books) = self.books.get_mut(self.source.0 as usize) {
-            (books.waiting, books.quarantined) = (books.waiting - 1, books.quarantined + 1);
-        }
-    }
-
-    /// Enters them in the books. An event of a source that is no more counts in none.
-    fn enter(&mut self) {
-        if let Some(books) = self.books.get_mut(self.source.0 as usize) {
-            books.waiting -= self.accepted;
-            books.accepted += self.accepted;
-        }
-        self.accepted = 0;
+/// An event of a source that is no more counts in none.
+fn count_one(books: &mut [SourceBooks], event: EventRef<'_>) {
+    let Some(books) = books.get_mut(event.source().0 as usize) else { return };
+    books.waiting -= 1;
+    if event.flags().has(EventFlags::QUARANTINED) {
+        books.quarantined += 1;
+    } else {
+        books.accepted += 1;
     }
 }
 
@@ -62,17 +48,16 @@ struct Gate<'a> {
     /// What the enterprise was given early; and how much of what comes now was too late for it.
     floor: EventTime,
     early: u64,
-    let_go: LetGo<'a>,
+    books: &'a mut [SourceBooks],
 }
 
-/// Gives the first events of a line to those who judge them, and counts those that are let go.
+/// Gives the first events of a line to those who judge them.
 #[inline(never)]
 fn judge(
     cx: Context<'_>,
     site: &mut Site,
     (line, many): (&[Waiting], usize),
     rows: &Rows,
-    mut let_go: Option<&mut LetGo<'_>>,
     out: &mut Findings,
 ) {
     for (place, next) in line.iter().enumerate().take(many) {
@@ -80,11 +65,7 @@ fn judge(
         line.get(place + ROWS_AHEAD).into_iter().for_each(|next| rows.expect(next.row()));
         // It was asked for so long ago that it may have left the nearest cache again.
         line.get(place + 1).into_iter().for_each(|next| rows.expect(next.row()));
-        let event = rows.get(next.row());
-        if let Some(let_go) = &mut let_go {
-            let_go.count(event);
-        }
-        site.event(cx, event, out);
+        site.event_here(cx, rows.row(next.row()), out);
     }
 }
 
@@ -92,9 +73,10 @@ impl Gate<'_> {
     /// Lets go the first events of a line.
     #[inline(never)]
     fn pass(&mut self, site: &mut Site, line: &[Waiting], many: usize, out: &mut Findings) {
-        let Self { cx, rows, let_go, .. } = self;
-        judge(cx, site, (line, many), &rows[AT_SITES], Some(let_go), out);
-        let passed = line.get(..many).unwrap_or(line).iter();
+        judge(self.cx, site, (line, many), &self.rows[AT_SITES], out);
+        let passed = line.get(..many).unwrap_or(line);
+        count(self.books, &self.rows[AT_SITES], passed);
+        let passed = passed.iter();
         let mut unknown = false;
         self.rows[AT_SITES].give_up_some(passed.clone().map(|passed| {
             unknown |= passed.is(Over::Unknown);
@@ -174,10 +156,9 @@ impl Engine {
         let Self { plan, interner, layout, enterprise_layout, tables, sites, due, .. } = self;
         let Self { books, rows, floor, enterprise, merge, options, .. } = self;
         let cx = &Setting { plan, layout, tables, interner };
-        let let_go = LetGo { books, source: SourceId(0), accepted: 0 };
         let (floor, enterprise_layout) = (*floor, &*enterprise_layout);
         let mut gate =
-            Gate { cx, rows, merge, enterprise: enterprise_layout, floor, early: 0, let_go };
+            Gate { cx, rows, merge, enterprise: enterprise_layout, floor, early: 0, books };
         let (shards, places) = (0..options.shards.max(1), 0..sites.len());
         let places = shards.flat_map(|shard| places.clone().map(move |place| (shard, place)));
         for (shard, place) in places {
@@ -198,7 +179,6 @@ impl Engine {
             waiting.tidy();
             *due = site.next_due(cx).min(waiting.next_at().unwrap_or(EventTime::MAX));
         }
-        gate.let_go.enter();
         enterprise.early += gate.early;
         merge.settle(rows);
         if !matches!(self.part, Part::Sites { .. }) {
@@ -216,7 +196,7 @@ impl Engine {
         }
         merge.straighten(rows, watermark);
         let (line, many) = merge.foreseen(watermark);
-        judge(cx, enterprise, (line, many), &rows[AT_SITES], None, out);
+        judge(cx, enterprise, (line, many), &rows[AT_SITES], out);
         rows[AT_SITES].give_up_all(line.iter().take(many).map(|passed| passed.row()));
         merge.pass(many);
         while let Some(next) = merge.pop(rows, watermark) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytemuck::Zeroable;
 use event::MemoryLine;
 use event::prefetch::prefetch;
-use event::{EventMut, EventRef, EventTime, Interner, RowLines};
+use event::{EventFlags, EventMut, EventRef, EventTime, Interner, RowLines, SourceId};
 
 /// Rows that wait, each for as long as somebody knows its number: the line that it begins with. A row is
 /// copied once, when it is kept: from queue to queue goes its number.
@@ -37,6 +37,12 @@ impl Rows {
     #[inline(always)]
     fn lines_of(&self, row: u32) -> Range<usize> {
         row as usize..row as usize + self.lines_each as usize
+    }
+
+    /// A row that is kept, or was until now, with what stands behind it in its last line.
+    #[inline(always)]
+    pub fn row(&self, row: u32) -> EventRef<'_> {
+        self.lines(row).row()
     }
 
     /// A row that is kept, or was until now.
@@ -144,25 +150,64 @@ pub enum Over {
     Queued = 2,
 }
 
+/// Which source a row that waits is counted under, if a few bits say it: else the row does.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted(u64);
+
+impl Counted {
+    /// The row itself says it, and whether it counts at all.
+    const ROW: u64 = 0x3f;
+
+    /// That of rows of a source that count as any others.
+    pub fn under(SourceId(source): SourceId) -> Self {
+        Self(u64::from(source).min(Self::ROW) << SOURCE)
+    }
+
+    /// That of a row.
+    pub fn of(event: EventRef<'_>) -> Self {
+        let apart = event.flags().has(EventFlags::QUARANTINED);
+        if apart { Self(Self::ROW << SOURCE) } else { Self::under(event.source()) }
+    }
+}
+
 /// A row that waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
     /// When it occurred.
     pub at: EventTime,
-    /// rank (8) | over (8) | line (16) | row (32), from the high end: one word, since what is written in
-    /// parts cannot be read as a whole at once.
+    /// rank (8) | source (6) | over (2) | line (16) | row (32), from the high end: one word, since what is
+    /// written in parts cannot be read as a whole at once.
     rest: u64,
 }
 
-const OVER: u32 = 48;
 const LINE: u32 = 32;
+const OVER: u32 = 48;
+const OVER_MASK: u64 = 3;
+const SOURCE: u32 = 50;
 const RANK: u32 = 56;
 
 impl Waiting {
-    /// A row of the first line of rows.
+    /// A row of the first line of rows, which says itself where it is counted.
     #[inline(always)]
     pub fn new(at: EventTime, rank: u8, over: Over, row: u32) -> Self {
-        Self { at, rest: u64::from(rank) << RANK | (over as u64) << OVER | u64::from(row) }
+        Self::counted(at, rank, over, row, Counted(Counted::ROW << SOURCE))
+    }
+
+    /// The same of one of which it is known where it is counted.
+    #[inline(always)]
+    pub fn counted(at: EventTime, rank: u8, over: Over, row: u32, counted: Counted) -> Self {
+        let over = (over as u64) << OVER;
+        Self { at, rest: u64::from(rank) << RANK | counted.0 | over | u64::from(row) }
+    }
+
+    /// The source that all of these are counted under, if that is said of all of them.
+    pub fn source_of_all(all: &[Self]) -> Option<SourceId> {
+        let first = all.first()?.rest;
+        // All are looked at: they are few, and mostly alike.
+        let unlike = all.iter().fold(0, |unlike, waiting| unlike | (waiting.rest ^ first));
+        let source = first >> SOURCE & Counted::ROW;
+        let alike = source != Counted::ROW && unlike >> SOURCE & Counted::ROW == 0;
+        alike.then_some(SourceId(source as u16))
     }
 
     /// Its kind's rank.
@@ -174,7 +219,7 @@ impl Waiting {
     /// Whether the enterprise has this of it.
     #[inline(always)]
     pub fn is(self, over: Over) -> bool {
-        (self.rest >> OVER) as u8 == over as u8
+        self.rest >> OVER & OVER_MASK == over as u64
     }
 
     /// Which of several rows it is one of.
@@ -193,7 +238,7 @@ impl Waiting {
     #[must_use]
     #[inline(always)]
     pub fn with_over(self, over: Over) -> Self {
-        Self { rest: self.rest & !(0xff << OVER) | (over as u64) << OVER, ..self }
+        Self { rest: self.rest & !(OVER_MASK << OVER) | (over as u64) << OVER, ..self }
     }
 
     /// The same in another place.
@@ -282,19 +327,20 @@ impl Line {
     /// Puts one behind all others, if it is wanted. Without a branch: which is, nobody could foretell.
     #[inline(always)]
     fn put(&mut self, new: Waiting, is_wanted: bool) {
-        if self.end == self.waiting.len() {
-            self.grow();
+        match self.waiting.get_mut(self.end) {
+            Some(place) => *place = new,
+            None => self.grow(new),
         }
-        self.waiting[self.end] = new;
         self.end += usize::from(is_wanted);
         self.last = select_unpredictable(is_wanted, new.at, self.last);
     }
 
     #[cold]
     #[inline(never)]
-    fn grow(&mut self) {
+    fn grow(&mut self, new: Waiting) {
         let len = 64.max(2 * self.waiting.len());
         self.waiting.resize(len, Waiting::new(EventTime::MIN, 0, Over::Unknown, 0));
+        self.waiting[self.end] = new;
     }
 
     #[inline(never)]

@@ -101,21 +101,16 @@ impl Seats {
         prefetch(self.cells(), row as usize);
     }
 
-    /// The cells of so many of two rows, by their seats, each and 1 more: a seat is one of a door or zone, say, and
-    /// none of the other.
+    /// Seats of a row.
     #[inline(always)]
-    pub fn gather<const MANY: usize>(&self, rows: &[Row; 2], to: &mut [u32; SEATS_MAX]) {
-        // Each length by itself is some moves in a row.
-        match self.seats {
-            1 => self.gather_some::<MANY, 2>(rows, to),
-            2 => self.gather_some::<MANY, 4>(rows, to),
-            3 => self.gather_some::<MANY, 8>(rows, to),
-            _ => self.gather_some::<MANY, SEATS_MAX>(rows, to),
-        }
+    pub fn each(&self) -> usize {
+        1 << self.seats
     }
 
+    /// The cells of so many of two rows of so many seats, each and 1 more: a seat is one of a door or zone, say, and
+    /// none of the other.
     #[inline(always)]
-    fn gather_some<const MANY: usize, const SEATS: usize>(
+    pub fn gather<const MANY: usize, const SEATS: usize>(
         &self,
         rows: &[Row; 2],
         to: &mut [u32; SEATS_MAX],

@@ -252,7 +252,14 @@ impl Site {
     }
 
     /// Takes the next event of the site's ordered stream.
+    #[inline(never)]
     pub fn event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        self.event_here(cx, event, out);
+    }
+
+    /// The same, in the place of its caller.
+    #[inline(always)]
+    pub(super) fn event_here(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         match event.short() {
             Some(event) => {
                 self.come_to(cx, event, out);
