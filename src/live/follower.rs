@@ -185,8 +185,7 @@ impl Follower {
         judged.recorded =
             newest.filter(|r| r.kind == RecordKind::Delivery).map(|r| r.recorded).next();
         let found: usize = judged.parts.iter().map(|part| part.findings.len()).sum();
-        self.send(Tell::Judged(judged))?;
-        (0..found / FINDINGS_A_PLACE).try_for_each(|_| self.send(Tell::Filled))?;
+        self.send(Tell::Judged(judged), 1 + found / FINDINGS_A_PLACE)?;
         self.pauses.lap(Cause::Telling);
         Ok(())
     }
@@ -273,7 +272,7 @@ impl Follower {
         self.pauses.lap(Cause::Snapshot);
         if whole {
             self.snapshot_len = len;
-            return self.send(Tell::Snapshot(position));
+            return self.send(Tell::Snapshot(position), 1);
         }
         self.saving = Some((position, len));
         Ok(())
@@ -292,7 +291,10 @@ impl Follower {
         self.kept.keep.send(message).map_err(|_| anyhow::anyhow!("the keeper's thread has ended"))
     }
 
-    fn send(&self, message: Tell) -> anyhow::Result<()> {
-        self.told.tell.send(message).map_err(|_| anyhow::anyhow!("the teller's thread has ended"))
+    fn send(&self, message: Tell, places: usize) -> anyhow::Result<()> {
+        self.told
+            .tell
+            .send(message, places)
+            .map_err(|_| anyhow::anyhow!("the teller's thread has ended"))
     }
 }

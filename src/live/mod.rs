@@ -14,6 +14,7 @@ mod follower;
 mod keeper;
 mod pauses;
 mod priority;
+mod queue;
 mod recovery;
 mod reloads;
 pub mod rulebooks;
@@ -331,7 +332,7 @@ fn spawn_teller(
     (evidence, bases): (teller::LogEvidence, BTreeMap<String, u64>),
     (emit, outputs): ToStore,
 ) -> anyhow::Result<teller::Told> {
-    let (tell, judged) = sync_channel(TELL_MAX);
+    let (tell, judged) = queue::queue(TELL_MAX);
     let (given_back, spare) = channel();
     let teller =
         teller::Teller { evidence, bases, judged, spare: given_back, emit, outputs, held: None };

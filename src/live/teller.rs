@@ -13,6 +13,7 @@ use rules::engine::Findings;
 use sinks::{DeadLetter, Outputs};
 
 use super::emitter::{Batch, Emit, OUTPUTS_PER_COMMIT};
+use super::queue;
 use super::rulebooks::Rulebooks;
 use crate::render::{Evidences, Found, Renderer};
 use crate::setup::Setup;
@@ -21,8 +22,6 @@ use crate::setup::Setup;
 pub enum Tell {
     /// Records, and what was found in them.
     Judged(Judged),
-    /// A place that what came before it takes, too.
-    Filled,
     /// A snapshot of the state behind all of that is made.
     Snapshot(Position),
 }
@@ -48,7 +47,7 @@ pub struct Part {
 
 /// The engine's side of the way: there, and the memory that comes back, to be used again.
 pub struct Told {
-    pub tell: SyncSender<Tell>,
+    pub tell: queue::Sender<Tell>,
     pub spare: Receiver<Findings>,
 }
 
@@ -99,7 +98,7 @@ pub struct Teller {
     pub evidence: LogEvidence,
     /// What is added to the number of each site's outputs.
     pub bases: BTreeMap<String, u64>,
-    pub judged: Receiver<Tell>,
+    pub judged: queue::Receiver<Tell>,
     /// The way back to the engine's thread, of memory to be used again.
     pub spare: Sender<Findings>,
     pub emit: SyncSender<Emit>,
@@ -122,7 +121,6 @@ impl Teller {
                     continue;
                 }
                 Tell::Judged(judged) => judged,
-                Tell::Filled => continue,
             };
             let mut outputs = self.outputs.try_recv().unwrap_or_default();
             let base = |site: &str| self.bases.get(site).copied().unwrap_or(0);
@@ -154,11 +152,11 @@ impl Teller {
     fn next(&mut self) -> anyhow::Result<Option<Tell>> {
         if self.held.is_some() {
             match self.judged.try_recv() {
-                Ok(message) => return Ok(Some(message)),
-                Err(_) => self.flush()?,
+                Some(message) => return Ok(Some(message)),
+                None => self.flush()?,
             }
         }
-        Ok(self.judged.recv().ok())
+        Ok(self.judged.recv())
     }
 
     /// Where the store is behind, what comes is added to what waits for it already: the engine must
