@@ -35,7 +35,7 @@ use anyhow::{Context as _, bail};
 use event::{Interner, Position, SourceId};
 use ingest::log::{LogReader, LogWriter, Options, Progress, RealFiles};
 use ingest::registry::StreamRegistry;
-use ingest::source::intake::{Batch, Clock, Spares, Streams, Wiring};
+use ingest::source::intake::{Append, Batch, Clock, Spares, Streams, Wiring};
 use ingest::source::kafka::Again;
 use ingest::source::settings::{Kind, SourceSettings};
 use ingest::source::{http, kafka, mqtt, stdin};
@@ -167,7 +167,7 @@ impl Program {
         };
         threads.push(spawn("engine", live.clone(), move || follower.run())?);
         let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
-        let spares = writer.spares.clone();
+        let ways = (writer.spares.clone(), writer.append());
         threads.push(spawn("log sync", live.clone(), move || acks.run())?);
         threads.push(spawn("log", live.clone(), move || writer.run())?);
 
@@ -194,7 +194,7 @@ impl Program {
             outbox,
             _lock: lock,
         };
-        program.start_sources(&registry, &sources, &spares)?;
+        program.start_sources(&registry, &sources, &ways)?;
         Ok(program)
     }
 
@@ -202,7 +202,7 @@ impl Program {
         &mut self,
         registry: &Arc<StreamRegistry>,
         sources: &[SourceSettings],
-        spares: &Spares,
+        (spares, append): &(Spares, Append),
     ) -> anyhow::Result<()> {
         let clock: Clock = Arc::new(crate::now);
         let live = self.live.clone();
@@ -237,7 +237,8 @@ impl Program {
                 Kind::File { ref files } if files.iter().any(|file| file == "-") => {
                     let ended = self.stdin_ended.clone();
                     let told = move || ended.notify_one();
-                    let started = stdin::start(settings, wiring, std::io::stdin(), told)?;
+                    let ways = (wiring, append.clone());
+                    let started = stdin::start(settings, ways, std::io::stdin(), told)?;
                     self.live.add_source(index, started);
                 }
                 Kind::File { .. } => {

@@ -1,14 +1,15 @@
 //! The log's two threads: one gives what the sources hand over its place, from where on the engine
-//! follows; one writes it, makes it durable and acknowledges it.
+//! follows, if they do not do that by themselves; one writes it, makes it durable and acknowledges it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use event::{Position, RecordBlock, RecordKind, RecordRef, StreamId};
 use ingest::log::{Filer, LogWriter, Progress, Sequencer};
-use ingest::source::intake::{Ack, Batch, Spares};
+use ingest::source::intake::{Ack, Append, Batch, Spares};
 
 use super::status::Live;
 
@@ -18,19 +19,26 @@ const TICK_EVERY: Duration = Duration::from_secs(1);
 /// fsync for each batch of a pipe costs more than judging it.
 const PATIENCE: Duration = Duration::from_millis(5);
 
-/// Appends.
+/// Appends what comes by the intake, and makes ticks of silence.
 pub struct Writer {
-    log: Sequencer,
+    log: Arc<Mutex<Appender>>,
     batches: Receiver<Batch>,
-    acks: Sender<(Position, Ack)>,
-    live: Arc<Live>,
     /// Live time: silence makes ticks.
     ticks: bool,
+    progress: Arc<Progress>,
+    /// Where appended blocks go.
+    pub spares: Spares,
+}
+
+/// Appends, for whoever's turn it is.
+struct Appender {
+    log: Sequencer,
+    acks: Sender<(Position, Ack)>,
+    live: Arc<Live>,
     /// Whether each stream is waited for.
     awaited: BTreeMap<StreamId, bool>,
     last: Instant,
-    /// Where appended blocks go.
-    pub spares: Spares,
+    spares: Spares,
 }
 
 /// Writes and makes durable, then acknowledges.
@@ -50,23 +58,37 @@ impl Writer {
     ) -> (Self, Acks) {
         let (acks, waiting) = channel();
         let (awaited, last, spares) = (BTreeMap::new(), Instant::now(), Spares::default());
-        let (log, filer) = log.split();
+        let (progress, (log, filer)) = (log.progress(), log.split());
         let written = Acks { log: filer, live: live.clone(), waiting };
-        (Self { log, batches, acks, live, ticks, awaited, last, spares }, written)
+        let log = Appender { log, acks, live, awaited, last, spares: spares.clone() };
+        let log = Arc::new(Mutex::new(log));
+        (Self { log, batches, ticks, progress, spares }, written)
+    }
+
+    /// The way around the intake, for a source on a thread of its own: what it has just read is in its core's
+    /// caches, and nobody has to wake.
+    pub fn append(&self) -> Append {
+        let log = self.log.clone();
+        Arc::new(move |batch| log.lock().is_ok_and(|mut log| log.take(batch).is_ok()))
     }
 
     /// Runs until every source is gone.
-    pub fn run(mut self) -> anyhow::Result<()> {
-        let _ending = Ending(self.log.progress().clone());
+    pub fn run(self) -> anyhow::Result<()> {
+        let _ending = Ending(self.progress.clone());
         loop {
-            match self.batches.recv_timeout(TICK_EVERY) {
-                Ok(batch) => self.take(batch)?,
-                Err(RecvTimeoutError::Timeout) => self.tick()?,
+            let come = self.batches.recv_timeout(TICK_EVERY);
+            let Ok(mut log) = self.log.lock() else { bail!("a source's thread has panicked") };
+            match come {
+                Ok(batch) => log.take(batch)?,
+                Err(RecvTimeoutError::Timeout) if self.ticks => log.tick()?,
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
     }
+}
 
+impl Appender {
     fn take(&mut self, batch: Batch) -> anyhow::Result<()> {
         let Batch { mut records, ack } = batch;
         let mut of = None;
@@ -98,7 +120,7 @@ impl Writer {
 
     /// With every stream silent, time goes on by what our clock measured since the last record.
     fn tick(&mut self) -> anyhow::Result<()> {
-        if !self.ticks || self.awaited.is_empty() || self.awaited.values().any(|awaited| *awaited) {
+        if self.awaited.is_empty() || self.awaited.values().any(|awaited| *awaited) {
             return Ok(());
         }
         let silent = i64::try_from(self.last.elapsed().as_micros()).unwrap_or(i64::MAX);

@@ -40,6 +40,10 @@ pub type Streams = Arc<dyn Fn(&str) -> StreamId + Send + Sync>;
 /// The bounded way to the log. Full means: stop reading.
 pub type Intake = SyncSender<Batch>;
 
+/// Puts a batch into the log on the thread of its source, as soon as there is room; `false` when the log takes nothing
+/// any more. For sources that never wait for anything else.
+pub type Append = Arc<dyn Fn(Batch) -> bool + Send + Sync>;
+
 /// The promise of a batch, given back to its source once the log holds the range durably.
 /// Dropped without [`Ack::done`], the range is never acknowledged, and comes again.
 pub struct Ack {

@@ -15,7 +15,7 @@ use event::{RecordBlock, RecordKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::intake::{
-    Ack, Batch, Board, Running, SourceError, Stream, UnderwayBytes, Wiring, flags,
+    Ack, Append, Batch, Board, Running, SourceError, Stream, UnderwayBytes, Wiring, flags,
 };
 use super::settings::{Kind, SourceSettings};
 use crate::decode::line_ends;
@@ -37,13 +37,13 @@ const PACE_EVERY: Duration = Duration::from_millis(1);
 /// How late a stop or a silence is noticed.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Reads `input` until its end; `ended` is called when nothing more will be handed over.
+/// Reads `input` until its end, and puts it into the log by `append`; `ended` is called when nothing more will be handed over.
 ///
 /// # Errors
 /// The settings are of another type, or there is no thread to be had.
 pub fn start(
     settings: &SourceSettings,
-    wiring: Wiring,
+    (wiring, append): (Wiring, Append),
     input: impl AsFd + Send + 'static,
     ended: impl FnOnce() + Send + 'static,
 ) -> Result<Running, SourceError> {
@@ -55,6 +55,7 @@ pub fn start(
     let lines = Lines {
         stream: Stream::named(&wiring.streams, settings.id.clone()),
         wiring,
+        append,
         board: board.clone(),
         payload_bytes_max: settings.payload_bytes_max,
         idle_after: settings.idle_after(),
@@ -103,6 +104,7 @@ fn each_line_end(text: &[u8], mut end: impl FnMut(usize)) {
 /// Cuts what was read into lines.
 struct Lines {
     wiring: Wiring,
+    append: Append,
     stream: Stream,
     board: Arc<Board>,
     payload_bytes_max: usize,
@@ -176,7 +178,7 @@ impl Lines {
         }
         self.board.count(deliveries);
         let ack = Ack::counted(records.bytes() as u64, &self.underway);
-        self.wiring.intake.send(Batch { records, ack }).is_ok()
+        (self.append)(Batch { records, ack })
     }
 
     /// Makes records of the lines that have their end, where they stand; how many. The rest waits

@@ -1,19 +1,27 @@
 //! Standard input: lines wherever they are cut, a last one without an end, silence, a full intake.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
 use event::{RecordFlags, RecordKind};
+use ingest::source::intake::{Append, Wiring};
 use ingest::source::stdin;
 
 use super::{deliveries, next, seen, settings, until, wiring};
 
 const YAML: &str = "{id: pipe, type: file, files: ['-'], mappings: [canonical], payload_bytes_max: 20, idle_after: 20ms}";
 
+/// Whoever appends is a channel here.
+fn appending(wiring: Wiring) -> (Wiring, Append) {
+    let intake = wiring.intake.clone();
+    (wiring, Arc::new(move |batch| intake.send(batch).is_ok()))
+}
+
 #[test]
 fn lines_of_a_pipe_are_deliveries_however_they_are_cut() {
     let (read, mut write) = std::io::pipe().unwrap();
     let (wiring, batches) = wiring(64);
-    let running = stdin::start(&settings(YAML), wiring, read, || {}).unwrap();
+    let running = stdin::start(&settings(YAML), appending(wiring), read, || {}).unwrap();
     assert_eq!(seen(&next(&batches))[0].kind, RecordKind::StreamOpened);
     let text = "{\"a\":1}\n\n  {\"b\":2} \r\n{\"long\":\"0123456789 0123456789\"}\n{\"c\":3}";
     for byte in text.as_bytes() {
@@ -38,7 +46,7 @@ fn lines_of_a_pipe_are_deliveries_however_they_are_cut() {
 fn a_silent_pipe_is_idle_and_does_not_keep_the_program() {
     let (read, mut write) = std::io::pipe().unwrap();
     let (wiring, batches) = wiring(64);
-    let running = stdin::start(&settings(YAML), wiring, read, || {}).unwrap();
+    let running = stdin::start(&settings(YAML), appending(wiring), read, || {}).unwrap();
     next(&batches);
     assert_eq!(seen(&next(&batches))[0].kind, RecordKind::StreamIdle);
     writeln!(write, "{{}}").unwrap();
