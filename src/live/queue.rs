@@ -130,9 +130,9 @@ impl<T> Drop for Receiver<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
-    use super::queue;
+    use super::{Side, queue};
 
     #[test]
     fn all_comes_in_its_order_and_no_more_waits_than_there_is_room() {
@@ -141,20 +141,17 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let sender = sender;
-                for number in 0..2_000 {
+                for number in 0..20_000 {
                     assert_eq!(sender.send(number, number % 4), Ok(()));
                     sent.fetch_add(number % 4, Ordering::SeqCst);
                 }
             });
             let mut received = 0;
-            for number in 0..2_000 {
+            for number in 0..20_000 {
                 assert_eq!(receiver.recv(), Some(number));
                 received += number % 4;
-                // The last one may go beyond, and one that is being sent is not counted yet.
+                // The last one may go beyond.
                 assert!(sent.load(Ordering::SeqCst) <= received + 10 + 3);
-                if number % 500 == 0 {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
             }
             assert_eq!(receiver.recv(), None, "the sender is gone");
         });
@@ -163,23 +160,26 @@ mod tests {
     #[test]
     fn who_finds_no_room_goes_on_when_half_of_it_is_free() {
         let (sender, receiver) = queue(4);
-        let sent = AtomicUsize::new(0);
+        let waits = || receiver.0.state().waiting[Side::Sender as usize];
+        let until_it_waits = || {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !waits() {
+                assert!(Instant::now() < deadline, "the sender does not wait");
+                std::thread::yield_now();
+            }
+            receiver.0.state().items.len()
+        };
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let sender = sender;
-                while sender.send((), 1).is_ok() {
-                    sent.fetch_add(1, Ordering::SeqCst);
-                }
+                while sender.send((), 1).is_ok() {}
             });
-            let settled = || {
-                std::thread::sleep(Duration::from_millis(50));
-                sent.load(Ordering::SeqCst)
-            };
-            assert_eq!(settled(), 4);
-            assert_eq!((receiver.try_recv(), settled()), (Some(()), 4), "one place is not enough");
-            assert_eq!((receiver.try_recv(), settled()), (Some(()), 6));
+            assert_eq!(until_it_waits(), 4);
+            assert!(receiver.try_recv().is_some() && waits(), "one place is not enough");
+            assert!(receiver.try_recv().is_some());
+            assert_eq!(until_it_waits(), 4);
             // The sender does not wait for one who is gone.
-            drop(receiver);
+            receiver.0.end(Side::Sender);
         });
     }
 }
