@@ -58,6 +58,8 @@ struct Reading {
     changes: bool,
     /// How far the streams have come in a piece.
     reached: Vec<(StreamId, EventTime)>,
+    /// Where a piece is decoded, before it is handed over.
+    events: EventBlock,
 }
 
 /// What is decoded as one: a run of deliveries.
@@ -367,13 +369,15 @@ impl Reading {
     fn new(setup: &Setup) -> anyhow::Result<Self> {
         let deliveries = vec![SourceBooks::default(); setup.config.sources.len()];
         let decoder = setup.decoder()?;
-        Ok(Self { decoder, deliveries, changes: false, reached: Vec::new() })
+        let events = EventBlock::new(&setup.vocabulary);
+        Ok(Self { decoder, deliveries, changes: false, reached: Vec::new(), events })
     }
 
     fn decode(&mut self, records: &RecordBlock, piece: &mut Piece, several: bool) {
         self.decoder.catch_up();
-        let Piece { records: places, events, .. } = piece;
-        let Self { decoder, deliveries, changes, reached, .. } = self;
+        let Piece { records: places, events: handed_over } = piece;
+        let Self { decoder, deliveries, changes, reached, events } = self;
+        events.clear();
         let mut next = places.start;
         while next < places.end {
             next = decoder.decode_on(records, next..places.end, events, |places, outcome, all| {
@@ -400,6 +404,7 @@ impl Reading {
             });
             *changes |= !decoder.take_changes().is_empty();
         }
+        handed_over.hand_over(events);
     }
 }
 

@@ -8,9 +8,10 @@ use std::ops::Range;
 use bytemuck::Zeroable;
 
 use crate::identity::Identity;
-use crate::lines::{MemoryLine, NewRow, RowLines};
+use crate::lines::{MemoryLine, NewRow, RowLines, SHORT_LINES};
 use crate::prefetch::{prefetch, prefetch_to_write};
 use crate::record::{Position, SourceId, StreamId};
+use crate::streaming::copy_past_caches;
 use crate::symbol::Symbol;
 use crate::time::EventTime;
 use crate::vocabulary::{FieldId, KindId, Vocabulary};
@@ -107,6 +108,8 @@ pub struct EventBlock {
     used: usize,
     /// As long as it ever was. Behind the rows all fields are zero but those that are present.
     lines: Vec<MemoryLine>,
+    /// A row with more than the first fields was handed over to it.
+    is_long: bool,
 }
 
 impl EventBlock {
@@ -119,7 +122,7 @@ impl EventBlock {
 
     fn of(stride: usize) -> Self {
         let pitch = stride.next_multiple_of(LINE_WORDS);
-        Self { stride, rows: 0, pitch, used: 0, lines: Vec::new() }
+        Self { stride, rows: 0, pitch, used: 0, lines: Vec::new(), is_long: false }
     }
 
     #[inline(always)]
@@ -224,6 +227,23 @@ impl EventBlock {
     pub fn push_row(&mut self, event: EventRef<'_>) {
         assert_eq!(event.0.len(), self.stride, "rows of two vocabularies in one block");
         self.room().copy_from_slice(event.0);
+    }
+
+    /// Adds copies of rows of the same vocabulary, for a thread on another processor ([`copy_past_caches`]).
+    pub fn hand_over(&mut self, from: &Self) {
+        assert_eq!(from.stride, self.stride, "rows of two vocabularies in one block");
+        let (begin, end) = (self.used, self.used + from.used);
+        if self.lines.len() < end / LINE_WORDS {
+            self.grow(end);
+        }
+        let each = self.pitch / LINE_WORDS;
+        let rows = || from.rows(0..from.rows);
+        // As long as no row had more, all that may stand behind the first fields is zero.
+        self.is_long |= rows().any(|row| row.told().len() > SHORT_LINES);
+        let lines = if self.is_long { each } else { each.min(SHORT_LINES) };
+        let to = self.lines[begin / LINE_WORDS..end / LINE_WORDS].chunks_exact_mut(each);
+        copy_past_caches(rows().zip(to).map(|(row, to)| (&row.0[..lines], &mut to[..lines])));
+        (self.rows, self.used) = (self.rows + from.rows, end);
     }
 
     /// Row `index`. Panics when there is no such row.

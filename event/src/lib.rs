@@ -20,6 +20,7 @@ pub mod prefetch;
 pub mod record;
 pub mod reject;
 pub mod schema;
+pub mod streaming;
 pub mod symbol;
 pub mod tables;
 pub mod time;

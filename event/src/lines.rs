@@ -10,7 +10,7 @@ use crate::prefetch::prefetch;
 use crate::{FieldId, Symbol};
 
 /// Lines in which most rows have all of their fields.
-const SHORT_LINES: usize = SHORT_WORDS / LINE_WORDS;
+pub(crate) const SHORT_LINES: usize = SHORT_WORDS / LINE_WORDS;
 
 /// What comes into the caches at once. Rows begin with one, so that a header is one line, and most rows are
 /// two.
@@ -81,6 +81,14 @@ impl<'a> RowLines<'a> {
     #[inline(always)]
     pub fn expect_behind(&self, rows: usize) {
         prefetch(self.0, self.0.len() * rows);
+    }
+
+    /// The lines in which there is anything.
+    #[must_use]
+    #[inline(always)]
+    pub fn told(&self) -> &'a [MemoryLine] {
+        let short = self.0.get(..SHORT_LINES);
+        short.filter(|_| self.head().0[PRESENT] >> SHORT_FIELDS == 0).unwrap_or(self.0)
     }
 
     /// Copies the row, as far as there is anything in it, to as many other lines.

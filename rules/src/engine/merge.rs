@@ -105,7 +105,7 @@ impl Merge {
         if self.rows != AT_SITES {
             let (at_sites, own) = rows.split_at_mut(self.rows);
             at_sites[AT_SITES].give_up(waiting.row());
-            let row = own[0].keep(at_sites[AT_SITES].get(waiting.row()));
+            let row = own[0].keep_lines(at_sites[AT_SITES].lines(waiting.row()));
             waiting = waiting.with_row(row);
         }
         self.push(rows, waiting);
@@ -230,8 +230,10 @@ impl Merge {
 
     /// Hands over all that is settled.
     pub fn forward(&mut self, rows: &mut [Rows], to: &mut Forwarded) {
-        std::mem::swap(&mut rows[self.rows], &mut to.rows);
         std::mem::swap(&mut self.line, &mut to.line);
+        let own = &mut rows[self.rows];
+        own.give_up_all(to.line.iter().map(|waiting| waiting.row()));
+        to.rows.hand_over(own, &mut to.line);
     }
 
     /// Takes what was handed over, a line from each engine; it is to be settled.

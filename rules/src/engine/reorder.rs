@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytemuck::Zeroable;
 use event::MemoryLine;
 use event::prefetch::prefetch;
+use event::streaming::copy_past_caches;
 use event::{EventFlags, EventMut, EventRef, EventTime, Interner, RowLines, SourceId};
 
 /// Rows that wait, each for as long as somebody knows its number: the line that it begins with. A row is
@@ -105,6 +106,28 @@ impl Rows {
         let row = self.lines.len();
         self.lines.resize(row + self.lines_each as usize, MemoryLine::zeroed());
         row as u32
+    }
+
+    /// Keeps copies of rows of as many lines, in the place of all that were kept, for a thread on another processor
+    /// ([`copy_past_caches`]). They stand one after the other.
+    pub fn hand_over(&mut self, from: &Self, rows: &mut [Waiting]) {
+        let each = self.lines_each as usize;
+        if self.lines.len() < rows.len() * each {
+            self.lines.resize(rows.len() * each, MemoryLine::zeroed());
+        }
+        let (taken, left) = self.lines.split_at_mut(rows.len() * each);
+        let left =
+            (0..(left.len() / each) as u32).map(|row| taken.len() as u32 + row * each as u32);
+        self.free.clear();
+        self.free.extend(left.rev());
+        let places = rows.iter().zip(taken.chunks_exact_mut(each));
+        copy_past_caches(places.map(|(row, to)| {
+            let told = from.lines(row.row()).told();
+            (told, &mut to[..told.len()])
+        }));
+        for (number, row) in rows.iter_mut().enumerate() {
+            *row = row.with_row((number * each) as u32);
+        }
     }
 
     /// Gives a row up: it is good until another is kept.
