@@ -46,6 +46,8 @@ fn stream(from: &MemoryLine, to: &mut MemoryLine) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocabulary::field;
+    use crate::{EventBlock, FieldType, Symbol, Vocabulary};
 
     #[test]
     fn what_is_copied_is_all_that_is_written() {
@@ -76,5 +78,33 @@ mod tests {
         }
         drop(send);
         assert_eq!(reader.join().expect("it ends"), (0..rounds).sum::<u64>() * 8 * 20);
+    }
+
+    /// Short rows and long ones, in blocks that serve again: what is handed over is what was there.
+    #[test]
+    fn rows_that_are_handed_over_are_those_that_were() {
+        let mut vocabulary = Vocabulary::default();
+        let last = (0..12).map(|n| vocabulary.declare_field(&format!("more{n}"), FieldType::Int));
+        let last = last.last().expect("a dozen").expect("there is room");
+        let mut made = EventBlock::new(&vocabulary);
+        let mut over = EventBlock::new(&vocabulary);
+        for (round, long) in [None, Some(2), None].into_iter().enumerate() {
+            made.clear();
+            over.clear();
+            for row in 0..5_u32 {
+                let mut event = made.push();
+                event.place(Symbol(row), Symbol(round as u32));
+                event.text(field::DOOR, Symbol(row + 7));
+                if long == Some(row) {
+                    event.int(last, -1);
+                }
+            }
+            over.hand_over(&made);
+            over.hand_over(&made);
+            assert_eq!(over.len(), 10);
+            for (row, event) in over.iter().enumerate() {
+                assert_eq!(event.words(), made.get(row % 5).words(), "row {row} of round {round}");
+            }
+        }
     }
 }
