@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::{Doing, StoreError};
-use super::upgrade;
+use super::{journal, upgrade};
 use crate::limits;
 
 /// Each in its own transaction, counted in `user_version`. Never edit one that was released.
@@ -35,7 +35,12 @@ pub(crate) enum Durability {
 
 /// Opens for writing, creating or upgrading the file.
 pub(crate) fn open(path: &Path, durability: Durability) -> Result<Connection, StoreError> {
-    let mut db = Connection::open(path).doing("opening the store")?;
+    let pieces = journal::name().filter(|_| durability == Durability::Full);
+    let mut db = match pieces {
+        Some(name) => Connection::open_with_flags_and_vfs(path, OpenFlags::default(), name),
+        None => Connection::open(path),
+    }
+    .doing("opening the store")?;
     db.busy_timeout(limits::BUSY_WAIT_MAX).doing("opening the store")?;
     db.set_prepared_statement_cache_capacity(64);
     // Before the first write: a newer or foreign file is left untouched, journal mode included.
@@ -50,6 +55,8 @@ pub(crate) fn open(path: &Path, durability: Durability) -> Result<Connection, St
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
         .doing("setting the store's journal")?;
     db.pragma_update(None, "synchronous", synchronous).doing("setting the store's fsync")?;
+    // Pages go into the journal with a commit alone: it may be written in long pieces.
+    db.pragma_update(None, "cache_spill", false).doing("setting the store's journal")?;
     // A migration may make a table anew. Afterwards, too: each row that refers to another is made
     // with it in one transaction, and looking for it again was a tenth of a commit.
     db.pragma_update(None, "foreign_keys", false).doing("setting the store's foreign keys")?;

@@ -9,6 +9,7 @@ mod document;
 mod error;
 mod figures;
 pub(crate) mod file;
+mod journal;
 mod notify;
 mod outputs;
 pub(crate) mod queue;
