@@ -102,15 +102,8 @@ impl Site {
         }
         *most = state_max;
         *turns = [Turn::default(); 3];
-        let holders = (new.plan.facts.len() + new.plan.rules.len()) as u32;
-        let place = |holder| moves.holder(holder).unwrap_or(holders);
-        for (number, before) in
-            std::mem::replace(work, vec![[0; 2]; holders as usize]).iter().enumerate()
-        {
-            if let Some(work) = work.get_mut(place(number as u32) as usize) {
-                *work = *before;
-            }
-        }
+        let holders = new.plan.facts.len() + new.plan.rules.len();
+        *work = work.moved(holders, |holder| moves.holder(holder));
         let ended = self.carry_cells(moves, old, new);
         self.carry_held(|rule| moves.rule(rule));
         self.carry_incidents(moves, new);

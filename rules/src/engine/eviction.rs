@@ -184,6 +184,7 @@ impl Site {
                     Pattern::Watch { .. } => {
                         self.drop_runs(cell);
                         self.let_incident_go(cx, rule, cell);
+                        self.state.levels_stand = false;
                     }
                     Pattern::Sequence(_) if held.is_run() => self.state.forget_run(cell),
                     Pattern::Sequence(_) | Pattern::Unless { .. } | Pattern::Session(_) => {

@@ -12,6 +12,7 @@ use super::scope::{
 use super::site::Site;
 use super::state::State;
 use super::steps::{FactForm, FactStep, Roles};
+use super::work::Cost;
 use crate::plan::{Fact, FactId, FactKind, FieldRef, TallyPart, Trigger};
 use crate::value::{Env, Value};
 
@@ -67,13 +68,13 @@ impl State {
 
     /// The same of a balance: its cell, and what it was before and is now.
     #[inline(never)]
-    fn enter_moved(&mut self, fact: &PreparedFact, text: Symbol, by: i64) -> (u32, i64, i64) {
+    fn enter_moved(&mut self, fact: &PreparedFact, text: Symbol, by: i64) -> (u32, (i64, i64)) {
         let known = self.look_text((fact.owner, fact.place), text);
         let cell = self.use_or_enter(known, fact.owner, &key_of_text(text), Value::Int(0));
         let held = self.keys.get_mut(cell);
-        let (before, now) = held.move_by(by);
+        let moved = held.move_by(by);
         held.use_it(known.is_ok());
-        (cell, before, now)
+        (cell, moved)
     }
 }
 
@@ -118,7 +119,7 @@ impl Site {
         };
         let mut looks = false;
         for step in steps {
-            looks |= self.update(cx, step, more, event);
+            looks |= self.update_if(cx, step, more, event);
         }
         looks
     }
@@ -132,24 +133,34 @@ impl Site {
         event: EventRef<'_>,
     ) -> bool {
         let steps = facts.asked(|field| part_of(cx, event, field), |_| true);
-        steps.fold(false, |looks, step| self.update(cx, &step, more, event) | looks)
+        steps.fold(false, |looks, step| self.update_if(cx, &step, more, event) | looks)
     }
 
-    /// Whether anybody must look, where it may have changed.
     #[inline(always)]
-    pub(super) fn update(
+    fn update_if(
         &mut self,
         cx: Context<'_>,
         step: &FactStep,
         more: Roles,
         event: EventRef<'_>,
     ) -> bool {
-        if !step.gate.passes(event, &self.counted) {
-            return false;
-        }
+        step.gate.passes(event, &self.counted)
+            && self.update(cx, step, || cx.layout.prepared.fact(step.fact), more, event)
+    }
+
+    /// Whether anybody must look, where it may have changed by an event that its gate has let pass.
+    #[inline(always)]
+    pub(super) fn update<'a>(
+        &mut self,
+        cx: Context<'_>,
+        step: &FactStep,
+        fact: impl FnOnce() -> &'a PreparedFact,
+        more: Roles,
+        event: EventRef<'_>,
+    ) -> bool {
         match step.form {
-            FactForm::Count => self.count_one(cx, step, more, event),
-            FactForm::Balance => self.move_balance(cx, step.fact, step.roles.or(more), event),
+            FactForm::Count => self.count_one(cx, (step, fact()), more, event),
+            FactForm::Balance => self.move_balance((step.fact, fact()), step.roles.or(more), event),
             FactForm::Distinct | FactForm::Other => self.update_other(cx, step, more, event),
         }
     }
@@ -173,14 +184,15 @@ impl Site {
     fn count_one(
         &mut self,
         cx: Context<'_>,
-        &FactStep { fact: id, roles, place, .. }: &FactStep,
+        (&FactStep { fact: id, roles, place, .. }, fact): (&FactStep, &PreparedFact),
         more: Roles,
         event: EventRef<'_>,
     ) -> bool {
-        let fact = cx.layout.prepared.fact(id);
-        let text = text_of_key(event, fact.key);
-        self.worked(fact.owner, if text.is_some() { fact.conditions } else { 0 });
-        let Some(text) = text else { return false };
+        let Some(text) = text_of_key(event, fact.key) else {
+            self.work.add(fact.owner, Cost::of(0));
+            return false;
+        };
+        self.work.add(fact.owner, Cost::of(fact.conditions));
         if !self.is_counted(cx, (id, fact), roles, event) {
             return false;
         }
@@ -196,7 +208,7 @@ impl Site {
             before.0 = drop_counted(&mut self.state, cell, now, within);
         }
         let before = before.0;
-        let limit = (fact.owner, fact.events_max);
+        let limit = (fact.owner.0, fact.events_max);
         self.state.count_in(cell, limit, Entry::of(event, 0), 1, used);
         if let Some(place) = place {
             self.counted.set(place, before + 1);
@@ -277,29 +289,29 @@ impl Site {
     #[inline(always)]
     fn move_balance(
         &mut self,
-        cx: Context<'_>,
-        id: FactId,
+        (id, fact): (FactId, &PreparedFact),
         roles: Roles,
         event: EventRef<'_>,
     ) -> bool {
-        let fact = cx.layout.prepared.fact(id);
         let Some(text) = text_of_key(event, fact.key) else {
-            self.worked(fact.owner, 0);
+            self.work.add(fact.owner, Cost::of(0));
             return false;
         };
         let (by, conditions) = self.moves(fact, roles, event);
-        self.worked(fact.owner, conditions);
+        self.work.add(fact.owner, Cost::of(conditions));
         if by == 0 {
             return false;
         }
-        let (cell, before, now) = match self.state.near_mut((fact.owner, fact.place), text) {
-            Some((cell, held)) => {
-                let (before, now) = held.move_by(by);
-                (cell, before, now)
-            }
+        let near = self.state.near_mut((fact.owner, fact.place), text);
+        let near = near.map(|(cell, held)| (cell, held.move_by(by)));
+        let (cell, (before, now)) = match near {
+            Some(moved) => moved,
             None => self.state.enter_moved(fact, text, by),
         };
         let looks = match fact.level {
+            Some((rule, bound)) if near.is_some() => {
+                !self.level_stands(rule, bound, text, (before, now))
+            }
             Some((rule, bound)) => {
                 !self.level_stays(rule, bound, || key_of_text(text), (before, now))
             }
@@ -503,7 +515,7 @@ impl Site {
         let cell = match value {
             None => {
                 let cell = self.state.use_or_enter(known, owner, &key, Value::Int(0));
-                let limit = (owner, plan.limits.events);
+                let limit = (owner.0, plan.limits.events);
                 self.state.count_in(cell, limit, Entry::of(event, 0), 1, false);
                 cell
             }

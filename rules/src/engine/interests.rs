@@ -7,6 +7,7 @@ use event::KindId;
 use super::asked::Index;
 use super::claims::{Ask, Claim, asks_of_fact, asks_of_rule};
 use super::layout::rules_of;
+use super::prepared::{Prepared, PreparedFact, PreparedRule};
 use super::readers::Readers;
 use super::steps::{FactStep, Places, RuleStep, listed_by};
 use crate::plan::{FactId, FieldRef, Plan, RuleId, Scope};
@@ -15,9 +16,9 @@ use crate::plan::{FactId, FieldRef, Plan, RuleId, Scope};
 #[derive(Debug, Default)]
 pub struct Always {
     /// Facts to update.
-    pub facts: Box<[FactStep]>,
+    pub facts: Box<[(FactStep, PreparedFact)]>,
     /// Rules to step.
-    pub rules: Box<[RuleStep]>,
+    pub rules: Box<[(RuleStep, PreparedRule)]>,
     /// There are others, and it is said elsewhere who.
     pub others: bool,
 }
@@ -36,13 +37,17 @@ pub struct Interest {
 
 impl Interest {
     fn new(facts: Index<FieldRef, FactStep>, rules: Index<FieldRef, RuleStep>) -> Self {
-        let always = match (facts.all_always(), rules.all_always()) {
-            (Some(facts), Some(rules)) => {
-                Always { facts: facts.into(), rules: rules.into(), others: false }
-            }
-            _ => Always { others: true, ..Always::default() },
-        };
-        Self { always, facts, rules }
+        Self { always: Always { others: true, ..Always::default() }, facts, rules }
+    }
+
+    /// What is said of facts and rules at load is known: where it is the same ones for all events, it stands beside
+    /// them.
+    pub fn prepare(&mut self, prepared: &Prepared) {
+        if let (Some(facts), Some(rules)) = (self.facts.all_always(), self.rules.all_always()) {
+            let facts = facts.iter().map(|step| (*step, prepared.fact(step.fact).clone()));
+            let rules = rules.iter().map(|step| (*step, *prepared.rule(step.rule)));
+            self.always = Always { facts: facts.collect(), rules: rules.collect(), others: false };
+        }
     }
 
     /// Whether any fact may change.

@@ -4,7 +4,7 @@ use event::{EventFlags, EventRef};
 
 use super::asked::Index;
 use super::findings::Findings;
-use super::prepared::When;
+use super::prepared::{PreparedRule, When};
 use super::scope::{Context, Sight, fact_of, part_of};
 use super::site::Site;
 use super::steps::{Roles, RuleForm, RuleStep};
@@ -29,8 +29,10 @@ impl Site {
         self.changed.clear();
         self.counted.clear();
         let mut looks = false;
-        for step in &always.facts {
-            looks |= self.update(cx, step, Roles::default(), event);
+        for (step, fact) in &always.facts {
+            if step.gate.lets_pass(event, &self.counted) {
+                looks |= self.update(cx, step, || fact, Roles::default(), event);
+            }
         }
         let silent = event.flags().has(EventFlags::RETAINED);
         if looks {
@@ -39,9 +41,9 @@ impl Site {
         if silent {
             return;
         }
-        for step in &always.rules {
-            if step.gate.passes(event, &self.counted) {
-                self.step(cx, step, event, out);
+        for (step, rule) in &always.rules {
+            if step.gate.lets_pass(event, &self.counted) {
+                self.step(cx, step, || rule, event, out);
             }
         }
     }
@@ -223,7 +225,7 @@ impl Site {
         out: &mut Findings,
     ) {
         if step.gate.passes(event, &self.counted) && self.may_concern(cx, step) {
-            self.step(cx, step, event, out);
+            self.step(cx, step, || cx.layout.prepared.rule(step.rule), event, out);
         }
     }
 
@@ -246,18 +248,26 @@ impl Site {
     ) {
         let seen = self.look(cx, step.rule, event, out);
         // It may be asked though no list says so, and no gate was looked at.
-        self.step(cx, &RuleStep { roles: step.roles.without(Roles::SURE), ..step }, event, out);
+        let step = RuleStep { roles: step.roles.without(Roles::SURE), ..step };
+        self.step(cx, &step, || cx.layout.prepared.rule(step.rule), event, out);
         self.saw(cx, seen, out);
     }
 
     #[inline(always)]
-    fn step(&mut self, cx: Context<'_>, step: &RuleStep, event: EventRef<'_>, out: &mut Findings) {
+    fn step<'a>(
+        &mut self,
+        cx: Context<'_>,
+        step: &RuleStep,
+        rule: impl FnOnce() -> &'a PreparedRule,
+        event: EventRef<'_>,
+        out: &mut Findings,
+    ) {
         match step.form {
             RuleForm::Event => self.step_event(cx, step, event, out),
-            RuleForm::Short => self.step_short(cx, step, event, out),
-            RuleForm::Single => self.step_single(cx, step, event, out),
-            RuleForm::Travel => self.step_travel(cx, step.rule, event, out),
-            RuleForm::Unless => self.step_unless(cx, step, event, out),
+            RuleForm::Short => self.step_short(cx, (step, rule()), event, out),
+            RuleForm::Single => self.step_single(cx, (step, rule()), event, out),
+            RuleForm::Travel => self.step_travel(cx, (step.rule, rule()), event, out),
+            RuleForm::Unless => self.step_unless(cx, (step, rule()), event, out),
             RuleForm::Pair | RuleForm::Other => self.step_other(cx, step, event, out),
         }
     }

@@ -350,6 +350,7 @@ impl Layout {
         bounds.seat(self.wanted.owners());
         bounds.keep_accounts(self.accounts(&bounds));
         self.prepared.seat(&bounds);
+        self.by_kind.iter_mut().for_each(|interest| interest.prepare(&self.prepared));
         self.bounds = Arc::new(bounds);
     }
 
@@ -386,6 +387,13 @@ impl Layout {
     #[inline]
     pub fn detection_kind(&self, rule: RuleId) -> KindId {
         KindId(self.first_detection + rule.0)
+    }
+
+    /// Whether detections of a rule are heard by no rule, and no policy has to do with them.
+    pub fn is_alone(&self, plan: &Plan, id: RuleId) -> bool {
+        let heard = self.needs(self.detection_kind(id)) || self.forwards(id);
+        let quiet = plan.rules[id.0 as usize].quiet.is_some() || plan.policies.flood.is_some();
+        !heard && !quiet && self.policies.ignores(id)
     }
 
     /// Whether the enterprise hears a rule's detections.

@@ -62,6 +62,7 @@ mod wanted;
 mod watch;
 mod wide;
 mod words;
+mod work;
 
 use std::sync::Arc;
 

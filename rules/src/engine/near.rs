@@ -4,6 +4,7 @@
 //! another event's by the time it is read, and a cell another key's: who reads one looks whose it is.
 //! A live cell of an owner and a key is the only one, however it was found.
 
+use bytemuck::{Pod, Zeroable};
 use event::Symbol;
 use event::prefetch::{fetch, prefetch};
 
@@ -38,8 +39,8 @@ impl Place {
 }
 
 /// Cells of one event: 1 more than each; 0 where none was found. A line of memory has those of seats.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
 pub struct Nearby([u32; PLACES]);
 
 impl Nearby {
@@ -61,6 +62,8 @@ impl Nearby {
 pub struct Near {
     rows: [Nearby; ROWS],
     at: usize,
+    /// Places in front of that.
+    first: usize,
     /// Where in them the cells of owners are.
     places: [Place; OWNERS],
 }
@@ -75,19 +78,21 @@ impl Near {
         for (Owner(owner), seat) in bounds.seats() {
             places[owner as usize % OWNERS] = Place::of_seat(seat);
         }
-        Self { rows: [Nearby([0; PLACES]); ROWS], at: 0, places }
+        Self { rows: [Nearby([0; PLACES]); ROWS], at: 0, first: 0, places }
     }
 
     /// The next event has come; its row.
     #[inline(always)]
     pub fn go_on(&mut self) -> usize {
         self.at = (self.at + 1) % ROWS;
+        self.first = self.at * PLACES;
         self.at
     }
 
     /// The next event's row is the first.
     pub fn start(&mut self) {
         self.at = ROWS - 1;
+        self.first = self.at * PLACES;
     }
 
     /// Where rows have the cell of an owner.
@@ -104,8 +109,9 @@ impl Near {
 
     /// The same, where it is known where rows have it.
     #[inline(always)]
-    pub fn at(&self, place: Place) -> u32 {
-        self.row(self.at).at(place)
+    pub fn at(&self, Place(place): Place) -> u32 {
+        let rows: &[u32; ROWS * PLACES] = bytemuck::cast_ref(&self.rows);
+        rows[(self.first + usize::from(place)) % rows.len()].wrapping_sub(1)
     }
 
     /// What was found for an event.

@@ -13,6 +13,7 @@ use super::sequence::{Line, Shape, Turn};
 use super::site::Site;
 use super::state::Vacant;
 use super::steps::{Roles, RuleStep};
+use super::work::Cost;
 use crate::plan::{Pattern, RuleId, Sequence, Skip, Trigger};
 
 /// The rule with all that is said of it, where a run is completed or begins.
@@ -59,14 +60,13 @@ impl Site {
     pub(super) fn step_single(
         &mut self,
         cx: Context<'_>,
-        step: &RuleStep,
+        (step, rule): (&RuleStep, &PreparedRule),
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let rule = cx.layout.prepared.rule(step.rule);
         let text = text_of_key(event, rule.key);
         let Some(text) = text.filter(|text| !self.is_alone(rule, step, *text)) else {
-            return self.worked(rule.owner, 0);
+            return self.work.add(rule.owner, Cost::of(0));
         };
         let (mut may_start, mut waits, mut conditions) = (true, false, 0);
         let found = self.state.look_text((rule.owner, rule.place), text);
@@ -74,7 +74,7 @@ impl Site {
             && !outside(event.occurred(), self.state.keys.get(cell).time, rule.within)
         {
             if step.roles.has(Roles::COMPLETES) {
-                if rule.second.gate.passes(event, &self.counted) {
+                if rule.second.gate.lets_pass(event, &self.counted) {
                     return self.step_other(cx, step, event, out);
                 }
                 conditions = rule.second.conditions;
@@ -86,11 +86,11 @@ impl Site {
         if may_start && step.roles.has(Roles::STARTS) {
             let sure = step.roles.has(Roles::SURE);
             conditions += if sure { 1 } else { rule.first.conditions };
-            may_start = sure || rule.first.gate.passes(event, &self.counted);
+            may_start = sure || rule.first.gate.lets_pass(event, &self.counted);
         } else {
             may_start = false;
         }
-        self.worked(rule.owner, conditions);
+        self.work.add(rule.owner, Cost::of(conditions));
         if may_start {
             self.begin_single(cx, rule, (found, text), event);
         } else if let (Ok(cell), false) = (found, waits) {
@@ -190,18 +190,17 @@ impl Site {
     pub(super) fn step_short(
         &mut self,
         cx: Context<'_>,
-        step: &RuleStep,
+        (step, rule): (&RuleStep, &PreparedRule),
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let rule = cx.layout.prepared.rule(step.rule);
         let text = text_of_key(event, rule.key);
         let Some(text) = text.filter(|text| !self.is_alone(rule, step, *text)) else {
-            return self.worked(rule.owner, 0);
+            return self.work.add(rule.owner, Cost::of(0));
         };
         let found = self.state.look_text((rule.owner, rule.place), text);
         if found.is_err() && !step.roles.has(Roles::STARTS) && !rule.lead {
-            return self.worked(rule.owner, 0);
+            return self.work.add(rule.owner, Cost::of(0));
         }
         self.on_account_of(rule.owner, |site| {
             site.short_runs(cx, step, (key_of_text(text), found), event, out);

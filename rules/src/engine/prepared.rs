@@ -51,7 +51,7 @@ pub enum Place {
 }
 
 /// A fact that counts events, or a balance; of others nothing is said here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PreparedFact {
     /// Whose its cells are.
     pub owner: Owner,

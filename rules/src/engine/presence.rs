@@ -4,11 +4,12 @@ use event::{EventRef, Symbol, TimeSpan};
 
 use super::cells::{Entry, Key, KeyCell};
 use super::findings::Findings;
-use super::prepared::{Place, key_of_text, text_of_key};
+use super::prepared::{Place, PreparedRule, key_of_text, text_of_key};
 use super::scope::{Context, Sight, key_of, outside, text_of};
 use super::site::Site;
 use super::state::{Kept, Owner, TEXT, Vacant, pack};
 use super::steps::RuleStep;
+use super::work::Cost;
 use crate::lang::expr::Expr;
 use crate::plan::{Pattern, Rule, RuleId};
 use crate::value::Value;
@@ -89,15 +90,15 @@ impl Site {
     pub(super) fn step_travel(
         &mut self,
         cx: Context<'_>,
-        id: RuleId,
+        (id, rule): (RuleId, &PreparedRule),
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let rule = cx.layout.prepared.rule(id);
-        let text = text_of_key(event, rule.key);
-        self.worked(rule.owner, if text.is_some() { rule.first.conditions } else { 0 });
-        let Some(text) = text else { return };
-        if !rule.first.gate.passes(event, &self.counted) {
+        let Some(text) = text_of_key(event, rule.key) else {
+            return self.work.add(rule.owner, Cost::of(0));
+        };
+        self.work.add(rule.owner, Cost::of(rule.first.conditions));
+        if !rule.first.gate.lets_pass(event, &self.counted) {
             return;
         }
         let here = match rule.whereabouts {

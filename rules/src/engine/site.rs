@@ -19,6 +19,7 @@ use super::scope::{Changed, Context, SessionView, Sight};
 use super::seen::Noted;
 use super::state::{Kept, Owner, State};
 use super::timers::{Due, Timers};
+use super::work::Work;
 use crate::calendar::Hours;
 use crate::condition::Counted;
 use crate::lang::expr::list_of;
@@ -83,7 +84,7 @@ pub struct Site {
     /// Conditions evaluated since [`Self::on_account_of`] last began to count.
     pub evaluated: Cell<u64>,
     /// What it cost since the start, by holder: events and levels looked at, conditions evaluated.
-    pub work: Vec<[u64; 2]>,
+    pub work: Work,
     /// Whose memory is asked for before it is wanted.
     pub(super) ahead: Ahead,
     /// Where the sweep goes on: keys, runs, incidents.
@@ -163,7 +164,7 @@ impl Site {
             unheld: 0,
             turns: [Turn::default(); 3],
             evaluated: Cell::new(0),
-            work: vec![[0; 2]; plan.facts.len() + plan.rules.len()],
+            work: Work::new(plan.facts.len() + plan.rules.len()),
             ahead: Ahead::default(),
             sweep: [0; 3],
             unswept: 0,
@@ -294,11 +295,12 @@ impl Site {
         assert!(self.now == EventTime::MAX, "INV-SITE: events come in order");
     }
 
-    /// Deadlines are due: mostly of what has ended before them.
+    /// Deadlines are due: mostly of what has ended before them, as those behind them are. All these go at once, up to
+    /// the first that somebody awaits.
     #[inline(never)]
     fn stir(&mut self, cx: Context<'_>, now: EventTime, out: &mut Findings) {
         let runs = &self.state.runs;
-        while self.timers.leave_out(now, |due, serial| is_awaited(runs, due, serial)) {
+        while self.timers.leave_out(|due, serial| is_awaited(runs, due, serial)) {
             // Nothing has touched a run since it began.
             if let Due::Run(run) = self.timers.behind() {
                 prefetch(runs.cells(), run as usize);
@@ -353,26 +355,11 @@ impl Site {
         &mut self.heard[0]
     }
 
-    /// A holder has looked at something, and so many conditions have been evaluated for it.
-    #[inline(always)]
-    pub(super) fn worked(&mut self, Owner(holder): Owner, conditions: u8) {
-        if let Some([looked, evaluated]) = self.work.get_mut(holder as usize) {
-            *looked += 1;
-            *evaluated += u64::from(conditions);
-        }
-    }
-
     /// What is evaluated meanwhile is counted as a holder's, which has looked already.
-    pub(super) fn charge<T>(
-        &mut self,
-        Owner(holder): Owner,
-        look: impl FnOnce(&mut Self) -> T,
-    ) -> T {
+    pub(super) fn charge<T>(&mut self, holder: Owner, look: impl FnOnce(&mut Self) -> T) -> T {
         self.evaluated.set(0);
         let seen = look(self);
-        if let Some([_, evaluated]) = self.work.get_mut(holder as usize) {
-            *evaluated += self.evaluated.get();
-        }
+        self.work.add_much(holder, [0, self.evaluated.get()]);
         seen
     }
 
@@ -380,15 +367,12 @@ impl Site {
     #[inline(always)]
     pub(super) fn on_account_of<T>(
         &mut self,
-        Owner(holder): Owner,
+        holder: Owner,
         look: impl FnOnce(&mut Self) -> T,
     ) -> T {
         self.evaluated.set(0);
         let seen = look(self);
-        if let Some([looked, evaluated]) = self.work.get_mut(holder as usize) {
-            *looked += 1;
-            *evaluated += self.evaluated.get();
-        }
+        self.work.add_much(holder, [1, self.evaluated.get()]);
         seen
     }
 

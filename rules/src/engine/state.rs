@@ -69,6 +69,8 @@ pub struct State {
     pub(super) room: i64,
     /// Keys that were made since the sweep last went on, and runs that it may come to end.
     pub(super) came: [u32; 2],
+    /// Every watch of a balance has its level where the balance says so: none was given up, nor comes from elsewhere.
+    pub(super) levels_stand: bool,
     /// Cells that stand empty, and those of them that keep a [`Noted`].
     pub(super) idle: [u32; 2],
     /// Cells by holder, those that stand empty included.
@@ -117,6 +119,7 @@ impl State {
             over: Vec::new(),
             room: -1,
             came: [0; 2],
+            levels_stand: true,
             idle: [0; 2],
         };
         state.count_awaited();
@@ -409,17 +412,17 @@ impl State {
     /// Appends an entry to a cell's list.
     #[inline]
     pub fn append(&mut self, cell: u32, entry: Entry) -> u32 {
-        let owner = self.keys.get(cell).owner();
-        let limit = (owner, self.bounds.limits(self.bounds.holder(owner)).events);
+        let holder = self.bounds.holder(self.keys.get(cell).owner());
+        let limit = (holder, self.bounds.limits(holder).events);
         self.append_to::<false>(cell, limit, entry, (0, false))
     }
 
-    /// Adds an event to a window, and `by` to its count; whose it is, and how many events it may hold; whether the
+    /// Adds an event to a window, and `by` to its count; who answers for it, and how many events it may hold; whether the
     /// key is in use with that. The cell knows when its first event occurred,
     /// and each event when the one behind it did: whether any has left the window takes no look at the
     /// events.
     #[inline(always)]
-    pub fn count_in(&mut self, cell: u32, limit: (Owner, u32), entry: Entry, by: i64, used: bool) {
+    pub fn count_in(&mut self, cell: u32, limit: (u32, u32), entry: Entry, by: i64, used: bool) {
         self.append_to::<true>(cell, limit, entry, (by, used));
     }
 
@@ -427,7 +430,7 @@ impl State {
     fn append_to<const WINDOW: bool>(
         &mut self,
         cell: u32,
-        (owner, most): (Owner, u32),
+        (holder, most): (u32, u32),
         entry: Entry,
         (by, used): (i64, bool),
     ) -> u32 {
@@ -455,7 +458,6 @@ impl State {
             }
         }
         let passed = key.events() > most;
-        let holder = self.bounds.holder(owner);
         self.holdings.get_mut(holder).events += 1;
         if passed {
             self.is_over(Over::Events(holder, cell));
@@ -626,7 +628,7 @@ impl State {
         self.count_cells();
         self.count_awaited();
         self.forget_order();
-        self.room = -1;
+        (self.room, self.levels_stand) = (-1, false);
         for index in 0..self.keys.len() {
             if self.keys.get(index).owner != 0 {
                 self.place(index);

@@ -58,6 +58,7 @@ impl Site {
             self.sweep_run(cx, hand);
         }
         self.state.index.go_on();
+        self.work.settle();
         incidents.for_each(|hand| self.correlation.forget(hand, self.now));
     }
 

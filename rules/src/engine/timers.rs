@@ -125,10 +125,10 @@ impl Timers {
         Some((at, serial, due))
     }
 
-    /// The first deadline goes, where it is due at or before `to` and nobody awaits it; whether it did.
+    /// The first deadline goes, due or not, where nobody awaits it; whether it did.
     #[inline(always)]
-    pub fn leave_out(&mut self, to: EventTime, awaits: impl FnOnce(Due, u64) -> bool) -> bool {
-        if self.next > to || self.next >= self.others || self.first == LANES {
+    pub fn leave_out(&mut self, awaits: impl FnOnce(Due, u64) -> bool) -> bool {
+        if self.next >= self.others || self.first == LANES {
             return false;
         }
         let Some(&(_, _, _, serial, due)) = self.lanes[self.first].front() else { return false };

@@ -5,7 +5,7 @@ use event::{EventRef, EventTime, Symbol, TimeSpan};
 use super::cells::{Course, Entry, Run};
 use super::findings::Findings;
 use super::pages::NIL;
-use super::prepared::{PreparedGuard, key_of_text, text_of_key};
+use super::prepared::{PreparedGuard, PreparedRule, key_of_text, text_of_key};
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
 use super::state::Kept;
@@ -31,13 +31,12 @@ impl Site {
     pub(super) fn step_unless(
         &mut self,
         cx: Context<'_>,
-        &RuleStep { rule: id, roles, .. }: &RuleStep,
+        (&RuleStep { rule: id, roles, .. }, rule): (&RuleStep, &PreparedRule),
         event: EventRef<'_>,
         out: &mut Findings,
     ) {
-        let rule = cx.layout.prepared.rule(id);
         self.on_account_of(rule.owner, |site| match &rule.guard {
-            Some(guard) => site.step_guarded(cx, (id, guard), roles, event),
+            Some(guard) => site.step_guarded(cx, (id, rule, guard), roles, event),
             None => site.step_unless_asking(cx, id, roles, event, out),
         });
     }
@@ -48,19 +47,18 @@ impl Site {
     fn step_guarded(
         &mut self,
         cx: Context<'_>,
-        (id, guard): (RuleId, &PreparedGuard),
+        (id, rule, guard): (RuleId, &PreparedRule, &PreparedGuard),
         roles: Roles,
         event: EventRef<'_>,
     ) {
         let Some(text) = text_of_key(event, guard.by) else { return };
-        if roles.has(Roles::EXCUSES) {
-            let rule = cx.layout.prepared.rule(id);
-            if let Ok(cell) = self.state.look_text((rule.owner, rule.place), text) {
-                self.excuse_all(cell, guard.to, event);
-            }
+        if roles.has(Roles::EXCUSES)
+            && let Ok(cell) = self.state.look_text((rule.owner, rule.place), text)
+        {
+            self.excuse_all(cell, guard.to, event);
         }
         if roles.has(Roles::OPENS) {
-            self.open_guarded(cx, (id, guard.to), (roles, text), event);
+            self.open_guarded(cx, (id, rule, guard.to), (roles, text), event);
         }
     }
 
@@ -82,11 +80,10 @@ impl Site {
     fn open_guarded(
         &mut self,
         cx: Context<'_>,
-        (id, to): (RuleId, TimeSpan),
+        (id, rule, to): (RuleId, &PreparedRule, TimeSpan),
         (roles, text): (Roles, Symbol),
         event: EventRef<'_>,
     ) {
-        let rule = cx.layout.prepared.rule(id);
         let opens = if roles.has(Roles::SURE) {
             self.evaluates(true)
         } else if rule.first.asks {

@@ -108,7 +108,7 @@ impl Usage {
         ]
     }
 
-    fn add(&mut self, [looked, evaluated]: &[u64; 2], holding: &Holding, run: usize) {
+    fn add(&mut self, [looked, evaluated]: [u64; 2], holding: &Holding, run: usize) {
         self.looked += looked;
         self.evaluated += evaluated;
         let [keys, runs, events] = holding.held().map(u64::from);
@@ -164,7 +164,7 @@ impl Engine {
             for (number, usage) in all.iter_mut().enumerate() {
                 let rule = number.checked_sub(facts).map(|rule| &self.plan.rules[rule]);
                 let run = rule.map_or(0, run_bytes);
-                usage.add(&site.work[number], site.state.holdings.get(number as u32), run);
+                usage.add(site.work.of(number), site.state.holdings.get(number as u32), run);
             }
             for (usage, count) in all[facts..].iter_mut().zip(&site.counts) {
                 usage.detections += count.detections;

@@ -120,7 +120,7 @@ impl State {
         };
         let is_new = self.value_came(cell, value);
         // A key to which nothing but new values come is none that is in use.
-        let limit = (owner, self.bounds.limits(self.bounds.holder(owner)).events);
+        let limit = (owner.0, self.bounds.limits(owner.0).events);
         let entry = Entry::of(event, u64::from(value.0));
         self.count_in(cell, limit, entry, i64::from(is_new), !is_new);
         (cell, is_new)

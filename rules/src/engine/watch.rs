@@ -10,10 +10,12 @@ use super::facts::key_from;
 use super::findings::Findings;
 use super::layout::{AREA, CREDENTIAL, DEVICE, DOOR, PERSON, Subject, Watched};
 use super::pages::NIL;
+use super::prepared::key_of_text;
 use super::scope::{Changed, Context, Sight, fact_value, value_in};
 use super::site::{Conclusion, Site};
 use super::state::{Kept, Owner};
 use super::timers::Due;
+use super::work::Cost;
 use crate::condition::Bound;
 use crate::plan::{FactId, FactKind, FieldRef, Pattern, RuleId};
 use crate::value::Value;
@@ -84,8 +86,29 @@ impl Site {
         if bound.has(before) != holds || holds && !self.is_level(rule, &key()) {
             return false;
         }
+        self.work.add(rule, Cost::of(1));
+        true
+    }
+
+    /// The same of a balance that has moved before: where no level has been lost, one is where it holds.
+    #[inline(always)]
+    pub(super) fn level_stands(
+        &mut self,
+        rule: Owner,
+        bound: Bound,
+        text: Symbol,
+        (before, now): (i64, i64),
+    ) -> bool {
+        if !self.state.levels_stand {
+            return self.level_stays(rule, bound, || key_of_text(text), (before, now));
+        }
+        let holds = bound.has(now);
+        if bound.has(before) != holds {
+            return false;
+        }
+        debug_assert!(!holds || self.is_level(rule, &key_of_text(text)), "a level is not lost");
         // Were another to rise or fall after it, it would count twice.
-        self.worked(rule, 1);
+        self.work.add(rule, Cost::of(1));
         true
     }
 
@@ -240,7 +263,7 @@ impl Site {
         };
         let owner = cx.layout.rule(id);
         let evaluated = self.evaluated.get();
-        self.on_account_of(owner, |site| site.evaluated.set(evaluated));
+        self.work.add_much(owner, [1, evaluated]);
         let known = self.state.find(owner, key);
         let active = known.is_some_and(|c| self.state.value(c) == Value::Bool(true));
         match (active, holds) {
@@ -483,8 +506,27 @@ impl Site {
         self.follow_changes(cx, &cause, out);
     }
 
+    /// Whether every balance that has a level has it: after a restore, and under other rules.
+    fn look_for_levels(&mut self, cx: Context<'_>) {
+        let stands = |cell: u32| {
+            let held = self.state.keys.get(cell);
+            if held.owner().0 as usize >= cx.plan.facts.len() {
+                return true;
+            }
+            match cx.layout.prepared.fact(FactId(held.owner().0 as u16)).level {
+                Some((rule, bound)) if bound.has(held.number()) => {
+                    self.is_level(rule, &self.state.key(cell))
+                }
+                _ => true,
+            }
+        };
+        let stand = self.state.cells().all(stands);
+        self.state.levels_stand = stand;
+    }
+
     /// Puts every deadline of the state back into the timers: after a restore.
     pub(super) fn rearm(&mut self, cx: Context<'_>) {
+        self.look_for_levels(cx);
         self.timers.clear();
         for index in self.state.runs.indexes() {
             let run = self.state.runs.get(index);

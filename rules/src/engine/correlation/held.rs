@@ -34,6 +34,9 @@ impl Site {
         marks: (u32, u32),
         out: &mut Findings,
     ) -> Option<TimedId> {
+        if cx.layout.is_alone(cx.plan, spoken.rule) && !self.shelves {
+            return self.announce_alone(cx, spoken, marks, out);
+        }
         let wait = cx.layout.policies.hold(spoken.rule);
         match self.verdict(cx, spoken, spoken.at) {
             Verdict::HoldBack(by) => {
@@ -97,6 +100,35 @@ impl Site {
         by.map_or(Verdict::Tell, Verdict::HoldBack)
     }
 
+    /// Tells a detection that only people hear of, and that no policy looks at. Returns its incident.
+    fn announce_alone(
+        &mut self,
+        cx: Context<'_>,
+        spoken: &Spoken,
+        marks: (u32, u32),
+        out: &mut Findings,
+    ) -> Option<TimedId> {
+        let rule = &cx.plan.rules[spoken.rule.0 as usize];
+        let (effect, cell) = self.correlation.group(cx, &mut self.state, spoken, rule);
+        self.say(cx, spoken, effect, marks, out);
+        if let (Some(cell), Effect::Opened) = (cell, effect) {
+            self.arm_stale(cx, cell);
+        }
+        self.say_links(spoken, out);
+        match effect {
+            Effect::Joined(incident) => Some(incident),
+            _ => Some(spoken.id),
+        }
+    }
+
+    /// Says which incidents belong together, as was found when a detection had its own.
+    #[inline]
+    fn say_links(&mut self, spoken: &Spoken, out: &mut Findings) {
+        for (newer, older) in self.correlation.take_links() {
+            self.say_of_incident(Effect::Linked(newer, older), spoken.at, out);
+        }
+    }
+
     /// Tells a detection. Returns its incident.
     fn announce(
         &mut self,
@@ -121,9 +153,7 @@ impl Site {
                 self.note_opening(cx, spoken, out);
             }
         }
-        for (newer, older) in self.correlation.take_links() {
-            self.say_of_incident(Effect::Linked(newer, older), spoken.at, out);
-        }
+        self.say_links(spoken, out);
         let incident = match effect {
             Effect::Joined(incident) => incident,
             _ => spoken.id,

@@ -104,6 +104,13 @@ impl PolicyIndex {
         &self.escalations[rule.0 as usize]
     }
 
+    /// Whether no policy has to do with a rule's detections.
+    pub fn ignores(&self, rule: RuleId) -> bool {
+        let of = rule.0 as usize;
+        let counted = !self.inhibitors[of].is_empty() || !self.hushers[of].is_empty();
+        !counted && self.escalations[of].is_empty() && !self.seeks[of] && self.holds[of].0 == 0
+    }
+
     /// Whether a rule's incident is looked for by its id, or by a link: by an escalation, by the end
     /// of its condition, or because it may be stale.
     pub fn seeks(&self, rule: RuleId) -> bool {
