@@ -106,6 +106,12 @@ impl KeyCell {
         self.owner & Self::IDLE != 0
     }
 
+    /// Whether it stands empty, and was an owner's.
+    #[inline(always)]
+    pub fn is_idle_of(&self, owner: Owner) -> bool {
+        self.owner == (owner.0 + 1) | Self::IDLE
+    }
+
     /// What `value` is: see [`super::state::pack`].
     #[inline]
     pub fn tag(&self) -> u32 {

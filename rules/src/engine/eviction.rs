@@ -52,10 +52,10 @@ fn owned(cx: Context<'_>, cell: &KeyCell) -> Owned {
 
 impl Site {
     /// Lets what was detected be heard, gives up what has grown over a limit, and says so to those that
-    /// hear it.
+    /// hear it. Whoever has something to be heard leaves no room: then all that may be is looked at.
     #[inline]
     pub(super) fn settle(&mut self, cx: Context<'_>, out: &mut Findings) {
-        if self.state.room < 0 || !self.is_heard_out() {
+        if self.state.room < 0 {
             self.settle_grown(cx, out);
         }
     }

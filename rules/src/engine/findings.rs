@@ -285,6 +285,7 @@ impl Findings {
         self.why.len() as u32
     }
 
+    #[inline(always)]
     pub(super) fn push(&mut self, mut finding: Finding, evidence_from: u32, why_from: u32) {
         finding.evidence = evidence_from..self.evidence.len() as u32;
         finding.why = why_from..self.why.len() as u32;
@@ -303,6 +304,7 @@ impl Finding {
     }
 
     /// A finding about incidents alone.
+    #[inline(always)]
     pub(super) fn of_incident(site: Symbol, seq: u64, effect: Effect, at: EventTime) -> Self {
         Self {
             site,

@@ -48,7 +48,7 @@ impl State {
     }
 
     /// An idle key holds something again.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn wake(&mut self, index: u32) -> u32 {
         let owner = self.keys.get(index).owner();
         let age = self.enlist(index, owner, 0);

@@ -17,6 +17,7 @@ mod groups;
 mod holdings;
 mod hours;
 mod idle;
+mod ids;
 mod index;
 mod interests;
 mod judge;

@@ -168,6 +168,13 @@ impl State {
         (held.key == Packed::text(text) && held.owner == owner.0 + 1).then_some((cell, held))
     }
 
+    /// Whether the cell of an owner and a text was found ahead and stands empty: there is no other.
+    #[inline(always)]
+    pub fn is_idle_near(&self, (owner, place): (Owner, Place), text: Symbol) -> bool {
+        let held = self.keys.peek(self.near.at(place));
+        held.is_some_and(|held| held.key == Packed::text(text) && held.is_idle_of(owner))
+    }
+
     /// Whether the cell in an owner's seat of a text holds anything.
     #[inline(always)]
     pub fn is_taken(&self, (owner, seat): (Owner, Seat), text: Symbol) -> bool {

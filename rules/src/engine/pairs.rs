@@ -48,6 +48,9 @@ impl Site {
         if !step.roles.has(Roles::ALONE) || step.roles.has(Roles::HELD) {
             return false;
         }
+        if self.state.is_idle_near((rule.owner, rule.place), text) {
+            return true;
+        }
         if rule.seat == Seat::NONE {
             return !self.state.may_await(rule.owner, text);
         }

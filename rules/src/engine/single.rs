@@ -25,20 +25,20 @@ impl Site {
         out: &mut Findings,
     ) {
         let rule = cx.layout.prepared.event(id);
-        self.on_account_of(rule.owner, |site| {
-            let at_once = match &rule.asks {
-                _ if !roles.has(Roles::SURE) => site.meets_on_sight(cx, id, event),
-                Asks::Nothing { conditions } => {
-                    site.evaluated.set(u64::from(*conditions));
-                    Some(true)
-                }
-                Asks::Fact(fact, limit) => site.meets_fact(cx, (*fact, limit), event),
-                Asks::More => None,
-            };
-            if at_once != Some(false) || rule.edge {
-                site.judge_one(cx, id, at_once, event, out);
+        self.evaluated.set(0);
+        let at_once = match &rule.asks {
+            _ if !roles.has(Roles::SURE) => self.meets_on_sight(cx, id, event),
+            Asks::Nothing { conditions } => {
+                self.evaluated.set(u64::from(*conditions));
+                Some(true)
             }
-        });
+            Asks::Fact(fact, limit) => self.meets_fact(cx, (*fact, limit), event),
+            Asks::More => None,
+        };
+        if at_once != Some(false) || rule.edge {
+            self.judge_one(cx, id, at_once, event, out);
+        }
+        self.account(rule.owner);
     }
 
     /// Whether an event meets a rule's condition, where its fields and a plain fact decide.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use event::identity::{Digest, TimedId};
+use event::identity::TimedId;
 use event::incident::Tier;
 use event::prefetch::prefetch;
 use event::{EventBlock, EventFlags, EventRef, EventTime, Identity, Symbol};
@@ -13,13 +13,14 @@ use super::cells::{Course, Held, Key, Run};
 use super::correlation::{Correlation, Spoken};
 use super::eviction::Turn;
 use super::findings::{Effect, EvidenceRef, Finding, Findings};
+use super::ids::detection_id;
 use super::layout::{AREA, Layout, PERSON, Subject};
 use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight};
 use super::seen::Noted;
 use super::state::{Kept, Owner, State};
 use super::timers::{Due, Timers};
-use super::work::Work;
+use super::work::{Cost, Work};
 use crate::calendar::Hours;
 use crate::condition::Counted;
 use crate::lang::expr::list_of;
@@ -352,6 +353,7 @@ impl Site {
 
     /// What is heard next.
     pub(super) fn heard_next(&mut self) -> &mut EventBlock {
+        self.state.room = -1;
         &mut self.heard[0]
     }
 
@@ -372,8 +374,18 @@ impl Site {
     ) -> T {
         self.evaluated.set(0);
         let seen = look(self);
-        self.work.add_much(holder, [1, self.evaluated.get()]);
+        self.account(holder);
         seen
+    }
+
+    /// A holder has looked, and what has been evaluated is its own.
+    #[inline(always)]
+    pub(super) fn account(&mut self, holder: Owner) {
+        let evaluated = self.evaluated.get();
+        match u8::try_from(evaluated) {
+            Ok(few) => self.work.add(holder, Cost::of(few)),
+            Err(_) => self.work.add_much(holder, [1, evaluated]),
+        }
     }
 
     /// Makes a detection an event for those that hear it.
@@ -383,6 +395,7 @@ impl Site {
         if self.late.is_some() || !(here || there) {
             return;
         }
+        self.state.room = -1;
         // One that was held is heard when it is decided: nobody hears of the past.
         let at = spoken.at.max(self.now);
         let blocks = [(here, &mut self.heard[0]), (there, &mut self.told)];
@@ -547,6 +560,9 @@ impl Site {
     }
 
     fn bind(&self, cx: Context<'_>, rule: &Rule, conclusion: &Conclusion<'_>, out: &mut Findings) {
+        if rule.why.is_empty() {
+            return;
+        }
         let fields: &[FieldRef] = match &rule.pattern {
             Pattern::Watch { fact, .. } => &cx.plan.facts[fact.0 as usize].by,
             _ => &rule.by,
@@ -583,36 +599,6 @@ fn is_awaited(runs: &Pages<Run>, due: Due, serial: u64) -> bool {
     let Due::Run(run) = due else { return true };
     let run = runs.get(run);
     run.owner != 0 && run.serial == serial
-}
-
-/// 48 bits of event time and 80 bits over rule name, key, completing event, and, for a rule with
-/// `runs: each`, the first step's event. Part of every stored id: never change it.
-fn detection_id(cx: Context<'_>, rule: &Rule, conclusion: &Conclusion<'_>) -> TimedId {
-    let deadline = conclusion.row.is_none();
-    let (key, at, event) = (&conclusion.key, conclusion.at, conclusion.event);
-    let mut digest = id_digest(cx, rule, key, event);
-    if deadline {
-        digest = digest.number(at.0 as u128);
-    }
-    if let Some(first) = conclusion.first {
-        digest = digest.number(first.0);
-    }
-    TimedId::new(at, digest.finish())
-}
-
-fn id_digest(cx: Context<'_>, rule: &Rule, key: &Key, event: Identity) -> Digest {
-    let mut digest = Digest::default().part(rule.id.as_bytes());
-    for part in &key[..rule.by.len().min(3)] {
-        digest = digest.number(cx.interner.digest(*part));
-    }
-    digest.number(event.0)
-}
-
-/// The id of a detection that is told, at `at`, long after it was held back: as that of a deadline.
-pub(super) fn id_of_later(cx: Context<'_>, spoken: &Spoken, at: EventTime) -> TimedId {
-    let rule = &cx.plan.rules[spoken.rule.0 as usize];
-    let digest = id_digest(cx, rule, &spoken.key, spoken.event).number(at.0 as u128);
-    TimedId::new(at, digest.finish())
 }
 
 impl Sight<'_> {

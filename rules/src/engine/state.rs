@@ -213,7 +213,7 @@ impl State {
     }
 
     /// As [`Self::find_or_insert`], where the key has just been looked up by [`Self::look`].
-    #[inline]
+    #[inline(never)]
     pub fn use_or_enter(
         &mut self,
         known: Result<u32, Vacant>,

@@ -46,6 +46,8 @@ impl Work {
     }
 
     /// A holder has looked so often, and evaluated any number of conditions.
+    #[cold]
+    #[inline(never)]
     pub fn add_much(&mut self, Owner(holder): Owner, [looked, evaluated]: [u64; 2]) {
         if let Some(rest) = self.rest.get_mut(holder as usize) {
             *rest = [rest[0] + looked, rest[1] + evaluated];

@@ -6,10 +6,11 @@ use event::{EventTime, Identity};
 use super::Spoken;
 use crate::engine::cells::{Entry, Held, halves, whole};
 use crate::engine::findings::{Effect, Findings, HeldBy};
+use crate::engine::ids::id_of_later;
 use crate::engine::layout::Held as Owned;
 use crate::engine::pages::NIL;
 use crate::engine::scope::{Context, Sight, key_of, outside};
-use crate::engine::site::{Site, id_of_later};
+use crate::engine::site::Site;
 use crate::engine::state::{Kept, Owner, pack_into};
 use crate::engine::timers::Due;
 use crate::limits::WHY_MAX;
@@ -124,6 +125,9 @@ impl Site {
     /// Says which incidents belong together, as was found when a detection had its own.
     #[inline]
     fn say_links(&mut self, spoken: &Spoken, out: &mut Findings) {
+        if !self.correlation.has_links() {
+            return;
+        }
         for (newer, older) in self.correlation.take_links() {
             self.say_of_incident(Effect::Linked(newer, older), spoken.at, out);
         }

@@ -237,6 +237,12 @@ impl Correlation {
         }
     }
 
+    /// Whether any links were found since they were last taken.
+    #[inline]
+    pub fn has_links(&self) -> bool {
+        !self.links.is_empty()
+    }
+
     /// Links found since the last call: the newer incident, then the older.
     pub fn take_links(&mut self) -> impl Iterator<Item = (TimedId, TimedId)> + use<> {
         // Links are rare; a detection without any must not allocate.
