@@ -195,10 +195,6 @@ impl Site {
                     break;
                 }
                 let Some((at, serial, due)) = self.timers.pop(to) else { break };
-                // Nothing has touched a run since it began.
-                if let Due::Run(run) = self.timers.behind() {
-                    prefetch(self.state.runs.cells(), run as usize);
-                }
                 if is_awaited(&self.state.runs, due, serial) {
                     self.run_timer(cx, at, serial, due, out);
                 }
@@ -301,12 +297,12 @@ impl Site {
     #[inline(never)]
     fn stir(&mut self, cx: Context<'_>, now: EventTime, out: &mut Findings) {
         let runs = &self.state.runs;
-        while self.timers.leave_out(|due, serial| is_awaited(runs, due, serial)) {
-            // Nothing has touched a run since it began.
-            if let Due::Run(run) = self.timers.behind() {
+        let expect = |due: Due| {
+            if let Due::Run(run) = due {
                 prefetch(runs.cells(), run as usize);
             }
-        }
+        };
+        while self.timers.leave_out(|due, serial| is_awaited(runs, due, serial), expect) {}
         if self.timers.is_due(now) | self.upkeep.is_due(now) | (now >= self.hours_until) {
             self.wake(cx, now, out);
         }

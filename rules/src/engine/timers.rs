@@ -47,8 +47,6 @@ pub struct Timers {
     others: EventTime,
     /// Whether anything is.
     some: bool,
-    /// What is due soon behind what was taken last, most likely.
-    behind: Due,
     /// When the first of each lane is due, and last of the rest: `MAX` where there is none.
     fronts: [EventTime; LANES + 1],
 }
@@ -62,7 +60,6 @@ impl Default for Timers {
             first: 0,
             others: EventTime::MAX,
             some: false,
-            behind: Due::Run(0),
             fronts: [EventTime::MAX; LANES + 1],
         }
     }
@@ -120,34 +117,37 @@ impl Timers {
         if self.first == LANES || self.next >= self.others {
             return self.pop_of_several(self.next);
         }
-        let (at, _, _, serial, due) = *self.lanes[self.first].front()?;
-        self.leave_out_first();
+        let (at, _, _, serial, due) = self.lanes[self.first].pop_front()?;
+        self.know_front();
         Some((at, serial, due))
     }
 
-    /// The first deadline goes, due or not, where nobody awaits it; whether it did.
-    #[inline(always)]
-    pub fn leave_out(&mut self, awaits: impl FnOnce(Due, u64) -> bool) -> bool {
+    /// The first deadlines go, due or not, that nobody awaits, of the lane that is the first; whether any did. What
+    /// comes soon is asked for.
+    pub fn leave_out(&mut self, awaits: impl Fn(Due, u64) -> bool, expect: impl Fn(Due)) -> bool {
         if self.next >= self.others || self.first == LANES {
             return false;
         }
-        let Some(&(_, _, _, serial, due)) = self.lanes[self.first].front() else { return false };
-        if awaits(due, serial) {
-            return false;
+        let lane = &mut self.lanes[self.first];
+        let mut many = 0;
+        while let Some(&(at, _, _, serial, due)) = lane.get(many)
+            && at < self.others
+            && !awaits(due, serial)
+        {
+            many += 1;
+            // Nothing has touched those behind it since they came.
+            lane.get(many + 2 * SOON).into_iter().for_each(fetch);
+            lane.get(many + SOON).into_iter().for_each(|timer| expect(timer.4));
         }
-        self.leave_out_first();
-        true
+        lane.drain(..many);
+        self.know_front();
+        many > 0
     }
 
-    /// The first goes, where one lane has it.
+    /// The first of the lane that has the first has gone.
     #[inline(always)]
-    fn leave_out_first(&mut self) {
-        let lane = &mut self.lanes[self.first];
-        lane.pop_front();
-        // Nothing has touched those behind it since they came.
-        lane.get(SOON).into_iter().for_each(fetch);
-        let front = lane.front().map_or(EventTime::MAX, |timer| timer.0);
-        self.behind = lane.get(1).map_or(self.behind, |timer| timer.4);
+    fn know_front(&mut self) {
+        let front = self.lanes[self.first].front().map_or(EventTime::MAX, |timer| timer.0);
         self.fronts[self.first] = front;
         if front < self.others {
             self.next = front;
@@ -187,12 +187,6 @@ impl Timers {
         self.look_at_fronts();
         self.know_next();
         Some((at, serial, due))
-    }
-
-    /// What is due soon behind what was taken last, most likely.
-    #[inline]
-    pub fn behind(&self) -> Due {
-        self.behind
     }
 
     /// When the earliest is due.

@@ -80,6 +80,10 @@ fn wanted_by(plan: &Plan, layout: &Layout, kind: KindId) -> Vec<Wish> {
             }
         };
         want(layout.fact(*fact), by, list);
+        // A balance says itself where its level is.
+        if layout.prepared.fact(*fact).level.is_some() {
+            continue;
+        }
         let watchers = layout.watchers(*fact).often(WANTS_MAX).iter();
         watchers.for_each(|rule| want(layout.rule(*rule), by, List::Nothing));
     }
