@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use event::vocabulary::KIND_ADVANCE;
-use event::{EventBlock, EventFlags, EventRef, EventTime, Position, Symbol, TimeSpan};
+use event::{EventBlock, EventFlags, EventRef, EventTime, Position, RowLines, Symbol, TimeSpan};
 
 use super::findings::Findings;
 use super::late::{Stretch, end_of, number_of};
@@ -26,10 +26,10 @@ const TOGETHER: usize = 1_024;
 
 /// So many events before its turn the look-ups of one are asked for: about as many lines of memory as
 /// can be on their way at once.
-const AHEAD: usize = 16;
+const AHEAD: usize = 28;
 
 /// Events that are looked at, or entered, one after the other.
-const TURN: usize = 16;
+const TURN: usize = 4;
 
 /// Events that were looked at and are not entered, at most; and room for as many. A power of two.
 const LOOKED: usize = AHEAD + TURN;
@@ -95,15 +95,15 @@ struct Run<'a> {
 }
 
 /// Enters events that are plain: each waits, or is a duplicate.
-struct Enter<'a, 'r>(&'a mut Run<'r>, &'a EventBlock, Range<usize>);
+struct Enter<'a, 'r, I>(&'a mut Run<'r>, &'a mut I, Range<usize>);
 
-impl Task for Enter<'_, '_> {
+impl<'e, I: Iterator<Item = RowLines<'e>>> Task for Enter<'_, '_, I> {
     type Done = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self(run, events, these) = self;
-        run.enter(events, these);
+        let Self(run, rows, these) = self;
+        run.enter(rows, these);
     }
 }
 
@@ -111,11 +111,15 @@ impl Run<'_> {
     /// Looks at the next events, and asks for what entering them will touch; how many are plain, up to the
     /// first that is not. Nothing has changed but what they change together.
     #[inline(never)]
-    fn look(&mut self, events: &EventBlock, these: Range<usize>) -> usize {
+    fn look<'e>(
+        &mut self,
+        rows: &mut impl Iterator<Item = RowLines<'e>>,
+        these: Range<usize>,
+    ) -> usize {
         let from = these.start;
         let (mut hearing, mut last, mut least) = (self.hearing, self.last, self.least);
         let mut many = 0;
-        for row in events.rows(these) {
+        for row in rows.take(these.len()) {
             row.expect_behind(AHEAD);
             let head = row.head();
             let (at, position) = (head.occurred(), head.position());
@@ -165,9 +169,9 @@ impl Run<'_> {
     }
 
     #[inline(always)]
-    fn enter(&mut self, events: &EventBlock, these: Range<usize>) {
+    fn enter<'e>(&mut self, rows: &mut impl Iterator<Item = RowLines<'e>>, these: Range<usize>) {
         let mut number = these.start;
-        for row in events.rows(these) {
+        for row in rows.take(these.len()) {
             number += 1;
             let Plain { watermark, place } = self.plain[(number - 1) % ROOM];
             let Some(admitted) = self.sites.get_mut(place as usize) else { continue };
@@ -293,17 +297,18 @@ impl Engine {
             plain,
         };
         // Each look is so far ahead that what it asked for is there when its events are entered.
+        let (mut to_look, mut to_enter) = (events.rows(these.clone()), events.rows(these.clone()));
         let (mut next, mut looked, mut until) = (from, from, these.end);
         while next < until {
             let turn = looked..until.min(next + LOOKED);
             let whole = turn.end;
-            looked += run.look(events, turn);
+            looked += run.look(&mut to_look, turn);
             if looked < whole {
                 until = looked;
             }
             let turn = next..until.min(next + TURN);
             next = turn.end;
-            perform(Enter(&mut run, events, turn));
+            perform(Enter(&mut run, &mut to_enter, turn));
         }
         if next == from {
             return 0;
