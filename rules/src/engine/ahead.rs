@@ -41,11 +41,18 @@ const TURN: usize = 2;
 /// Turns that have numbers of their own.
 const TURNS: usize = ROWS / TURN;
 
-/// Turns of which something is known: the current one; the next one, of whose lists the second is asked for;
-/// the one after that, whose lists are; then the one whose cells are; the one whose rows of seats are; and the one
-/// behind it, of whose texts it is asked where their rows are. Each needs what the one before has brought. The
-/// rows of yet another are asked for, and of two more it is asked who is asked, where that is one list of many.
-const KNOWN: usize = 6;
+/// Turns from the current one to that of which each is asked: of whose texts it is asked where their rows are; whose
+/// rows of seats are asked for; whose cells; whose lists; and what the first of these leads to. Each needs what
+/// the one before has brought: rows and cells are in main memory, and take two turns where these are short.
+const WHERE: usize = 7;
+const ROWS_OF: usize = 6;
+const CELLS_OF: usize = 4;
+const LISTS: usize = 2;
+const BEHIND: usize = 1;
+
+/// Turns of which something is known. The rows of events of yet another are asked for, and of two more it is asked who
+/// is asked, where that is one list of many.
+const KNOWN: usize = WHERE + 1;
 const _: () = assert!(KNOWN * TURN <= ROWS);
 
 /// Places from the current event to the first of the furthest turn.
@@ -290,8 +297,8 @@ impl Site {
         } else {
             ahead.ask_for_texts::<FIELDS>(state, turn, &behind);
         }
-        ahead.ask_for_lists(state, (turn + 2) % TURNS);
-        ahead.ask_behind_first(state, (turn + 1) % TURNS);
+        ahead.ask_for_lists(state, (turn + LISTS) % TURNS);
+        ahead.ask_behind_first(state, (turn + BEHIND) % TURNS);
     }
 
     /// The same for events that come all at once, before the first: when [`Self::expect`] sees them
@@ -306,13 +313,13 @@ impl Site {
         }
         let Self { ahead, state, .. } = self;
         state.near.start();
-        for turn in 0..KNOWN - 1 {
+        for turn in 0..WHERE {
             ahead.ask_where_rows_are::<FIELDS>(state, turn, turn * TURN, &behind);
         }
-        (0..KNOWN - 2).for_each(|turn| ahead.ask_for_rows::<FIELDS>(state, turn));
-        (0..KNOWN - 3).for_each(|turn| ahead.ask_for_cells::<FIELDS>(state, turn));
-        (0..KNOWN - 4).for_each(|turn| ahead.ask_for_lists(state, turn));
-        ahead.ask_behind_first(state, 0);
+        (0..ROWS_OF).for_each(|turn| ahead.ask_for_rows::<FIELDS>(state, turn));
+        (0..CELLS_OF).for_each(|turn| ahead.ask_for_cells::<FIELDS>(state, turn));
+        (0..LISTS).for_each(|turn| ahead.ask_for_lists(state, turn));
+        (0..BEHIND).for_each(|turn| ahead.ask_behind_first(state, turn));
     }
 }
 
@@ -325,9 +332,9 @@ impl Ahead {
         turn: usize,
         behind: &impl Fn(usize) -> Option<RowLines<'a>>,
     ) {
-        self.ask_where_rows_are::<MANY>(state, (turn + 5) % TURNS, FURTHEST, behind);
-        self.ask_for_rows::<MANY>(state, (turn + 4) % TURNS);
-        self.ask_for_cells::<MANY>(state, (turn + 3) % TURNS);
+        self.ask_where_rows_are::<MANY>(state, (turn + WHERE) % TURNS, FURTHEST, behind);
+        self.ask_for_rows::<MANY>(state, (turn + ROWS_OF) % TURNS);
+        self.ask_for_cells::<MANY>(state, (turn + CELLS_OF) % TURNS);
     }
 
     /// Asks for where the rows of texts are.
