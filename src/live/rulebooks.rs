@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,8 @@ pub struct Rulebooks {
     loaded: Mutex<BTreeMap<String, Arc<Setup>>>,
     path: PathBuf,
     epoch: Mutex<Epoch>,
+    /// How many have taken over since the start.
+    changes: AtomicU64,
     /// Told when another took over.
     begun: Condvar,
 }
@@ -82,8 +86,8 @@ impl Rulebooks {
     pub fn new(data: &Path, interner: Arc<Interner>, epoch: Epoch) -> anyhow::Result<Self> {
         let (dir, path) = (folder(data)?, data.join("epoch.json"));
         epoch.save(&path)?;
-        let (loaded, begun) = (Mutex::default(), Condvar::new());
-        Ok(Self { dir, interner, loaded, path, epoch: Mutex::new(epoch), begun })
+        let (loaded, begun, changes) = (Mutex::default(), Condvar::new(), AtomicU64::new(0));
+        Ok(Self { dir, interner, loaded, path, epoch: Mutex::new(epoch), changes, begun })
     }
 
     /// Keeps one, durable when it returns.
@@ -136,9 +140,18 @@ impl Rulebooks {
         lock(&self.epoch).at(position).clone()
     }
 
-    /// Whether that was the configuration of this hash.
-    pub fn judged(&self, position: Position, hash: &str) -> bool {
-        lock(&self.epoch).at(position).config == hash
+    /// The hash of that configuration, and what else it judged before and behind it.
+    pub fn reign(&self, position: Position) -> (String, Range<Position>) {
+        let epoch = lock(&self.epoch);
+        let reign = epoch.at(position);
+        let next = epoch.reigns.iter().map(|other| other.from).find(|from| *from > position);
+        let from = if reign.from <= position { reign.from } else { position };
+        (reign.config.clone(), from..next.unwrap_or(Position(u64::MAX)))
+    }
+
+    /// How many have taken over since the start: as long as that stays, so does what judged what.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The one in force where the engine has come to.
@@ -155,6 +168,7 @@ impl Rulebooks {
     pub fn begin(&self, reign: Reign) -> anyhow::Result<()> {
         let mut epoch = lock(&self.epoch);
         epoch.begin(reign);
+        self.changes.fetch_add(1, Ordering::Release);
         epoch.save(&self.path)?;
         self.begun.notify_all();
         Ok(())

@@ -3,6 +3,7 @@
 //! Finding and telling are apart, so that the engine's thread reads nothing again.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError};
 
@@ -55,8 +56,9 @@ pub struct Told {
 pub struct LogEvidence {
     reader: LogReader,
     rulebooks: Arc<Rulebooks>,
-    /// The configuration that decoded what was read last: nearly always the same.
-    last: Option<Arc<Setup>>,
+    /// The configuration that decoded what was read last, nearly always the same: from where on, and as of
+    /// how many changes.
+    last: Option<(Arc<Setup>, Range<Position>, u64)>,
 }
 
 impl LogEvidence {
@@ -75,13 +77,17 @@ impl Evidences for LogEvidence {
     }
 
     fn decoded_by(&mut self, position: Position) -> std::io::Result<Option<Arc<Setup>>> {
-        let same = |last: &Arc<Setup>| self.rulebooks.judged(position, &last.hash);
-        if let Some(last) = self.last.clone().filter(same) {
-            return Ok(Some(last));
+        let changes = self.rulebooks.changes();
+        if let Some((setup, from, as_of)) = &self.last
+            && from.contains(&position)
+            && *as_of == changes
+        {
+            return Ok(Some(setup.clone()));
         }
-        let hash = self.rulebooks.at(position).config;
-        self.last = Some(self.rulebooks.setup(&hash).map_err(std::io::Error::other)?);
-        Ok(self.last.clone())
+        let (hash, from) = self.rulebooks.reign(position);
+        let setup = self.rulebooks.setup(&hash).map_err(std::io::Error::other)?;
+        self.last = Some((setup.clone(), from, changes));
+        Ok(Some(setup))
     }
 
     fn oldest(&self) -> Position {

@@ -101,9 +101,14 @@ impl Held {
         }
     }
 
+    /// Whether there ever was one.
+    pub(super) fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
     /// Adds `count` records from a position on; `false` where they are not held.
     pub(super) fn copy(&self, from: Position, count: usize, out: &mut RecordBlock) -> bool {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.any() {
             return false;
         }
         let state = self.state();

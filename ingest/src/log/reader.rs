@@ -312,9 +312,11 @@ impl LogReader {
         if self.progress.held().copy(position, 1, block) {
             return Ok(true);
         }
-        // Nearly all stand in a frame of their own, and in memory.
+        // Nearly all stand in a frame of their own, and in memory. Only where there are frames of several
+        // deliveries may a position stand within one.
+        let decode = if self.progress.held().any() { frame::decode } else { frame::decode_ours };
         let mut take = |bytes: &[u8]| {
-            let frame = frame::decode(bytes, position.0).filter(|frame| !frame.offsets);
+            let frame = decode(bytes, position.0).filter(|frame| !frame.offsets);
             frame.map(|frame| frame.push(bytes, block))
         };
         let there = match self.expected.next(position) {

@@ -75,7 +75,7 @@ unsafe extern "C" fn open(
         let base = (*vfs.cast::<Files>()).base;
         let Some(open) = (*base).xOpen else { return ffi::SQLITE_CANTOPEN };
         let opened = open(base, path, file, flags, out);
-        if opened == SQLITE_OK && flags & ffi::SQLITE_OPEN_WAL != 0 {
+        if opened == SQLITE_OK && flags & ffi::SQLITE_OPEN_WAL != 0 && is_whole(file) {
             let base = (*file).pMethods;
             let ours = sqlite3_io_methods {
                 xClose: Some(close),
@@ -93,6 +93,14 @@ unsafe extern "C" fn open(
         }
         opened
     }
+}
+
+/// Whether a file that was just opened is synced as a whole: where a write may harm what stands beside it,
+/// SQLite pads a commit, and writes a part of it behind the sync.
+unsafe fn is_whole(file: *mut sqlite3_file) -> bool {
+    // SAFETY: it has methods.
+    let device = unsafe { (*(*file).pMethods).xDeviceCharacteristics.map(|device| device(file)) };
+    device.is_some_and(|device| device & ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE != 0)
 }
 
 /// Where the pointer to a file's [`Journal`] stands.

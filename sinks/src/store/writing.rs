@@ -37,6 +37,30 @@ const COLUMNS: [&str; 20] = [
     "opening",
 ];
 
+/// What all incidents of one statement have in common: its first three values, and that their detection is
+/// kept.
+const COMMON: [&str; 4] = ["state", "config_hash", "late", "detections"];
+/// What each has of its own; an incident that was never joined was updated when it was opened.
+const OWN: [&str; 15] = [
+    "id",
+    "rule",
+    "title",
+    "severity",
+    "site",
+    "area",
+    "person",
+    "opened_at",
+    "events",
+    "evidence_omitted",
+    "verification",
+    "feeds",
+    "revision",
+    "concluded_at",
+    "opening",
+];
+/// Which of them is also when it was updated.
+const OPENED_AT: usize = 7;
+
 /// A transaction, with the statements that run for every incident: looking one up by its text costs
 /// an eighth of what it does.
 pub(super) struct Writing<'c, 'o> {
@@ -58,25 +82,34 @@ pub(super) struct Writing<'c, 'o> {
     ids: HashSet<TimedId, foldhash::fast::FixedState>,
 }
 
-/// Inserts incidents: one with its number, or many that are numbered from the last one on.
+/// Inserts an incident with its number.
 ///
 /// A row that is refused ends the transaction, as it does anyhow. Else, and where several rows come with
 /// their numbers, `SQLite` would copy each page first to be able to undo the statement by itself: twice
 /// as many bytes in a file as the commit itself.
-fn insertion(rows: usize) -> String {
+fn insertion() -> String {
     let columns = COLUMNS.join(", ");
     let places = vec!["?"; COLUMNS.len()].join(", ");
-    if rows == 1 {
-        return format!("INSERT OR ROLLBACK INTO incident ({columns}, n) VALUES ({places}, ?)");
-    }
-    let rows = vec![format!("({places})"); rows].join(", ");
-    format!("INSERT OR ROLLBACK INTO incident ({columns}) VALUES {rows}")
+    format!("INSERT OR ROLLBACK INTO incident ({columns}, n) VALUES ({places}, ?)")
+}
+
+/// The same of many that are numbered from the last one on.
+fn insertions() -> String {
+    let (common, own) = (COMMON.join(", "), OWN.join(", "));
+    let row = |row: usize| {
+        let first = COMMON.len() + row * OWN.len();
+        let own: Vec<String> = (first..first + OWN.len()).map(|nth| format!("?{nth}")).collect();
+        format!("(?1, ?2, ?3, 1, ?{}, {})", first + OPENED_AT, own.join(", "))
+    };
+    let rows: Vec<String> = (0..ROWS).map(row).collect();
+    let rows = rows.join(", ");
+    format!("INSERT OR ROLLBACK INTO incident ({common}, updated_at, {own}) VALUES {rows}")
 }
 
 impl<'c, 'o> Writing<'c, 'o> {
     pub(super) fn begin(db: &'c Connection) -> Result<Self, StoreError> {
-        static ONE: LazyLock<String> = LazyLock::new(|| insertion(1));
-        static MANY: LazyLock<String> = LazyLock::new(|| insertion(ROWS));
+        static ONE: LazyLock<String> = LazyLock::new(insertion);
+        static MANY: LazyLock<String> = LazyLock::new(insertions);
         let prepare = |text| db.prepare_cached(text).doing("preparing a commit");
         let newest: Option<String> = prepare(
             "SELECT max(coalesce((SELECT max(id) FROM incident), ''),
@@ -145,7 +178,8 @@ impl<'c, 'o> Writing<'c, 'o> {
         let (first, last) = (*first, *last);
         let many = self.pending.len() == ROWS
             && last - first == ROWS as i64 - 1
-            && self.last == Some(first - 1);
+            && self.last == Some(first - 1)
+            && alike(&self.pending);
         let written = if many {
             many_at_once(&mut self.incidents, &self.pending)
         } else {
@@ -162,26 +196,61 @@ impl<'c, 'o> Writing<'c, 'o> {
 type Row<'o> = (i64, Opened<'o>, bool);
 
 fn alone(statement: &mut CachedStatement<'_>, row: &Row<'_>) -> rusqlite::Result<()> {
-    bind(statement, 0, row)?;
+    bind(statement, row)?;
     statement.raw_bind_parameter(COLUMNS.len() + 1, row.0)?;
     statement.raw_execute().map(|_| ())
 }
 
+/// Whether incidents have in common what nearly all have.
+fn alike(rows: &[Row<'_>]) -> bool {
+    rows.first().is_some_and(|(_, first, _)| {
+        let common = (first.state(), first.config_hash(), first.late());
+        rows.iter().all(|(_, opened, kept)| {
+            let never_joined = opened.updated_at() == opened.opened_at();
+            let of_it = (opened.state(), opened.config_hash(), opened.late());
+            *kept && never_joined && of_it == common
+        })
+    })
+}
+
 fn many_at_once(statement: &mut CachedStatement<'_>, rows: &[Row<'_>]) -> rusqlite::Result<()> {
-    for (place, row) in rows.iter().enumerate() {
-        bind(statement, place * COLUMNS.len(), row)?;
+    let mut next = 0;
+    macro_rules! bind {
+        ($($value:expr),* $(,)?) => {
+            $(next += 1; statement.raw_bind_parameter(next, $value)?;)*
+        };
+    }
+    for (place, (n, opened, _)) in rows.iter().enumerate() {
+        if place == 0 {
+            let late = opened.late().map(Tier::as_str);
+            bind!(opened.state().as_str(), opened.config_hash(), late);
+        }
+        let id = opened.id().text();
+        bind!(
+            std::str::from_utf8(&id)?,
+            opened.rule(),
+            opened.title(),
+            column::of_severity(opened.severity()),
+            opened.site(),
+            opened.area(),
+            opened.person(),
+            opened.opened_at().0,
+            opened.distinct(),
+            opened.omitted(),
+            opened.verification(),
+            opened.feeds(),
+            *n,
+            opened.concluded().map(|at| at.0),
+            opened.document(),
+        );
     }
     statement.raw_execute().map(|_| ())
 }
 
-/// Gives a statement the values of a row, the first of which is the one behind `before`.
-fn bind(
-    statement: &mut CachedStatement<'_>,
-    before: usize,
-    (n, opened, kept): &Row<'_>,
-) -> rusqlite::Result<()> {
+/// Gives a statement the values of a row.
+fn bind(statement: &mut CachedStatement<'_>, (n, opened, kept): &Row<'_>) -> rusqlite::Result<()> {
     let (n, kept) = (*n, *kept);
-    let mut next = before;
+    let mut next = 0;
     macro_rules! bind {
         ($($value:expr),* $(,)?) => {
             $(next += 1; statement.raw_bind_parameter(next, $value)?;)*
