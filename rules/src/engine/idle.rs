@@ -10,6 +10,7 @@ use event::{EventRef, Symbol};
 use super::cells::{KeyCell, Noted, Run};
 use super::keys::Key;
 use super::layout::Subject;
+use super::order::has_few;
 use super::pages::NIL;
 use super::state::{Owner, State, Vacant};
 
@@ -58,6 +59,50 @@ impl State {
         self.idle[0] -= 1;
         self.awaits(index, owner);
         index
+    }
+
+    /// As [`super::site::Site::unlink_run`] and [`Self::retire`] one after the other: ends the only run of a rule's key that holds
+    /// nothing else. Whether it was that.
+    #[inline(always)]
+    pub fn end_only(&mut self, index: u32, run: u32) -> bool {
+        let (key, course) = (self.keys.get(index), self.runs.get(run).course);
+        let holds_more = key.aux | key.spare | u64::from(key.tag()) != 0;
+        if (key.head, key.tail, course) != (run, run, NIL) || holds_more || !self.may_rest() {
+            return false;
+        }
+        let owner = key.owner();
+        self.runs.remove(run);
+        let key = self.keys.get_mut(index);
+        (key.head, key.tail) = (NIL, NIL);
+        key.rest();
+        self.let_go(index, owner, 1);
+        self.idle[0] += 1;
+        true
+    }
+
+    /// As [`Self::use_or_enter`] and [`Self::keep_run`] one after the other: an idle key of a rule holds a run again.
+    #[inline(always)]
+    pub fn begin_only(
+        &mut self,
+        index: u32,
+        owner: Owner,
+        run: Run,
+        subject: impl FnOnce(&mut Subject),
+    ) -> u32 {
+        let age = self.enlist(index, owner, 1);
+        let at = self.runs.insert(run);
+        let cell = self.keys.get_mut(index);
+        let key = cell.key;
+        *cell = KeyCell { key, age, head: at, tail: at, ..KeyCell::of(owner) };
+        self.idle[0] -= 1;
+        self.awaits(index, owner);
+        self.beside.reach(at);
+        subject(&mut self.beside.get_mut(at).subject);
+        let holder = self.bounds.holder(owner);
+        if has_few(self.bounds.limits(holder).runs) {
+            self.run_came(holder, run.serial, at);
+        }
+        at
     }
 
     /// Lets a key's cell be the key's only run, in place of the one that it was.

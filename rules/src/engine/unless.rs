@@ -4,11 +4,12 @@ use event::{EventRef, EventTime, Symbol, TimeSpan};
 
 use super::cells::{Course, Entry, Run};
 use super::findings::Findings;
+use super::layout::Subject;
 use super::pages::NIL;
 use super::prepared::{PreparedGuard, PreparedRule, key_of_text, text_of_key};
 use super::scope::{Context, Sight, key_of, outside};
 use super::site::Site;
-use super::state::Kept;
+use super::state::{Kept, Vacant};
 use super::steps::{Roles, RuleStep};
 use super::timers::Due;
 use crate::plan::{Guard, Pattern, Rule, RuleId, Trigger};
@@ -66,6 +67,12 @@ impl Site {
     #[inline(never)]
     fn excuse_all(&mut self, cell: u32, to: TimeSpan, event: EventRef<'_>) {
         let mut at = self.state.keys.get(cell).head;
+        if at != NIL
+            && !outside(event.occurred(), self.state.runs.get(at).started, to)
+            && self.state.end_only(cell, at)
+        {
+            return;
+        }
         while at != NIL {
             let Run { started, next, .. } = *self.state.runs.get(at);
             if !outside(event.occurred(), started, to) {
@@ -96,8 +103,18 @@ impl Site {
         }
         let (owner, key) = (rule.owner, key_of_text(text));
         let known = self.state.look_text((owner, rule.place), text);
-        let cell = self.state.use_or_enter(known, owner, &key, Value::Missing);
-        let run = self.start(cx, id, cell, event);
+        let run = match known {
+            Err(Vacant(idle)) if idle != NIL => {
+                let (occurred, identity, place) = event.cited();
+                let run = Run { place, ..self.new_run(id, idle, occurred, identity) };
+                let subject = |to: &mut Subject| cx.layout.subject_to(cx.tables, event, to);
+                self.state.begin_only(idle, owner, run, subject)
+            }
+            _ => {
+                let cell = self.state.use_or_enter(known, owner, &key, Value::Missing);
+                self.start(cx, id, cell, event)
+            }
+        };
         let (due, owner) = (event.occurred().plus(to), u32::from(id.0) + 1);
         self.timers.push(due, owner, event.identity().0, self.serial, Due::Run(run));
     }
