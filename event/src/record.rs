@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::streaming::replace_past_caches;
 use crate::time::{EventTime, TimeSpan};
 
 /// Where a record stands in the one ordered log: a byte offset, below 2^48. For a source that *is*
@@ -97,18 +98,39 @@ pub struct RecordHead {
     pub position: Position,
 }
 
+/// Where bytes stand in a block.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    start: u32,
+    end: u32,
+}
+
+impl From<Range<u32>> for Part {
+    #[inline(always)]
+    fn from(Range { start, end }: Range<u32>) -> Self {
+        Self { start, end }
+    }
+}
+
+impl Part {
+    #[inline(always)]
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
 /// A record as a block has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Span {
     head: RecordHead,
-    topic: Range<u32>,
-    payload: Range<u32>,
+    topic: Part,
+    payload: Part,
 }
 
 impl Span {
     /// A record whose bytes stand there.
     #[inline]
-    fn of(record: &RecordRef<'_>, topic: Range<u32>, payload: Range<u32>) -> Self {
+    fn of(record: &RecordRef<'_>, topic: Part, payload: Part) -> Self {
         Self { head: record.head(), topic, payload }
     }
 
@@ -129,7 +151,7 @@ impl Span {
     /// Whether it has no payload.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.payload.is_empty()
+        self.payload.start >= self.payload.end
     }
 }
 
@@ -248,15 +270,24 @@ impl RecordBlock {
         self.origins.clear();
     }
 
+    /// Becomes a copy of another block, for a thread on another processor ([`replace_past_caches`]).
+    pub fn hand_over(&mut self, from: &Self) {
+        let room = from.buffer.len().min(from.used + ROOM);
+        replace_past_caches(&from.buffer[..room], &mut self.buffer);
+        replace_past_caches(&from.spans, &mut self.spans);
+        self.used = from.used;
+        self.origins.clone_from(&from.origins);
+    }
+
     /// Adds a record by copying its bytes.
     pub fn push(&mut self, record: &RecordRef<'_>) {
         // One block may lend its topic again and again: keep it once in a row.
         let topic = match self.spans.last() {
-            Some(last) if self.bytes_of(&last.topic) == record.topic => last.topic.clone(),
-            _ => self.append(record.topic),
+            Some(last) if self.buffer[last.topic.range()] == *record.topic => last.topic,
+            _ => self.append(record.topic).into(),
         };
         let payload = self.append(record.payload);
-        self.spans.push(Span::of(record, topic, payload));
+        self.spans.push(Span::of(record, topic, payload.into()));
     }
 
     /// Adds a delivery by copying its bytes, of which the log keeps only where they came from.
@@ -324,7 +355,13 @@ impl RecordBlock {
     ) -> (&[u8], Cut<'_>) {
         assert!(topic.end as usize <= self.used && bytes.end as usize <= self.used);
         let payloads = &self.buffer[bytes.start as usize..bytes.end as usize];
-        (payloads, Cut { spans: &mut self.spans, like: Span::of(like, topic, bytes.clone()) })
+        (
+            payloads,
+            Cut {
+                spans: &mut self.spans,
+                like: Span::of(like, topic.into(), bytes.clone().into()),
+            },
+        )
     }
 
     /// Adds a record whose topic and payload already stand in the buffer.
@@ -361,10 +398,7 @@ impl RecordBlock {
             recorded,
             position,
             // Mostly nobody asks for it: it must not cost a check.
-            topic: self
-                .buffer
-                .get(span.topic.start as usize..span.topic.end as usize)
-                .unwrap_or_default(),
+            topic: self.buffer.get(span.topic.range()).unwrap_or_default(),
             payload: &room[..(span.payload.end - span.payload.start) as usize],
             room,
         }
@@ -425,11 +459,11 @@ impl Cut<'_> {
     #[inline(always)]
     pub fn extend(&mut self, parts: impl ExactSizeIterator<Item = (Position, Range<usize>)>) {
         let Self { spans, like } = self;
-        let (first, head, topic) = (like.payload.start, like.head, like.topic.clone());
+        let (first, head, topic) = (like.payload.start, like.head, like.topic);
         spans.extend(parts.map(|(position, part)| Span {
             head: RecordHead { position, ..head },
-            topic: topic.clone(),
-            payload: first + part.start as u32..first + part.end as u32,
+            topic,
+            payload: (first + part.start as u32..first + part.end as u32).into(),
         }));
         assert!(self.spans.last().is_none_or(|last| self.is_within(last)));
     }
@@ -450,7 +484,7 @@ impl Cut<'_> {
         let first = self.like.payload.start;
         let payload = first + part.start as u32..first + part.end as u32;
         let head = RecordHead { flags, position, ..self.like.head };
-        Span { head, topic: self.like.topic.clone(), payload }
+        Span { head, topic: self.like.topic, payload: payload.into() }
     }
 
     #[inline(always)]

@@ -7,7 +7,12 @@
 
 #![allow(unsafe_code, reason = "streaming stores are no part of the language")]
 
+use std::ptr;
+
 use crate::MemoryLine;
+
+/// Bytes of a line of memory.
+const LINE: usize = size_of::<MemoryLine>();
 
 /// Copies runs of lines that a thread on another processor will read, and this one will not: they are in none of its
 /// caches afterwards. Panics where a run is not as long as its place.
@@ -16,31 +21,79 @@ pub fn copy_past_caches<'a>(
 ) {
     for (from, to) in runs {
         assert_eq!(from.len(), to.len(), "as many lines as are copied");
-        from.iter().zip(to).for_each(|(from, to)| stream(from, to));
+        // SAFETY: both are so many whole lines, of which one is nobody else's.
+        unsafe { stream(from.as_ptr().cast(), to.as_mut_ptr().cast(), from.len()) };
     }
-    // SAFETY: every processor of this architecture has it. Streaming stores keep no order: now they come before whatever
-    // this thread writes next, so that who is told of the lines sees them.
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    unsafe {
-        std::arch::x86_64::_mm_sfence();
-    }
+    settle();
 }
 
+/// Puts copies of all these in the place of what was there, in the same way.
+pub fn replace_past_caches<T: Copy>(from: &[T], to: &mut Vec<T>) {
+    to.clear();
+    to.reserve(from.len());
+    let (bytes, source, place) =
+        (size_of_val(from), from.as_ptr().cast::<u8>(), to.as_mut_ptr().cast::<u8>());
+    let before = place.align_offset(LINE).min(bytes);
+    let lines = (bytes - before) / LINE;
+    let behind = before + lines * LINE;
+    // SAFETY: there is room for as many as are copied, all bytes of them are, and nobody else has them: lines from the
+    // first that begins there on, what is before and behind them as usual. Copies of these values are such values.
+    unsafe {
+        ptr::copy_nonoverlapping(source, place, before);
+        stream(source.add(before), place.add(before), lines);
+        ptr::copy_nonoverlapping(source.add(behind), place.add(behind), bytes - behind);
+        to.set_len(from.len());
+    }
+    settle();
+}
+
+/// Copies so many lines; who tells others of them must [`settle`] first.
+///
+/// # Safety
+/// `from` may be read for so many lines, whatever stands there; `to` begins a line, may be written for as many, and
+/// nobody looks at any of it meanwhile.
 #[inline(always)]
-fn stream(from: &MemoryLine, to: &mut MemoryLine) {
+unsafe fn stream(from: *const u8, to: *mut u8, lines: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use std::arch::x86_64::{__m128i, _mm_load_si128, _mm_stream_si128};
-        let from = std::ptr::from_ref(from).cast::<__m128i>();
-        let to = std::ptr::from_mut(to).cast::<__m128i>();
-        for part in 0..4 {
-            // SAFETY: a line is 64 bytes that begin at a multiple of 64, so that these four parts lie in theirs; any bytes
-            // are a line. Every processor of this architecture has these instructions.
-            unsafe { _mm_stream_si128(to.add(part), _mm_load_si128(from.add(part))) };
+    for line in (0..lines * LINE).step_by(LINE) {
+        // SAFETY: the caller's promise. Every processor of this architecture has these instructions. In assembler, since
+        // what is copied may be padding, which is no number.
+        unsafe {
+            std::arch::asm!(
+                "movdqu {a}, [{from}]",
+                "movdqu {b}, [{from} + 16]",
+                "movdqu {c}, [{from} + 32]",
+                "movdqu {d}, [{from} + 48]",
+                "movntdq [{to}], {a}",
+                "movntdq [{to} + 16], {b}",
+                "movntdq [{to} + 32], {c}",
+                "movntdq [{to} + 48], {d}",
+                from = in(reg) from.add(line),
+                to = in(reg) to.add(line),
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+                options(nostack, preserves_flags),
+            );
         }
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    to.clone_from(from);
+    // SAFETY: the caller's promise.
+    unsafe {
+        ptr::copy_nonoverlapping(from, to, lines * LINE);
+    }
+}
+
+/// Streaming stores keep no order: all of them come before whatever this thread writes next, so that who is told of the
+/// lines sees them.
+#[inline(always)]
+fn settle() {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: every processor of this architecture has it.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +111,22 @@ mod tests {
         copy_past_caches([(&from[4..], &mut to[5..10])]);
         assert_eq!((to[0].0, to[10].0), (line(7_000).0, line(7_000).0));
         assert!(from.iter().zip(&to[1..]).all(|(from, to)| from.0 == to.0));
+    }
+
+    #[test]
+    fn bytes_and_structures_of_any_length_are_replaced() {
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        struct Padded(u8, u64, u16);
+        let (mut bytes, mut padded) = (vec![9; 7], Vec::new());
+        for len in (0..300).chain([0, 5]) {
+            let wanted: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            replace_past_caches(&wanted, &mut bytes);
+            assert_eq!(bytes, wanted);
+            let wanted: Vec<_> =
+                wanted.iter().map(|n| Padded(*n, u64::MAX - u64::from(*n), 7)).collect();
+            replace_past_caches(&wanted, &mut padded);
+            assert_eq!(padded, wanted);
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Blocks as their sources handed them over, for the one who follows the log closely: what stands there is
-//! neither copied nor read out of frames again, and is still in the caches.
+//! Blocks as their sources handed them over, for the one who follows the log closely: what stands there is not read out
+//! of frames again. They are copies, past the caches: a source's own block stays in its core's, and is filled again there.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,9 +46,9 @@ impl State {
 }
 
 impl Fresh {
-    /// Takes a block that stands in the log from `start` to `end`, and leaves an empty one in its place; or
-    /// leaves it, where it is small, too much waits or nobody follows.
-    pub fn push(&self, start: u64, end: u64, block: &mut RecordBlock) {
+    /// Takes a copy of a block that stands in the log from `start` to `end`, but where it is small, too much waits or
+    /// nobody follows. Only the one who appends calls it.
+    pub fn push(&self, start: u64, end: u64, block: &RecordBlock) {
         if block.bytes() < BYTES_MIN {
             return;
         }
@@ -56,9 +56,12 @@ impl Fresh {
         if !state.followed || state.bytes + block.bytes() > BYTES_MAX {
             return;
         }
-        let next = state.spare.pop().unwrap_or_default();
-        state.bytes += block.bytes();
-        state.blocks.push_back((start, end, std::mem::replace(block, next)));
+        let mut copy = state.spare.pop().unwrap_or_default();
+        drop(state);
+        copy.hand_over(block);
+        let mut state = self.state();
+        state.bytes += copy.bytes();
+        state.blocks.push_back((start, end, copy));
     }
 
     /// Exchanges `block`, which is done with, for the one that stands at a position; where that one ends. Else

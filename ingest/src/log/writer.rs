@@ -131,8 +131,7 @@ impl Sequencer {
     }
 
     /// Appends a block and sets its records' positions; the position behind it is returned. A block of which
-    /// the log keeps only the places stays in memory, and a long one goes to whoever follows: an empty one is left
-    /// for it. It waits where too much is in no file yet.
+    /// the log keeps only the places stays in memory: an empty one is left for it. It waits where too much is in no file yet.
     ///
     /// # Errors
     /// An fsync failed before, or nothing is written any more.
