@@ -379,6 +379,7 @@ impl RecordBlock {
     }
 
     /// Sets the position of record `index`: done by the log as it appends.
+    #[inline]
     pub fn set_position(&mut self, index: usize, position: Position) {
         self.spans[index].head.position = position;
     }

@@ -83,7 +83,9 @@ impl Emitter {
                         let since = committed.map_or(GATHER_BEHIND, |at: Instant| at.elapsed());
                         let left = self.gather(batch.until).saturating_sub(since);
                         match messages.recv_timeout(left) {
-                            Ok(Emit::Outputs(further)) => batch = batch.and(further),
+                            Ok(Emit::Outputs(further)) if self.comes_along(&batch, &further) => {
+                                batch = batch.and(further);
+                            }
                             Ok(other) => {
                                 next = Some(other);
                                 break;
@@ -105,6 +107,18 @@ impl Emitter {
             }
         }
         Ok(())
+    }
+
+    /// Whether the next goes into the same transaction. It does not where this one's log is durable and its own is
+    /// not: that is waited for while this one is committed.
+    fn comes_along(&self, batch: &Batch, next: &Batch) -> bool {
+        let log = self.live.log();
+        let durable = log.durable();
+        let waits = next.until > durable && batch.until <= durable;
+        if waits {
+            log.want(next.until);
+        }
+        !waits
     }
 
     /// How long after a commit the next one waits for company.

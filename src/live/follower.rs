@@ -90,7 +90,7 @@ impl Follower {
             let written = self.progress.wait_written(here, Instant::now() + patience);
             self.pauses.idle();
             if !written {
-                let done = self.progress.closed() && here == self.progress.written();
+                let done = self.progress.ended() && here == self.progress.written();
                 let due = here > snapshot_at && snapshot_time.elapsed() >= SNAPSHOT_EVERY;
                 self.look(here);
                 if done || due {

@@ -14,6 +14,7 @@
 )]
 
 /// Of a record at a position.
+#[inline]
 pub fn checksum(position: u64, covered: &[u8]) -> u32 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("sse4.2") && is_x86_feature_detected!("pclmulqdq") {
@@ -64,10 +65,11 @@ mod parts {
             let (second, behind) = behind.split_at(len);
             let (third, behind) = behind.split_at(len);
             let [mut a, mut b, mut c] = [crc, 0, 0];
-            for ((x, y), z) in first.iter().zip(second).zip(third) {
-                a = _mm_crc32_u64(a, u64::from_le_bytes(*x));
-                b = _mm_crc32_u64(b, u64::from_le_bytes(*y));
-                c = _mm_crc32_u64(c, u64::from_le_bytes(*z));
+            // No iterators here: such as go along with each other are not inlined into it.
+            for at in 0..len {
+                a = _mm_crc32_u64(a, u64::from_le_bytes(first[at]));
+                b = _mm_crc32_u64(b, u64::from_le_bytes(second[at]));
+                c = _mm_crc32_u64(c, u64::from_le_bytes(third[at]));
             }
             crc = on(a, 2 * len) ^ on(b, len) ^ c;
             words = behind;

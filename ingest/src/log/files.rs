@@ -44,6 +44,8 @@ pub trait LogFile: Send + Sync + std::fmt::Debug {
     fn sync(&self) -> io::Result<()>;
     /// The system need not keep in memory what of it is durable.
     fn uncache(&self, bytes: Range<u64>);
+    /// The system may fetch it from the disk: it is read soon.
+    fn expect(&self, _bytes: Range<u64>) {}
 }
 
 /// The operating system's files.
@@ -146,6 +148,12 @@ impl LogFile for File {
         // Advice: where it is not taken, memory is all that is lost. No length would mean all that follows.
         if let Some(len) = NonZeroU64::new(bytes.end.saturating_sub(bytes.start)) {
             let _ = fadvise(self, bytes.start, Some(len), Advice::DontNeed);
+        }
+    }
+
+    fn expect(&self, bytes: Range<u64>) {
+        if let Some(len) = NonZeroU64::new(bytes.end.saturating_sub(bytes.start)) {
+            let _ = fadvise(self, bytes.start, Some(len), Advice::WillNeed);
         }
     }
 }

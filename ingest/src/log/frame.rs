@@ -44,11 +44,13 @@ impl Frame {
 }
 
 /// A record's topic, as long as a frame can have it.
+#[inline]
 pub fn topic<'a>(record: &RecordRef<'a>) -> &'a [u8] {
     &record.topic[..record.topic.len().min(u16::MAX as usize)]
 }
 
 /// Appends the header of a frame of `len` bytes; where it begins.
+#[inline]
 pub fn begin(
     record: &RecordRef<'_>,
     kind: u8,
@@ -70,12 +72,14 @@ pub fn begin(
 }
 
 /// Sets the checksum of the frame that begins at `start` and ends `out`.
+#[inline]
 pub fn seal(start: usize, position: u64, out: &mut [u8]) {
     let crc = checksum(position, &out[start + COVERED_FROM..]);
     out[start + 4..start + COVERED_FROM].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Appends a record that will stand at `position`.
+#[inline]
 pub fn encode(record: &RecordRef<'_>, position: u64, unsynced: u32, out: &mut Vec<u8>) {
     let topic = topic(record);
     let len = HEADER + topic.len() + record.payload.len();

@@ -254,6 +254,7 @@ impl Progress {
         (state.ended, state.wanted) = (true, state.wanted.max(state.written));
         drop(state);
         self.wanted.ring();
+        self.written.ring();
     }
 
     /// Waits until an acknowledgement waits, or something that is not durable is wanted so or has been
@@ -294,31 +295,38 @@ impl Progress {
     }
 
     /// Whether nothing more will be written.
-    pub fn closed(&self) -> bool {
-        self.state().closed
+    pub fn ended(&self) -> bool {
+        let state = self.state();
+        state.ended || state.closed
     }
 
     /// Waits until something is written past `position`; `false` at the deadline, or when the log
-    /// is closed and was read to its end.
+    /// has ended and was read to its end.
     pub fn wait_written(&self, position: Position, deadline: Instant) -> bool {
-        self.wait(&self.written, deadline, |s| s.written > position.0)
+        self.wait(&self.written, deadline, |s| s.written > position.0, |s| s.ended)
     }
 
     /// Waits until everything before `position` is durable; `false` at the deadline, when the log
     /// is closed short of it, or when it cannot be made durable any more.
     pub fn wait_durable(&self, position: Position, deadline: Instant) -> bool {
         self.want(position);
-        self.wait(&self.durable, deadline, |s| s.durable >= position.0)
+        self.wait(&self.durable, deadline, |s| s.durable >= position.0, |_| false)
     }
 
-    fn wait(&self, bell: &Bell, deadline: Instant, reached: impl Fn(&State) -> bool) -> bool {
+    fn wait(
+        &self,
+        bell: &Bell,
+        deadline: Instant,
+        reached: impl Fn(&State) -> bool,
+        vain: impl Fn(&State) -> bool,
+    ) -> bool {
         let mut state = self.state();
         loop {
             if reached(&state) {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if state.closed || state.poisoned || left.is_zero() {
+            if state.closed || state.poisoned || vain(&state) || left.is_zero() {
                 return false;
             }
             state = bell.wait(state, left);

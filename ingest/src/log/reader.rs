@@ -31,6 +31,8 @@ pub struct LogReader {
     bytes: Vec<u8>,
     /// Records that will be read soon.
     expected: Expected,
+    /// What is expected and in a file only; empty between two calls.
+    away: Vec<Position>,
     /// What reads payloads again that the log does not keep.
     payloads: Option<Arc<dyn Payloads>>,
     /// Deliveries that the log keeps only the place of are passed over.
@@ -63,6 +65,7 @@ impl LogReader {
             seen: Position(0),
             bytes: Vec::new(),
             expected: Expected::default(),
+            away: Vec::new(),
             payloads: None,
             whole_only: false,
             lenient: false,
@@ -288,13 +291,24 @@ impl LogReader {
         Ok((taken, frame::claimed_len(block.bytes_of(&left))))
     }
 
-    /// Looks for records that will be wanted in this order, where they stand in memory, and asks for it:
-    /// one by one each would be waited for. That memory is kept until others are expected, or none.
+    /// Looks for records that will be wanted in this order, where they stand in memory, and asks for it, and for parts
+    /// of files: one by one each would be waited for. That memory is kept until others are expected, or none.
     pub fn expect(&mut self, positions: &[Position]) {
         if positions.is_empty() {
             return self.expected.clear();
         }
-        self.progress.unfiled.expect(positions, RECORD_BYTES, &mut self.expected);
+        let mut away = std::mem::take(&mut self.away);
+        let what = (positions, RECORD_BYTES);
+        self.progress.unfiled.expect(what, &mut self.expected, |position| away.push(position));
+        for position in away.drain(..) {
+            // Where it cannot be found, reading it says so.
+            if let Ok(place) = self.segment(position.0) {
+                let segment = &self.segments[place];
+                let from = segment.offset(position.0);
+                segment.file.expect(from..from + RECORD_BYTES as u64);
+            }
+        }
+        self.away = away;
     }
 
     /// Adds the record at a position; `false` when it was pruned.

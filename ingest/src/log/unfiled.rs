@@ -162,12 +162,20 @@ impl Unfiled {
     }
 
     /// Looks for what stands from each position on, all under one lock, and asks for the memory of so many
-    /// bytes of it: what is at hand is expected from then on.
-    pub fn expect(&self, positions: &[Position], bytes: usize, expected: &mut Expected) {
+    /// bytes of it: what is at hand is expected from then on. `away` is told the others.
+    pub fn expect(
+        &self,
+        (positions, bytes): (&[Position], usize),
+        expected: &mut Expected,
+        mut away: impl FnMut(Position),
+    ) {
         expected.clear();
         let state = self.state();
         for position in positions {
-            let Some((block, from)) = state.block(position.0) else { continue };
+            let Some((block, from)) = state.block(position.0) else {
+                away(*position);
+                continue;
+            };
             (from..from + bytes).step_by(64).for_each(|at| prefetch(block, at));
             if expected.blocks.last().is_none_or(|last| !Arc::ptr_eq(last, block)) {
                 expected.blocks.push(block.clone());
