@@ -106,6 +106,10 @@ impl Emitter {
                 }
             }
         }
+        // While the last snapshot is written: whoever closes the store would have to do it.
+        if let Err(error) = self.store.move_journal() {
+            tracing::warn!(%error, "the store's journal is left for the next start");
+        }
         Ok(())
     }
 

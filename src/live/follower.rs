@@ -65,14 +65,18 @@ pub struct Follower {
     pub pauses: Pauses,
 }
 
+/// Makes memory ready for the calling thread, the engine's.
+pub fn make_ready() {
+    crate::room::make_room(ROOM_BYTES);
+    crate::huge::make_ready(TABLES_BYTES);
+}
+
 impl Follower {
     /// Runs until the log is closed and read to its end.
     pub fn run(mut self) -> anyhow::Result<()> {
         let (mut snapshot_at, mut snapshot_time) = (self.reader.position(), Instant::now());
         let mut block = RecordBlock::new();
         self.look(self.reader.position());
-        crate::room::make_room(ROOM_BYTES);
-        crate::huge::make_ready(TABLES_BYTES);
         self.pauses = Pauses::begin();
         loop {
             let here = self.reader.position();

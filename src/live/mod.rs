@@ -119,6 +119,7 @@ impl Program {
         std::fs::create_dir_all(&start.data)
             .with_context(|| format!("the data folder {}", start.data.display()))?;
         let lock = lock(&start.data)?;
+        let (engine_thread, begin) = spawn_engine()?;
         let registry = Arc::new(StreamRegistry::open(&start.data.join("streams"))?);
         let log_dir = start.data.join("log");
         let mut writer = LogWriter::open(&log_dir, Arc::new(RealFiles), Options::default())?;
@@ -165,7 +166,9 @@ impl Program {
             looked: None,
             pauses: pauses::Pauses::begin(),
         };
-        threads.push(spawn("engine", live.clone(), move || follower.run())?);
+        // It waits for nothing else.
+        let _ = begin.send((follower, live.clone()));
+        threads.push(engine_thread);
         let (writer, acks) = writer::Writer::new(writer, batches, live.clone(), setup.config.live);
         let ways = (writer.spares.clone(), writer.append());
         threads.push(spawn("log sync", live.clone(), move || acks.run())?);
@@ -285,15 +288,34 @@ fn spawn(
     live: Arc<Live>,
     work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let guarded = move || {
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => live.fail(format!("{name}: {error:#}")),
-            Err(_) => live.fail(format!("{name}: a defect of the program; see the log above")),
+    let guarded = move || guard(name, &live, work);
+    Ok(std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?)
+}
+
+/// Does a thread's work; what ends it too early stops the program.
+fn guard(name: &str, live: &Live, work: impl FnOnce() -> anyhow::Result<()>) {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => live.fail(format!("{name}: {error:#}")),
+        Err(_) => live.fail(format!("{name}: a defect of the program; see the log above")),
+    }
+}
+
+/// What the engine's thread is given, once all has been recovered.
+type Begin = SyncSender<(follower::Follower, Arc<Live>)>;
+
+/// Starts the engine's thread, which makes its memory ready while the data folder is read.
+fn spawn_engine() -> anyhow::Result<(JoinHandle<()>, Begin)> {
+    let (begin, begun) = sync_channel::<(follower::Follower, Arc<Live>)>(1);
+    let work = move || {
+        follower::make_ready();
+        // Where the start fails there is nothing to be done.
+        if let Ok((follower, live)) = begun.recv() {
+            guard("engine", &live, || follower.run());
         }
     };
-    Ok(std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?)
+    Ok((std::thread::Builder::new().name("engine".to_owned()).spawn(work)?, begin))
 }
 
 /// The way to the store, and that of memory back.

@@ -85,12 +85,16 @@ impl Checkpoint {
     pub fn run(&self) -> Result<(), StoreError> {
         let long = |file: std::fs::Metadata| file.len() >= limits::JOURNAL_BYTES;
         if std::fs::metadata(&self.journal).is_ok_and(long) {
-            self.db
-                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-                .doing("moving the store's journal into its file")?;
+            move_journal(&self.db)?;
         }
         Ok(())
     }
+}
+
+/// Moves as much of the journal into the file as goes without waiting for anybody.
+fn move_journal(db: &Connection) -> Result<(), StoreError> {
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        .doing("moving the store's journal into its file")
 }
 
 impl Store {
@@ -186,6 +190,14 @@ impl Store {
         let mut journal = self.path.clone().into_os_string();
         journal.push("-wal");
         Ok(Checkpoint { db, journal: journal.into() })
+    }
+
+    /// Moves the journal into the file: nothing more will be committed.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn move_journal(&self) -> Result<(), StoreError> {
+        move_journal(&self.db)
     }
 
     /// For each site, the number of its last output that stands in the store.
