@@ -24,11 +24,11 @@ use super::{Admitted, Engine, OfKind};
 /// as stay in the caches.
 const TOGETHER: usize = 1_024;
 
-/// So many events before its turn the look-ups of one are asked for: about as many lines of memory as
-/// can be on their way at once.
+/// So many events before its turn the look-ups of one are asked for.
 const AHEAD: usize = 28;
 
-/// Events that are looked at, or entered, one after the other.
+/// Events that are looked at, or entered, one after the other: few, since of many lines of memory that are asked for at
+/// once some are not on their way at all.
 const TURN: usize = 4;
 
 /// Events that were looked at and are not entered, at most; and room for as many. A power of two.
