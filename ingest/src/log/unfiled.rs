@@ -210,7 +210,9 @@ impl Unfiled {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Sizes, Unfiled};
+    use event::Position;
+
+    use super::{Expected, Sizes, Unfiled};
 
     /// All that appending, writing and reading can come to in some order.
     struct Case {
@@ -260,6 +262,17 @@ mod tests {
                 let len = self.unfiled.copy(at as u64, &mut found);
                 assert_eq!(&found[..len], &self.log[at..at + len], "from {at} on");
                 assert!(len > 0 || at < self.file.len(), "{at} is nowhere");
+            }
+            let (mut expected, all) = (Expected::default(), 0..self.log.len() as u64);
+            let every_third: Vec<_> = all.clone().step_by(3).map(Position).collect();
+            self.unfiled.expect(&every_third, 1, &mut expected);
+            for at in all {
+                let found = expected.next(Position(at));
+                assert!(at % 3 == 0 || found.is_none(), "nobody expected {at}");
+                let there = &self.log[at as usize..];
+                assert!(found.is_none_or(|found| there.starts_with(found)), "expected {at}");
+                let in_file = (at as usize) < self.file.len();
+                assert!(found.is_some() || in_file || at % 3 > 0, "{at} is nowhere");
             }
         }
     }

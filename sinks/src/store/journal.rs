@@ -232,7 +232,7 @@ mod tests {
                 db.execute_batch("BEGIN IMMEDIATE").expect("begun");
                 add(db, some + 7, each);
                 db.execute_batch("ROLLBACK").expect("rolled back");
-                for other in [&full, &relaxed] {
+                for other in [&relaxed, &full] {
                     add(other, some, each);
                     (count, bytes) = (count + some, bytes + some * each);
                     for db in [&full, &relaxed, &reader] {
