@@ -9,6 +9,8 @@ use std::path::Path;
 
 #[path = "tidy/catalogue.rs"]
 mod catalogue;
+#[path = "tidy/mutants.rs"]
+mod mutants;
 
 /// Lines of one file: past this nobody keeps it in mind.
 const FILE_LINES_MAX: usize = 700;
@@ -606,7 +608,7 @@ fn ports_are_served(tree: &Tree, exposed: &BTreeSet<String>) -> Vec<String> {
 
 type Rule = fn(&Tree) -> Vec<String>;
 
-const RULES: [(&str, Rule); 14] = [
+const RULES: [(&str, Rule); 15] = [
     ("files are headed and short", files_are_headed_and_short),
     ("functions are short", functions_are_short),
     ("nothing is left undone", nothing_is_left_undone),
@@ -621,6 +623,7 @@ const RULES: [(&str, Rule); 14] = [
     ("configurations are whole", configurations_are_whole),
     ("images name what exists", images_name_what_exists),
     ("scenarios cover the catalogue", catalogue::scenarios_cover_the_catalogue),
+    ("mutants fit the code", mutants::mutants_fit_the_code),
 ];
 
 #[test]
@@ -654,7 +657,9 @@ fn planted_faults_are_found() {
     let (list, shown, other) = (scenario("catalogue.txt"), scenario("f.yaml"), scenario("g.yaml"));
     let map = "| A | b | `f.yaml::x` |\n| A | c | `f.yaml::x` |\n";
     let compose = "- ./gone:/x\n- \"9:9\"\n";
-    let cases: [Case<'_>; 17] = [
+    let mutants =
+        "# n\nm\ta.rs\tx\ty\tt\nm\ta.rs\tx\ty\tt\no\ta.rs\tz\ty\tt\np\tb.rs\tx\ty\tt\nq\ta.rs\tx\n";
+    let cases: [Case<'_>; 18] = [
         (0, &[("a.rs", "fn f() {}\n"), ("b.rs", "//! x\n")], 1),
         (1, &[("a.rs", &long), ("b.rs", "//! x\nfn f(a: [u8; 2]);\nfn g() {}\n")], 1),
         (2, &[("a.rs", "//! todo!()\nfn f() { todo!() }\n#[ignore]\nlet s = \"dbg!\";")], 2),
@@ -673,6 +678,7 @@ fn planted_faults_are_found() {
         (13, &[(&list, "A\n  b\n  c\n"), (&shown, "- name: x\n"), ("docs/TESTING.md", map)], 0),
         // One edge is not shown, one scenario and one edge are not there, one file shows nothing.
         (13, &[(&list, "A\n  b\n  c\n  d\n"), (&other, ""), ("docs/TESTING.md", map)], 6),
+        (14, &[("tests/mutants/list", mutants), ("a.rs", "x")], 4),
     ];
     for (number, files, wanted) in cases {
         let mut tree = Tree::default();
