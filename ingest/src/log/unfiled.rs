@@ -265,9 +265,12 @@ mod tests {
             }
             let (mut expected, all) = (Expected::default(), 0..self.log.len() as u64);
             let every_third: Vec<_> = all.clone().step_by(3).map(Position).collect();
-            self.unfiled.expect(&every_third, 1, &mut expected);
+            let mut away = Vec::new();
+            self.unfiled.expect((&every_third, 1), &mut expected, |position| away.push(position));
             for at in all {
                 let found = expected.next(Position(at));
+                let is_away = away.contains(&Position(at));
+                assert_eq!(is_away, at % 3 == 0 && found.is_none(), "{at} is at hand or away");
                 assert!(at % 3 == 0 || found.is_none(), "nobody expected {at}");
                 let there = &self.log[at as usize..];
                 assert!(found.is_none_or(|found| there.starts_with(found)), "expected {at}");
