@@ -3,14 +3,20 @@
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
+use event::streaming::replace_past_caches;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Laps of the loop, some 20 ms.
 const LAPS: u64 = 20_000_000;
 /// How often the line goes there and back.
 const TURNS: u64 = 20_000;
+/// Blocks that go from one thread to the other and back, lines of each, and how often one goes.
+const BLOCKS: usize = 8;
+const LINES: usize = 4_096;
+const ROUNDS: usize = 200;
 
 /// One look at it.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +25,8 @@ pub struct Machine {
     pub gain: f64,
     /// Nanoseconds for a line of memory there and back.
     pub round_trip: f64,
+    /// Nanoseconds to write a line that the other has read, as usual and past the caches.
+    pub written: [f64; 2],
 }
 
 /// A line of memory of its own, with the next of it that a processor may fetch along.
@@ -60,8 +68,41 @@ impl Machine {
             });
             begin.elapsed().as_secs_f64()
         };
-        Self { gain: 2.0 * timed(1) / timed(2), round_trip }
+        let written = [written(|from, to| to.copy_from_slice(from)), written(replace_past_caches)];
+        Self { gain: 2.0 * timed(1) / timed(2), round_trip, written }
     }
+}
+
+/// Nanoseconds a line, of blocks that the other thread reads and gives back.
+fn written(write: fn(&[u64], &mut Vec<u64>)) -> f64 {
+    let ((there, come), (back, again)) = (channel::<Vec<u64>>(), channel());
+    for _ in 0..BLOCKS {
+        back.send(vec![0; 8 * LINES]).expect("it is received below");
+    }
+    let spent = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            bind(1);
+            for block in come {
+                black_box(block.iter().step_by(8).sum::<u64>());
+                // Who writes may have ended.
+                let _ = back.send(block);
+            }
+        });
+        let here = scope.spawn(move || {
+            bind(0);
+            let (from, mut spent) = (vec![7; 8 * LINES], Duration::ZERO);
+            for _ in 0..ROUNDS {
+                let mut block = again.recv().expect("the other gives back");
+                let begin = Instant::now();
+                write(&from, &mut block);
+                spent += begin.elapsed();
+                there.send(block).expect("the other receives");
+            }
+            spent
+        });
+        here.join().expect("it only writes")
+    });
+    spent.as_nanos() as f64 / (ROUNDS * LINES) as f64
 }
 
 /// Six sums that do not wait for each other: as much as a core takes at once.

@@ -42,11 +42,13 @@ fn main() {
     let lanes = [("site rules only", sites_only.as_path(), 1.8), ("all ten rules", &example, 1.5)];
     for (lane, config, promised) in lanes {
         let (mut gains, mut apart) = (Vec::new(), Vec::new());
-        let (mut loops, mut trips) = (Vec::new(), Vec::new());
+        let (mut loops, mut trips, mut written) =
+            (Vec::new(), Vec::new(), [const { Vec::new() }; 2]);
         for _ in 0..PAIRS {
             let machine = Machine::look();
             loops.push(machine.gain);
             trips.push(machine.round_trip);
+            written.iter_mut().zip(machine.written).for_each(|(all, one)| all.push(one));
             let (one, two) = (replay(config, &file, 1), replay(config, &file, 2));
             assert_eq!(one.1, two.1, "two threads find something else");
             gains.push(one.0 / two.0);
@@ -61,9 +63,11 @@ fn main() {
             spread(&mut apart).1
         );
         let ((fewest, all, greatest), (near, _, far)) = (spread(&mut loops), spread(&mut trips));
+        let [(least, _, usual), (_, _, past)] = written.each_mut().map(|all| spread(all));
         println!(
             "  the machine: two loops without memory {all:.2} ({fewest:.2} to {greatest:.2}), a line there and \
-             back {near:.0} to {far:.0} ns"
+             back {near:.0} to {far:.0} ns, one that the other has read is written in {least:.1} to {usual:.1} ns \
+             (past the caches at most {past:.1})"
         );
         missed |= median < promised;
     }
