@@ -104,8 +104,8 @@ pub struct RunArgs {
     /// Stop in order once standard input has ended and all of it is stored.
     #[arg(long)]
     pub until_end: bool,
-    /// Bytes of log between two snapshots.
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, hide = true)]
+    /// Bytes of log between two snapshots: a second of judging that a start does again at most.
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20, hide = true)]
     pub snapshot_bytes: u64,
 }
 

@@ -102,7 +102,7 @@ impl Follower {
                     (snapshot_at, snapshot_time) = (here, Instant::now());
                 }
                 if done {
-                    return self.end_saving();
+                    return self.end();
                 }
                 continue;
             }
@@ -288,6 +288,15 @@ impl Follower {
             let piece = self.kept.pieces.take().unwrap_or_default();
             self.go_on_saving(piece)?;
         }
+        Ok(())
+    }
+
+    /// Nothing will follow. Whoever waits for that goes on while this thread gives its memory back.
+    fn end(mut self) -> anyhow::Result<()> {
+        self.end_saving()?;
+        let Self { told, kept, pipeline, .. } = self;
+        drop((told, kept));
+        drop(pipeline);
         Ok(())
     }
 

@@ -151,9 +151,9 @@ impl Live {
         self.recovered_at.0.saturating_sub(here.0)
     }
 
-    /// A delivery is about to stand in the log.
-    pub fn logged(&self, source: SourceId) {
-        self.logged[source.0 as usize].fetch_add(1, Ordering::Relaxed);
+    /// So many deliveries are about to stand in the log.
+    pub fn logged(&self, source: SourceId, deliveries: u64) {
+        self.logged[source.0 as usize].fetch_add(deliveries, Ordering::Relaxed);
     }
 
     /// What holds payloads that the log does not keep.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use event::{Position, RecordBlock, RecordKind, RecordRef, StreamId};
+use event::{Position, RecordBlock, RecordHead, RecordKind, RecordRef, Span, StreamId};
 use ingest::log::{Filer, LogWriter, Progress, Sequencer};
 use ingest::source::intake::{Ack, Append, Batch, Spares};
 
@@ -91,21 +91,20 @@ impl Writer {
 impl Appender {
     fn take(&mut self, batch: Batch) -> anyhow::Result<()> {
         let Batch { mut records, ack } = batch;
-        let mut of = None;
-        for record in records.iter() {
-            if record.kind == RecordKind::Delivery {
-                self.live.logged(record.source);
-            }
-            // Most are of one stream.
-            if of.replace((record.kind, record.stream)) == Some((record.kind, record.stream)) {
-                continue;
-            }
-            let awaited = match record.kind {
+        let spans = records.spans(0..records.len());
+        // Most are of one stream.
+        let of = |span: &Span| (span.head().kind, span.head().stream, span.head().source);
+        for alike in spans.chunk_by(|one, next| of(one) == of(next)) {
+            let RecordHead { kind, stream, source, .. } = *alike[0].head();
+            let awaited = match kind {
                 RecordKind::StreamIdle | RecordKind::StreamEnded => false,
                 RecordKind::StreamOpened | RecordKind::Delivery => true,
                 RecordKind::Tick | RecordKind::Control => continue,
             };
-            self.awaited.insert(record.stream, awaited);
+            if kind == RecordKind::Delivery {
+                self.live.logged(source, alike.len() as u64);
+            }
+            self.awaited.insert(stream, awaited);
         }
         self.last = Instant::now();
         let end = self.log.take(&mut records)?;

@@ -13,15 +13,16 @@
     )
 )]
 
-/// Of a record at a position.
+/// Of a record at a position, whose bytes stand in several places.
 #[inline]
-pub fn checksum(position: u64, covered: &[u8]) -> u32 {
+pub fn checksum(position: u64, covered: &[&[u8]]) -> u32 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("sse4.2") && is_x86_feature_detected!("pclmulqdq") {
         // SAFETY: the processor has what the function is compiled for.
         return unsafe { parts::checksum(position, covered) };
     }
-    crc32c::crc32c_append(crc32c::crc32c(&position.to_le_bytes()), covered)
+    let first = crc32c::crc32c(&position.to_le_bytes());
+    covered.iter().fold(first, |crc, bytes| crc32c::crc32c_append(crc, bytes))
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -56,9 +57,18 @@ mod parts {
     }
 
     #[target_feature(enable = "sse4.2,pclmulqdq")]
-    pub fn checksum(position: u64, covered: &[u8]) -> u32 {
+    pub fn checksum(position: u64, covered: &[&[u8]]) -> u32 {
         let mut crc = _mm_crc32_u64(u64::from(u32::MAX), position);
-        let (mut words, rest) = covered.as_chunks::<8>();
+        for bytes in covered {
+            crc = over(crc, bytes);
+        }
+        !(crc as u32)
+    }
+
+    /// The remainder with further bytes.
+    #[target_feature(enable = "sse4.2,pclmulqdq")]
+    fn over(mut crc: u64, bytes: &[u8]) -> u64 {
+        let (mut words, rest) = bytes.as_chunks::<8>();
         while words.len() >= 3 * PART_MIN {
             let len = (words.len() / 3).min(PART_MAX);
             let (first, behind) = words.split_at(len);
@@ -85,7 +95,7 @@ mod parts {
         for byte in rest {
             crc = _mm_crc32_u8(crc, *byte);
         }
-        !crc
+        u64::from(crc)
     }
 
     /// A remainder that stands so many words further on.
@@ -110,7 +120,10 @@ mod tests {
                 let covered = &bytes[len % 7..len.max(len % 7)];
                 let whole: Vec<u8> =
                     u64::to_le_bytes(position).iter().chain(covered).copied().collect();
-                assert_eq!(checksum(position, covered), crc32c::crc32c(&whole), "{len} bytes");
+                let wanted = crc32c::crc32c(&whole);
+                assert_eq!(checksum(position, &[covered]), wanted, "{len} bytes");
+                let (head, behind) = covered.split_at(len.min(20).min(covered.len()));
+                assert_eq!(checksum(position, &[head, b"", behind]), wanted, "{len} bytes");
             }
         }
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
 /// A folder of files.
 pub trait Files: Send + Sync + std::fmt::Debug {
@@ -46,6 +46,8 @@ pub trait LogFile: Send + Sync + std::fmt::Debug {
     fn uncache(&self, bytes: Range<u64>);
     /// The system may fetch it from the disk: it is read soon.
     fn expect(&self, _bytes: Range<u64>) {}
+    /// The system may find its place on the disk: it is written soon. How long the file is stays as it is.
+    fn reserve(&self, _bytes: Range<u64>) {}
 }
 
 /// The operating system's files.
@@ -155,5 +157,11 @@ impl LogFile for File {
         if let Some(len) = NonZeroU64::new(bytes.end.saturating_sub(bytes.start)) {
             let _ = fadvise(self, bytes.start, Some(len), Advice::WillNeed);
         }
+    }
+
+    fn reserve(&self, bytes: Range<u64>) {
+        // Where there is no room, or no such call, the write says what there is to say.
+        let len = bytes.end.saturating_sub(bytes.start);
+        let _ = fallocate(self, FallocateFlags::KEEP_SIZE, bytes.start, len);
     }
 }

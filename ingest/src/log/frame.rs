@@ -49,8 +49,22 @@ pub fn topic<'a>(record: &RecordRef<'a>) -> &'a [u8] {
     &record.topic[..record.topic.len().min(u16::MAX as usize)]
 }
 
-/// Appends the header of a frame of `len` bytes; where it begins.
+/// The header of a frame of `len` bytes, without its checksum. It is put together in words, as the checksum reads it.
 #[inline]
+fn header(record: &RecordRef<'_>, kind: u8, len: usize, unsynced: u32) -> [u8; HEADER] {
+    let (stream, source) = (u64::from(record.stream.0), u64::from(record.source.0));
+    let (kind, flags) = (u64::from(kind), u64::from(record.flags.0));
+    let topic_len = topic(record).len() as u64;
+    let what = kind | flags << 8 | stream << 16 | source << 32 | topic_len << 48;
+    let mut header = [0; HEADER];
+    header[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    header[8..16].copy_from_slice(&what.to_le_bytes());
+    header[16..24].copy_from_slice(&record.recorded.0.to_le_bytes());
+    header[24..].copy_from_slice(&unsynced.to_le_bytes());
+    header
+}
+
+/// Appends the header of a frame of `len` bytes; where it begins.
 pub fn begin(
     record: &RecordRef<'_>,
     kind: u8,
@@ -59,22 +73,13 @@ pub fn begin(
     out: &mut Vec<u8>,
 ) -> usize {
     let start = out.len();
-    let mut header = [0; HEADER];
-    header[..4].copy_from_slice(&(len as u32).to_le_bytes());
-    header[8..10].copy_from_slice(&[kind, record.flags.0]);
-    header[10..12].copy_from_slice(&record.stream.0.to_le_bytes());
-    header[12..14].copy_from_slice(&record.source.0.to_le_bytes());
-    header[14..16].copy_from_slice(&(topic(record).len() as u16).to_le_bytes());
-    header[16..24].copy_from_slice(&record.recorded.0.to_le_bytes());
-    header[24..].copy_from_slice(&unsynced.to_le_bytes());
-    out.extend_from_slice(&header);
+    out.extend_from_slice(&header(record, kind, len, unsynced));
     start
 }
 
 /// Sets the checksum of the frame that begins at `start` and ends `out`.
-#[inline]
 pub fn seal(start: usize, position: u64, out: &mut [u8]) {
-    let crc = checksum(position, &out[start + COVERED_FROM..]);
+    let crc = checksum(position, &[&out[start + COVERED_FROM..]]);
     out[start + 4..start + COVERED_FROM].copy_from_slice(&crc.to_le_bytes());
 }
 
@@ -83,10 +88,13 @@ pub fn seal(start: usize, position: u64, out: &mut [u8]) {
 pub fn encode(record: &RecordRef<'_>, position: u64, unsynced: u32, out: &mut Vec<u8>) {
     let topic = topic(record);
     let len = HEADER + topic.len() + record.payload.len();
-    let start = begin(record, record.kind as u8, len, unsynced, out);
+    let mut header = header(record, record.kind as u8, len, unsynced);
+    // Of where the bytes stand: what has just been written in other parts than it is read in the processor waits for.
+    let crc = checksum(position, &[&header[COVERED_FROM..], topic, record.payload]);
+    header[4..COVERED_FROM].copy_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(&header);
     out.extend_from_slice(topic);
     out.extend_from_slice(record.payload);
-    seal(start, position, out);
 }
 
 /// The length that a record's first bytes claim, where it is one a record can have.
@@ -100,7 +108,7 @@ pub fn claimed_len(bytes: &[u8]) -> Option<usize> {
 pub fn decode(bytes: &[u8], position: u64) -> Option<Frame> {
     let frame = bytes.get(..claimed_len(bytes)?)?;
     let crc = u32::from_le_bytes(frame[4..8].try_into().ok()?);
-    if checksum(position, &frame[COVERED_FROM..]) != crc {
+    if checksum(position, &[&frame[COVERED_FROM..]]) != crc {
         return None;
     }
     decode_ours(bytes, position)

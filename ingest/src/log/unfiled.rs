@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event::Position;
 use event::prefetch::prefetch;
+use event::streaming::replace_past_caches;
 
 /// Pieces of memory kept for the next blocks: what comes between two writes of a fast source.
 const SPARES_MAX: usize = 32;
@@ -111,13 +112,15 @@ impl Expected {
 }
 
 impl Unfiled {
-    /// Adds whole frames, the first of which stands at a position; the memory they stand in is lent for
-    /// others.
-    pub fn push(&self, position: u64, frames: &mut Vec<u8>) {
+    /// Adds whole frames, the first of which stands at a position. Many of them are copied past the caches: they were
+    /// made in memory that this processor has, and others will read them.
+    pub fn push(&self, position: u64, frames: &[u8]) {
         let mut state = self.state();
         if frames.len() >= self.sizes.alone {
-            let next = state.spare.pop().unwrap_or_default();
-            state.blocks.push_back((position, Arc::new(std::mem::replace(frames, next))));
+            let mut block = state.spare.pop().unwrap_or_default();
+            drop(state);
+            replace_past_caches(frames, &mut block);
+            self.state().blocks.push_back((position, Arc::new(block)));
             return;
         }
         let closed = state.filed + usize::from(state.writing);
@@ -246,9 +249,9 @@ mod tests {
                 (what, writing) => {
                     let (at, len) = (self.log.len() as u64, [3, 6][what]);
                     let frames = (0..len).map(|n| self.log.len() as u8 + n);
-                    let mut frames: Vec<u8> = frames.collect();
+                    let frames: Vec<u8> = frames.collect();
                     self.log.extend_from_slice(&frames);
-                    self.unfiled.push(at, &mut frames);
+                    self.unfiled.push(at, &frames);
                     self.writing = writing;
                 }
             }
@@ -301,13 +304,13 @@ mod tests {
     #[test]
     fn nothing_is_added_to_what_is_being_written() {
         let unfiled = Unfiled::default();
-        unfiled.push(0, &mut b"one".to_vec());
-        unfiled.push(3, &mut b"two".to_vec());
+        unfiled.push(0, b"one");
+        unfiled.push(3, b"two");
         let (_, taken) = unfiled.first().unwrap_or_default();
         let bytes = taken.to_vec();
         // Whoever writes it has let go of it, and has not said yet that it is written.
         drop(taken);
-        unfiled.push(6, &mut b"three".to_vec());
+        unfiled.push(6, b"three");
         let (at, again) = unfiled.first().unwrap_or_default();
         assert_eq!((at, again.as_slice()), (0, bytes.as_slice()));
         unfiled.filed(again);

@@ -30,6 +30,9 @@ impl Default for Options {
 /// Bytes that have their place and stand in no file: a disk that is slow for a second of a fast source.
 const UNFILED_BYTES_MAX: u64 = 32 << 20;
 
+/// Bytes whose place on the disk is found at once: page by page, as they are written, costs as much as writing them.
+const RESERVE_BYTES: u64 = 16 << 20;
+
 /// Bytes of which the system is told at once that it need not keep them.
 const UNCACHE_BYTES: u64 = 4 << 20;
 
@@ -60,6 +63,8 @@ pub struct Filer {
     files: Arc<dyn Files>,
     options: Options,
     segment: Segment,
+    /// Up to which position its file has a place on the disk.
+    reserved: u64,
     progress: Arc<Progress>,
     /// Segments before it that the system may keep something of in its cache; and up to where it was told that it
     /// need not.
@@ -89,8 +94,8 @@ impl LogWriter {
         let (buffer, positions) = (Vec::new(), Vec::new());
         let sequencer = Sequencer { progress: progress.clone(), buffer, positions };
         let (cached, uncached) = (VecDeque::new(), segment.end);
-        let dir = dir.to_owned();
-        let filer = Filer { dir, files, options, segment, progress, cached, uncached };
+        let (dir, reserved) = (dir.to_owned(), segment.end);
+        let filer = Filer { dir, files, options, segment, reserved, progress, cached, uncached };
         Ok(Self { sequencer, filer, cut })
     }
 
@@ -168,7 +173,7 @@ impl Sequencer {
             true => {}
             false => self.progress.held.keep(block),
         }
-        self.progress.unfiled.push(start, &mut self.buffer);
+        self.progress.unfiled.push(start, &self.buffer);
         self.progress.held.appended(end);
         let first = {
             let mut state = self.progress.state();
@@ -224,6 +229,7 @@ impl Filer {
                 first, self.segment.end,
                 "what is taken is written in its order, and all of it"
             );
+            self.reserve(first + bytes.len() as u64);
             let written = self.segment.file.write_at(&bytes, self.segment.offset(first));
             written.map_err(LogError::io(&self.segment.path))?;
             self.segment.end = first + bytes.len() as u64;
@@ -234,6 +240,17 @@ impl Filer {
         }
         self.uncache();
         Ok(())
+    }
+
+    /// Has what is written up to a position find its place on the disk, and what comes next with it, as far as the
+    /// segment is meant to go.
+    fn reserve(&mut self, until: u64) {
+        let most = self.segment.first + self.options.segment_bytes;
+        if until > self.reserved && self.reserved < most {
+            let from = self.segment.offset(self.reserved);
+            self.reserved = (until + RESERVE_BYTES).min(most);
+            self.segment.file.reserve(from..self.segment.offset(self.reserved));
+        }
     }
 
     /// Has the system let go of what it need not keep. The pages serve again, for what is written next: a page that
@@ -262,6 +279,7 @@ impl Filer {
     fn rotate(&mut self) -> Result<(), LogError> {
         self.syncer().sync()?;
         let next = Segment::create(&*self.files, &self.dir, self.segment.end)?;
+        self.reserved = next.end;
         self.cached.push_back(std::mem::replace(&mut self.segment, next));
         let mut state = self.progress.state();
         (state.file, state.segment) = (self.segment.file.clone(), self.segment.first);

@@ -191,8 +191,11 @@ impl Lines {
         let mut start = 0;
         each_line_end(text, |end| {
             let line = &text[start..end];
-            let at = start + line.len() - line.trim_ascii_start().len();
-            let bytes = line.trim_ascii().len();
+            let (at, bytes) = match line {
+                // What is white is none of these.
+                [b'!'..=b'~', .., b'!'..=b'~'] => (start, line.len()),
+                _ => (end - line.trim_ascii_start().len(), line.trim_ascii().len()),
+            };
             start = end + 1;
             if bytes > 0 {
                 let flags = flags(false, bytes > self.payload_bytes_max);
