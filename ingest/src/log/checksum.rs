@@ -25,6 +25,17 @@ pub fn checksum(position: u64, covered: &[&[u8]]) -> u32 {
     covered.iter().fold(first, |crc, bytes| crc32c::crc32c_append(crc, bytes))
 }
 
+/// CRC-32C of bytes alone.
+#[inline]
+pub fn of(bytes: &[u8]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("sse4.2") && is_x86_feature_detected!("pclmulqdq") {
+        // SAFETY: the processor has what the function is compiled for.
+        return unsafe { parts::of(bytes) };
+    }
+    crc32c::crc32c(bytes)
+}
+
 #[cfg(target_arch = "x86_64")]
 mod parts {
     use std::arch::x86_64::{
@@ -63,6 +74,11 @@ mod parts {
             crc = over(crc, bytes);
         }
         !(crc as u32)
+    }
+
+    #[target_feature(enable = "sse4.2,pclmulqdq")]
+    pub fn of(bytes: &[u8]) -> u32 {
+        !(over(u64::from(u32::MAX), bytes) as u32)
     }
 
     /// The remainder with further bytes.
@@ -110,7 +126,7 @@ mod parts {
 
 #[cfg(test)]
 mod tests {
-    use super::checksum;
+    use super::{checksum, of};
 
     #[test]
     fn it_is_that_of_the_position_and_the_bytes() {
@@ -122,6 +138,7 @@ mod tests {
                     u64::to_le_bytes(position).iter().chain(covered).copied().collect();
                 let wanted = crc32c::crc32c(&whole);
                 assert_eq!(checksum(position, &[covered]), wanted, "{len} bytes");
+                assert_eq!(of(&whole), wanted, "{len} bytes and a position");
                 let (head, behind) = covered.split_at(len.min(20).min(covered.len()));
                 assert_eq!(checksum(position, &[head, b"", behind]), wanted, "{len} bytes");
             }

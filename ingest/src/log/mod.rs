@@ -5,7 +5,7 @@
 //! when on any number of readers follow; a second writes them into files ([`Filer`]) and makes them
 //! durable ([`SyncHandle`]).
 
-mod checksum;
+pub(crate) mod checksum;
 pub mod files;
 pub mod forgetful;
 mod frame;

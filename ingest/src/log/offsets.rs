@@ -10,7 +10,7 @@ use std::ops::Range;
 use event::{Position, RecordBlock, RecordFlags, RecordKind, RecordRef, SourceId};
 
 use super::frame::Frame;
-use super::{Held, LogError, frame};
+use super::{Held, LogError, checksum, frame};
 
 /// Kind of such a frame, beside the numbers of [`RecordKind`].
 pub const KIND: u8 = 7;
@@ -145,9 +145,9 @@ pub fn resolve(
     let offsets: Vec<_> = entries.iter().map(|(_, offset, _)| *offset).collect();
     let (mut done, mut changed) = (0, false);
     let mut each = |payload: &[u8]| {
-        let (at, _, checksum) = entries[done];
+        let (at, _, wanted) = entries[done];
         let payload = &payload[..payload.len().min(cut)];
-        changed |= crc32c::crc32c(payload) != checksum;
+        changed |= checksum::of(payload) != wanted;
         if !changed {
             out.push(&RecordRef { position: Position(at), topic: name, payload, ..frame.head });
             done += 1;

@@ -16,7 +16,7 @@ use event::{
     StreamId,
 };
 
-use crate::log::Held;
+use crate::log::{Held, checksum};
 
 /// Deliveries of one batch: with the bytes below, a few milliseconds of the log's time.
 pub const BATCH_DELIVERIES_MAX: usize = 1_000;
@@ -206,7 +206,7 @@ impl Wiring {
         match place {
             None => records.push(&record),
             Some((partition, offset)) => {
-                let checksum = crc32c::crc32c(head);
+                let checksum = checksum::of(head);
                 records.push_from(&record, Origin { partition, offset, checksum });
             }
         }

@@ -85,6 +85,11 @@ fn config(id: &str, brokers: &str, group: &str) -> ClientConfig {
         .set("enable.partition.eof", "true")
         // Fetched ahead, for all partitions together: 16 MiB.
         .set("queued.max.messages.kbytes", "16384")
+        // And of each partition: three fetches of short messages. Each is an allocation, of which no cache holds 100,000,
+        // the default.
+        .set("queued.min.messages", "20000")
+        // Where there are so many, the next fetch is thought of again after so long: a second would be a gap.
+        .set("fetch.queue.backoff.ms", "2")
         // A topic that is made later is found within this.
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set("statistics.interval.ms", "2000");
