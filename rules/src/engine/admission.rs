@@ -25,11 +25,11 @@ use super::{Admitted, Engine, OfKind};
 const TOGETHER: usize = 1_024;
 
 /// So many events before its turn the look-ups of one are asked for.
-const AHEAD: usize = 28;
+const AHEAD: usize = 24;
 
 /// Events that are looked at, or entered, one after the other: few, since of many lines of memory that are asked for at
 /// once some are not on their way at all.
-const TURN: usize = 4;
+const TURN: usize = 8;
 
 /// Events that were looked at and are not entered, at most; and room for as many. A power of two.
 const LOOKED: usize = AHEAD + TURN;
@@ -94,16 +94,16 @@ struct Run<'a> {
     plain: &'a mut Looked,
 }
 
-/// Enters events that are plain: each waits, or is a duplicate.
-struct Enter<'a, 'r, I>(&'a mut Run<'r>, &'a mut I, Range<usize>);
+/// Enters events that are plain, from a number on: each waits, or is a duplicate.
+struct Enter<'a, 'r, I>(&'a mut Run<'r>, I, usize);
 
 impl<'e, I: Iterator<Item = RowLines<'e>>> Task for Enter<'_, '_, I> {
     type Done = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self(run, rows, these) = self;
-        run.enter(rows, these);
+        let Self(run, rows, from) = self;
+        run.enter(rows, from);
     }
 }
 
@@ -111,15 +111,10 @@ impl Run<'_> {
     /// Looks at the next events, and asks for what entering them will touch; how many are plain, up to the
     /// first that is not. Nothing has changed but what they change together.
     #[inline(never)]
-    fn look<'e>(
-        &mut self,
-        rows: &mut impl Iterator<Item = RowLines<'e>>,
-        these: Range<usize>,
-    ) -> usize {
-        let from = these.start;
+    fn look<'e>(&mut self, rows: impl Iterator<Item = RowLines<'e>>, from: usize) -> usize {
         let (mut hearing, mut last, mut least) = (self.hearing, self.last, self.least);
         let mut many = 0;
-        for row in rows.take(these.len()) {
+        for row in rows {
             row.expect_behind(AHEAD);
             let head = row.head();
             let (at, position) = (head.occurred(), head.position());
@@ -169,9 +164,9 @@ impl Run<'_> {
     }
 
     #[inline(always)]
-    fn enter<'e>(&mut self, rows: &mut impl Iterator<Item = RowLines<'e>>, these: Range<usize>) {
-        let mut number = these.start;
-        for row in rows.take(these.len()) {
+    fn enter<'e>(&mut self, rows: impl Iterator<Item = RowLines<'e>>, from: usize) {
+        let mut number = from;
+        for row in rows {
             number += 1;
             let Plain { watermark, place } = self.plain[(number - 1) % ROOM];
             let Some(admitted) = self.sites.get_mut(place as usize) else { continue };
@@ -297,18 +292,17 @@ impl Engine {
             plain,
         };
         // Each look is so far ahead that what it asked for is there when its events are entered.
-        let (mut to_look, mut to_enter) = (events.rows(these.clone()), events.rows(these.clone()));
         let (mut next, mut looked, mut until) = (from, from, these.end);
         while next < until {
             let turn = looked..until.min(next + LOOKED);
             let whole = turn.end;
-            looked += run.look(&mut to_look, turn);
+            looked += run.look(events.rows(turn), looked);
             if looked < whole {
                 until = looked;
             }
             let turn = next..until.min(next + TURN);
             next = turn.end;
-            perform(Enter(&mut run, &mut to_enter, turn));
+            perform(Enter(&mut run, events.rows(turn.clone()), turn.start));
         }
         if next == from {
             return 0;

@@ -291,11 +291,14 @@ impl Site {
         if ahead.fields == 0 {
             return;
         }
-        // What is done for each text is laid out as often as there are texts.
-        if ahead.fields == 1 {
-            ahead.ask_for_texts::<1>(state, turn, &behind);
-        } else {
-            ahead.ask_for_texts::<FIELDS>(state, turn, &behind);
+        // What is done for each text is laid out as often as there are texts, and for each length of a row.
+        let one = ahead.fields == 1;
+        match state.seats.each() {
+            2 if one => ahead.ask_for_texts::<1, 2>(state, turn, &behind),
+            2 => ahead.ask_for_texts::<FIELDS, 2>(state, turn, &behind),
+            4 => ahead.ask_for_texts::<FIELDS, 4>(state, turn, &behind),
+            8 => ahead.ask_for_texts::<FIELDS, 8>(state, turn, &behind),
+            _ => ahead.ask_for_texts::<FIELDS, SEATS_MAX>(state, turn, &behind),
         }
         ahead.ask_for_lists(state, (turn + LISTS) % TURNS);
         ahead.ask_behind_first(state, (turn + BEHIND) % TURNS);
@@ -313,11 +316,12 @@ impl Site {
         }
         let Self { ahead, state, .. } = self;
         state.near.start();
-        for turn in 0..WHERE {
-            ahead.ask_where_rows_are::<FIELDS>(state, turn, turn * TURN, &behind);
+        match state.seats.each() {
+            2 => ahead.ask_for_first_texts::<2>(state, &behind),
+            4 => ahead.ask_for_first_texts::<4>(state, &behind),
+            8 => ahead.ask_for_first_texts::<8>(state, &behind),
+            _ => ahead.ask_for_first_texts::<SEATS_MAX>(state, &behind),
         }
-        (0..ROWS_OF).for_each(|turn| ahead.ask_for_rows::<FIELDS>(state, turn));
-        (0..CELLS_OF).for_each(|turn| ahead.ask_for_cells::<FIELDS>(state, turn));
         (0..LISTS).for_each(|turn| ahead.ask_for_lists(state, turn));
         (0..BEHIND).for_each(|turn| ahead.ask_behind_first(state, turn));
     }
@@ -326,20 +330,34 @@ impl Site {
 impl Ahead {
     /// Goes from the texts of some events to the rows of others, and from the rows of others to their cells.
     #[inline(always)]
-    fn ask_for_texts<'a, const MANY: usize>(
+    fn ask_for_texts<'a, const MANY: usize, const SEATS: usize>(
         &mut self,
         state: &mut State,
         turn: usize,
         behind: &impl Fn(usize) -> Option<RowLines<'a>>,
     ) {
-        self.ask_where_rows_are::<MANY>(state, (turn + WHERE) % TURNS, FURTHEST, behind);
-        self.ask_for_rows::<MANY>(state, (turn + ROWS_OF) % TURNS);
-        self.ask_for_cells::<MANY>(state, (turn + CELLS_OF) % TURNS);
+        self.ask_where_rows_are::<MANY, SEATS>(state, (turn + WHERE) % TURNS, FURTHEST, behind);
+        self.ask_for_rows::<MANY, SEATS>(state, (turn + ROWS_OF) % TURNS);
+        self.ask_for_cells::<MANY, SEATS>(state, (turn + CELLS_OF) % TURNS);
+    }
+
+    /// The same for all turns of which something is known.
+    #[inline(never)]
+    fn ask_for_first_texts<'a, const SEATS: usize>(
+        &mut self,
+        state: &mut State,
+        behind: &impl Fn(usize) -> Option<RowLines<'a>>,
+    ) {
+        for turn in 0..WHERE {
+            self.ask_where_rows_are::<FIELDS, SEATS>(state, turn, turn * TURN, behind);
+        }
+        (0..ROWS_OF).for_each(|turn| self.ask_for_rows::<FIELDS, SEATS>(state, turn));
+        (0..CELLS_OF).for_each(|turn| self.ask_for_cells::<FIELDS, SEATS>(state, turn));
     }
 
     /// Asks for where the rows of texts are.
     #[inline(always)]
-    fn ask_where_rows_are<'a, const MANY: usize>(
+    fn ask_where_rows_are<'a, const MANY: usize, const SEATS: usize>(
         &mut self,
         state: &State,
         turn: usize,
@@ -356,17 +374,17 @@ impl Ahead {
             // Of a kind of one field it is the same twice.
             for field in 0..MANY {
                 asked.texts[field] = event.likely_text(asked.of.fields[field]);
-                state.seats.expect_block(asked.texts[field]);
+                state.seats.expect_block::<SEATS>(asked.texts[field]);
             }
         }
     }
 
     /// Asks for the rows.
     #[inline(always)]
-    fn ask_for_rows<const MANY: usize>(&mut self, state: &State, turn: usize) {
+    fn ask_for_rows<const MANY: usize, const SEATS: usize>(&mut self, state: &State, turn: usize) {
         for asked in &mut self.asked[turn % TURNS] {
             for field in 0..MANY {
-                asked.rows[field] = state.seats.row(asked.texts[field]);
+                asked.rows[field] = state.seats.row_of::<SEATS>(asked.texts[field]);
                 state.seats.expect(asked.rows[field]);
             }
         }
@@ -374,22 +392,7 @@ impl Ahead {
 
     /// Finds the cells in the rows, and asks for them.
     #[inline(always)]
-    fn ask_for_cells<const MANY: usize>(&self, state: &mut State, turn: usize) {
-        // Each length of a row by itself is some moves in a row.
-        match state.seats.each() {
-            2 => self.ask_for_cells_in::<MANY, 2>(state, turn),
-            4 => self.ask_for_cells_in::<MANY, 4>(state, turn),
-            8 => self.ask_for_cells_in::<MANY, 8>(state, turn),
-            _ => self.ask_for_cells_in::<MANY, SEATS_MAX>(state, turn),
-        }
-    }
-
-    #[inline(always)]
-    fn ask_for_cells_in<const MANY: usize, const SEATS: usize>(
-        &self,
-        state: &mut State,
-        turn: usize,
-    ) {
+    fn ask_for_cells<const MANY: usize, const SEATS: usize>(&self, state: &mut State, turn: usize) {
         let State { seats, near, keys, .. } = state;
         for (place, asked) in self.asked[turn % TURNS].iter().enumerate() {
             let near = near.row_mut(turn * TURN + place);

@@ -78,6 +78,7 @@ impl Site {
         {
             if step.roles.has(Roles::COMPLETES) {
                 if rule.second.gate.lets_pass(event, &self.counted) {
+                    cx.interner.expect_digest(text);
                     return self.step_other(cx, step, event, out);
                 }
                 conditions = rule.second.conditions;

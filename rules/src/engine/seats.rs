@@ -89,10 +89,17 @@ impl Seats {
         Row(block + (text << self.seats) % BLOCK as u32)
     }
 
+    /// The same, where it is known how many seats a row has.
+    #[inline(always)]
+    pub fn row_of<const SEATS: usize>(&self, Symbol(text): Symbol) -> Row {
+        let block = self.blocks.get(text as usize / (BLOCK / SEATS)).map_or(0, |block| *block);
+        Row(block + text.wrapping_mul(SEATS as u32) % BLOCK as u32)
+    }
+
     /// Asks for where the row of a text is.
     #[inline(always)]
-    pub fn expect_block(&self, Symbol(text): Symbol) {
-        prefetch(&self.blocks, (text >> self.texts) as usize);
+    pub fn expect_block<const SEATS: usize>(&self, Symbol(text): Symbol) {
+        prefetch(&self.blocks, text as usize / (BLOCK / SEATS));
     }
 
     /// Asks for a row.
