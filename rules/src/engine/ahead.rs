@@ -42,13 +42,12 @@ const TURN: usize = 2;
 const TURNS: usize = ROWS / TURN;
 
 /// Turns from the current one to that of which each is asked: of whose texts it is asked where their rows are; whose
-/// rows of seats are asked for; whose cells; whose lists; and what the first of these leads to. Each needs what
-/// the one before has brought: rows and cells are in main memory, and take two turns where these are short.
+/// rows of seats are asked for; whose cells; and whose lists. Each needs what the one before has brought: cells are in
+/// main memory, and take three turns where these are short.
 const WHERE: usize = 7;
 const ROWS_OF: usize = 6;
-const CELLS_OF: usize = 4;
+const CELLS_OF: usize = 5;
 const LISTS: usize = 2;
-const BEHIND: usize = 1;
 
 /// Turns of which something is known. The rows of events of yet another are asked for, and of two more it is asked who
 /// is asked, where that is one list of many.
@@ -122,18 +121,14 @@ impl<const MOST: usize> Places<MOST> {
 #[repr(align(64))]
 struct OfKind {
     fields: [FieldId; FIELDS],
-    /// Whether there is more in a list than its first, or values; and whether more than a first leads on;
+    /// Whether there is more in a list than its first, or values;
     more: bool,
-    more_behind: bool,
     /// So many fours of cells,
     fours: u8,
     cells: [[Place; CELLS]; WANTS_MAX / CELLS],
-    /// and of them those with entries: with windows, of which some count each value once, and with those
-    /// that wait;
+    /// and of them those with entries, of which some count each value once;
     entries: Places<8>,
-    windows: Places<6>,
     values: Places<2>,
-    waiting: Places<4>,
     /// those with runs; and those that are one.
     runs: Places<6>,
     single: Places<4>,
@@ -143,13 +138,10 @@ impl OfKind {
     const NOTHING: Self = Self {
         fields: [FieldId(0); FIELDS],
         more: false,
-        more_behind: false,
         fours: 0,
         cells: [[Place::NOBODY; CELLS]; WANTS_MAX / CELLS],
         entries: Places::NONE,
-        windows: Places::NONE,
         values: Places::NONE,
-        waiting: Places::NONE,
         runs: Places::NONE,
         single: Places::NONE,
     };
@@ -162,16 +154,10 @@ impl OfKind {
             List::Nothing => {}
             List::Run => self.single.add(place),
             List::Runs => self.runs.add(place),
-            List::Waiting => {
+            List::Waiting | List::Entries => self.entries.add(place),
+            List::Values => {
                 self.entries.add(place);
-                self.waiting.add(place);
-            }
-            List::Entries | List::Values => {
-                self.entries.add(place);
-                self.windows.add(place);
-                if list == List::Values {
-                    self.values.add(place);
-                }
+                self.values.add(place);
             }
         }
     }
@@ -185,9 +171,8 @@ impl OfKind {
     }
 
     fn see_what_is_more(&mut self) {
-        let Self { entries, windows, values, waiting, runs, single, .. } = self;
+        let Self { entries, values, runs, single, .. } = self;
         self.more = entries.many.max(single.many) > 1 || runs.many > 2 || values.many > 0;
-        self.more_behind = windows.many.max(waiting.many) > 1;
     }
 }
 
@@ -195,8 +180,6 @@ impl OfKind {
 #[derive(Clone, Copy, Debug, Default)]
 struct Sorts {
     entries: bool,
-    windows: bool,
-    waiting: bool,
     runs: bool,
     second_runs: bool,
     single: bool,
@@ -205,8 +188,6 @@ struct Sorts {
 impl Sorts {
     fn add(&mut self, of: &OfKind) {
         self.entries |= of.entries.many > 0;
-        self.windows |= of.windows.many > 0;
-        self.waiting |= of.waiting.many > 0;
         self.runs |= of.runs.many > 0;
         self.second_runs |= of.runs.many > 1;
         self.single |= of.single.many > 0;
@@ -301,7 +282,6 @@ impl Site {
             _ => ahead.ask_for_texts::<FIELDS, SEATS_MAX>(state, turn, &behind),
         }
         ahead.ask_for_lists(state, (turn + LISTS) % TURNS);
-        ahead.ask_behind_first(state, (turn + BEHIND) % TURNS);
     }
 
     /// The same for events that come all at once, before the first: when [`Self::expect`] sees them
@@ -323,7 +303,6 @@ impl Site {
             _ => ahead.ask_for_first_texts::<SEATS_MAX>(state, &behind),
         }
         (0..LISTS).for_each(|turn| ahead.ask_for_lists(state, turn));
-        (0..BEHIND).for_each(|turn| ahead.ask_behind_first(state, turn));
     }
 }
 
@@ -442,30 +421,6 @@ impl Ahead {
         }
     }
 
-    /// What the first of a list leads to: the event behind it, which may have left the window, too; the run
-    /// that it stands for.
-    #[inline(always)]
-    fn ask_behind_first(&self, state: &State, turn: usize) {
-        let (found, sorts) = (self.found(&state.near, turn), self.sorts);
-        let Some(keys) = Cells::of(state.keys.cells()) else { return };
-        let Some(entries) = Cells::of(state.entries.cells()) else { return };
-        if sorts.windows {
-            for (of, near) in &found {
-                let cell = keys.likely(near.at(of.windows.first()));
-                ask_for_next(state, entries.likely(cell.head));
-            }
-        }
-        if sorts.waiting {
-            for (of, near) in &found {
-                let cell = keys.likely(near.at(of.waiting.first()));
-                ask_for_awaited(state, entries.likely(cell.head));
-            }
-        }
-        if found[0].0.more_behind | found[1].0.more_behind {
-            self.ask_behind_more(state, turn);
-        }
-    }
-
     /// The same of those of a list that are not its first; and of values.
     #[inline(never)]
     fn ask_for_more_lists(&self, state: &State, turn: usize) {
@@ -476,17 +431,6 @@ impl Ahead {
             of.runs.behind(2).iter().for_each(|place| ask_for_runs(state, cell(place)));
             of.single.behind(1).iter().for_each(|place| ask_beside_run(state, cell(place)));
             of.values.all().iter().for_each(|place| ask_for_values(state, near.at(*place)));
-        }
-    }
-
-    #[inline(never)]
-    fn ask_behind_more(&self, state: &State, turn: usize) {
-        let Some(keys) = Cells::of(state.keys.cells()) else { return };
-        let Some(entries) = Cells::of(state.entries.cells()) else { return };
-        for (of, near) in self.found(&state.near, turn) {
-            let first = |place: &Place| entries.likely(keys.likely(near.at(*place)).head);
-            of.windows.behind(1).iter().for_each(|place| ask_for_next(state, first(place)));
-            of.waiting.behind(1).iter().for_each(|place| ask_for_awaited(state, first(place)));
         }
     }
 
