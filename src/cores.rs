@@ -7,22 +7,25 @@
 
 mod board;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use event::books::SourceBooks;
-use event::{EventBlock, EventTime, RecordBlock, RecordKind, StreamId};
+use event::{EventBlock, EventTime, RecordBlock, RecordKind, StreamId, Symbol};
 use ingest::decode::{Decoder, Outcome};
 use ingest::source::file::FileReader;
-use rules::engine::{Engine, Findings, Forwarded, Input, Part, Sum};
+use rules::engine::{Dealer, Engine, Findings, Forwarded, Input, Part, Share, Sum};
 use rustix::thread::CpuSet;
 
 use crate::replay::{Figures, Ran, Words};
 use crate::setup::Setup;
 use board::{Board, Work};
 
-/// Deliveries that are decoded as one piece of work.
-const PIECE: usize = 256;
+/// Deliveries that are decoded as one piece of work, at most: usually a whole block.
+const PIECE: usize = 2_048;
+/// The same where nothing is read before all of a block is decoded: its pieces are all that there is for others to do.
+const PIECE_IN_TURN: usize = 256;
 
 /// Blocks under way, for each thread: as much as one may be ahead of another.
 const SLOTS: usize = 4;
@@ -52,20 +55,23 @@ impl Judge {
 /// One thread's decoder, and the deliveries' side of the books of what it decoded.
 #[repr(align(128))]
 struct Reading {
+    /// Its number, and that of the part that it judges, if it can.
+    thread: usize,
     decoder: Decoder,
     deliveries: Vec<SourceBooks>,
     /// A delivery has changed a table: every other thread would have to know.
     changes: bool,
     /// How far the streams have come in a piece.
     reached: Vec<(StreamId, EventTime)>,
-    /// Where a piece is decoded, before it is handed over.
+    /// Where a piece is decoded, before it is dealt out.
     events: EventBlock,
+    dealer: Dealer,
 }
 
-/// What is decoded as one: a run of deliveries.
+/// What is decoded as one, a run of deliveries of one stream; and what of it is each part's.
 struct Piece {
     records: std::ops::Range<usize>,
-    events: EventBlock,
+    shares: Vec<Share>,
 }
 
 /// What happens to the engine in a block, in the order of the log.
@@ -99,7 +105,7 @@ impl Slot {
     }
 
     /// Reads a block, and lays out its pieces; whether it is the last, of the end of the input.
-    fn read(&mut self, files: &mut FileReader, setup: &Setup) -> anyhow::Result<bool> {
+    fn read(&mut self, files: &mut FileReader, cores: &Cores<'_>) -> anyhow::Result<bool> {
         self.records.clear();
         self.steps.clear();
         self.many = 0;
@@ -107,31 +113,35 @@ impl Slot {
             self.steps.push(Step::End);
             return Ok(true);
         }
+        let most = if cores.several { PIECE_IN_TURN } else { PIECE };
         let mut place = 0;
         while place < self.records.len() {
-            let delivery = |place| self.records.get(place).kind == RecordKind::Delivery;
-            let until = self.records.len().min(place + PIECE);
-            let end = (place..until).find(|place| !delivery(*place)).unwrap_or(until);
+            let stream = self.records.get(place).stream;
+            let goes_on = |place| {
+                let record = self.records.get(place);
+                record.kind == RecordKind::Delivery && record.stream == stream
+            };
+            let until = self.records.len().min(place + most);
+            let end = (place..until).find(|place| !goes_on(*place)).unwrap_or(until);
             if end == place {
                 self.steps.push(Step::Mark(place));
                 place += 1;
             } else {
                 self.steps.push(Step::Piece(self.many));
-                self.lay_out(place..end, setup);
+                self.lay_out(place..end, cores);
                 place = end;
             }
         }
         Ok(false)
     }
 
-    fn lay_out(&mut self, records: std::ops::Range<usize>, setup: &Setup) {
+    fn lay_out(&mut self, records: std::ops::Range<usize>, cores: &Cores<'_>) {
         if self.many == self.pieces.len() {
-            let events = EventBlock::new(&setup.vocabulary);
-            self.pieces.push(RwLock::new(Piece { records: 0..0, events }));
+            let shares = cores.sites.iter().map(|_| Share::new(&cores.setup.vocabulary));
+            self.pieces.push(RwLock::new(Piece { records: 0..0, shares: shares.collect() }));
         }
         let piece = self.pieces[self.many].get_mut().unwrap_or_else(PoisonError::into_inner);
         piece.records = records;
-        piece.events.clear();
         self.many += 1;
     }
 }
@@ -142,6 +152,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn shared<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().expect("no thread has died at it")
+}
+
+/// Work that a thread has done.
+enum Done {
+    /// A block of so many pieces was read; it may be the last.
+    Read { slot: usize, pieces: usize, last: bool },
+    /// Anything else; one engine may have to do it all.
+    Other { work: Work, whole: bool },
 }
 
 /// What becomes of it.
@@ -161,6 +179,8 @@ struct Cores<'a> {
     setup: &'a Setup,
     sites: Vec<Mutex<Judge>>,
     enterprise: Mutex<Judge>,
+    /// The part that each site is of: dealt out in turn, as somebody comes upon them.
+    owners: Mutex<HashMap<Symbol, usize>>,
     /// The deliveries' side of the books, of each thread that is done.
     deliveries: Mutex<Vec<Vec<SourceBooks>>>,
     slots: Vec<RwLock<Slot>>,
@@ -182,13 +202,14 @@ impl<'a> Cores<'a> {
         files: &'a mut FileReader,
         words: &'a mut Option<Words>,
     ) -> anyhow::Result<Self> {
-        let sites = |number| Judge::new(setup, Part::Sites { number, of: threads });
+        let sites = |number| Judge::new(setup, Part::Sites { number });
         let words = words.as_mut().map(|words| anyhow::Ok(Mutex::new((words, files.again()?))));
         let (several, slots) = (files.inputs() > 1, SLOTS * threads);
         Ok(Self {
             setup,
             sites: (0..threads).map(sites).collect(),
             enterprise: Judge::new(setup, Part::Enterprise),
+            owners: Mutex::default(),
             deliveries: Mutex::default(),
             slots: (0..slots).map(|_| Slot::new(setup, threads)).collect(),
             several,
@@ -204,9 +225,10 @@ impl<'a> Cores<'a> {
     /// and made here: made by one thread for all, small pieces of it share lines of memory.
     fn work(&self, thread: usize) {
         let _over = OverIfDead(self);
-        let worked = Reading::new(self.setup).and_then(|mut reading| {
-            while let Some(work) = self.take(thread) {
-                self.act(work, &mut reading)?;
+        let worked = Reading::new(self.setup, self.sites.len(), thread).and_then(|mut reading| {
+            let mut done = None;
+            while let Some(work) = self.take(thread, done.take()) {
+                done = Some(self.act(work, &mut reading)?);
             }
             locked(&self.deliveries).push(reading.deliveries);
             Ok(())
@@ -216,10 +238,13 @@ impl<'a> Cores<'a> {
         }
     }
 
-    /// The next work for a thread, as soon as there is some; `None` when it is over.
-    fn take(&self, thread: usize) -> Option<Work> {
+    /// Enters what a thread has done; the next work for it, as soon as there is some; `None` when it is over.
+    fn take(&self, thread: usize, done: Option<Done>) -> Option<Work> {
+        let mut board = locked(&self.board);
+        if let Some(done) = done {
+            self.enter(&mut board, done);
+        }
         loop {
-            let mut board = locked(&self.board);
             if board.1.over || board.0.is_done() {
                 return None;
             }
@@ -240,40 +265,47 @@ impl<'a> Cores<'a> {
         }
     }
 
-    /// Tells what has changed on the board, to whoever waits for it.
-    fn step(&self, change: impl FnOnce(&mut Board, &mut Fate)) {
-        // Where a thread has died all end; it cannot have died at the board itself.
-        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
-        let (board, fate) = &mut *board;
-        change(board, fate);
+    fn enter(&self, (board, fate): &mut (Board, Fate), done: Done) {
+        match done {
+            Done::Read { slot, pieces, last } => board.has_read(slot, pieces, last),
+            Done::Other { work, whole } => {
+                board.done(work);
+                fate.whole |= whole;
+                fate.over |= whole;
+            }
+        }
+        self.tell(fate);
+    }
+
+    /// Tells whoever waits that something is done.
+    fn tell(&self, fate: &Fate) {
         self.steps.fetch_add(1, Ordering::Release);
-        // Where nobody sleeps it would be a system call for nothing, some thirty times a block.
+        // Where nobody sleeps it would be a system call for nothing, some times a block.
         if fate.asleep > 0 {
             self.stepped.notify_all();
         }
     }
 
     fn end(&self, why: impl FnOnce(&mut Fate)) {
-        self.step(|_, fate| {
-            why(fate);
-            fate.over = true;
-        });
+        // Where a thread has died all end; it cannot have died at the board itself.
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        why(&mut board.1);
+        board.1.over = true;
+        self.tell(&board.1);
     }
 
-    fn act(&self, work: Work, reading: &mut Reading) -> anyhow::Result<()> {
+    fn act(&self, work: Work, reading: &mut Reading) -> anyhow::Result<Done> {
         let mut whole = false;
         match work {
             Work::Read { slot } => {
-                let number = slot;
-                let mut slot = self.slots[slot].write().expect("no thread has died at it");
-                let last = slot.read(&mut locked(&self.files), self.setup)?;
-                self.step(|board, _| board.has_read(number, slot.many, last));
-                return Ok(());
+                let mut block = self.slots[slot].write().expect("no thread has died at it");
+                let last = block.read(&mut locked(&self.files), self)?;
+                return Ok(Done::Read { slot, pieces: block.many, last });
             }
             Work::Decode { slot, piece } => {
                 let slot = shared(&self.slots[slot]);
                 let mut piece = slot.pieces[piece].write().expect("no thread has died at it");
-                reading.decode(&slot.records, &mut piece, self.several);
+                reading.decode(&slot.records, &mut piece, self);
                 whole = reading.changes;
                 if self.several {
                     let mut files = locked(&self.files);
@@ -283,7 +315,7 @@ impl<'a> Cores<'a> {
             Work::Judge { slot, part } => {
                 let slot = shared(&self.slots[slot]);
                 self.judge(&self.sites[part], &mut whole, |engine, out| {
-                    slot.feed(engine, out);
+                    slot.feed(part, engine, out);
                     engine.forward(&mut locked(&slot.forwarded)[part]);
                 })?;
             }
@@ -295,12 +327,7 @@ impl<'a> Cores<'a> {
                 })?;
             }
         }
-        self.step(|board, fate| {
-            board.done(work);
-            fate.whole |= whole;
-            fate.over |= whole;
-        });
-        Ok(())
+        Ok(Done::Other { work, whole })
     }
 
     fn judge(
@@ -338,13 +365,13 @@ impl<'a> Cores<'a> {
 }
 
 impl Slot {
-    /// Gives a block to an engine.
-    fn feed(&self, engine: &mut Engine, out: &mut Findings) {
+    /// Gives its part of a block to an engine.
+    fn feed(&self, part: usize, engine: &mut Engine, out: &mut Findings) {
         for step in &self.steps {
             match step {
                 Step::Piece(piece) => {
                     let piece = shared(&self.pieces[*piece]);
-                    engine.feed(Input::Events(&piece.events), out);
+                    engine.feed(Input::Share(&piece.shares[part]), out);
                 }
                 Step::Mark(place) => {
                     let record = self.records.get(*place);
@@ -366,17 +393,22 @@ impl Slot {
 }
 
 impl Reading {
-    fn new(setup: &Setup) -> anyhow::Result<Self> {
-        let deliveries = vec![SourceBooks::default(); setup.config.sources.len()];
-        let decoder = setup.decoder()?;
-        let events = EventBlock::new(&setup.vocabulary);
-        Ok(Self { decoder, deliveries, changes: false, reached: Vec::new(), events })
+    fn new(setup: &Setup, parts: usize, thread: usize) -> anyhow::Result<Self> {
+        Ok(Self {
+            thread,
+            decoder: setup.decoder()?,
+            deliveries: vec![SourceBooks::default(); setup.config.sources.len()],
+            changes: false,
+            reached: Vec::new(),
+            events: EventBlock::new(&setup.vocabulary),
+            dealer: Dealer::new(parts, &setup.options(1)),
+        })
     }
 
-    fn decode(&mut self, records: &RecordBlock, piece: &mut Piece, several: bool) {
+    fn decode(&mut self, records: &RecordBlock, piece: &mut Piece, cores: &Cores<'_>) {
         self.decoder.catch_up();
-        let Piece { records: places, events: handed_over } = piece;
-        let Self { decoder, deliveries, changes, reached, events } = self;
+        let Piece { records: places, shares } = piece;
+        let Self { thread, decoder, deliveries, changes, reached, events, dealer } = self;
         events.clear();
         let mut next = places.start;
         while next < places.end {
@@ -393,7 +425,7 @@ impl Reading {
                     Outcome::Ignored => books.ignored += many as u64,
                     Outcome::Rejected(reason) => places.for_each(|_| books.reject(reason)),
                 }
-                let new = if several { all.len() - made..all.len() } else { 0..0 };
+                let new = if cores.several { all.len() - made..all.len() } else { 0..0 };
                 for event in new.map(|place| all.get(place)) {
                     let (stream, at) = (event.stream(), event.occurred());
                     match reached.iter_mut().find(|(known, _)| *known == stream) {
@@ -404,7 +436,11 @@ impl Reading {
             });
             *changes |= !decoder.take_changes().is_empty();
         }
-        handed_over.hand_over(events);
+        dealer.deal(events, shares, *thread, |site| {
+            let mut owners = locked(&cores.owners);
+            let next = owners.len() % cores.sites.len();
+            *owners.entry(site).or_insert(next)
+        });
     }
 }
 

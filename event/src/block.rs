@@ -11,7 +11,7 @@ use crate::identity::Identity;
 use crate::lines::{MemoryLine, NewRow, RowLines, SHORT_LINES};
 use crate::prefetch::{prefetch, prefetch_to_write};
 use crate::record::{Position, SourceId, StreamId};
-use crate::streaming::copy_past_caches;
+use crate::streaming::{Processor, copy_past_caches};
 use crate::symbol::Symbol;
 use crate::time::EventTime;
 use crate::vocabulary::{FieldId, KindId, Vocabulary};
@@ -229,21 +229,27 @@ impl EventBlock {
         self.room().copy_from_slice(event.0);
     }
 
-    /// Adds copies of rows of the same vocabulary, for a thread on another processor ([`copy_past_caches`]).
-    pub fn hand_over(&mut self, from: &Self) {
+    /// Adds copies of these rows of the same vocabulary: for a thread on another processor [past the
+    /// caches](copy_past_caches), or for this one. Panics where there are no such rows.
+    pub fn hand_over(&mut self, from: &Self, rows: &[u32], to: Processor) {
         assert_eq!(from.stride, self.stride, "rows of two vocabularies in one block");
-        let (begin, end) = (self.used, self.used + from.used);
+        let (begin, end) = (self.used, self.used + rows.len() * self.pitch);
         if self.lines.len() < end / LINE_WORDS {
             self.grow(end);
         }
         let each = self.pitch / LINE_WORDS;
-        let rows = || from.rows(0..from.rows);
+        let made = &from.lines[..from.used / LINE_WORDS];
+        let these = || rows.iter().map(|row| RowLines(&made[*row as usize * each..][..each]));
         // As long as no row had more, all that may stand behind the first fields is zero.
-        self.is_long |= rows().any(|row| row.told().len() > SHORT_LINES);
+        self.is_long |= these().any(|row| row.told().len() > SHORT_LINES);
         let lines = if self.is_long { each } else { each.min(SHORT_LINES) };
-        let to = self.lines[begin / LINE_WORDS..end / LINE_WORDS].chunks_exact_mut(each);
-        copy_past_caches(rows().zip(to).map(|(row, to)| (&row.0[..lines], &mut to[..lines])));
-        (self.rows, self.used) = (self.rows + from.rows, end);
+        let places = self.lines[begin / LINE_WORDS..end / LINE_WORDS].chunks_exact_mut(each);
+        let copies = these().zip(places).map(|(row, to)| (&row.0[..lines], &mut to[..lines]));
+        match to {
+            Processor::Other => copy_past_caches(copies),
+            Processor::This => copies.for_each(|(from, to)| to.copy_from_slice(from)),
+        }
+        (self.rows, self.used) = (self.rows + rows.len(), end);
     }
 
     /// Row `index`. Panics when there is no such row.

@@ -11,6 +11,15 @@ use std::ptr;
 
 use crate::MemoryLine;
 
+/// For whom something is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// The one that writes it.
+    This,
+    /// Another.
+    Other,
+}
+
 /// Bytes of a line of memory.
 const LINE: usize = size_of::<MemoryLine>();
 
@@ -168,11 +177,13 @@ mod tests {
                     event.int(last, -1);
                 }
             }
-            over.hand_over(&made);
-            over.hand_over(&made);
-            assert_eq!(over.len(), 10);
-            for (row, event) in over.iter().enumerate() {
-                assert_eq!(event.words(), made.get(row % 5).words(), "row {row} of round {round}");
+            let rows = [0, 1, 2, 3, 4, 4, 2];
+            over.hand_over(&made, &rows[..5], Processor::Other);
+            over.hand_over(&made, &rows[5..], Processor::This);
+            assert_eq!(over.len(), 7);
+            for (row, event) in rows.iter().zip(over.iter()) {
+                let made = made.get(*row as usize);
+                assert_eq!(event.words(), made.words(), "row {row} of round {round}");
             }
         }
     }

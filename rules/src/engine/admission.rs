@@ -12,9 +12,10 @@ use event::{EventBlock, EventFlags, EventRef, EventTime, Position, RowLines, Sym
 use super::findings::Findings;
 use super::late::{Stretch, end_of, number_of};
 use super::merge::{AT_SITES, Merge};
-use super::parts::{ELSEWHERE, Place};
+use super::parts::Place;
 use super::reorder::{Counted, Over, Reorder, Rows, Waiting};
 use super::seen::Seen;
+use super::shares::{After, Share};
 use super::site::Site;
 use super::streams::Hearing;
 use super::wide::{Task, perform};
@@ -42,7 +43,7 @@ pub const NEAR: usize = 64;
 pub type Near = [(Symbol, Place); NEAR];
 
 /// Nobody was asked for: no symbol has this number.
-pub const NOBODY: (Symbol, Place) = (Symbol(u32::MAX), ELSEWHERE);
+pub const NOBODY: (Symbol, Place) = (Symbol(u32::MAX), Place::MAX);
 
 #[inline(always)]
 fn place_near(near: &Near, site: Symbol) -> Option<Place> {
@@ -50,7 +51,7 @@ fn place_near(near: &Near, site: Symbol) -> Option<Place> {
     (known == site).then_some(place)
 }
 
-fn is_skewed(event: EventRef<'_>, max: TimeSpan) -> bool {
+pub(super) fn is_skewed(event: EventRef<'_>, max: TimeSpan) -> bool {
     event.occurred().since(event.recorded()).0.saturating_abs() > max.0
 }
 
@@ -86,7 +87,8 @@ struct Run<'a> {
     waiting_max: usize,
     scarce: bool,
     least: EventTime,
-    elsewhere: u64,
+    /// How far the stream had come before each event of the block, where not all of its events are in it.
+    before: &'a [EventTime],
     duplicate: u64,
     retained: u64,
     unknown_device: u64,
@@ -127,28 +129,35 @@ impl Run<'_> {
             {
                 break;
             }
-            let Some(after) = hearing.with(at) else { break };
+            let heard = match self.before.get(from + many) {
+                None => hearing,
+                Some(before) => match hearing.after(*before) {
+                    Some(heard) => heard,
+                    None => break,
+                },
+            };
+            let Some(after) = heard.with(at) else { break };
             let Some(place) = place_near(self.near, head.site()) else { break };
-            if let Some(Admitted { seen, waiting, floor, .. }) = self.sites.get(place as usize) {
-                if at < hearing.watermark || at < *floor {
-                    break;
-                }
-                if self.scarce && waiting.len() >= self.waiting_max {
-                    break;
-                }
-                if head.flags().has(EventFlags::QUARANTINED) {
-                    break;
-                }
-                seen.expect(head.identity());
-                row.expect_fields();
-                least = least.min(at);
-                if head.flags() != EventFlags::default() {
-                    self.count(head.flags());
-                }
-            } else {
-                self.elsewhere += 1;
+            let Some(Admitted { seen, waiting, floor, .. }) = self.sites.get(place as usize) else {
+                break;
+            };
+            if at < heard.watermark || at < *floor {
+                break;
             }
-            self.plain[(from + many) % ROOM] = Plain { watermark: hearing.watermark, place };
+            if self.scarce && waiting.len() >= self.waiting_max {
+                break;
+            }
+            if head.flags().has(EventFlags::QUARANTINED) {
+                break;
+            }
+            seen.expect(head.identity());
+            row.expect_fields();
+            least = least.min(at);
+            if head.flags() != EventFlags::default() {
+                self.count(head.flags());
+            }
+            self.plain[(from + many) % ROOM] = Plain { watermark: heard.watermark, place };
+            hearing = heard;
             hearing.hear(at, after);
             last = position;
             many += 1;
@@ -214,21 +223,49 @@ impl Engine {
     /// Takes the events of a block from `from` on, up to the one that makes a repair due
     /// ([`Engine::due`]); where to go on. What is found does not depend on where blocks end.
     pub fn feed_some(&mut self, events: &EventBlock, from: usize, out: &mut Findings) -> usize {
+        self.feed_heard(events, &[], from, out)
+    }
+
+    /// Takes its share of some events, and hears of the others.
+    pub(super) fn feed_share(&mut self, share: &Share, out: &mut Findings) {
+        let Share { events, before, after } = share;
+        let mut next = 0;
+        while next < events.len() {
+            next = self.feed_heard(events, before, next, out);
+        }
+        if let Some(After { stream, source, reached }) = *after {
+            self.streams.reach(stream, source, reached);
+        }
+        self.release(out);
+    }
+
+    /// The same of events before each of which, where that is said, their stream had come so far.
+    fn feed_heard(
+        &mut self,
+        events: &EventBlock,
+        before: &[EventTime],
+        from: usize,
+        out: &mut Findings,
+    ) -> usize {
         let (mut next, mut asked, probed) = (from, from, out.probe().is_some());
         while next < events.len() {
             let (begin, until) = (next, events.len().min(next + TOGETHER));
             let mut due = false;
             while next < until && !due {
                 expect_some(&self.sites, &self.near, events, asked.max(next)..next + AHEAD);
-                let plain = if probed { 0 } else { self.admit_run(events, next..until) };
+                let plain = if probed { 0 } else { self.admit_run(events, before, next..until) };
                 if plain == 0 {
+                    if let Some(before) = before.get(next).filter(|at| **at > EventTime::MIN) {
+                        let event = events.get(next);
+                        self.streams.reach(event.stream(), event.source(), *before);
+                    }
                     self.admit_one(events.get(next), probed, out);
                 }
                 (asked, next) = (next + AHEAD, next + plain.max(1));
                 due = self.repair_is_due();
             }
             // What came between two inputs may have made anything due.
-            if due || from == begin || next == events.len() {
+            if due || from == begin || next == events.len() && before.is_empty() {
                 self.release(out);
             } else {
                 self.release_due(out);
@@ -253,9 +290,14 @@ impl Engine {
     /// and in time, of a site that is at hand, and moves no more than its own stream, nor time as far
     /// as a repair; how many.
     #[inline(never)]
-    fn admit_run(&mut self, events: &EventBlock, these: Range<usize>) -> usize {
+    fn admit_run(
+        &mut self,
+        events: &EventBlock,
+        before: &[EventTime],
+        these: Range<usize>,
+    ) -> usize {
         let (from, first) = (these.start, events.get(these.start));
-        let skew_max = self.options.clock_skew_max.filter(|_| self.options.live);
+        let skew_max = self.options.skew_max();
         let Some(stretch) = self.late.growing().filter(|n| *n == number_of(first.position()))
         else {
             return 0;
@@ -285,7 +327,7 @@ impl Engine {
             waiting_max,
             scarce,
             least: EventTime::MAX,
-            elsewhere: 0,
+            before,
             duplicate: 0,
             retained: 0,
             unknown_device: 0,
@@ -307,17 +349,15 @@ impl Engine {
         if next == from {
             return 0;
         }
-        let Run { hearing, last, least, elsewhere, duplicate, .. } = run;
+        let Run { hearing, last, least, duplicate, .. } = run;
         let Run { retained, unknown_device, .. } = run;
-        let own = (next - from) as u64 - elsewhere;
-        let new = own - duplicate;
+        let all = (next - from) as u64;
+        let new = all - duplicate;
         self.late.pass(new);
-        if own > 0 {
-            self.late.grow(Stretch::new((first.position(), last), (least, hearing.reached), own));
-        }
+        self.late.grow(Stretch::new((first.position(), last), (least, hearing.reached), all));
         self.streams.heard(hearing, events.get(next - 1));
         let books = &mut self.books[first.source().0 as usize];
-        books.events += own;
+        books.events += all;
         books.duplicate += duplicate;
         books.waiting += new;
         books.retained += retained;
@@ -334,10 +374,6 @@ impl Engine {
         }
         let (occurred, quarantined) = self.judged_time(event);
         let place = self.place(event.site());
-        if place == ELSEWHERE {
-            self.streams.hear(event, (!quarantined).then_some(occurred));
-            return;
-        }
         let watermark = self.streams.watermark();
         self.late.note(event, occurred, watermark, self.options.late.recorded);
         let rank = self.kinds[event.kind().0 as usize].rank;
@@ -386,8 +422,8 @@ impl Engine {
 
     /// The time an event is judged by, and whether its device's clock is off beyond its bound.
     pub(super) fn judged_time(&self, event: EventRef<'_>) -> (EventTime, bool) {
-        match self.options.clock_skew_max {
-            Some(max) if self.options.live && is_skewed(event, max) => (event.recorded(), true),
+        match self.options.skew_max() {
+            Some(max) if is_skewed(event, max) => (event.recorded(), true),
             _ => (event.occurred(), false),
         }
     }
@@ -403,10 +439,6 @@ impl Engine {
     }
 
     fn begin(&mut self, site: Symbol) -> Place {
-        if self.part.leaves(self.places.len()) {
-            self.places.insert(site, ELSEWHERE);
-            return ELSEWHERE;
-        }
         let (digest, shards) = (self.interner.digest(site), self.options.shards.max(1));
         let place = self.sites.len() as Place;
         self.due.push(EventTime::MIN);

@@ -47,6 +47,7 @@ mod seats;
 mod seen;
 mod sequence;
 mod session;
+mod shares;
 mod single;
 mod site;
 mod snapshot;
@@ -82,6 +83,7 @@ pub use late::{Due, LateCounts, LateOptions};
 pub use merge::Forwarded;
 pub use parts::Part;
 pub(crate) use runs::run_bytes;
+pub use shares::{Dealer, Share};
 pub use site::RuleCount;
 pub use sum::Sum;
 pub use usage::{Evicted, GivenUp, Usage};
@@ -141,6 +143,13 @@ pub struct Options {
     pub late: LateOptions,
 }
 
+impl Options {
+    /// How far an event's time may be from our own.
+    fn skew_max(&self) -> Option<TimeSpan> {
+        self.clock_skew_max.filter(|_| self.live)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -163,6 +172,8 @@ impl Default for Options {
 pub enum Input<'a> {
     /// Decoded events, in the order of the log.
     Events(&'a EventBlock),
+    /// What is this engine's of them, where several share the sites.
+    Share(&'a Share),
     /// A stream begins.
     StreamOpened(StreamId, SourceId),
     /// A stream is drained and silent.
@@ -296,6 +307,7 @@ impl Engine {
                     return;
                 }
             }
+            Input::Share(share) => return self.feed_share(share, out),
             Input::StreamOpened(stream, source) => self.streams.open(stream, source),
             Input::StreamIdle(stream, source) => self.streams.idle(stream, source),
             Input::StreamEnded(stream, source) => self.streams.end(stream, source),

@@ -1,8 +1,8 @@
 //! The work of one engine, done by several: some judge the sites, each its share of them, and one
 //! judges what those forward. What they find together is what one finds alone.
 //!
-//! Whoever runs them feeds all inputs to each of the sites' engines, in the same order; now and then
-//! lets each of them forward, and lets the enterprise's settle what they all forwarded at one place.
+//! Whoever runs them feeds all inputs to each of the sites' engines, in the same order, of events each engine its share
+//! of them ([`super::shares`]); now and then lets each of them forward, and lets the enterprise's settle what they all forwarded at one place.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -19,13 +19,10 @@ use crate::plan::Plan;
 pub enum Part {
     /// All of it.
     Whole,
-    /// Every so-manieth site, counted as they come, from a number on. What the enterprise needs of
-    /// them is kept for it.
+    /// The sites whose events it is given. What the enterprise needs of them is kept for it.
     Sites {
-        /// Which of them: below `of`.
+        /// Which of the engines that share the sites it is.
         number: usize,
-        /// How many engines share the sites.
-        of: usize,
     },
     /// The rules over all sites.
     Enterprise,
@@ -34,18 +31,10 @@ pub enum Part {
 /// Where a site stands among those that an engine judges.
 pub(super) type Place = u32;
 
-/// The place of a site that another engine judges.
-pub(super) const ELSEWHERE: Place = Place::MAX;
-
 impl Part {
-    /// Whether a site is judged elsewhere that comes after so many others.
-    pub(super) fn leaves(self, begun: usize) -> bool {
-        matches!(self, Self::Sites { number, of } if begun % of != number)
-    }
-
     /// Whether it counts what is of no site.
     pub(super) fn counts(self) -> bool {
-        matches!(self, Self::Whole | Self::Sites { number: 0, .. })
+        matches!(self, Self::Whole | Self::Sites { number: 0 })
     }
 }
 

@@ -73,6 +73,14 @@ impl Hearing {
         (self.least..=self.most).contains(&occurred).then(|| own.max(self.watermark))
     }
 
+    /// The same, after others have been heard by which the stream has come so far: `MIN` by none.
+    #[inline(always)]
+    pub fn after(mut self, reached: EventTime) -> Option<Self> {
+        let watermark = self.with(reached.max(self.least))?;
+        self.hear(reached, watermark);
+        Some(self)
+    }
+
     /// One that occurred then, with which time has come so far.
     #[inline(always)]
     pub fn hear(&mut self, occurred: EventTime, watermark: EventTime) {
@@ -173,7 +181,7 @@ impl Streams {
     }
 
     /// An event of a stream: moves the watermark when the stream was the one that held it.
-    fn reach(&mut self, id: StreamId, source: SourceId, occurred: EventTime) {
+    pub fn reach(&mut self, id: StreamId, source: SourceId, occurred: EventTime) {
         self.silent_since = None;
         let stream = self.stream(id, source);
         if stream.idle || stream.ended || stream.reached == EventTime::MIN {

@@ -14,7 +14,8 @@ use event::{
     TimeSpan, Vocabulary,
 };
 use rules::engine::{
-    Effect, Engine, Findings, Forwarded, Input, Options, Part, SourceOptions, Sum, restore_symbols,
+    Dealer, Effect, Engine, Findings, Forwarded, Input, Options, Part, Share, SourceOptions, Sum,
+    restore_symbols,
 };
 use rules::plan::Plan;
 
@@ -387,7 +388,10 @@ fn run_in_parts(events: &[One], of: usize, batch: usize) -> Option<(usize, u128)
     let interner = Interner::shared();
     let p = plan(&interner);
     let engine = |part| Engine::part(p.clone(), interner.clone(), options(1), part);
-    let mut sites: Vec<_> = (0..of).map(|number| engine(Part::Sites { number, of })).collect();
+    let mut sites: Vec<_> = (0..of).map(|number| engine(Part::Sites { number })).collect();
+    let mut dealer = Dealer::new(of, &options(1));
+    let mut shares: Vec<_> = (0..of).map(|_| Share::new(&p.vocabulary)).collect();
+    let mut owners = BTreeMap::new();
     let mut enterprise = engine(Part::Enterprise);
     let mut forwarded: Vec<_> =
         sites.iter().map(|_| Forwarded::new(&p.vocabulary, interner.clone())).collect();
@@ -397,8 +401,12 @@ fn run_in_parts(events: &[One], of: usize, batch: usize) -> Option<(usize, u128)
     for batch in batches {
         block.clear();
         decode(batch.unwrap_or_default(), &p.vocabulary, &interner, &mut block);
-        for site in &mut sites {
-            let input = batch.map_or(Input::EndOfInput, |_| Input::Events(&block));
+        dealer.deal(&block, &mut shares, 0, |site| {
+            let next = owners.len() % of;
+            *owners.entry(site.0).or_insert(next)
+        });
+        for (site, share) in sites.iter_mut().zip(&shares) {
+            let input = batch.map_or(Input::EndOfInput, |_| Input::Share(share));
             site.feed(input, &mut findings);
         }
         for (site, forwarded) in sites.iter_mut().zip(&mut forwarded) {
@@ -440,6 +448,28 @@ fn engines_that_share_the_sites_find_what_one_finds() {
         let mut late = arrivals;
         late[2_000].at -= 20 * SECOND;
         assert_eq!(run_in_parts(&late, 2, 64), None, "what is late takes an engine for all");
+    }
+}
+
+/// Late by the event of a site that another engine judges, at the first look or when others are plain before it.
+#[test]
+fn an_engine_hears_of_what_another_judges() {
+    let all = history(10, 200);
+    for plain in [0, 1, 50] {
+        let mut events: Vec<One> = all[..plain + 3].to_vec();
+        let last = events[plain].at;
+        for (place, event) in events.iter_mut().enumerate() {
+            let event_of = if place == plain + 1 { "N" } else { "S" };
+            (event.site, event.change) = (event_of.into(), None);
+        }
+        (events[plain + 1].at, events[plain + 2].at) = (last + 10 * SECOND, last + 3 * SECOND);
+        for batch in [1, 2, 1_000] {
+            assert_eq!(run_in_parts(&events, 2, batch), None, "{plain} before it, {batch}");
+        }
+        // As far away as it may be.
+        events[plain + 1].at = events[plain + 2].at + SLACK.0;
+        let (_, sum) = run(&events, PLAIN);
+        assert_eq!(run_in_parts(&events, 2, 1_000), Some((plain + 3, sum)));
     }
 }
 
