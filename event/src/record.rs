@@ -3,8 +3,9 @@
 //! A source hands over one buffer with the spans of N records and acknowledges the range at once.
 //! The log holds the same records; recovery and the live way read the same blocks.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
+use crate::prefetch::prefetch;
 use crate::streaming::replace_past_caches;
 use crate::time::{EventTime, TimeSpan};
 
@@ -427,10 +428,45 @@ impl RecordBlock {
         self.buffer.get(start..start + ROOM)?.first_chunk()
     }
 
-    /// The record at a position, where records stand in the order of their positions.
+    /// Where about the record at a position stands, where records stand in the order of their positions, by those of
+    /// the first and the last: they are as far apart as they are many.
     #[must_use]
-    pub fn find(&self, position: Position) -> Option<usize> {
-        self.spans.binary_search_by_key(&position, |span| span.head.position).ok()
+    pub fn guess(&self, position: Position, all: RangeInclusive<Position>) -> usize {
+        let (Position(first), Position(last)) = all.into_inner();
+        let behind = self.spans.len().saturating_sub(1) as u64;
+        match last.checked_sub(first) {
+            None | Some(0) => 0,
+            Some(apart) => (position.0.saturating_sub(first) * behind / apart) as usize,
+        }
+    }
+
+    /// The record at a position, which stands near a guess.
+    #[must_use]
+    pub fn find_near(&self, position: Position, guess: usize) -> Option<usize> {
+        let mut near = guess;
+        while self.spans.get(near)?.head.position < position {
+            near += 1;
+        }
+        while self.spans.get(near)?.head.position > position {
+            near = near.checked_sub(1)?;
+        }
+        (self.spans[near].head.position == position).then_some(near)
+    }
+
+    /// Asks for the memory of what is known of record `index`.
+    #[inline]
+    pub fn expect(&self, index: usize) {
+        prefetch(&self.spans, index);
+        // It may end in the next line.
+        prefetch(&self.spans, index + 1);
+    }
+
+    /// Asks for the memory of the first `bytes` of its payload. Panics when there is no such record.
+    #[inline]
+    pub fn expect_payload(&self, index: usize, bytes: usize) {
+        let payload = self.spans[index].payload.range();
+        let end = payload.end.min(payload.start + bytes);
+        (payload.start..end).step_by(64).for_each(|at| prefetch(&self.buffer, at));
     }
 
     /// All records in order.

@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event::{Position, RecordBlock};
+
+use super::expected::Expected;
 
 /// Bytes that wait to be judged before their sources stop reading: they are read soon, so they are
 /// still in the cache then.
@@ -33,12 +35,29 @@ pub struct Held {
 #[derive(Debug, Default)]
 struct State {
     /// In the order of the log.
-    blocks: VecDeque<RecordBlock>,
+    blocks: VecDeque<Kept>,
     bytes: usize,
     /// How many of the blocks are judged, and their bytes.
     judged: usize,
     judged_bytes: usize,
     spare: Vec<RecordBlock>,
+}
+
+/// A block, and what says where in it a record stands without a look at it.
+#[derive(Debug)]
+struct Kept {
+    first: Position,
+    last: Position,
+    block: Arc<RecordBlock>,
+}
+
+impl State {
+    /// The block that a position stands in, if it does.
+    fn block(&self, position: Position) -> Option<&Kept> {
+        let behind = self.blocks.partition_point(|kept| kept.first <= position);
+        let kept = &self.blocks[behind.checked_sub(1)?];
+        (position <= kept.last).then_some(kept)
+    }
 }
 
 impl Held {
@@ -75,29 +94,34 @@ impl Held {
         self.any.store(true, Ordering::Release);
         let mut state = self.state();
         let next = state.spare.pop().unwrap_or_default();
-        let kept = std::mem::replace(block, next);
-        state.bytes += kept.bytes();
-        state.blocks.push_back(kept);
+        let block = std::mem::replace(block, next);
+        let at = |index: usize| block.get(index).position;
+        let (first, last) = (at(0), at(block.len() - 1));
+        state.bytes += block.bytes();
+        state.blocks.push_back(Kept { first, last, block: Arc::new(block) });
     }
 
     /// Everything before a position is judged.
     pub fn judged(&self, until: Position) {
         self.judged.fetch_max(until.0, Ordering::Relaxed);
         let mut state = self.state();
-        while let Some(block) = state.blocks.get(state.judged)
-            && block.get(block.len() - 1).position < until
+        while let Some(kept) = state.blocks.get(state.judged)
+            && kept.last < until
         {
-            state.judged_bytes += block.bytes();
+            state.judged_bytes += kept.block.bytes();
             state.judged += 1;
         }
         while state.judged_bytes > JUDGED_BYTES_MAX
-            && let Some(mut oldest) = state.blocks.pop_front()
+            && let Some(Kept { block, .. }) = state.blocks.pop_front()
         {
             state.judged -= 1;
-            state.judged_bytes -= oldest.bytes();
-            state.bytes -= oldest.bytes();
-            oldest.clear();
-            state.spare.push(oldest);
+            state.judged_bytes -= block.bytes();
+            state.bytes -= block.bytes();
+            // Else somebody expects something of it, and it goes with that.
+            if let Ok(mut block) = Arc::try_unwrap(block) {
+                block.clear();
+                state.spare.push(block);
+            }
         }
     }
 
@@ -112,15 +136,43 @@ impl Held {
             return false;
         }
         let state = self.state();
-        let behind = state.blocks.partition_point(|block| block.get(0).position <= from);
-        let Some(block) = behind.checked_sub(1).map(|place| &state.blocks[place]) else {
-            return false;
-        };
-        let Some(first) = block.find(from) else { return false };
+        let Some(Kept { first, last, block }) = state.block(from) else { return false };
+        let guess = block.guess(from, *first..=*last);
+        let Some(first) = block.find_near(from, guess) else { return false };
         for index in first..first + count {
             out.push(&block.get(index));
         }
         true
+    }
+
+    /// Looks for the records at these positions, and asks for the memory of so many bytes of each: what is held is
+    /// expected from then on. `away` is told the others.
+    pub(super) fn expect(
+        &self,
+        (positions, bytes): (&[Position], usize),
+        expected: &mut Expected<RecordBlock>,
+        mut away: impl FnMut(Position),
+    ) {
+        expected.clear();
+        if !self.any() {
+            return positions.iter().copied().for_each(away);
+        }
+        let state = self.state();
+        for position in positions {
+            let Some(Kept { first, last, block }) = state.block(*position) else {
+                away(*position);
+                continue;
+            };
+            let guess = block.guess(*position, *first..=*last);
+            block.expect(guess);
+            expected.add(*position, block, guess);
+        }
+        drop(state);
+        expected.go_over(|block, position, guess| {
+            let index = block.find_near(position, guess)?;
+            block.expect_payload(index, bytes);
+            Some(index)
+        });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -6,6 +6,7 @@
 //! durable ([`SyncHandle`]).
 
 pub(crate) mod checksum;
+mod expected;
 pub mod files;
 pub mod forgetful;
 mod frame;

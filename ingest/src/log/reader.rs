@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use event::{Position, RecordBlock};
 
+use super::expected::Expected;
 use super::files::{Files, ReadOnlyFiles};
 use super::frame::Frame;
 use super::offsets::{self, Payloads};
 use super::segment::Segment;
-use super::unfiled::Expected;
 use super::{LogError, Progress, frame};
 
 /// Bytes read for one record at first: few are longer.
@@ -29,9 +29,11 @@ pub struct LogReader {
     /// Up to where the log was written when that was last asked.
     seen: Position,
     bytes: Vec<u8>,
-    /// Records that will be read soon.
-    expected: Expected,
-    /// What is expected and in a file only; empty between two calls.
+    /// Records that will be read soon: those that are held, and frames in memory.
+    held: Expected<RecordBlock>,
+    expected: Expected<Vec<u8>>,
+    /// What is expected, not held, or in a file only; empty between two calls.
+    unheld: Vec<Position>,
     away: Vec<Position>,
     /// What reads payloads again that the log does not keep.
     payloads: Option<Arc<dyn Payloads>>,
@@ -64,7 +66,9 @@ impl LogReader {
             skip: 0,
             seen: Position(0),
             bytes: Vec::new(),
+            held: Expected::default(),
             expected: Expected::default(),
+            unheld: Vec::new(),
             away: Vec::new(),
             payloads: None,
             whole_only: false,
@@ -294,12 +298,13 @@ impl LogReader {
     /// Looks for records that will be wanted in this order, where they stand in memory, and asks for it, and for parts
     /// of files: one by one each would be waited for. That memory is kept until others are expected, or none.
     pub fn expect(&mut self, positions: &[Position]) {
-        if positions.is_empty() {
-            return self.expected.clear();
-        }
-        let mut away = std::mem::take(&mut self.away);
+        let Self { progress, unheld, .. } = self;
         let what = (positions, RECORD_BYTES);
-        self.progress.unfiled.expect(what, &mut self.expected, |position| away.push(position));
+        progress.held().expect(what, &mut self.held, |position| unheld.push(position));
+        let mut away = std::mem::take(&mut self.away);
+        let what = (unheld.as_slice(), RECORD_BYTES);
+        progress.unfiled.expect(what, &mut self.expected, |position| away.push(position));
+        unheld.clear();
         for position in away.drain(..) {
             // Where it cannot be found, reading it says so.
             if let Ok(place) = self.segment(position.0) {
@@ -323,6 +328,10 @@ impl LogReader {
             return Ok(false);
         }
         // One of which the log keeps only the place, taken a moment ago: its frame need not be read.
+        if let Some((held, index)) = self.held.next(position) {
+            block.push(&held.get(index));
+            return Ok(true);
+        }
         if self.progress.held().copy(position, 1, block) {
             return Ok(true);
         }
@@ -334,7 +343,7 @@ impl LogReader {
             frame.map(|frame| frame.push(bytes, block))
         };
         let there = match self.expected.next(position) {
-            Some(bytes) => take(bytes),
+            Some((bytes, from)) => take(&bytes[from..]),
             None => self.progress.unfiled.look(position.0, take),
         };
         if there.is_some() {

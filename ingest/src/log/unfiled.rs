@@ -8,6 +8,8 @@ use event::Position;
 use event::prefetch::prefetch;
 use event::streaming::replace_past_caches;
 
+use super::expected::Expected;
+
 /// Pieces of memory kept for the next blocks: what comes between two writes of a fast source.
 const SPARES_MAX: usize = 32;
 
@@ -85,32 +87,6 @@ impl State {
     }
 }
 
-/// What will be looked at soon, in an order. Its blocks are its own, too, as long as it is expected.
-#[derive(Clone, Debug, Default)]
-pub struct Expected {
-    blocks: Vec<Arc<Vec<u8>>>,
-    /// Positions, each with the number of its block and where in it.
-    places: Vec<(Position, usize, usize)>,
-    /// So many of them have been looked at.
-    seen: usize,
-}
-
-impl Expected {
-    /// Nothing any more.
-    pub fn clear(&mut self) {
-        self.blocks.clear();
-        self.places.clear();
-        self.seen = 0;
-    }
-
-    /// What stands from a position on, to the end of its block; `None` where another is expected next.
-    pub fn next(&mut self, position: Position) -> Option<&[u8]> {
-        let (_, block, from) = self.places.get(self.seen).filter(|(next, ..)| *next == position)?;
-        self.seen += 1;
-        self.blocks[*block].get(*from..)
-    }
-}
-
 impl Unfiled {
     /// Adds whole frames, the first of which stands at a position. Many of them are copied past the caches: they were
     /// made in memory that this processor has, and others will read them.
@@ -169,7 +145,7 @@ impl Unfiled {
     pub fn expect(
         &self,
         (positions, bytes): (&[Position], usize),
-        expected: &mut Expected,
+        expected: &mut Expected<Vec<u8>>,
         mut away: impl FnMut(Position),
     ) {
         expected.clear();
@@ -180,10 +156,7 @@ impl Unfiled {
                 continue;
             };
             (from..from + bytes).step_by(64).for_each(|at| prefetch(block, at));
-            if expected.blocks.last().is_none_or(|last| !Arc::ptr_eq(last, block)) {
-                expected.blocks.push(block.clone());
-            }
-            expected.places.push((*position, expected.blocks.len() - 1, from));
+            expected.add(*position, block, from);
         }
     }
 
@@ -271,7 +244,7 @@ mod tests {
             let mut away = Vec::new();
             self.unfiled.expect((&every_third, 1), &mut expected, |position| away.push(position));
             for at in all {
-                let found = expected.next(Position(at));
+                let found = expected.next(Position(at)).map(|(block, from)| &block[from..]);
                 let is_away = away.contains(&Position(at));
                 assert_eq!(is_away, at % 3 == 0 && found.is_none(), "{at} is at hand or away");
                 assert!(at % 3 == 0 || found.is_none(), "nobody expected {at}");
