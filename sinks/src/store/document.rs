@@ -1,17 +1,19 @@
 //! What nobody asks for alone, in one column: of a detection its evidence and why it fired.
 //!
 //! One row in the place of one for each cited event: an event that two detections cite stands with
-//! both. Numbers are LEB128, texts stand behind their length, times are eight bytes, little endian.
+//! both. Numbers are LEB128, texts stand behind their length; events are those of [`super::cited`].
 //! A changed layout is another [`FORMAT`], and the old one is still read.
-
-use std::ops::Range;
 
 use event::EventTime;
 use event::identity::Digest;
-use event::incident::{Cited, Detection, Evidence, Said, Severity, Tier};
+use event::incident::{Detection, Evidence, Said, Severity, Tier};
+
+use super::cited::{Citing, Reading};
 
 /// The first byte.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// Events stood as they are: five texts, and two times of eight bytes, little endian.
+const FORMAT_OF_WHOLE_EVENTS: u8 = 1;
 const TIERS: [Option<Tier>; 3] = [None, Some(Tier::Live), Some(Tier::Recorded)];
 
 /// What was written of a detection.
@@ -37,8 +39,9 @@ pub(super) fn write(detection: &Detection, out: &mut Vec<u8>) {
         text(value, out);
     }
     number(detection.events.len() as u64, out);
+    let mut citing = Citing::default();
     for event in &detection.events {
-        event.cited(|event| cite(event, out));
+        event.cited(|event| citing.event(event, out));
     }
 }
 
@@ -53,26 +56,8 @@ pub(super) fn begin(
     text(key, out);
 }
 
-/// Adds an event, of so many as were said; where its id and its kind stand.
-pub(super) fn cite(event: &Cited<'_>, out: &mut Vec<u8>) -> [Range<usize>; 2] {
-    let Said { feed, kind, device, raw } = event.said;
-    let len: usize = event.id.iter().map(|part| part.len()).sum();
-    // Once for all of it: five lengths, of five bytes at most, and two times.
-    out.reserve(len + feed.len() + kind.len() + device.len() + raw.len() + 5 * 5 + 2 * 8);
-    number(len as u64, out);
-    event.id.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-    let id = out.len() - len..out.len();
-    text(feed, out);
-    text(kind, out);
-    let kind = out.len() - kind.len()..out.len();
-    text(device, out);
-    text(raw, out);
-    out.extend_from_slice(&event.occurred.0.to_le_bytes());
-    out.extend_from_slice(&event.recorded.0.to_le_bytes());
-    [id, kind]
-}
-
-/// Adds a number: how many follow.
+/// Adds a number.
+#[inline]
 pub(super) fn number(mut value: u64, out: &mut Vec<u8>) {
     while value > 0x7f {
         out.push(value as u8 | 0x80);
@@ -82,6 +67,7 @@ pub(super) fn number(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// Adds a text.
+#[inline]
 pub(super) fn text(text: &str, out: &mut Vec<u8>) {
     number(text.len() as u64, out);
     out.extend_from_slice(text.as_bytes());
@@ -90,38 +76,44 @@ pub(super) fn text(text: &str, out: &mut Vec<u8>) {
 /// Reads a document; `None` where it is none.
 pub(super) fn read(bytes: &[u8]) -> Option<Document> {
     let mut left = Left(bytes);
-    let [FORMAT, severity, late] = *left.take(3)? else { return None };
+    let [format, severity, late] = *left.take(3)? else { return None };
     let document = Document {
         severity: *Severity::ALL.get(usize::from(severity))?,
         late: *TIERS.get(usize::from(late))?,
         evidence_omitted: left.number()?,
         key: left.text()?.to_owned(),
         why: left.list(|left| Some((left.text()?.to_owned(), left.text()?.to_owned())))?,
-        events: left.list(|left| {
-            let id = left.text()?;
-            let said = Said {
-                feed: left.text()?,
-                kind: left.text()?,
-                device: left.text()?,
-                raw: left.text()?,
-            };
-            Some(Evidence::new(&[id], said, left.time()?, left.time()?))
-        })?,
+        events: match format {
+            FORMAT => {
+                let mut reading = Reading::default();
+                left.list(|left| reading.event(left))?
+            }
+            FORMAT_OF_WHOLE_EVENTS => left.list(whole_event)?,
+            _ => return None,
+        },
     };
     left.0.is_empty().then_some(document)
 }
 
+/// An event of the format before.
+fn whole_event(left: &mut Left<'_>) -> Option<Evidence> {
+    let id = left.text()?;
+    let said =
+        Said { feed: left.text()?, kind: left.text()?, device: left.text()?, raw: left.text()? };
+    Some(Evidence::new(&[id], said, left.time()?, left.time()?))
+}
+
 /// What is still to be read.
-struct Left<'a>(&'a [u8]);
+pub(super) struct Left<'a>(pub(super) &'a [u8]);
 
 impl<'a> Left<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, left) = self.0.split_at_checked(len)?;
         self.0 = left;
         Some(taken)
     }
 
-    fn number(&mut self) -> Option<u64> {
+    pub(super) fn number(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1)?[0];
@@ -133,7 +125,7 @@ impl<'a> Left<'a> {
         None
     }
 
-    fn text(&mut self) -> Option<&'a str> {
+    pub(super) fn text(&mut self) -> Option<&'a str> {
         let len = usize::try_from(self.number()?).ok()?;
         std::str::from_utf8(self.take(len)?).ok()
     }
@@ -206,6 +198,49 @@ mod tests {
         assert_eq!((read.evidence_omitted, &read.key), (300, &detection.key));
         assert_eq!((&read.why, &read.events), (&detection.why, &detection.events));
         assert_eq!(distinct(&read.events), 2);
+    }
+
+    #[test]
+    fn events_of_any_likeness_are_read_as_they_were() {
+        let raws = [
+            "",
+            "a",
+            "{\"id\":100001,\"ok\":true}",
+            "{\"id\":100002,\"ok\":true}",
+            "ä\0\0\0\0\0\0",
+        ];
+        let long = ["x".repeat(64), "x".repeat(65), "y".repeat(1_000)];
+        let raws: Vec<&str> = raws.into_iter().chain(long.iter().map(String::as_str)).collect();
+        let ids = ["feed/door/7", "feed/door/", "feed/other/7", "pruned/00ff", ""];
+        let times = [0, -1, 1_700_000_000_000_000, i64::MIN, i64::MAX];
+        let mut events = Vec::new();
+        for nth in 0..1_000_usize {
+            let of = |all: usize, by: usize| nth * by / 7 % all;
+            let (kind, device) = (["Badge", "Door", ""][of(3, 3)], ["door", "other"][of(2, 5)]);
+            let said = Said { feed: "feed", kind, device, raw: raws[of(raws.len(), 11)] };
+            let time = |by| EventTime(times[of(times.len(), by)]);
+            events.push(Evidence::new(&[ids[of(ids.len(), 13)]], said, time(17), time(19)));
+        }
+        let (detection, mut bytes) = (Detection { events, ..detection() }, Vec::new());
+        write(&detection, &mut bytes);
+        let read = read(&bytes).expect("a document");
+        assert_eq!(read.events, detection.events);
+        let (mut citing, mut out) = (Citing::default(), Vec::new());
+        let new = detection.events.iter().filter(|e| e.cited(|e| citing.event(e, &mut out)));
+        assert_eq!(new.count(), distinct(&detection.events));
+    }
+
+    /// As a program of schema 7 has written it.
+    #[test]
+    fn a_document_of_whole_events_is_read() {
+        let bytes = b"\x01\x03\x00\x00\x03key\x01\x05count\x012\x01\x0bfeed/door/1\x04feed\x05Badge\x04door\x02{}\
+              \x01\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff";
+        let read = read(bytes).expect("a document");
+        let said = Said { feed: "feed", kind: "Badge", device: "door", raw: "{}" };
+        let event = Evidence::new(&["feed/door/1"], said, EventTime(1), EventTime(-1));
+        assert_eq!((read.severity, read.key.as_str()), (Severity::High, "key"));
+        assert_eq!(read.why, [("count".to_owned(), "2".to_owned())]);
+        assert_eq!(read.events, [event]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{journal, upgrade};
 use crate::limits;
 
 /// Each in its own transaction, counted in `user_version`. Never edit one that was released.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("schema/0001_incidents.sql"),
     include_str!("schema/0002_policies.sql"),
     include_str!("schema/0003_late.sql"),
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("schema/0005_concluded.sql"),
     include_str!("schema/0006_fewer_rows.sql"),
     include_str!("schema/0007_documents.sql"),
+    include_str!("schema/0008_events_alike.sql"),
 ];
 /// Behind this one rows are moved.
 const DOCUMENTS: usize = 7;

@@ -1,6 +1,7 @@
 //! The SMS store: incidents with their evidence, and what has yet to leave, in one SQLite file.
 
 mod acts;
+mod cited;
 mod column;
 mod commit;
 mod counter;

@@ -6,6 +6,7 @@ use event::EventTime;
 use event::identity::TimedId;
 use event::incident::{Change, Cited, Detection, Incident, IncidentState, Output, Severity, Tier};
 
+use super::cited::Citing;
 use super::{column, document};
 
 /// Outputs, ascending within each site. What opens an incident, as nearly all do, stands here as the
@@ -15,8 +16,8 @@ pub struct Outputs {
     list: Vec<Kept>,
     texts: String,
     documents: Vec<u8>,
-    /// Events of the document that is being written: when they occurred, and where id and kind stand.
-    cited: Vec<(EventTime, Range<usize>, Range<usize>)>,
+    /// Events of the document that is being written.
+    citing: Citing,
 }
 
 #[derive(Debug)]
@@ -163,7 +164,7 @@ impl Outputs {
         let from = self.documents.len();
         document::begin((head.severity, head.late, head.omitted, head.key), &mut self.documents);
         document::number(values as u64, &mut self.documents);
-        self.cited.clear();
+        self.citing.begin();
         let opening = Opening {
             id: head.id,
             seq: head.seq,
@@ -224,17 +225,8 @@ impl Writing<'_> {
 
     /// An event, the trigger last.
     pub fn event(&mut self, event: &Cited<'_>) {
-        let Outputs { texts, documents, cited, .. } = &mut *self.outputs;
-        let [id, kind] = document::cite(event, documents);
-        let same = |(occurred, other, of): &(EventTime, Range<usize>, Range<usize>)| {
-            *occurred == event.occurred
-                && documents[other.clone()] == documents[id.clone()]
-                && documents[of.clone()] == documents[kind.clone()]
-        };
-        if !cited.iter().any(same) {
-            self.opening.distinct += 1;
-            cited.push((event.occurred, id, kind));
-        }
+        let Outputs { texts, documents, citing, .. } = &mut *self.outputs;
+        self.opening.distinct += usize::from(citing.event(event, documents));
         let feeds = &texts[self.opening.ends[TEXTS - 2]..];
         let feed = event.said.feed;
         if feeds != feed && !column::feeds(feeds).any(|known| known == feed) {

@@ -1,0 +1,2 @@
+-- Events of a document are written as what they differ by (`cited.rs`): a program that knows schema 7 cannot read
+-- them. What stands is left as it is.
