@@ -38,7 +38,7 @@ pub enum History {
     /// Files: at their end time moves past the last deadline.
     Files(FileReader),
     /// A log, as far as it stood when it was opened: what waits then is not decided yet.
-    Log(LogReader),
+    Log(Box<LogReader>),
 }
 
 impl Evidences for FileReader {
@@ -107,7 +107,7 @@ impl History {
                 let log = LogReader::beside(&data.join("log"))
                     .with_context(|| format!("the log in {}", data.display()))?;
                 let payloads = Arc::new(Again::new(&setup.config.sources));
-                log.map(|log| Self::Log(log.with_payloads(payloads)))
+                log.map(|log| Self::Log(Box::new(log.with_payloads(payloads))))
                     .with_context(|| format!("no log in {}", data.display()))
             }
         }

@@ -140,7 +140,7 @@ impl Program {
         let (changed, receiver) = tokio::sync::watch::channel(0);
         let (intake, batches) = sync_channel(INTAKE_BATCHES_MAX);
         let [reader, again] = readers(&log_dir, (progress.clone(), from), &sources)?;
-        pipeline.read_again(&engine, History::Log(again.clone().lenient()))?;
+        pipeline.read_again(&engine, History::Log(Box::new(again.clone().lenient())))?;
         let evidence = teller::LogEvidence::new(again, rulebooks.clone());
         tracing::info!(from = from.0, until = progress.written().0, "reading the log");
 
