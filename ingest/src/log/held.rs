@@ -182,7 +182,39 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use super::{Held, PACE_BYTES, Position};
+    use event::{RecordKind, RecordRef};
+
+    use super::{Expected, Held, PACE_BYTES, Position, RecordBlock};
+
+    #[test]
+    fn what_is_held_is_found_however_far_apart_it_stands() {
+        let (held, mut at) = (Held::default(), 100);
+        let mut there = Vec::new();
+        for records in [1, 2, 300] {
+            let mut block = RecordBlock::new();
+            for nth in 0..records {
+                let (position, payload) = (Position(at), at.to_string());
+                block.push(&RecordRef::plain(RecordKind::Delivery, position, payload.as_bytes()));
+                there.push(position);
+                at += [8, 8, 8, 60, 1][nth % 5];
+            }
+            held.keep(&mut block);
+        }
+        let all: Vec<_> = (0..at + 10).map(Position).collect();
+        let (mut expected, mut away) = (Expected::default(), Vec::new());
+        held.expect((&all, 64), &mut expected, |position| away.push(position));
+        for position in all {
+            let found = expected.next(position).map(|(block, index)| block.get(index));
+            assert_eq!(found.map(|r| r.position), there.contains(&position).then_some(position));
+            let mut copy = RecordBlock::new();
+            assert_eq!(held.copy(position, 1, &mut copy), found.is_some());
+            assert_eq!(
+                found.map(|r| r.payload.to_vec()),
+                copy.iter().next().map(|r| r.payload.to_vec())
+            );
+        }
+        assert!(away.iter().all(|position| !there.contains(position)));
+    }
 
     #[test]
     fn who_is_ahead_stops_until_judging_has_come_half_as_near() {
