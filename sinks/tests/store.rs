@@ -270,7 +270,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let db = rusqlite::Connection::open(&path).expect("a database");
     db.pragma_update(None, "user_version", 9).expect("a newer program");
     for error in [Store::open(&path).err(), Reader::open(&path).err()] {
-        let Some(error @ StoreError::NewerSchema { found: 9, known: 7, .. }) = error else {
+        let Some(error @ StoreError::NewerSchema { found: 9, known: 8, .. }) = error else {
             panic!("{error:?}")
         };
         assert!(error.to_string().contains("run the newer Portcullis again"), "{error}");
