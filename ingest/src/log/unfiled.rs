@@ -70,8 +70,18 @@ impl State {
 
     /// The block that a position stands in, and where in it; none where it is not at hand.
     fn block(&self, position: u64) -> Option<(&Arc<Vec<u8>>, usize)> {
-        let behind = self.blocks.partition_point(|(first, _)| *first <= position);
-        let (first, block) = behind.checked_sub(1).and_then(|n| self.blocks.get(n))?;
+        // They are about as long: from a guess on it is a step or two.
+        let ((first, _), (last, _)) = (self.blocks.front()?, self.blocks.back()?);
+        let behind = (self.blocks.len() - 1) as u64;
+        let apart = position.checked_sub(*first)?.min(last - first);
+        let mut at = (apart * behind).checked_div(last - first).unwrap_or(0) as usize;
+        while self.blocks.get(at + 1).is_some_and(|(next, _)| *next <= position) {
+            at += 1;
+        }
+        while at > 0 && self.blocks[at].0 > position {
+            at -= 1;
+        }
+        let (first, block) = &self.blocks[at];
         Some((block, (position - first) as usize))
     }
 
