@@ -456,7 +456,7 @@ impl Drop for OverIfDead<'_, '_> {
 }
 
 /// Binds this thread to one of the processors that the program may use, in turn.
-fn pin(thread: usize) {
+pub fn pin(thread: usize) {
     let bound = rustix::thread::sched_getaffinity(None).and_then(|allowed| {
         let mut own = CpuSet::new();
         let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));

@@ -1,9 +1,11 @@
 //! One run: so many events a second, whether they are taken or not, and what came of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_micros(250);
 /// Between two looks at books and processes.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// Events that are due meanwhile are sent together: a system call for each would be the measure.
-const SEND_EVERY: Duration = Duration::from_micros(200);
+const SEND_EVERY: Duration = Duration::from_micros(100);
 /// Behind by more than this share of the run at its end, a rate was not kept up with: the program takes
 /// that much less than what comes.
 const BEHIND_MAX: f64 = 0.02;
@@ -183,32 +185,53 @@ impl Bench {
         Ok(found.into_iter().collect())
     }
 
-    /// Sends what is due, and never waits for what became of it.
+    /// Sends what is due, and never waits for what became of it. Two threads do, each on a processor of its own where
+    /// there are two: who sleeps wakes on the processor where it was, behind whatever the system does there, and
+    /// what is due must not wait for that.
     fn send(
         &self,
         sender: &mut Sender,
         schedule: Schedule,
         count: usize,
     ) -> anyhow::Result<Histogram<u64>> {
-        let (mut next, mut late) = (0, micros());
-        while next < count {
-            let due = schedule.due().min(count);
-            if due > next {
-                match self.lose.filter(|lost| (next..due).contains(lost)) {
-                    None => sender.send(self.traffic.bytes(next..due))?,
-                    Some(lost) => {
-                        sender.send(self.traffic.bytes(next..lost))?;
-                        sender.send(self.traffic.bytes(lost + 1..due))?;
-                    }
+        let sending = Mutex::new((sender, 0, micros()));
+        let send = |thread| {
+            crate::cores::pin(thread);
+            // By itself the system wakes who sleeps 50 µs late, at its convenience.
+            let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+            loop {
+                let Ok(mut sending) = sending.lock() else { bail!("the sender has failed") };
+                let (sender, next, late) = &mut *sending;
+                let due = schedule.due().min(count);
+                if due > *next {
+                    self.send_some(sender, *next..due)?;
+                    let after = schedule.origin.elapsed().saturating_sub(schedule.offset(*next));
+                    late.saturating_record(after.as_micros() as u64);
+                    *next = due;
                 }
-                let after = schedule.origin.elapsed().saturating_sub(schedule.offset(next));
-                late.saturating_record(after.as_micros() as u64);
-                next = due;
+                if due == count {
+                    return Ok(());
+                }
+                let at = (schedule.origin + schedule.offset(due)).max(Instant::now() + SEND_EVERY);
+                drop(sending);
+                std::thread::sleep(at.saturating_duration_since(Instant::now()));
             }
-            let at = (schedule.origin + schedule.offset(next)).max(Instant::now() + SEND_EVERY);
-            std::thread::sleep(at.saturating_duration_since(Instant::now()));
-        }
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| send(1));
+            send(0)?;
+            other.join().map_err(|_| anyhow!("the sender has failed"))?
+        })?;
+        let (_, _, late) = sending.into_inner().map_err(|_| anyhow!("the sender has failed"))?;
         Ok(late)
+    }
+
+    fn send_some(&self, sender: &mut Sender, events: Range<usize>) -> anyhow::Result<()> {
+        let Some(lost) = self.lose.filter(|lost| events.contains(lost)) else {
+            return sender.send(self.traffic.bytes(events));
+        };
+        sender.send(self.traffic.bytes(events.start..lost))?;
+        sender.send(self.traffic.bytes(lost + 1..events.end))
     }
 
     /// Looks on until the program accounts for all that was sent; how long after the last event's

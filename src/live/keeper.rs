@@ -16,10 +16,10 @@ use super::status::Live;
 /// How often it looks at the store's journal.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Bytes of a snapshot that are made, and handed over, between two blocks: a tenth of a millisecond.
-pub const PIECE_BYTES: usize = 256 << 10;
+/// Bytes of a snapshot that are made, and handed over, between two blocks: some 50 µs.
+pub const PIECE_BYTES: usize = 64 << 10;
 /// Pieces on their way into a file: 4 MiB. Where the disk is behind, the snapshot waits.
-const PIECES_MAX: usize = 16;
+const PIECES_MAX: usize = 64;
 /// What a piece may be longer by: it ends behind something whole.
 const OVER_BYTES: usize = 64 << 10;
 

@@ -22,6 +22,7 @@ mod snapshots;
 mod status;
 mod strangers;
 mod teller;
+mod write_back;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ pub use controls::Controls;
 use emitter::Emit;
 use epoch::Epoch;
 pub use pauses::Cause;
-use priority::step_behind;
+use priority::{step_ahead, step_behind};
 use recovery::{Recovered, recover};
 pub use reloads::{Outcome, Refusal, Reloads};
 use rulebooks::Kept;
@@ -119,6 +120,7 @@ impl Program {
         std::fs::create_dir_all(&start.data)
             .with_context(|| format!("the data folder {}", start.data.display()))?;
         let lock = lock(&start.data)?;
+        step_ahead();
         let (engine_thread, begin) = spawn_engine()?;
         let registry = Arc::new(StreamRegistry::open(&start.data.join("streams"))?);
         let log_dir = start.data.join("log");

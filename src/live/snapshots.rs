@@ -14,7 +14,10 @@ use event::books::SourceBooks;
 use ingest::log::LogFile;
 
 use super::epoch::replace;
+use super::write_back;
 
+/// Bytes of a snapshot that the system is told to write at once.
+const HAND_ON_BYTES: u64 = 512 << 10;
 const MAGIC: &[u8; 8] = b"PCSNAP01";
 /// Increments after which a full snapshot begins a new chain: bounds what a start reads.
 const INCREMENTS_MAX: usize = 16;
@@ -81,6 +84,8 @@ struct Begun {
     file: File,
     /// Of the engine's bytes so far.
     len: usize,
+    /// Up to which of the file the system has been told to write it.
+    handed_on: u64,
     crc: u32,
 }
 
@@ -242,13 +247,18 @@ impl Begun {
         let mut file = File::create(path)?;
         // How long it gets is said at its end.
         file.write_all(&head_of(&head, 0))?;
-        Ok(Self { head, path: path.to_owned(), file, len: 0, crc: 0 })
+        Ok(Self { head, path: path.to_owned(), file, len: 0, handed_on: 0, crc: 0 })
     }
 
     fn add(&mut self, piece: &[u8]) -> std::io::Result<()> {
         self.file.write_all(piece)?;
         self.len += piece.len();
         self.crc = crc32c::crc32c_append(self.crc, piece);
+        let end = self.len as u64 / HAND_ON_BYTES * HAND_ON_BYTES;
+        if end > self.handed_on {
+            write_back::begin(&self.file, self.handed_on..end);
+            self.handed_on = end;
+        }
         Ok(())
     }
 

@@ -10,6 +10,10 @@ use std::sync::Arc;
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
+/// Bytes of one advice to the system that pages of it need not be kept: 0.2 ms, in which nobody else gets the core
+/// where the kernel is not preempted.
+const UNCACHE_BYTES_MAX: u64 = 2 << 20;
+
 /// A folder of files.
 pub trait Files: Send + Sync + std::fmt::Debug {
     /// Makes the folder and what is above it.
@@ -147,9 +151,12 @@ impl LogFile for File {
     }
 
     fn uncache(&self, bytes: Range<u64>) {
-        // Advice: where it is not taken, memory is all that is lost. No length would mean all that follows.
-        if let Some(len) = NonZeroU64::new(bytes.end.saturating_sub(bytes.start)) {
-            let _ = fadvise(self, bytes.start, Some(len), Advice::DontNeed);
+        let mut start = bytes.start;
+        while start < bytes.end {
+            let end = bytes.end.min((start + 1).next_multiple_of(UNCACHE_BYTES_MAX));
+            // Advice: where it is not taken, memory is all that is lost. No length would mean all that follows.
+            let _ = fadvise(self, start, NonZeroU64::new(end - start), Advice::DontNeed);
+            start = end;
         }
     }
 
