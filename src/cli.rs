@@ -183,7 +183,8 @@ pub struct ReplayArgs {
     /// Parts that the sites are spread over; incidents do not depend on it.
     #[arg(long, default_value_t = 1, value_name = "N", hide = true)]
     pub shards: usize,
-    /// Bytes read at once; incidents do not depend on it.
+    /// Bytes read at once; of one file incidents do not depend on it. Several are merged block by block: it says which of
+    /// two deliveries of one identity comes first.
     #[arg(long, default_value_t = ingest::limits::BLOCK_BYTES, value_name = "BYTES", hide = true)]
     pub block_bytes: usize,
     /// NDJSON or CSV, plain or .gz; `-` is standard input.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytemuck::Zeroable;
 
 use crate::identity::Identity;
-use crate::lines::{MemoryLine, NewRow, RowLines, SHORT_LINES};
+use crate::lines::{MemoryLine, NewRow, RowLines};
 use crate::prefetch::{prefetch, prefetch_to_write};
 use crate::record::{Position, SourceId, StreamId};
 use crate::streaming::{Processor, copy_past_caches};
@@ -106,10 +106,8 @@ pub struct EventBlock {
     pitch: usize,
     /// Words of the rows.
     used: usize,
-    /// As long as it ever was. Behind the rows all fields are zero but those that are present.
+    /// As long as it ever was. Behind the rows all fields are zero but those that are present, where none was handed over.
     lines: Vec<MemoryLine>,
-    /// A row with more than the first fields was handed over to it.
-    is_long: bool,
 }
 
 impl EventBlock {
@@ -122,7 +120,7 @@ impl EventBlock {
 
     fn of(stride: usize) -> Self {
         let pitch = stride.next_multiple_of(LINE_WORDS);
-        Self { stride, rows: 0, pitch, used: 0, lines: Vec::new(), is_long: false }
+        Self { stride, rows: 0, pitch, used: 0, lines: Vec::new() }
     }
 
     #[inline(always)]
@@ -230,7 +228,8 @@ impl EventBlock {
     }
 
     /// Adds copies of these rows of the same vocabulary: for a thread on another processor [past the
-    /// caches](copy_past_caches), or for this one. Panics where there are no such rows.
+    /// caches](copy_past_caches), or for this one, as far as there is anything in them. Panics where there are no such
+    /// rows.
     pub fn hand_over(&mut self, from: &Self, rows: &[u32], to: Processor) {
         assert_eq!(from.stride, self.stride, "rows of two vocabularies in one block");
         let (begin, end) = (self.used, self.used + rows.len() * self.pitch);
@@ -239,15 +238,15 @@ impl EventBlock {
         }
         let each = self.pitch / LINE_WORDS;
         let made = &from.lines[..from.used / LINE_WORDS];
-        let these = || rows.iter().map(|row| RowLines(&made[*row as usize * each..][..each]));
-        // As long as no row had more, all that may stand behind the first fields is zero.
-        self.is_long |= these().any(|row| row.told().len() > SHORT_LINES);
-        let lines = if self.is_long { each } else { each.min(SHORT_LINES) };
+        let these = rows.iter().map(|row| RowLines(&made[*row as usize * each..][..each]));
         let places = self.lines[begin / LINE_WORDS..end / LINE_WORDS].chunks_exact_mut(each);
-        let copies = these().zip(places).map(|(row, to)| (&row.0[..lines], &mut to[..lines]));
+        let both = these.zip(places);
         match to {
-            Processor::Other => copy_past_caches(copies),
-            Processor::This => copies.for_each(|(from, to)| to.copy_from_slice(from)),
+            Processor::Other => copy_past_caches(both.map(|(row, to)| {
+                let told = row.told();
+                (told, &mut to[..told.len()])
+            })),
+            Processor::This => both.for_each(|(row, to)| row.copy_to(to)),
         }
         (self.rows, self.used) = (self.rows + rows.len(), end);
     }

@@ -10,7 +10,7 @@ use crate::prefetch::prefetch;
 use crate::{FieldId, Symbol};
 
 /// Lines in which most rows have all of their fields.
-pub(crate) const SHORT_LINES: usize = SHORT_WORDS / LINE_WORDS;
+const SHORT_LINES: usize = SHORT_WORDS / LINE_WORDS;
 
 /// What comes into the caches at once. Rows begin with one, so that a header is one line, and most rows are
 /// two.
@@ -75,6 +75,13 @@ impl<'a> RowLines<'a> {
     #[inline(always)]
     pub fn expect_fields(&self) {
         prefetch(self.0, 1);
+    }
+
+    /// Asks for what stands behind the first fields, if there is anything: it will be read soon.
+    #[inline(always)]
+    pub fn expect_rest(&self) {
+        let rest = self.head().0[PRESENT] >> SHORT_FIELDS != 0;
+        prefetch(self.0, 1 + usize::from(rest));
     }
 
     /// Asks for the header of the row so many behind this one, if there is one.

@@ -183,7 +183,7 @@ mod tests {
             assert_eq!(over.len(), 7);
             for (row, event) in rows.iter().zip(over.iter()) {
                 let made = made.get(*row as usize);
-                assert_eq!(event.words(), made.words(), "row {row} of round {round}");
+                assert_eq!(event.told(), made.told(), "row {row} of round {round}");
             }
         }
     }

@@ -81,7 +81,9 @@ impl FileReader {
         Ok(Self { inputs, delivery_bytes_max: DELIVERY_BYTES_MAX, block_bytes: BLOCK_BYTES })
     }
 
-    /// How much is read at once, in bytes: what is found does not depend on it.
+    /// How much is read at once, in bytes: of one file what is found does not depend on it. Several are merged block by
+    /// block, and the order in which they are read is the order of the log: where they hold deliveries of one identity, the
+    /// one that is read first counts, and the others are its duplicates.
     #[must_use]
     pub fn with_block_bytes(mut self, bytes: usize) -> Self {
         self.block_bytes = bytes.max(1);

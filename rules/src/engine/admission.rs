@@ -131,10 +131,14 @@ impl Run<'_> {
             }
             let heard = match self.before.get(from + many) {
                 None => hearing,
-                Some(before) => match hearing.after(*before) {
-                    Some(heard) => heard,
-                    None => break,
-                },
+                Some(before) => {
+                    // Another thread may have made it: what is not asked for comes from memory.
+                    row.expect_rest();
+                    match hearing.after(*before) {
+                        Some(heard) => heard,
+                        None => break,
+                    }
+                }
             };
             let Some(after) = heard.with(at) else { break };
             let Some(place) = place_near(self.near, head.site()) else { break };
