@@ -49,6 +49,8 @@ pub(super) struct Desk {
     touched: Vec<usize>,
     /// A batch that the intake had no room for.
     held: Option<Batch>,
+    /// Judging has to come nearer first.
+    ahead: bool,
     /// Counts batches.
     sequence: u64,
     /// Whether the board says something that a message would disprove.
@@ -74,6 +76,7 @@ impl Desk {
             open: RecordBlock::new(),
             touched: Vec::new(),
             held: None,
+            ahead: false,
             sequence: 0,
             complaining: false,
         }
@@ -139,10 +142,12 @@ impl Desk {
         self.complaining = true;
     }
 
-    /// Whether nothing more is taken now: a batch waits for room, or too much waits to be judged
-    /// that stands in memory only.
-    pub(super) fn is_full(&self) -> bool {
-        self.held.is_some() || self.offsets && !self.wiring.held.has_room()
+    /// Whether nothing more is taken now: a batch waits for room, too much waits to be judged that stands in memory
+    /// only, or judging is so far behind that it would have to read from the disk what the broker keeps anyhow.
+    pub(super) fn is_full(&mut self) -> bool {
+        let held = &self.wiring.held;
+        self.ahead = held.is_ahead(self.ahead, 0);
+        self.ahead || self.held.is_some() || self.offsets && !held.has_room()
     }
 
     /// The partitions that are ours.
