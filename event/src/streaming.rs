@@ -38,8 +38,11 @@ pub fn copy_past_caches<'a>(
 
 /// Puts copies of all these in the place of what was there, in the same way.
 pub fn replace_past_caches<T: Copy>(from: &[T], to: &mut Vec<T>) {
+    if to.capacity() < from.len() {
+        // What it holds goes: it need not be copied to a longer one. A little longer than asked for, the next few fit, too.
+        *to = Vec::with_capacity(from.len() + from.len() / 8);
+    }
     to.clear();
-    to.reserve(from.len());
     let (bytes, source, place) =
         (size_of_val(from), from.as_ptr().cast::<u8>(), to.as_mut_ptr().cast::<u8>());
     let before = place.align_offset(LINE).min(bytes);

@@ -72,5 +72,7 @@ pub const STORE_CACHE_KIB: i64 = 8_192;
 /// The store's journal is moved into its file from this length on, beside the commits.
 pub const JOURNAL_BYTES: u64 = 4 << 20;
 
-/// Pages of the journal at which a commit does that itself, where nobody else came to it: 64 MiB.
-pub const JOURNAL_PAGES_MAX: u32 = 4_096;
+/// Pages of the journal at which a commit moves what is left by itself, so that the next one begins the journal
+/// anew: 8 MiB. While incidents come thick there is no other moment for that, and a page that is new in a file costs
+/// more than one that is written over.
+pub const JOURNAL_PAGES_MAX: u32 = 512;

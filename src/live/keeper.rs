@@ -41,15 +41,13 @@ pub struct Told {
 
 /// Memory for pieces of snapshots: fresh pages are cleared by the system as they are filled, and the engine
 /// would wait for that.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Pieces(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Pieces {
-    /// All of them, each page of them written once.
-    pub fn made_ready() -> Self {
-        let mut pieces = vec![vec![1; PIECE_BYTES + OVER_BYTES]; PIECES_MAX];
-        pieces.iter_mut().for_each(Vec::clear);
-        Self(Arc::new(Mutex::new(pieces)))
+    /// Makes all of them, each page of them written once.
+    fn make_ready(&self) {
+        (0..PIECES_MAX).for_each(|_| self.put(vec![1; PIECE_BYTES + OVER_BYTES]));
     }
 
     /// One that is empty, where one is free.
@@ -93,6 +91,7 @@ pub struct Keeper {
 impl Keeper {
     /// Runs until the store's thread has ended and every snapshot is written.
     pub fn run(mut self, told: &Receiver<Keep>) -> anyhow::Result<()> {
+        self.pieces.make_ready();
         let mut look = Instant::now() + LOOK_EVERY;
         loop {
             match told.recv_timeout(look.saturating_duration_since(Instant::now())) {

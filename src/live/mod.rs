@@ -333,7 +333,7 @@ fn spawn_store(
 ) -> anyhow::Result<(ToStore, keeper::Told)> {
     let ((keep, told), (emit, emitted)) = (channel(), sync_channel(EMIT_MAX));
     let (spare, outputs) = channel();
-    let (checkpoint, pieces) = (store.checkpoint()?, keeper::Pieces::made_ready());
+    let (checkpoint, pieces) = (store.checkpoint()?, keeper::Pieces::default());
     let kept = keeper::Told { keep: keep.clone(), pieces: pieces.clone() };
     let keeper = keeper::Keeper { snapshots, checkpoint, log, live: live.clone(), pieces };
     let emitter = emitter::Emitter { store, changed, live: live.clone(), keep, spare };

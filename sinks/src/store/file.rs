@@ -8,7 +8,7 @@ use super::error::{Doing, StoreError};
 use super::{journal, upgrade};
 use crate::limits;
 
-/// Each in its own transaction, counted in `user_version`. Never edit one that was released.
+/// Those that a file lacks in one transaction; `user_version` counts them. Never edit one that was released.
 const MIGRATIONS: [&str; 8] = [
     include_str!("schema/0001_incidents.sql"),
     include_str!("schema/0002_policies.sql"),
@@ -106,21 +106,21 @@ fn check(db: &Connection, path: &Path) -> Result<usize, StoreError> {
 }
 
 fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    for (number, migration) in MIGRATIONS.iter().enumerate().skip(check(db, path)?) {
-        let tx = db
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .doing("upgrading the store")?;
-        // Another opener may have been here first, while this one waited for the lock.
-        if check(&tx, path)? > number {
-            continue;
-        }
+    if check(db, path)? == MIGRATIONS.len() {
+        return Ok(());
+    }
+    // As a whole or not at all; and a new file is synced once, not with each of them.
+    let tx = db
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .doing("upgrading the store")?;
+    // Another opener may have been here first, while this one waited for the lock.
+    for (number, migration) in MIGRATIONS.iter().enumerate().skip(check(&tx, path)?) {
         tx.execute_batch(migration).doing("upgrading the store")?;
         if number + 1 == DOCUMENTS {
             upgrade::into_documents(&tx).doing("upgrading the store")?;
         }
-        tx.pragma_update(None, "user_version", number as i64 + 1).doing("upgrading the store")?;
-        tx.pragma_update(None, "application_id", APPLICATION_ID).doing("upgrading the store")?;
-        tx.commit().doing("upgrading the store")?;
     }
-    Ok(())
+    tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64).doing("upgrading the store")?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID).doing("upgrading the store")?;
+    tx.commit().doing("upgrading the store")
 }

@@ -23,6 +23,7 @@ pub(crate) use read::sinks;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use event::incident::Output;
 use rusqlite::{Connection, TransactionBehavior};
@@ -193,12 +194,15 @@ impl Store {
         Ok(Checkpoint { db, journal: journal.into() })
     }
 
-    /// Moves the journal into the file: nothing more will be committed.
+    /// Moves the journal into the file and empties it, where nobody else is at it: nothing more will be committed.
     ///
     /// # Errors
     /// SQLite refused.
     pub fn move_journal(&self) -> Result<(), StoreError> {
-        move_journal(&self.db)
+        self.db.busy_timeout(Duration::ZERO).doing("moving the store's journal into its file")?;
+        self.db
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .doing("moving the store's journal into its file")
     }
 
     /// For each site, the number of its last output that stands in the store.
