@@ -172,8 +172,10 @@ fn what_is_wanted_is_due_at_once_and_all_else_soon() {
     let (looked, looks) = std::sync::mpsc::channel();
     let syncing = progress.clone();
     std::thread::spawn(move || looked.send(syncing.wait_wanted(long)));
-    progress.ask();
+    progress.ask(true);
     assert_eq!(looks.recv_timeout(Duration::from_secs(20)), Ok(true), "it is looked for");
+    progress.ask(false);
+    assert!(progress.wait_wanted(Duration::ZERO), "so it is where nobody is in a hurry");
     ok(writer.append(&mut block(6, 3)));
     progress.end();
     assert!(progress.wait_wanted(long), "the rest, before it is over");
@@ -253,7 +255,7 @@ fn whoever_follows_sees_what_the_log_holds() {
     let progress = writer.progress();
     let (mut log, mut filer) = writer.split();
     let open = || LogReader::open(&dir(), Arc::new(files.clone()), progress.clone(), Position(0));
-    let (mut following, mut found) = (ok(open()), RecordBlock::new());
+    let (mut following, mut found) = (ok(open()), Arc::default());
     let (mut followed, mut whole) = (Vec::new(), 0);
     let mut follow = |steps: usize| {
         for _ in 0..steps {
@@ -271,6 +273,9 @@ fn whoever_follows_sees_what_the_log_holds() {
             let (one, mut cut) = (block(0, 1), RecordBlock::new());
             cut.push(&RecordRef { topic: &long, ..one.get(0) });
             some = cut;
+        }
+        if n % 10 == 7 {
+            some = places(i64::from(n) * 1_000, [4, 900][n as usize / 10 % 2]);
         }
         ok(log.take(&mut some));
         // It comes up with the log, falls so far behind that it has to read files, and comes up again.

@@ -75,7 +75,7 @@ impl Follower {
     /// Runs until the log is closed and read to its end.
     pub fn run(mut self) -> anyhow::Result<()> {
         let (mut snapshot_at, mut snapshot_time) = (self.reader.position(), Instant::now());
-        let mut block = RecordBlock::new();
+        let mut block = Arc::default();
         self.look(self.reader.position());
         self.pauses = Pauses::begin();
         loop {
@@ -148,7 +148,7 @@ impl Follower {
     }
 
     /// Reads on; `false` while a source is away that holds what the log keeps only the place of.
-    fn read(&mut self, block: &mut RecordBlock, step: usize) -> anyhow::Result<bool> {
+    fn read(&mut self, block: &mut Arc<RecordBlock>, step: usize) -> anyhow::Result<bool> {
         match self.reader.follow(block, step) {
             Err(error @ LogError::Away { .. }) if !self.live.stopping() => {
                 tracing::warn!(%error, "nothing is judged until it can be read");

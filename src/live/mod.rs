@@ -234,7 +234,10 @@ impl Program {
             };
             match settings.kind {
                 Kind::Mqtt { .. } => self.live.add_source(index, mqtt::start(settings, wiring)?),
-                Kind::Kafka { .. } => self.live.add_source(index, kafka::start(settings, wiring)?),
+                Kind::Kafka { .. } => {
+                    let ways = (wiring, append.clone());
+                    self.live.add_source(index, kafka::start(settings, ways)?);
+                }
                 Kind::Http { .. } => {
                     let endpoint = http::router(settings, wiring)?;
                     self.endpoints = std::mem::take(&mut self.endpoints).merge(endpoint);

@@ -15,7 +15,7 @@ use super::status::Live;
 
 /// How often silence is looked at, and a refused write tried again.
 const TICK_EVERY: Duration = Duration::from_secs(1);
-/// What nobody waits for (no acknowledgement, no incident) is durable after so long at most: an
+/// What nobody waits for in a hurry (no acknowledgement but Kafka's, no incident) is durable after so long at most: an
 /// fsync for each batch of a pipe costs more than judging it.
 const PATIENCE: Duration = Duration::from_millis(5);
 
@@ -111,8 +111,9 @@ impl Appender {
         self.spares.give(records);
         if ack.is_awaited() {
             // When the syncer is gone the program is failing: the range stays unacknowledged.
+            let hurried = ack.is_hurried();
             let _ = self.acks.send((end, ack));
-            self.log.progress().ask();
+            self.log.progress().ask(hurried);
         }
         Ok(())
     }

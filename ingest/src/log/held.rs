@@ -1,5 +1,5 @@
 //! Payloads that the log does not keep, in memory until they are judged, and a while after; and how far
-//! judging is behind.
+//! judging and writing are behind.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use event::{Position, RecordBlock};
 
 use super::expected::Expected;
+use super::writer::UNFILED_BYTES_MAX;
 
 /// Bytes that wait to be judged before their sources stop reading: they are read soon, so they are
 /// still in the cache then.
@@ -21,13 +22,18 @@ const JUDGED_BYTES_MAX: usize = 64 << 20;
 /// memory then ([`super::unfiled`]), and in the cache.
 const PACE_BYTES: u64 = 2 << 20;
 
+/// Bytes of log that may stand in no file yet before such a source stops: half of what there is room for, so that it
+/// never waits for that itself.
+const UNFILED_BYTES: u64 = UNFILED_BYTES_MAX / 2;
+
 /// Shared by the log's writer, which puts them in, and its readers.
 #[derive(Debug, Default)]
 pub struct Held {
     state: Mutex<State>,
-    /// Where the log ends, and up to where it is judged, at the begin of this run at least.
+    /// Where the log ends, up to where it is judged, at the begin of this run at least, and up to where it stands in files.
     written: AtomicU64,
     judged: AtomicU64,
+    filed: AtomicU64,
     /// Whether it ever held any.
     any: AtomicBool,
 }
@@ -70,18 +76,21 @@ impl Held {
 
     /// Whether judging is so far behind the log, and what a source has underway to it, that the source had
     /// better stop reading, which nobody else waits for; one that did stops until judging has come half
-    /// as near.
+    /// as near. It is, too, where the disk is far behind.
     #[must_use]
     pub fn is_ahead(&self, stopped: bool, underway: u64) -> bool {
-        let [written, judged] = [&self.written, &self.judged].map(|at| at.load(Ordering::Relaxed));
+        let all = [&self.written, &self.judged, &self.filed];
+        let [written, judged, filed] = all.map(|at| at.load(Ordering::Relaxed));
         let ahead = written.saturating_sub(judged) + underway;
-        ahead >= if stopped { PACE_BYTES / 2 } else { PACE_BYTES }
+        let unfiled = written.saturating_sub(filed) + underway;
+        ahead >= if stopped { PACE_BYTES / 2 } else { PACE_BYTES } || unfiled >= UNFILED_BYTES
     }
 
     /// The log begins, or goes on, at a position: what stands before it is nobody's to wait for.
     pub(super) fn begin(&self, position: u64) {
-        self.written.store(position, Ordering::Relaxed);
-        self.judged.store(position, Ordering::Relaxed);
+        for at in [&self.written, &self.judged, &self.filed] {
+            at.store(position, Ordering::Relaxed);
+        }
     }
 
     /// The log ends at a position.
@@ -89,16 +98,22 @@ impl Held {
         self.written.store(position, Ordering::Relaxed);
     }
 
-    /// Keeps a block that stands in the log behind all others; an empty one is left in its place.
-    pub(super) fn keep(&self, block: &mut RecordBlock) {
+    /// What stands before a position stands in files.
+    pub(super) fn filed(&self, position: u64) {
+        self.filed.store(position, Ordering::Relaxed);
+    }
+
+    /// Keeps a block that stands in the log behind all others, and gives it to be read; an empty one is left in its place.
+    pub(super) fn keep(&self, block: &mut RecordBlock) -> Arc<RecordBlock> {
         self.any.store(true, Ordering::Release);
         let mut state = self.state();
         let next = state.spare.pop().unwrap_or_default();
-        let block = std::mem::replace(block, next);
+        let block = Arc::new(std::mem::replace(block, next));
         let at = |index: usize| block.get(index).position;
         let (first, last) = (at(0), at(block.len() - 1));
         state.bytes += block.bytes();
-        state.blocks.push_back(Kept { first, last, block: Arc::new(block) });
+        state.blocks.push_back(Kept { first, last, block: block.clone() });
+        block
     }
 
     /// Everything before a position is judged.
@@ -184,7 +199,7 @@ impl Held {
 mod tests {
     use event::{RecordKind, RecordRef};
 
-    use super::{Expected, Held, PACE_BYTES, Position, RecordBlock};
+    use super::{Expected, Held, PACE_BYTES, Position, RecordBlock, UNFILED_BYTES};
 
     #[test]
     fn what_is_held_is_found_however_far_apart_it_stands() {
@@ -230,5 +245,11 @@ mod tests {
         assert!(held.is_ahead(true, 0) && !held.is_ahead(false, 0));
         held.judged(Position(start + PACE_BYTES / 2 + 1));
         assert!(!held.is_ahead(true, 0));
+        let end = start + UNFILED_BYTES + 1;
+        held.appended(end);
+        held.judged(Position(end));
+        assert!(held.is_ahead(false, 0), "the disk is behind");
+        held.filed(start + 2);
+        assert!(!held.is_ahead(true, 0) && held.is_ahead(true, 1));
     }
 }

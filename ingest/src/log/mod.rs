@@ -152,9 +152,11 @@ struct State {
     durable: u64,
     /// Somebody waits until everything before it is durable.
     wanted: u64,
-    /// How many acknowledgements wait or have waited, and how many of them the syncer knows of.
+    /// How many acknowledgements wait or have waited, and how many of them the syncer knows of; and whether others do
+    /// that can wait for a moment.
     asked: u64,
     answered: u64,
+    unhurried: bool,
     /// Nothing more will be written.
     ended: bool,
     /// Nothing more will become durable.
@@ -170,7 +172,7 @@ impl State {
     fn of(segment: &Segment, end: u64) -> Self {
         let (file, segment) = (segment.file.clone(), segment.first);
         let (ended, closed, poisoned) = (false, false, false);
-        let (asked, answered) = (0, 0);
+        let (asked, answered, unhurried) = (0, 0, false);
         let [written, filed, durable, wanted] = [end; 4];
         Self {
             written,
@@ -179,6 +181,7 @@ impl State {
             wanted,
             asked,
             answered,
+            unhurried,
             ended,
             closed,
             poisoned,
@@ -242,11 +245,21 @@ impl Progress {
         }
     }
 
-    /// An acknowledgement waits for what is written to be durable. Another's wish may have made it
-    /// durable before this is said: so the syncer looks in any case.
-    pub fn ask(&self) {
-        self.state().asked += 1;
-        self.wanted.ring();
+    /// An acknowledgement waits for what is written to be durable; one that is not hurried, until others want that or
+    /// the syncer's patience ends. Another's wish may have made it durable before this is said: so the syncer looks in
+    /// any case.
+    pub fn ask(&self, hurried: bool) {
+        let mut state = self.state();
+        let known = !hurried && (state.unhurried || state.durable < state.written);
+        if hurried {
+            state.asked += 1;
+        } else {
+            state.unhurried = true;
+        }
+        drop(state);
+        if !known {
+            self.wanted.ring();
+        }
     }
 
     /// Nothing more will be written: what is has to be durable, and that was all.
@@ -264,12 +277,13 @@ impl Progress {
         let mut patient_until = None;
         let mut state = self.state();
         loop {
-            let behind = state.durable < state.written;
+            let behind = state.durable < state.written || state.unhurried;
             if state.asked != state.answered {
-                state.answered = state.asked;
+                (state.answered, state.unhurried) = (state.asked, false);
                 return true;
             }
             if behind && (state.wanted > state.durable || state.ended) {
+                state.unhurried = false;
                 return true;
             }
             if state.ended {
@@ -280,6 +294,7 @@ impl Progress {
                 let until = *patient_until.get_or_insert_with(|| Instant::now() + patience);
                 left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
+                    state.unhurried = false;
                     return true;
                 }
             }

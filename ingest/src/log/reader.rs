@@ -210,13 +210,16 @@ impl LogReader {
         Ok(block.len() - before)
     }
 
-    /// The same for the only one who follows the log closely, into `block` in place of what stands there: a long
-    /// block as it was appended, without a copy, or about `bytes_max` bytes.
+    /// The same for the only one who follows the log closely, in the place of `block`: a long block as it was appended,
+    /// without a copy, or about `bytes_max` bytes.
     ///
     /// # Errors
     /// The file system refused, or a record is damaged.
-    pub fn follow(&mut self, block: &mut RecordBlock, bytes_max: usize) -> Result<usize, LogError> {
-        block.clear();
+    pub fn follow(
+        &mut self,
+        block: &mut Arc<RecordBlock>,
+        bytes_max: usize,
+    ) -> Result<usize, LogError> {
         match self.progress.fresh.take(self.position().0, block) {
             Ok(end) => {
                 self.position = end;
@@ -224,7 +227,12 @@ impl LogReader {
             }
             // So that the next one is met where it begins.
             Err(left) => {
-                self.read(block, bytes_max.min(usize::try_from(left).unwrap_or(usize::MAX)))
+                if Arc::get_mut(block).is_none() {
+                    *block = Arc::default();
+                }
+                let Some(own) = Arc::get_mut(block) else { return Ok(0) };
+                own.clear();
+                self.read(own, bytes_max.min(usize::try_from(left).unwrap_or(usize::MAX)))
             }
         }
     }

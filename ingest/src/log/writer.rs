@@ -28,7 +28,7 @@ impl Default for Options {
 }
 
 /// Bytes that have their place and stand in no file: a disk that is slow for a second of a fast source.
-const UNFILED_BYTES_MAX: u64 = 32 << 20;
+pub(super) const UNFILED_BYTES_MAX: u64 = 32 << 20;
 
 /// Bytes whose place on the disk is found at once: page by page, as they are written, costs as much as writing them.
 const RESERVE_BYTES: u64 = 16 << 20;
@@ -158,6 +158,8 @@ impl Sequencer {
                     self.positions.push(position);
                 }
                 count => {
+                    let record = block.get(index);
+                    topics_fit &= frame::topic(&record).len() == record.topic.len();
                     let (run, place) = ((index, count), (position, unsynced));
                     offsets::encode(block, run, place, &mut self.buffer, &mut self.positions);
                 }
@@ -167,11 +169,13 @@ impl Sequencer {
             block.set_position(index, Position(*position));
         }
         let end = start + self.buffer.len() as u64;
-        match block.is_whole() {
-            // Whoever follows must see what a frame holds.
-            true if topics_fit => self.progress.fresh.push(start, end, block),
-            true => {}
-            false => self.progress.held.keep(block),
+        let Progress { fresh, held, .. } = &*self.progress;
+        // Whoever follows must see what a frame holds: not more of a topic than fits.
+        match (block.is_whole(), topics_fit) {
+            (true, true) => fresh.push(start, end, block),
+            (true, false) => {}
+            (false, true) => fresh.share(start, end, held.keep(block)),
+            (false, false) => drop(held.keep(block)),
         }
         self.progress.unfiled.push(start, &self.buffer);
         self.progress.held.appended(end);
@@ -234,6 +238,7 @@ impl Filer {
             written.map_err(LogError::io(&self.segment.path))?;
             self.segment.end = first + bytes.len() as u64;
             self.progress.state().filed = self.segment.end;
+            self.progress.held.filed(self.segment.end);
             // From now on it is found in its file.
             self.progress.unfiled.filed(bytes);
             self.progress.filed.ring();

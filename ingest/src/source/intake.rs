@@ -40,14 +40,15 @@ pub type Streams = Arc<dyn Fn(&str) -> StreamId + Send + Sync>;
 /// The bounded way to the log. Full means: stop reading.
 pub type Intake = SyncSender<Batch>;
 
-/// Puts a batch into the log on the thread of its source, as soon as there is room; `false` when the log takes nothing
-/// any more. For sources that never wait for anything else.
+/// Puts a batch into the log on the thread of its source; `false` when the log takes nothing any more. For sources that
+/// look at [`Held::is_ahead`] before: who does not may wait here for the disk.
 pub type Append = Arc<dyn Fn(Batch) -> bool + Send + Sync>;
 
 /// The promise of a batch, given back to its source once the log holds the range durably.
 /// Dropped without [`Ack::done`], the range is never acknowledged, and comes again.
 pub struct Ack {
     done: Option<Box<dyn FnOnce() + Send>>,
+    hurried: bool,
     _underway: Option<Underway>,
 }
 
@@ -80,26 +81,39 @@ impl Ack {
     /// Calls `done` when the range is durable.
     #[must_use]
     pub fn new(done: impl FnOnce() + Send + 'static) -> Self {
-        Self { done: Some(Box::new(done)), _underway: None }
+        Self { done: Some(Box::new(done)), hurried: true, _underway: None }
+    }
+
+    /// The same, for who can wait for some milliseconds: nothing is made durable for its sake alone before.
+    #[must_use]
+    pub fn unhurried(done: impl FnOnce() + Send + 'static) -> Self {
+        Self { hurried: false, ..Self::new(done) }
     }
 
     /// Nobody waits.
     #[must_use]
     pub fn none() -> Self {
-        Self { done: None, _underway: None }
+        Self { done: None, hurried: false, _underway: None }
     }
 
     /// Nobody waits; so many bytes are underway until it is dropped.
     #[must_use]
     pub fn counted(bytes: u64, all: &UnderwayBytes) -> Self {
         all.0.fetch_add(bytes, Ordering::Relaxed);
-        Self { done: None, _underway: Some(Underway { bytes, all: all.clone() }) }
+        let underway = Some(Underway { bytes, all: all.clone() });
+        Self { done: None, hurried: false, _underway: underway }
     }
 
     /// Whether anybody waits.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.done.is_some()
+    }
+
+    /// Whether who waits is in a hurry.
+    #[must_use]
+    pub fn is_hurried(&self) -> bool {
+        self.hurried
     }
 
     /// The log holds the range durably.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use event::config::Reader;
 use event::{EventTime, RecordFlags, RecordKind, SourceId, StreamId};
-use ingest::source::intake::{Ack, Batch, Spares, Wiring};
+use ingest::source::intake::{Ack, Append, Batch, Spares, Wiring};
 use ingest::source::settings::SourceSettings;
 
 /// Nothing here takes as long; only a hang does.
@@ -49,6 +49,12 @@ fn wiring(capacity: usize) -> (Wiring, Receiver<Batch>) {
         }),
     };
     (wiring, batches)
+}
+
+/// Whoever appends is the channel here.
+fn appending(wiring: Wiring) -> (Wiring, Append) {
+    let intake = wiring.intake.clone();
+    (wiring, Arc::new(move |batch| intake.send(batch).is_ok()))
 }
 
 fn next(batches: &Receiver<Batch>) -> Batch {

@@ -1,21 +1,13 @@
 //! Standard input: lines wherever they are cut, a last one without an end, silence, a full intake.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use event::{RecordFlags, RecordKind};
-use ingest::source::intake::{Append, Wiring};
 use ingest::source::stdin;
 
-use super::{deliveries, next, seen, settings, until, wiring};
+use super::{appending, deliveries, next, seen, settings, until, wiring};
 
 const YAML: &str = "{id: pipe, type: file, files: ['-'], mappings: [canonical], payload_bytes_max: 20, idle_after: 20ms}";
-
-/// Whoever appends is a channel here.
-fn appending(wiring: Wiring) -> (Wiring, Append) {
-    let intake = wiring.intake.clone();
-    (wiring, Arc::new(move |batch| intake.send(batch).is_ok()))
-}
 
 #[test]
 fn lines_of_a_pipe_are_deliveries_however_they_are_cut() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, TrySendError};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use event::{RecordBlock, RecordKind};
@@ -10,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::super::intake::{
-    Ack, BATCH_BYTES_MAX, BATCH_DELIVERIES_MAX, Batch, Board, Stream, Wiring,
+    Ack, Append, BATCH_BYTES_MAX, BATCH_DELIVERIES_MAX, Batch, Board, Stream, Wiring,
 };
 use super::super::settings::SourceSettings;
 use super::consumer::Message;
@@ -35,6 +35,7 @@ struct Partition {
 pub(super) struct Desk {
     pub(super) id: String,
     wiring: Wiring,
+    append: Append,
     pub(super) board: Arc<Board>,
     payload_bytes_max: usize,
     /// The log keeps no more of a message than where it stands.
@@ -47,8 +48,6 @@ pub(super) struct Desk {
     open: RecordBlock,
     /// Partitions that have some among them.
     touched: Vec<usize>,
-    /// A batch that the intake had no room for.
-    held: Option<Batch>,
     /// Judging has to come nearer first.
     ahead: bool,
     /// Counts batches.
@@ -61,12 +60,13 @@ impl Desk {
     pub(super) fn new(
         settings: &SourceSettings,
         offsets: bool,
-        wiring: Wiring,
+        (wiring, append): (Wiring, Append),
         board: Arc<Board>,
     ) -> Self {
         Self {
             id: settings.id.clone(),
             wiring,
+            append,
             board,
             payload_bytes_max: settings.payload_bytes_max,
             offsets,
@@ -75,7 +75,6 @@ impl Desk {
             by_topic: HashMap::new(),
             open: RecordBlock::new(),
             touched: Vec::new(),
-            held: None,
             ahead: false,
             sequence: 0,
             complaining: false,
@@ -142,12 +141,12 @@ impl Desk {
         self.complaining = true;
     }
 
-    /// Whether nothing more is taken now: a batch waits for room, too much waits to be judged that stands in memory
-    /// only, or judging is so far behind that it would have to read from the disk what the broker keeps anyhow.
+    /// Whether nothing more is taken now: too much waits to be judged or written that stands in memory only, or judging
+    /// is so far behind that it would have to read from the disk what the broker keeps anyhow.
     pub(super) fn is_full(&mut self) -> bool {
         let held = &self.wiring.held;
         self.ahead = held.is_ahead(self.ahead, 0);
-        self.ahead || self.held.is_some() || self.offsets && !held.has_room()
+        self.ahead || self.offsets && !held.has_room()
     }
 
     /// The partitions that are ours.
@@ -214,14 +213,13 @@ impl Desk {
     /// Drops what is not handed over: it is not acknowledged, so whoever reads the partitions next
     /// gets it.
     pub(super) fn abandon(&mut self) {
-        if !self.open.is_empty() || self.held.is_some() {
+        if !self.open.is_empty() {
             // A word of idleness may be lost with it: it is said again.
             for partition in &mut self.partitions {
                 partition.speaking = true;
             }
         }
         self.open.clear();
-        self.held = None;
         for index in self.touched.drain(..) {
             self.partitions[index].reached = None;
         }
@@ -238,18 +236,11 @@ impl Desk {
         }
     }
 
-    /// Hands over what is held, else what was gathered. `false` when nobody takes it any more.
+    /// Hands over what was gathered. `false` when nobody takes it any more.
     pub(super) fn hand_over(&mut self, ledger: &mut Ledger, acks: &Sender<(u64, u64)>) -> bool {
-        let Some(batch) = self.held.take().or_else(|| self.batch(ledger, acks)) else {
-            return true;
-        };
-        let deliveries = batch.deliveries();
-        match self.wiring.intake.try_send(batch) {
-            Ok(()) => self.board.count(deliveries),
-            Err(TrySendError::Full(batch)) => self.held = Some(batch),
-            Err(TrySendError::Disconnected(_)) => return false,
-        }
-        true
+        let Some(batch) = self.batch(ledger, acks) else { return true };
+        self.board.count(batch.deliveries());
+        (self.append)(batch)
     }
 
     fn batch(&mut self, ledger: &mut Ledger, acks: &Sender<(u64, u64)>) -> Option<Batch> {
@@ -271,7 +262,8 @@ impl Desk {
         self.sequence += 1;
         let (sequence, acks) = (self.sequence, acks.clone());
         let generation = ledger.enter(sequence, reached);
-        let ack = Ack::new(move || {
+        // The group is told once a second.
+        let ack = Ack::unhurried(move || {
             // A source that is gone has no offsets to store.
             let _ = acks.send((generation, sequence));
         });

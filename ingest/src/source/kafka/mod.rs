@@ -20,7 +20,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::backoff::Backoff;
 use super::intake::{
-    BATCH_DELIVERIES_MAX, BATCHES_UNACKED_MAX, Board, Running, SourceError, Wiring,
+    Append, BATCH_DELIVERIES_MAX, BATCHES_UNACKED_MAX, Board, Running, SourceError, Wiring,
 };
 use super::settings::{Kind, SourceSettings};
 pub use again::Again;
@@ -31,22 +31,22 @@ use ledger::Ledger;
 /// One turn without a message: how late an acknowledgement, a silence or a stop is noticed.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long a full intake is simply waited for. Then the partitions are paused, which throws away
+/// How long it is simply waited for where nothing more is taken. Then the partitions are paused, which throws away
 /// what was fetched ahead, and polling goes on: a consumer that does not poll is thrown out of its
 /// group after five minutes, and holds up everybody's rebalance before.
 const FULL_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// Between looks at a full intake: its receiver cannot wake us.
+/// Between two looks whether more is taken: nobody wakes us.
 const FULL_WAIT: Duration = Duration::from_millis(2);
 
 /// The same, once the partitions are paused.
 const FULL_POLL: Duration = Duration::from_millis(10);
 
-/// Starts reading. Brokers that are down are no error: see [`Running::state`].
+/// Starts reading, and appends to the log by itself. Brokers that are down are no error: see [`Running::state`].
 ///
 /// # Errors
 /// The settings are of another type, librdkafka refuses them, or there is no thread to be had.
-pub fn start(settings: &SourceSettings, wiring: Wiring) -> Result<Running, SourceError> {
+pub fn start(settings: &SourceSettings, ways: (Wiring, Append)) -> Result<Running, SourceError> {
     let Kind::Kafka { brokers, topics, group, offsets } = &settings.kind else {
         return Err(SourceError::Kind { source_id: settings.id.clone(), wanted: "kafka" });
     };
@@ -60,7 +60,7 @@ pub fn start(settings: &SourceSettings, wiring: Wiring) -> Result<Running, Sourc
     let link = way
         .connect()
         .map_err(|error| SourceError::Kafka { source_id: settings.id.clone(), error })?;
-    let desk = Desk::new(settings, *offsets, wiring, board.clone());
+    let desk = Desk::new(settings, *offsets, ways, board.clone());
     let thread = std::thread::Builder::new()
         .name(format!("kafka-{}", settings.id))
         .spawn(move || run(&way, link, desk))
@@ -186,7 +186,7 @@ fn read(link: &mut Link, desk: &mut Desk) -> End {
         link.ledger.settle(&link.consumer, if patient { FULL_WAIT } else { Duration::ZERO });
         desk.mark_idle();
         if !desk.hand_over(&mut link.ledger, &link.acks) {
-            desk.board.link(false, "the intake is closed");
+            desk.board.link(false, "the log is closed");
             break;
         }
     }
