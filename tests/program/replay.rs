@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -267,6 +267,21 @@ fn ten_rules_agree_with_the_oracle_in_order_and_shuffled() {
         }
     }
     println!("{} alerts of {events} events agree", wanted.len());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_defect() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let file = dir.path().join("f.ndjson");
+    std::fs::write(&file, "").unwrap_or_else(|e| panic!("{e}"));
+    let mut command = portcullis();
+    command.args(["replay", "--json", "--config"]).arg(example("ten-rules")).arg(&file);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{e}"));
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(141), "as other programs end by SIGPIPE");
 }
 
 #[test]
