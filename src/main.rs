@@ -28,7 +28,11 @@ mod top;
 
 use clap::Parser as _;
 
-#[cfg(target_os = "linux")]
+#[cfg(test)]
+#[path = "../benches/benches/way/counting.rs"]
+mod counting;
+
+#[cfg(all(target_os = "linux", not(test)))]
 #[global_allocator]
 static MEMORY: huge::Huge = huge::Huge;
 

@@ -16,6 +16,7 @@ use super::pauses::{Cause, Pauses};
 use super::rulebooks::Rulebooks;
 use super::snapshots::Head;
 use super::status::Live;
+use super::strangers::Noted;
 use super::teller::{Judged, Part, Tell, Told};
 use crate::pipeline::Pipeline;
 use crate::setup::Setup;
@@ -33,8 +34,10 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 const SNAPSHOT_SMALL_BYTES: u64 = 16 << 20;
 /// How long one wait lasts before the figures are looked at again.
 const WAIT: Duration = Duration::from_millis(200);
-/// Memory made ready for what grows little by little while the program runs: names, above all.
+/// Memory made ready for what grows little by little while the program runs: names and identities, above all.
+/// And what is asked of the system at once: what is left of a heap of the allocator's, 64 MiB, is for the rest.
 const ROOM_BYTES: usize = 16 << 20;
+const ASKED_BYTES: usize = 48 << 20;
 /// Large pages made ready for tables that grow: those of the first half a million events of the ten rules.
 const TABLES_BYTES: usize = 32 << 20;
 /// Between two times that the figures are copied to where others see them: a step may be one event.
@@ -63,11 +66,13 @@ pub struct Follower {
     /// Up to where the figures that others see are the engine's, and since when.
     pub looked: Option<(Position, Instant)>,
     pub pauses: Pauses,
+    /// Devices that the site model does not know and that have spoken.
+    pub noted: Noted,
 }
 
 /// Makes memory ready for the calling thread, the engine's.
 pub fn make_ready() {
-    crate::room::make_room(ROOM_BYTES);
+    crate::room::make_room(ROOM_BYTES, ASKED_BYTES);
     crate::huge::make_ready(TABLES_BYTES);
 }
 
@@ -202,7 +207,7 @@ impl Follower {
         findings: &mut Findings,
         dead: &mut Vec<DeadLetter>,
     ) -> anyhow::Result<Option<(usize, Control)>> {
-        let Self { setup, pipeline, live, .. } = self;
+        let Self { setup, pipeline, live, noted, .. } = self;
         let sources = &setup.config.sources;
         pipeline.step(
             block,
@@ -220,9 +225,10 @@ impl Follower {
             |events| {
                 let strange = |event: &EventRef| event.flags().has(EventFlags::UNKNOWN_DEVICE);
                 for event in events.iter().filter(strange) {
-                    let device = setup.interner.text(event.device());
-                    let source = &sources[event.source().0 as usize].id;
-                    live.strangers().note(source, device, event.occurred());
+                    let (source, device) = (event.source(), event.device());
+                    noted.note(live.strangers(), (source, device), event.occurred(), || {
+                        (&sources[source.0 as usize].id, setup.interner.text(device))
+                    });
                 }
             },
         )
@@ -241,6 +247,8 @@ impl Follower {
         self.end_saving()?;
         self.pipeline.reload(&self.setup, &next, &mut self.findings)?;
         self.setup = next;
+        let sources = self.setup.config.sources.iter().map(|source| source.id.as_str());
+        self.noted.renumber(self.live.strangers(), sources, &self.setup.interner);
         self.live.took_over(self.setup.clone(), &self.pipeline);
         let (from, recorded) = (record.position, record.recorded);
         self.rulebooks.begin(Reign { config: hash, from, by, reason, recorded })?;

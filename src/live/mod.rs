@@ -167,6 +167,7 @@ impl Program {
             snapshot_len: 0,
             looked: None,
             pauses: pauses::Pauses::begin(),
+            noted: Default::default(),
         };
         // It waits for nothing else.
         let _ = begin.send((follower, live.clone()));
@@ -346,7 +347,7 @@ fn spawn_store(
     })?);
     threads.push(spawn("store", live.clone(), move || {
         step_behind();
-        crate::room::make_room(TELLING_ROOM_BYTES);
+        crate::room::make_room(TELLING_ROOM_BYTES, TELLING_ROOM_BYTES);
         emitter.run(&emitted)
     })?);
     Ok(((emit, outputs), kept))
@@ -366,7 +367,7 @@ fn spawn_teller(
         teller::Teller { evidence, bases, judged, spare: given_back, emit, outputs, held: None };
     threads.push(spawn("teller", live.clone(), move || {
         step_behind();
-        crate::room::make_room(TELLING_ROOM_BYTES);
+        crate::room::make_room(TELLING_ROOM_BYTES, TELLING_ROOM_BYTES);
         teller.run(setup)
     })?);
     Ok(teller::Told { tell, spare })
