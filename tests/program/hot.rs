@@ -14,6 +14,8 @@ const EVENTS: u64 = 1_000_000;
 /// A block of the log is some 1,600 events. It costs a read, and two waits or wakes: that the log
 /// has grown, that the teller has room.
 const EVENTS_PER_CALL_MIN: u64 = 100;
+/// Its memory comes at the start, in pieces of a mebibyte (`src/room.rs`), and not by the page.
+const PAGES_ASKED_MAX: u64 = 200;
 
 #[test]
 fn the_engine_makes_no_system_call_for_an_event() {
@@ -51,6 +53,9 @@ fn the_engine_makes_no_system_call_for_an_event() {
     }
     let all: u64 = calls.values().sum();
     println!("{EVENTS} events, {all} system calls of the engine's thread: {calls:?}");
-    assert!(calls.get("pread64").is_some_and(|reads| *reads > 100), "not traced: {calls:?}");
+    // Whatever the build, it waits for the log now and then, and its heap has grown.
+    let of = |name: &str| calls.get(name).copied().unwrap_or_default();
+    assert!(of("futex") > 0 && of("mprotect") > 0 && all > 100, "not traced: {calls:?}");
+    assert!(of("mprotect") <= PAGES_ASKED_MAX, "memory comes little by little: {calls:?}");
     assert!(all * EVENTS_PER_CALL_MIN <= EVENTS, "{all} system calls: {calls:?}");
 }
