@@ -91,6 +91,15 @@ fn decode(decoder: &mut Decoder, block: &RecordBlock, events: &mut EventBlock) {
     }
 }
 
+/// The same on the road that the program takes: the block as a whole, each delivery looked at before its turn.
+fn decode_on(decoder: &mut Decoder, block: &RecordBlock, events: &mut EventBlock) {
+    events.clear();
+    let end = decoder.decode_on(block, 0..block.len(), events, |_, outcome, _| {
+        assert!(matches!(outcome, Outcome::Decoded(1)), "{outcome:?}");
+    });
+    assert_eq!(end, block.len(), "all are deliveries");
+}
+
 pub fn decoding(criterion: &mut Criterion) {
     let text = lines(&mut Badges::new(SEED), 2 * BLOCK);
     let all = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -118,6 +127,8 @@ pub fn decoding(criterion: &mut Criterion) {
         let scanned = after.scanned - before.scanned;
         println!("{name}: {scanned} of {BLOCK} on the fast road");
         group.bench_function(*name, |b| b.iter(|| decode(&mut fast, block, &mut events)));
+        let whole = format!("{name}-block");
+        group.bench_function(whole, |b| b.iter(|| decode_on(&mut fast, block, &mut events)));
         if scanned > 0 {
             let (parsing, mut events) = decoder(mapping);
             let mut parsing = parsing.parsing_only();

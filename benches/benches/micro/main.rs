@@ -4,6 +4,7 @@
 //! that of a rule that never looks.
 
 mod decoding;
+mod operators;
 #[path = "../way/rig.rs"]
 mod rig;
 
@@ -17,6 +18,7 @@ use event::incident::{
 };
 use event::{EventTime, Interner, RecordBlock, SymbolCache};
 use ingest::log::{LogWriter, Options, RealFiles};
+use operators::OPERATORS;
 use rig::{Rig, records};
 use sinks::Store;
 use workload::badges::Badges;
@@ -28,69 +30,6 @@ const BLOCK: usize = 1_000;
 const WARM_UP: usize = 60;
 /// Deliveries, or outputs, of one group.
 const GROUPS: [usize; 4] = [1, 10, 100, 1_000];
-
-/// Rulebooks of one operator each. What they look for is rare, so that the looking is timed; how
-/// much is found is printed.
-const OPERATORS: [(&str, &str); 13] = [
-    ("nothing", "rules: [{id: R, on: Fire}]"),
-    ("one-event", "rules: [{id: R, on: AccessDenied, if: e.reason == 'nobody'}]"),
-    (
-        "count",
-        "facts: {n: {count: AccessGranted, by: door, within: 60s}}\n\
-         rules: [{id: R, on: AccessGranted, if: n >= 100000}]",
-    ),
-    (
-        "distinct",
-        "facts: {n: {distinct: credential, on: AccessGranted, by: zone, within: 60s}}\n\
-         rules: [{id: R, on: AccessGranted, if: n >= 100000}]",
-    ),
-    (
-        "set",
-        "facts: {open: {by: door, set: {DoorOpened: 'true', DoorClosed: 'false'}, init: false}}\n\
-         rules: [{id: R, on: AccessGranted, if: open && e.dir == 'nowhere'}]",
-    ),
-    (
-        "balance",
-        "facts: {n: {by: zone, up: {on: AccessGranted, if: e.dir == 'in'}, \
-                     down: {on: AccessGranted, if: e.dir == 'out'}}}\n\
-         rules: [{id: R, on: AccessGranted, if: n >= 100000}]",
-    ),
-    (
-        "sequence",
-        "rules: [{id: R, by: credential, within: 60s, runs: each, sequence: \
-         [{a: AccessGranted, if: a.dir == 'in'}, {b: AccessDenied, if: b.reason == 'revoked'}]}]",
-    ),
-    ("unless", "rules: [{id: R, on: DoorOpened, unless: [{on: DoorClosed, same: door, to: 90s}]}]"),
-    (
-        "session",
-        "rules: [{id: R, session: {open: DoorOpened, close: DoorClosed, by: door, grace: 3s, max: 5m}, \
-         if: s.closed && s.count(AccessDenied) > 1000}]",
-    ),
-    (
-        "passage",
-        "rules: [{id: R, passage: {by: credential, on: AccessGranted, \
-         from: \"e.dir == 'in' ? 'outside' : 'inside'\", \
-         to: \"e.dir == 'in' ? 'inside' : 'outside'\"}}]\n\
-         incidents: {stale: never}",
-    ),
-    (
-        "travel",
-        "rules: [{id: R, scope: enterprise, \
-         travel: {by: credential, on: AccessGranted, min_time: 1ms}}]",
-    ),
-    (
-        "watch",
-        "facts: {open: {by: door, set: {DoorOpened: 'true', DoorClosed: 'false'}, init: false}}\n\
-         rules: [{id: R, watch: open, if: value, for: 90s}]",
-    ),
-    (
-        // Each refusal is a detection: it opens an incident, or joins one of its door.
-        "correlation",
-        "rules: [{id: R, on: [AccessDenied, Panic]}, {id: Q, on: DoorForcedOpen}]\n\
-         incidents: {by: [door], gap: 1m, stale: never, \
-                     links: [{between: [[R], [Q]], within: 1m}]}",
-    ),
-];
 
 fn lines(badges: &mut Badges, count: usize) -> String {
     let mut text = String::with_capacity(count * 180);

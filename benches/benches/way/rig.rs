@@ -38,15 +38,21 @@ fn good<T>(result: Result<T, Vec<Diagnostic>>) -> T {
 impl Rig {
     /// Loads the configuration.
     pub fn new() -> Self {
-        Self::over(read("rules/ten.yaml"))
+        Self::over(read("rules/ten.yaml"), &[])
     }
 
     /// The same with another rulebook.
     pub fn of(rulebook: &str) -> Self {
-        Self::over(vec![("rules.yaml".to_owned(), rulebook.to_owned())])
+        Self::with(rulebook, "tables: {}")
     }
 
-    fn over(rulebook: Vec<(String, String)>) -> Self {
+    /// The same with tables.
+    pub fn with(rulebook: &str, tables: &str) -> Self {
+        let file = |name: &str, text: &str| vec![(name.to_owned(), text.to_owned())];
+        Self::over(file("rules.yaml", rulebook), &file("model.yaml", tables))
+    }
+
+    fn over(rulebook: Vec<(String, String)>, tables: &[(String, String)]) -> Self {
         let mappings = read("mappings/workload.yaml");
         let interner = Interner::shared();
         let mut vocabulary = Vocabulary::default();
@@ -55,8 +61,8 @@ impl Rig {
         faults.extend(rules::lang::declare(&mut rulebook, &mut vocabulary));
         assert!(faults.is_empty(), "{faults:?}");
         let vocabulary = Arc::new(vocabulary);
-        let model = good(ingest::model::load(&[], Default::default(), &[], &vocabulary, &interner));
-        let model = Arc::new(model);
+        let model = ingest::model::load(tables, Default::default(), &[], &vocabulary, &interner);
+        let model = Arc::new(good(model));
         let mappings = ingest::mapping::compile(&mappings, vocabulary.clone(), model.clone());
         let plan = rules::lang::compile(rulebook, vocabulary.clone(), model, &interner);
         let source = SourceDecoding {
@@ -83,6 +89,7 @@ impl Rig {
             interner,
             vocabulary,
         };
+        rig.decoder.know(rig.engine.tables());
         let opened = Input::StreamOpened(StreamId(0), SourceId(0));
         rig.engine.feed(opened, &mut rig.findings);
         rig

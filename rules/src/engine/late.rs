@@ -1,8 +1,6 @@
 //! What came later than the slack, kept until it has been repaired; and where the log holds what
 //! it must be run with.
 
-use std::collections::BTreeMap;
-
 use event::incident::Tier;
 use event::{EventBlock, EventRef, EventTime, Position, TimeSpan, Vocabulary};
 
@@ -11,6 +9,8 @@ use crate::limits::{LATE_MAX, REPAIR_EVENTS_MAX};
 
 /// Bytes of log, or of files, that the index speaks of as one. A power of two.
 const REACH_BYTES: u64 = 1 << 23;
+/// Stretches that there is room for from the beginning.
+const STRETCHES: usize = 16;
 
 /// How late is how bad. Lateness is how far time (the watermark) was ahead when the event came.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +167,8 @@ pub struct Late {
     at: EventTime,
     /// When the rulebook took over: nothing before it is judged by it again.
     began: EventTime,
-    stretches: BTreeMap<u64, Stretch>,
+    /// By number. It begins anew again and again, and allocates no more once it was as long as it gets.
+    stretches: Vec<(u64, Stretch)>,
     /// The stretch that grows: looked up once, not for each event.
     growing: Option<(u64, Stretch)>,
     /// The figures.
@@ -186,7 +187,7 @@ impl Late {
             since: 0,
             at: EventTime::MIN,
             began: EventTime::MIN,
-            stretches: BTreeMap::new(),
+            stretches: Vec::with_capacity(STRETCHES),
             growing: None,
             counts: LateCounts::default(),
         }
@@ -232,10 +233,23 @@ impl Late {
     #[inline(never)]
     fn go_on(&mut self, number: u64, forget: EventTime) {
         if let Some((number, stretch)) = self.growing.take() {
-            self.stretches.insert(number, stretch);
+            self.put(number, stretch);
         }
-        self.stretches.retain(|_, stretch| stretch.greatest >= forget);
-        self.growing = Some((number, self.stretches.remove(&number).unwrap_or(Stretch::NOTHING)));
+        self.stretches.retain(|(_, stretch)| stretch.greatest >= forget);
+        let known = self.place(number).map(|place| self.stretches.remove(place).1);
+        self.growing = Some((number, known.unwrap_or(Stretch::NOTHING)));
+    }
+
+    /// Where the stretch of a number is, or belongs.
+    fn place(&self, number: u64) -> Result<usize, usize> {
+        self.stretches.binary_search_by_key(&number, |(number, _)| *number)
+    }
+
+    fn put(&mut self, number: u64, stretch: Stretch) {
+        match self.place(number) {
+            Ok(place) => self.stretches[place].1 = stretch,
+            Err(place) => self.stretches.insert(place, (number, stretch)),
+        }
     }
 
     /// Keeps a late event until it is repaired; refused, and counted, when too many wait, or the
@@ -288,7 +302,7 @@ impl Late {
 
     /// What must be read for what occurred from `from` on, newest first where it is too much.
     pub fn needs(&self, from: EventTime, until: EventTime) -> Due {
-        let all = self.stretches.values().chain(self.growing.iter().map(|(_, stretch)| stretch));
+        let all = self.stretches.iter().chain(&self.growing).map(|(_, stretch)| stretch);
         let mut needed: Vec<&Stretch> =
             all.filter(|s| s.greatest >= from && s.least < until).collect();
         needed.sort_unstable_by_key(|stretch| stretch.greatest);
@@ -335,10 +349,8 @@ impl Late {
             put(came.0 as u64);
             row.words().iter().for_each(|word| put(*word));
         }
-        let growing = self.growing.iter().map(|(number, stretch)| (number, stretch));
-        let stretches: Vec<_> = self.stretches.iter().chain(growing).collect();
-        put(stretches.len() as u64);
-        for (number, s) in stretches {
+        put((self.stretches.len() + usize::from(self.growing.is_some())) as u64);
+        for (number, s) in self.stretches.iter().chain(&self.growing) {
             let (least, greatest) = (s.least.0 as u64, s.greatest.0 as u64);
             [*number, s.first, s.last, least, greatest, s.events].into_iter().for_each(&mut put);
         }
@@ -374,7 +386,7 @@ impl Late {
             let (first, last) = (input.u64()?, input.u64()?);
             let (least, greatest) = (EventTime(input.i64()?), EventTime(input.i64()?));
             let events = input.u64()?;
-            self.stretches.insert(number, Stretch { first, last, least, greatest, events });
+            self.put(number, Stretch { first, last, least, greatest, events });
         }
         let c = &mut self.counts;
         for count in [

@@ -125,12 +125,15 @@ impl Site {
     /// Says which incidents belong together, as was found when a detection had its own.
     #[inline]
     fn say_links(&mut self, spoken: &Spoken, out: &mut Findings) {
-        if !self.correlation.has_links() {
+        if self.correlation.links.is_empty() {
             return;
         }
-        for (newer, older) in self.correlation.take_links() {
+        let mut links = std::mem::take(&mut self.correlation.links);
+        for (newer, older) in links.drain(..) {
             self.say_of_incident(Effect::Linked(newer, older), spoken.at, out);
         }
+        // Their room serves the next ones.
+        self.correlation.links = links;
     }
 
     /// Tells a detection. Returns its incident.

@@ -237,18 +237,6 @@ impl Correlation {
         }
     }
 
-    /// Whether any links were found since they were last taken.
-    #[inline]
-    pub fn has_links(&self) -> bool {
-        !self.links.is_empty()
-    }
-
-    /// Links found since the last call: the newer incident, then the older.
-    pub fn take_links(&mut self) -> impl Iterator<Item = (TimedId, TimedId)> + use<> {
-        // Links are rare; a detection without any must not allocate.
-        std::mem::take(&mut self.links).into_iter()
-    }
-
     /// Frees an incident that can take nothing any more.
     pub fn forget(&mut self, incident: u32, now: EventTime) {
         if incident < self.incidents.len() {
