@@ -7,7 +7,7 @@ use super::*;
 
 impl Both {
     /// What both say of payloads that come in one block, with a mark between some of them.
-    fn agree_of_block(&mut self, payloads: &[Vec<u8>]) {
+    pub(super) fn agree_of_block(&mut self, payloads: &[Vec<u8>]) {
         let mut records = RecordBlock::new();
         let mut wanted = EventBlock::new(&self.vocabulary);
         let mut outcomes = Vec::new();

@@ -1,6 +1,5 @@
 //! The shipped mappings.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use super::Bench;
@@ -123,11 +122,7 @@ fn a_contact_says_closed_where_it_says_true() {
 fn the_makers_own_samples_are_read() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/payloads");
     if !dir.is_dir() {
-        let required = std::env::var_os("PORTCULLIS_REQUIRE_SERVICES").is_some();
-        assert!(!required, "the makers' payloads are not there");
-        let test = "foreign::the_makers_own_samples_are_read";
-        let _ = writeln!(std::io::stderr(), "\nSKIPPED {test}: their payloads are not there");
-        return;
+        return super::skipped::skipped("the makers' payloads are not there");
     }
     let mut bench = shipped(&[
         "frigate",

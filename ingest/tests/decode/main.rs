@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod blocks;
+mod corpora;
 mod faults;
 mod foreign;
 mod own;
 mod roads;
+#[path = "../../../tests/program/skipped.rs"]
+mod skipped;
 
 use std::sync::Arc;
 

@@ -2,8 +2,6 @@
 //! reason, evidence in words. The one decoder goes along known keys where it can, the other has
 //! nothing but simd-json; they share an interner, so that rows can be compared as they are.
 
-use std::path::PathBuf;
-
 use ingest::decode::Roads;
 use proptest::prelude::*;
 
@@ -34,7 +32,7 @@ impl Both {
     }
 
     /// What both say of a payload, from the first time on until all is known of it.
-    fn agree(&mut self, topic: &str, payload: &[u8]) -> Outcome {
+    pub(super) fn agree(&mut self, topic: &str, payload: &[u8]) -> Outcome {
         // What stands behind a payload in its buffer is none of it, whatever it would make of it.
         const TAILS: [&str; 6] = ["", "\n{\"id\":7", "\"}", "}", "7,\"ts\":7}", " \n \""];
         self.seen += 1;
@@ -72,7 +70,7 @@ impl Both {
 
 pub(super) const TEN: &str =
     include_str!("../../../config/examples/ten-rules/mappings/workload.yaml");
-const SWIPE: &str = r#"{"id":7,"ts":1700000000014,"src":"badge","type":"swipe","site":"S1","zone":"Z123","door":"D1234","badge":"B00042","dir":"in","result":"granted","reason":"ok"}"#;
+pub(super) const SWIPE: &str = r#"{"id":7,"ts":1700000000014,"src":"badge","type":"swipe","site":"S1","zone":"Z123","door":"D1234","badge":"B00042","dir":"in","result":"granted","reason":"ok"}"#;
 const CANONICAL: &str = r#"{"kind":"AccessGranted","occurred":"2026-01-01T10:00:00.5+02:00","feed":"badge","device":"R1","id":"9","site":"S1","door":"D1","people":3,"score":0.75,"active":true}"#;
 
 #[test]
@@ -303,74 +301,6 @@ mappings:
         for key in [first, second, "a_key_of_many_byte", "a_key_of_many_bytess"] {
             let payload = format!("{{\"{key}\":\"{key}\"}}");
             assert_eq!(both.agree("t", payload.as_bytes()), Outcome::Decoded(1));
-        }
-    }
-}
-
-/// Where stored corpora are, if they are: beside the repository or where a variable says.
-fn stored(folder: &str) -> Vec<PathBuf> {
-    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"));
-    let data = std::env::var_os("PORTCULLIS_DATA").map_or(beside, PathBuf::from);
-    let Ok(entries) = std::fs::read_dir(data.join(folder)) else {
-        println!("{folder}: not here, not compared");
-        return Vec::new();
-    };
-    let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).filter(|p| p.is_file()).collect();
-    paths.sort();
-    paths
-}
-
-/// The whole of JSONTestSuite, alone and as a value of a payload whose shape is known, wanted and
-/// unwanted; what must be refused is, and what must be read is read.
-#[test]
-fn all_of_jsontestsuite() {
-    let mapping = TEN.replace("reason: $.reason", "reason: $.reason, mode: $.deep.er");
-    let mut both = Both::new(&["workload"], &mapping, "");
-    for path in ["jsontestsuite/test_parsing", "jsontestsuite/test_transform"] {
-        for path in stored(path) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let bytes = std::fs::read(&path).unwrap();
-            let alone = both.agree("t", &bytes);
-            if name.starts_with("n_") {
-                let syntax =
-                    [RejectReason::InvalidJson, RejectReason::InvalidUtf8, RejectReason::TooDeep];
-                assert!(syntax.iter().any(|r| alone == Outcome::Rejected(*r)), "{name}: {alone:?}");
-            }
-            let (head, tail) = SWIPE.split_at(SWIPE.len() - 1);
-            for key in ["x", "deep", "reason"] {
-                let head = head.replace(r#""reason":"ok""#, r#""y":{"z":[1,{"w":0.5}]}"#);
-                let known = format!("{head},\"{key}\":\"v\"{tail}");
-                both.agree("t", known.as_bytes());
-                let head = format!("{head},\"{key}\":").into_bytes();
-                let within = [&head[..], &bytes, tail.as_bytes()].concat();
-                let outcome = both.agree("t", &within);
-                if name.starts_with("y_") && key == "x" && !name.contains("duplicated_key") {
-                    assert_eq!(outcome, Outcome::Decoded(1), "{name}");
-                }
-                let head = head.len() - 1;
-                let nested = [&within[..head], b":{\"er\":", &bytes, b"}", tail.as_bytes()];
-                both.agree("t", &nested.concat());
-            }
-        }
-    }
-}
-
-/// Payloads as the makers publish them, through every shipped mapping.
-#[test]
-fn published_payloads() {
-    let any = "
-mappings:
-- {name: any, events: [{kind: Heartbeat, device: x, occurred: $.time, id: $.id, fields: {mode: $.type, zone: $.before.camera, person: $.body.Actor.Name, score: $.after.score}}]}
-";
-    let all = TEN.to_owned() + any.trim_start().trim_start_matches("mappings:\n");
-    let names: Vec<_> = compiled(&all, "").0.names().map(str::to_owned).collect();
-    let mut each: Vec<_> = names.iter().map(|n| Both::new(&[n], &all, "")).collect();
-    for path in stored("../payloads") {
-        let bytes = std::fs::read(&path).unwrap();
-        for both in &mut each {
-            for topic in ["frigate/events", "zigbee2mqtt/door", "a/axis/event/tns1:Device/x", "x"] {
-                both.agree(topic, &bytes);
-            }
         }
     }
 }

@@ -7,6 +7,8 @@ mod http;
 mod kafka;
 mod mqtt;
 mod scripted;
+#[path = "../../../tests/program/skipped.rs"]
+mod skipped;
 mod stdin;
 
 use std::collections::BTreeSet;

@@ -1,7 +1,6 @@
 //! MQTT: a real broker, cut lines, sessions that last.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,13 +43,7 @@ impl Mosquitto {
             .stderr(Stdio::null())
             .spawn();
         let Ok(child) = child else {
-            assert!(
-                std::env::var_os("PORTCULLIS_REQUIRE_SERVICES").is_none(),
-                "mosquitto is not on PATH"
-            );
-            let thread = std::thread::current();
-            let test = thread.name().unwrap_or("?");
-            let _ = writeln!(std::io::stderr(), "\nSKIPPED {test}: Mosquitto is not there");
+            super::skipped::skipped("Mosquitto is not there");
             return None;
         };
         let broker = Self { child, address, _dir: dir };

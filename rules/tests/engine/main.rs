@@ -12,6 +12,8 @@ mod reload;
 mod schema;
 mod script;
 mod siddhi;
+#[path = "../../../tests/program/skipped.rs"]
+mod skipped;
 mod tables;
 mod told;
 mod why;

@@ -4,8 +4,7 @@
 mod app;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use event::vocabulary::KIND_ADVANCE;
 use event::{
@@ -17,6 +16,7 @@ use rules::value::Value as Bound;
 use serde_json::Value;
 
 use crate::script::{compile, try_compile};
+use crate::skipped::recorded;
 use app::{Translation, field, kind, translate};
 
 /// Cases that mean something else there, and what.
@@ -63,16 +63,9 @@ const DIFFERENT: &[(&str, &str)] = &[
 ];
 
 fn cases() -> Option<Vec<Value>> {
-    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"));
-    let root = std::env::var_os("PORTCULLIS_DATA").map_or(beside, PathBuf::from);
-    let Ok(text) = std::fs::read_to_string(root.join("cep-semantics/siddhi_cases.jsonl")) else {
-        let required = std::env::var_os("PORTCULLIS_REQUIRE_SERVICES").is_some_and(|v| v == "1");
-        assert!(!required, "cep-semantics is not there, and PORTCULLIS_REQUIRE_SERVICES=1");
-        let thread = std::thread::current();
-        let name = thread.name().unwrap_or("?");
-        let _ = writeln!(std::io::stderr(), "\nSKIPPED {name}: `cep-semantics` is not there");
-        return None;
-    };
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let dir = recorded(&project, "cep-semantics")?;
+    let text = std::fs::read_to_string(dir.join("siddhi_cases.jsonl")).expect("the cases");
     Some(text.lines().map(|line| serde_json::from_str(line).expect("a case a line")).collect())
 }
 
