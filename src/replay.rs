@@ -35,6 +35,9 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let mut words = new_words()?;
     let started = Instant::now();
     let mut ran = None;
+    if args.pin && args.threads == 1 {
+        cores::pin(0);
+    }
     if args.threads > 1 {
         let mut files = files.again()?;
         ran = cores::replay(&setup, &mut files, usize::from(args.threads), args.pin, &mut words)?;

@@ -27,6 +27,11 @@ fn held(usage: &[Usage]) -> [u64; 3] {
     held.fold([0; 3], |sum, one| [sum[0] + one[0], sum[1] + one[1], sum[2] + one[2]])
 }
 
+/// Bytes of the whole state by its keys: runs, events, indexes and what is reserved included.
+fn by_keys(bytes: usize, keys: u64) -> u64 {
+    (bytes as u64).checked_div(keys).unwrap_or_default()
+}
+
 impl Summary<'_> {
     fn books(&self) -> impl Iterator<Item = (&str, &SourceBooks)> {
         let sources = self.setup.config.sources.iter().map(|source| source.id.as_str());
@@ -80,6 +85,7 @@ impl Summary<'_> {
             "bytes_per_run": RUN_BYTES,
             "events": events,
             "bytes_per_event": ENTRY_BYTES,
+            "bytes_by_keys": by_keys(counted.state_bytes, keys),
         });
         json!({
             "books": books,
@@ -106,7 +112,8 @@ impl Summary<'_> {
         let mib = counted.state_bytes as f64 / f64::from(1 << 20);
         text += &format!(
             "\nstate: {keys} keys of {KEY_BYTES} B, {runs} runs of {RUN_BYTES} B, {events} events of \
-             {ENTRY_BYTES} B; {mib:.1} MiB with all that is reserved\n",
+             {ENTRY_BYTES} B; {mib:.1} MiB with all that is reserved, {} B a key\n",
+            by_keys(counted.state_bytes, keys),
         );
         text += &format!(
             "\n{} incidents · {:.2} s · {:.0} events/s · {}\n",

@@ -79,7 +79,8 @@ pub fn compare(args: &BenchArgs, sides: &[PathBuf], dir: &Path, disk: Disk) -> a
         turns.push(if turn % 2 == 0 { [first, second] } else { [second, first] });
         eprintln!("turn {} of {}", turn + 1, args.rounds);
     }
-    let mut said: Vec<_> = turns.iter().flatten().flat_map(warnings).collect();
+    let mut said: Vec<_> =
+        turns.iter().flatten().flat_map(|run| warnings(run, args.broker.as_deref())).collect();
     said.sort();
     said.dedup();
     let told = Told {

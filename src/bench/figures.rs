@@ -158,6 +158,8 @@ pub struct Told {
     pub disk: Disk,
     /// The greatest rate that was kept up with, where it was looked for.
     pub throughput: Option<f64>,
+    /// No greater one was tried.
+    pub throughput_at_least: bool,
     pub steps: Vec<Step>,
     pub run: Figures,
     pub warnings: Vec<String>,

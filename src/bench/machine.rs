@@ -157,12 +157,14 @@ impl Listening {
 }
 
 impl Noise {
-    /// What to be told, where anything is.
-    pub fn warnings(&self) -> Vec<String> {
+    /// What to be told, where anything is. A broker that somebody else has started counts as another program.
+    pub fn warnings(&self, broker: Option<&str>) -> Vec<String> {
         let mut said = Vec::new();
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         if self.others > OTHERS_MAX {
-            said.push(format!("other programs took {} of the CPU time", percent(self.others)));
+            let broker = broker.map(|at| format!(", the broker at {at} among them if it is here"));
+            let (others, broker) = (percent(self.others), broker.unwrap_or_default());
+            said.push(format!("other programs took {others} of the CPU time{broker}"));
         }
         if self.stolen > STOLEN_MAX {
             said.push(format!("the host took away {} of the CPU time", percent(self.stolen)));
@@ -212,6 +214,39 @@ impl Laps {
         Self {
             jitter: laps.value_at_quantile(0.99) as f64 / middle as f64,
             slowest: laps.max() / 1_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noisy_is_told_and_nothing_else() {
+        let quiet = Noise {
+            stolen: STOLEN_MAX,
+            others: OTHERS_MAX,
+            jitter: JITTER_MAX,
+            still: STILL_MAX,
+            waited: WAITED_MAX,
+        };
+        assert_eq!(quiet.warnings(None), Vec::<String>::new(), "a bound is still quiet");
+        let others = Noise { others: 0.123, ..quiet };
+        assert_eq!(others.warnings(None), ["other programs took 12.3 % of the CPU time"]);
+        let said = others.warnings(Some("kafka:9092"));
+        assert!(
+            said[0].ends_with(", the broker at kafka:9092 among them if it is here"),
+            "{said:?}"
+        );
+        for (noise, wanted) in [
+            (Noise { stolen: 0.011, ..quiet }, "the host took away 1.1 %"),
+            (Noise { waited: 0.26, ..quiet }, "waited for a core 26.0 %"),
+            (Noise { still: 2_500, ..quiet }, "stood still for 2.5 ms"),
+            (Noise { jitter: 1.6, ..quiet }, "took 1.6 times"),
+        ] {
+            let said = noise.warnings(Some("kafka:9092"));
+            assert!(said.len() == 1 && said[0].contains(wanted), "{wanted}: {said:?}");
         }
     }
 }

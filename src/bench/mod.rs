@@ -30,9 +30,10 @@ use machine::{Disk, Machine};
 use run::Bench;
 use traffic::Traffic;
 
-/// What the search for the greatest rate begins with, and where it gives up.
+/// What the search for the greatest rate begins with, and where it ends: a run would be over in a moment, and who
+/// sends would be the measure.
 const STEP_FROM: f64 = 4_000.0;
-const STEP_UNTIL: f64 = 1_000_000.0;
+const STEP_UNTIL: f64 = STEP_FROM * 256.0;
 /// Halvings between the last rate that was kept up with and the first that was not.
 const HALVINGS: usize = 3;
 /// Lines of traffic, at most: 140 B each in memory.
@@ -122,10 +123,10 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     let bench = args.bench(&std::env::current_exe()?, args.config.as_deref(), &folder.0)?;
     let mut steps = Vec::new();
     let throughput = match args.rate {
-        None => Some(greatest(&bench, args.step_seconds, &mut steps)?),
+        None => Some(greatest(|rate| keeps_up(&bench, rate, args.step_seconds, &mut steps))?),
         Some(_) => None,
     };
-    let rate = args.rate.or(throughput.map(|t| t / 2.0)).unwrap_or(STEP_FROM);
+    let rate = args.rate.or(throughput.map(|t| t.rate / 2.0)).unwrap_or(STEP_FROM);
     let run = bench.run("run", rate, args.seconds)?;
     let told = Told {
         version: env!("CARGO_PKG_VERSION"),
@@ -135,9 +136,10 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         at: crate::now().to_string(),
         machine: Machine::look(),
         disk,
-        throughput,
+        throughput: throughput.map(|t| t.rate),
+        throughput_at_least: throughput.is_some_and(|t| t.at_least),
         steps,
-        warnings: warnings(&run),
+        warnings: warnings(&run, args.broker.as_deref()),
         run,
     };
     print!("{}", table::of(&told));
@@ -153,8 +155,8 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
 }
 
 /// What is not to be trusted, or not of the program.
-fn warnings(run: &Figures) -> Vec<String> {
-    let mut said = run.noise.warnings();
+fn warnings(run: &Figures, broker: Option<&str>) -> Vec<String> {
+    let mut said = run.noise.warnings(broker);
     if !run.kept_up {
         said.push(format!(
             "the rate was not kept up with: at the end the program was {:.1} s behind; latencies are \
@@ -211,23 +213,36 @@ impl BenchArgs {
     }
 }
 
-/// The greatest rate that is kept up with: doubled until one is not, then halved in between.
-fn greatest(bench: &Bench, seconds: f64, steps: &mut Vec<Step>) -> anyhow::Result<f64> {
-    let mut keeps_up = |rate: f64| {
-        // Once is no proof: a neighbour of this machine may have had its moment.
-        for _ in 0..2 {
-            let run = bench.run("step", rate, seconds)?;
-            sound(&run)?;
-            eprintln!("{}", table::step(&Step::from(&run)));
-            steps.push(Step::from(&run));
-            if run.kept_up {
-                return anyhow::Ok(true);
-            }
+/// Whether a rate is kept up with.
+fn keeps_up(bench: &Bench, rate: f64, seconds: f64, steps: &mut Vec<Step>) -> anyhow::Result<bool> {
+    // Once is no proof: a neighbour of this machine may have had its moment.
+    for _ in 0..2 {
+        let run = bench.run("step", rate, seconds)?;
+        sound(&run)?;
+        eprintln!("{}", table::step(&Step::from(&run)));
+        steps.push(Step::from(&run));
+        if run.kept_up {
+            return Ok(true);
         }
-        Ok(false)
-    };
+    }
+    Ok(false)
+}
+
+/// What the search has found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Greatest {
+    rate: f64,
+    /// Nothing above it was tried: the search has ended there.
+    at_least: bool,
+}
+
+/// The greatest rate that is kept up with: doubled until one is not, then halved in between.
+fn greatest(mut keeps_up: impl FnMut(f64) -> anyhow::Result<bool>) -> anyhow::Result<Greatest> {
     let (mut kept, mut rate) = (None, STEP_FROM);
-    while rate < STEP_UNTIL && keeps_up(rate)? {
+    while keeps_up(rate)? {
+        if rate >= STEP_UNTIL {
+            return Ok(Greatest { rate, at_least: true });
+        }
         kept = Some(rate);
         rate *= 2.0;
     }
@@ -242,7 +257,7 @@ fn greatest(bench: &Bench, seconds: f64, steps: &mut Vec<Step>) -> anyhow::Resul
             rate = between;
         }
     }
-    Ok(kept)
+    Ok(Greatest { rate: kept, at_least: false })
 }
 
 /// The folder of the runs, which goes with the value.
@@ -280,4 +295,32 @@ fn ten_rules(dir: &Path) -> anyhow::Result<PathBuf> {
         std::fs::write(path, text)?;
     }
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search(most: f64) -> (anyhow::Result<Greatest>, Vec<f64>) {
+        let mut tried = Vec::new();
+        let found = greatest(|rate| {
+            tried.push(rate);
+            Ok(rate <= most)
+        });
+        (found, tried)
+    }
+
+    #[test]
+    fn the_search_ends_between_what_is_kept_up_with_and_what_is_not() {
+        let (found, tried) = search(100_000.0);
+        let found = found.unwrap_or_else(|e| panic!("{e}"));
+        assert!(!found.at_least && (85_000.0..=100_000.0).contains(&found.rate), "{found:?}");
+        assert!(tried.iter().any(|rate| (100_000.0..115_000.0).contains(rate)), "{tried:?}");
+        let (found, tried) = search(f64::INFINITY);
+        let found = found.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(found, Greatest { rate: STEP_UNTIL, at_least: true });
+        assert_eq!(tried.last(), Some(&STEP_UNTIL), "what is told was tried");
+        let (found, tried) = search(100.0);
+        assert!(found.is_err() && tried == [STEP_FROM], "{tried:?}");
+    }
 }

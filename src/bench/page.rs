@@ -62,8 +62,12 @@ fn tiles(told: &Told) -> String {
     };
     let mut out = String::from("<section class=\"tiles\">");
     if let Some(throughput) = told.throughput {
-        let said = "greatest rate that was kept up with".to_owned();
-        out += &tile("events/s", number(throughput), said);
+        let said = if told.throughput_at_least {
+            "were kept up with; no greater rate was tried"
+        } else {
+            "greatest rate that was kept up with"
+        };
+        out += &tile("events/s", number(throughput), said.to_owned());
     }
     let bare = format!("a bare fdatasync: p99 {}", time(told.disk.p99));
     out += &tile("due → visible, p99", time(run.visible.p99), bare);

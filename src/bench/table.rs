@@ -73,7 +73,8 @@ pub fn of(told: &Told) -> String {
     let (p50, p99) = (time(told.disk.p50), time(told.disk.p99));
     let _ = writeln!(out, "{:<26} {p50:>10} {p99:>10}\n", "a bare fdatasync here");
     if let Some(throughput) = told.throughput {
-        let _ = writeln!(out, "throughput  {} events/s kept up with", number(throughput));
+        let least = if told.throughput_at_least { "at least " } else { "" };
+        let _ = writeln!(out, "throughput  {least}{} events/s kept up with", number(throughput));
     }
     let _ = writeln!(
         out,

@@ -1,7 +1,8 @@
 //! `portcullis bench`: the figures are there and agree, in words, JSON and page; what is lost is told.
 
-use std::path::Path;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -10,6 +11,9 @@ use crate::services::program;
 
 /// The first incidents can be known a thousand events after they happened: the slack.
 const LOAD: [&str; 6] = ["--rate", "1500", "--seconds", "2", "--seed", "7"];
+
+/// How long the program is stopped for.
+const PAUSE: Duration = Duration::from_millis(300);
 
 fn bench(dir: &Path, further: &[&str]) -> (Output, Value) {
     let (json, page) = (dir.join("figures.json"), dir.join("page.html"));
@@ -75,6 +79,72 @@ fn a_delivery_that_is_lost_is_told() {
     assert!(!output.status.success(), "{told}");
     assert!(said.contains("1 of 3000 deliveries are not accounted for"), "{said}");
     assert_eq!(told["run"]["books"]["accounted"], 2_999);
+}
+
+/// The program that a bench has put under load.
+fn under_load(bench: u32) -> Option<u32> {
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
+        let said = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        (parent == bench.to_string() && said.split('\0').nth(1) == Some("run")).then_some(pid)
+    })
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "{name} {pid}");
+}
+
+/// Nothing is left out for being due while nobody could take it (coordinated omission).
+#[test]
+fn a_pause_of_the_program_is_in_the_latencies_of_what_was_due_in_it() {
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let figures = dir.path().join("figures.json");
+    let mut command = portcullis();
+    command.args(["bench", "--rate", "1500", "--seconds", "4", "--seed", "7", "--data"]);
+    command.arg(dir.path()).arg("--json").arg(&figures);
+    let bench = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut bench = bench.unwrap_or_else(|e| panic!("{e}"));
+    let program = until("no program under load", || under_load(bench.id()));
+    let log: PathBuf = ["run", "data", "log"].iter().collect();
+    let log = dir.path().join(format!("portcullis-bench-{}", bench.id())).join(log);
+    // A third of what is due has come.
+    until("nothing is logged", || {
+        let files = std::fs::read_dir(&log).ok()?.flatten();
+        let bytes: u64 = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+        (bytes > 2_000 * 140).then_some(())
+    });
+    signal("-STOP", program);
+    let stopped = Instant::now();
+    until("time stands still", || (stopped.elapsed() >= PAUSE).then_some(()));
+    signal("-CONT", program);
+    assert!(bench.wait().is_ok_and(|status| status.success()));
+    let text = std::fs::read_to_string(&figures).unwrap_or_else(|e| panic!("{e}"));
+    let told: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}"));
+    let run = &told["run"];
+    for latency in ["detection", "visible"] {
+        assert!(run[latency]["max"].as_u64() > Some(200_000), "{latency}: {}", run[latency]);
+    }
+    // What was due early in it was waited for longer: all of it became visible at the end.
+    let sample = run["sample"].as_array().cloned().unwrap_or_default();
+    let waited = sample.iter().filter_map(|one| Some((one[0].as_f64()?, one[1].as_f64()? / 1e6)));
+    let mut ends: Vec<_> = waited.filter(|one| one.1 > 0.1).map(|one| one.0 + one.1).collect();
+    ends.sort_by(f64::total_cmp);
+    assert!(ends.len() >= 3, "{} incidents were due in the pause", ends.len());
+    assert!(ends[ends.len() / 2] - ends[0] < 0.1, "{ends:?}");
 }
 
 #[test]

@@ -95,6 +95,29 @@ fn many_rules_find_what_each_finds_by_itself() {
     }
 }
 
+/// A million badges have 200 MB (docs/PERFORMANCE.md), and so many of them their share; beside them are the
+/// identities of ten minutes, here all of them.
+#[test]
+fn the_state_of_a_badge_has_its_bound() {
+    let (badges, events) = (100_000, 200_000);
+    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let mut traffic = workload::badges::Badges::of(42, badges);
+    let mut text = String::new();
+    (0..events).for_each(|_| traffic.line(&mut text));
+    let file = dir.path().join("traffic.ndjson");
+    std::fs::write(&file, &text).unwrap_or_else(|e| panic!("{e}"));
+    let summary = replay(&example("ten-rules"), &[file], &[]).summary;
+    let state = &summary["state"];
+    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{summary}"));
+    let (bytes, keys) = (number(&summary["state_bytes"]), number(&state["keys"]));
+    assert!(keys > badges && number(&state["runs"]) > badges / 2, "{state}");
+    assert!(bytes <= badges * 200 + events * 40, "{bytes} bytes of state: {state}");
+    assert_eq!(number(&state["bytes_by_keys"]), bytes / keys, "runs and all");
+    for own in ["bytes_per_key", "bytes_per_run", "bytes_per_event"] {
+        assert!((1..200).contains(&number(&state[own])), "{own}: {state}");
+    }
+}
+
 #[test]
 fn badge_simulator_gives_the_travels_and_the_attempts() {
     let Some(data) = data("aws-badge-sim") else { return };
