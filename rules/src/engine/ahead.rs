@@ -13,7 +13,7 @@
 mod others;
 
 use event::prefetch::{fetch, prefetch};
-use event::{FieldId, RowLines, Symbol};
+use event::{FieldId, RowLines};
 
 use super::cells::{Entry, KeyCell};
 use super::near::{Near, Nearby, Place, ROWS};
@@ -30,6 +30,9 @@ const ALL: bool = cfg!(debug_assertions);
 /// Keys from which on those of a fact or rule are looked up ahead: below, they stay in the nearest cache.
 const MANY: u32 = if ALL { 1 } else { 32 };
 
+/// Runs of a rule from which on the first of a key's is asked for: fewer stay in a cache that is near enough.
+const MANY_RUNS: u32 = if ALL { 1 } else { 4_096 };
+
 /// So many turns of a site go by, at least and at most, before it is looked up anew who has so many: each time
 /// twice as many as before.
 const LOOK_EVERY: u32 = if ALL { 4 } else { 256 };
@@ -41,17 +44,16 @@ const TURN: usize = 2;
 /// Turns that have numbers of their own.
 const TURNS: usize = ROWS / TURN;
 
-/// Turns from the current one to that of which each is asked: of whose texts it is asked where their rows are; whose
-/// rows of seats are asked for; whose cells; and whose lists. Each needs what the one before has brought: cells are in
-/// main memory, and take three turns where these are short.
-const WHERE: usize = 7;
+/// Turns from the current one to that of which each is asked: whose rows of seats are asked for; whose cells; and whose
+/// lists. Each needs what the one before has brought: cells are in main memory, and take three turns where these are
+/// short.
 const ROWS_OF: usize = 6;
 const CELLS_OF: usize = 5;
 const LISTS: usize = 2;
 
 /// Turns of which something is known. The rows of events of yet another are asked for, and of two more it is asked who
 /// is asked, where that is one list of many.
-const KNOWN: usize = WHERE + 1;
+const KNOWN: usize = ROWS_OF + 1;
 const _: () = assert!(KNOWN * TURN <= ROWS);
 
 /// Places from the current event to the first of the furthest turn.
@@ -172,7 +174,7 @@ impl OfKind {
 
     fn see_what_is_more(&mut self) {
         let Self { entries, values, runs, single, .. } = self;
-        self.more = entries.many.max(single.many) > 1 || runs.many > 2 || values.many > 0;
+        self.more = entries.many.max(single.many).max(runs.many) > 1 || values.many > 0;
     }
 }
 
@@ -181,7 +183,6 @@ impl OfKind {
 struct Sorts {
     entries: bool,
     runs: bool,
-    second_runs: bool,
     single: bool,
 }
 
@@ -189,7 +190,6 @@ impl Sorts {
     fn add(&mut self, of: &OfKind) {
         self.entries |= of.entries.many > 0;
         self.runs |= of.runs.many > 0;
-        self.second_runs |= of.runs.many > 1;
         self.single |= of.single.many > 0;
     }
 }
@@ -199,14 +199,13 @@ impl Sorts {
 struct Asked {
     /// What those of its kind look up: at hand for each stage.
     of: OfKind,
-    /// Its texts, and their rows.
-    texts: [Symbol; FIELDS],
+    /// The rows of its texts.
     rows: [Row; FIELDS],
 }
 
 impl Default for Asked {
     fn default() -> Self {
-        Self { of: OfKind::NOTHING, texts: Default::default(), rows: Default::default() }
+        Self { of: OfKind::NOTHING, rows: Default::default() }
     }
 }
 
@@ -315,8 +314,7 @@ impl Ahead {
         turn: usize,
         behind: &impl Fn(usize) -> Option<RowLines<'a>>,
     ) {
-        self.ask_where_rows_are::<MANY, SEATS>(state, (turn + WHERE) % TURNS, FURTHEST, behind);
-        self.ask_for_rows::<MANY, SEATS>(state, (turn + ROWS_OF) % TURNS);
+        self.ask_for_rows::<MANY, SEATS>(state, (turn + ROWS_OF) % TURNS, FURTHEST, behind);
         self.ask_for_cells::<MANY, SEATS>(state, (turn + CELLS_OF) % TURNS);
     }
 
@@ -327,16 +325,15 @@ impl Ahead {
         state: &mut State,
         behind: &impl Fn(usize) -> Option<RowLines<'a>>,
     ) {
-        for turn in 0..WHERE {
-            self.ask_where_rows_are::<FIELDS, SEATS>(state, turn, turn * TURN, behind);
+        for turn in 0..ROWS_OF {
+            self.ask_for_rows::<FIELDS, SEATS>(state, turn, turn * TURN, behind);
         }
-        (0..ROWS_OF).for_each(|turn| self.ask_for_rows::<FIELDS, SEATS>(state, turn));
         (0..CELLS_OF).for_each(|turn| self.ask_for_cells::<FIELDS, SEATS>(state, turn));
     }
 
-    /// Asks for where the rows of texts are.
+    /// Asks for the rows of the texts of some events.
     #[inline(always)]
-    fn ask_where_rows_are<'a, const MANY: usize, const SEATS: usize>(
+    fn ask_for_rows<'a, const MANY: usize, const SEATS: usize>(
         &mut self,
         state: &State,
         turn: usize,
@@ -352,18 +349,8 @@ impl Ahead {
             asked.of = *self.by_kind.get(kind).unwrap_or(&OfKind::NOTHING);
             // Of a kind of one field it is the same twice.
             for field in 0..MANY {
-                asked.texts[field] = event.likely_text(asked.of.fields[field]);
-                state.seats.expect_block::<SEATS>(asked.texts[field]);
-            }
-        }
-    }
-
-    /// Asks for the rows.
-    #[inline(always)]
-    fn ask_for_rows<const MANY: usize, const SEATS: usize>(&mut self, state: &State, turn: usize) {
-        for asked in &mut self.asked[turn % TURNS] {
-            for field in 0..MANY {
-                asked.rows[field] = state.seats.row_of::<SEATS>(asked.texts[field]);
+                let text = event.likely_text(asked.of.fields[field]);
+                asked.rows[field] = state.seats.row_of::<SEATS>(text);
                 state.seats.expect(asked.rows[field]);
             }
         }
@@ -390,7 +377,7 @@ impl Ahead {
         [(&asked[0].of, near.row(turn * TURN)), (&asked[1].of, near.row(turn * TURN + 1))]
     }
 
-    /// Asks for what the cells' lists begin and end with.
+    /// Asks for what the cells' lists begin with: the last of one is written to, which nobody waits for.
     #[inline(always)]
     fn ask_for_lists(&self, state: &State, turn: usize) {
         let (found, sorts) = (self.found(&state.near, turn), self.sorts);
@@ -403,12 +390,6 @@ impl Ahead {
         if sorts.runs {
             for (of, near) in &found {
                 ask_for_runs(state, keys.likely(near.at(of.runs.first())));
-            }
-        }
-        // One kind in six has two.
-        if sorts.second_runs {
-            for (of, near) in &found {
-                ask_for_runs(state, keys.likely(near.at(of.runs.places[1])));
             }
         }
         if sorts.single {
@@ -428,7 +409,7 @@ impl Ahead {
         for (of, near) in self.found(&state.near, turn).iter().filter(|(of, _)| of.more) {
             let cell = |place: &Place| keys.likely(near.at(*place));
             of.entries.behind(1).iter().for_each(|place| ask_for_entries(state, cell(place)));
-            of.runs.behind(2).iter().for_each(|place| ask_for_runs(state, cell(place)));
+            of.runs.behind(1).iter().for_each(|place| ask_for_runs(state, cell(place)));
             of.single.behind(1).iter().for_each(|place| ask_beside_run(state, cell(place)));
             of.values.all().iter().for_each(|place| ask_for_values(state, near.at(*place)));
         }
@@ -458,7 +439,9 @@ impl Ahead {
                     of.fields[fields..].fill(wish.by);
                     fields += 1;
                 }
-                of.add(place, wish.list);
+                let runs = state.holdings.get(state.bounds.holder(wish.owner)).runs;
+                let few = wish.list == List::Runs && runs < MANY_RUNS;
+                of.add(place, if few { List::Nothing } else { wish.list });
             }
             of.see_what_is_more();
             self.sorts.add(&of);
@@ -476,7 +459,6 @@ impl Ahead {
 #[inline(always)]
 fn ask_for_entries(state: &State, cell: &KeyCell) {
     expect(state.entries.cells(), cell.head);
-    expect(state.entries.cells(), cell.tail);
 }
 
 #[inline(always)]
@@ -489,7 +471,6 @@ fn ask_for_values(state: &State, cell: u32) {
 #[inline(always)]
 fn ask_for_runs(state: &State, cell: &KeyCell) {
     expect(state.runs.cells(), cell.head);
-    expect(state.beside.cells(), cell.head);
 }
 
 #[inline(always)]

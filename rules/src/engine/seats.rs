@@ -96,12 +96,6 @@ impl Seats {
         Row(block + text.wrapping_mul(SEATS as u32) % BLOCK as u32)
     }
 
-    /// Asks for where the row of a text is.
-    #[inline(always)]
-    pub fn expect_block<const SEATS: usize>(&self, Symbol(text): Symbol) {
-        prefetch(&self.blocks, text as usize / (BLOCK / SEATS));
-    }
-
     /// Asks for a row.
     #[inline(always)]
     pub fn expect(&self, Row(row): Row) {

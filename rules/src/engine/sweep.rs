@@ -15,7 +15,7 @@ use crate::plan::{FactId, FactKind, Pattern};
 const SWEEP_EVERY: u32 = 32;
 /// One key, one run and one incident are looked at in so many events, and two more for each that comes: of
 /// all that are kept, those that hold nothing stay fewer than the others.
-const SWEEP_ONE_IN: u32 = 16;
+const SWEEP_ONE_IN: u32 = 32;
 /// How far in front of the sweep's hand keys and runs are asked for: those that it comes to next time, too.
 const SWEPT_AHEAD: usize = 12;
 
@@ -62,13 +62,15 @@ impl Site {
         incidents.for_each(|hand| self.correlation.forget(hand, self.now));
     }
 
-    /// Asks for the first event of a window, where the sweep comes to it soon: nothing has touched it
-    /// since it came.
+    /// Asks for the first event of a window, where the sweep comes to it soon, and for the values that it counts:
+    /// nothing has touched them since it came.
     #[inline]
     fn expect_lapse(&self, cx: Context<'_>, hand: u32) {
         let Some(cell) = self.state.keys.peek(hand) else { return };
         if (cell.owner as usize).wrapping_sub(1) < cx.plan.facts.len() {
             self.state.entries.peek(cell.head).into_iter().for_each(fetch);
+            let values = cell.values().and_then(|at| self.state.values.peek(at));
+            values.into_iter().for_each(fetch);
         }
     }
 

@@ -9,7 +9,7 @@ use super::super::state::{Owner, State};
 use super::super::steps::{Roles, RuleForm};
 use super::super::wanted::{List, WANTS_MAX};
 use super::{
-    Ahead, FURTHEST, TURN, TURNS, WHERE, ask_beside_run, ask_for_awaited, ask_for_entries,
+    Ahead, FURTHEST, ROWS_OF, TURN, TURNS, ask_beside_run, ask_for_awaited, ask_for_entries,
     ask_for_next, ask_for_runs, ask_for_values,
 };
 use crate::condition::Counted;
@@ -88,7 +88,7 @@ impl Ahead {
             ask_who_is_asked(cx, behind);
         }
         let rows = |turn: usize| turn % TURNS * TURN..(turn % TURNS + 1) * TURN;
-        for (place, row) in rows(turn + WHERE).enumerate() {
+        for (place, row) in rows(turn + ROWS_OF).enumerate() {
             self.others[row].many = 0;
             let Some(event) = behind(FURTHEST + place) else { continue };
             if cx.layout.is_large {
