@@ -45,11 +45,11 @@ const TURN: usize = 2;
 const TURNS: usize = ROWS / TURN;
 
 /// Turns from the current one to that of which each is asked: whose rows of seats are asked for; whose cells; and whose
-/// lists. Each needs what the one before has brought: cells are in main memory, and take three turns where these are
-/// short.
+/// lists. Each needs what the one before has brought: where a row begins is not asked for, so
+/// that rows take two turns, and cells, in main memory, three.
 const ROWS_OF: usize = 6;
-const CELLS_OF: usize = 5;
-const LISTS: usize = 2;
+const CELLS_OF: usize = 4;
+const LISTS: usize = 1;
 
 /// Turns of which something is known. The rows of events of yet another are asked for, and of two more it is asked who
 /// is asked, where that is one list of many.
