@@ -93,7 +93,7 @@ fn the_fuzzer_finds_nothing_in_jsontestsuite() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_500) })]
 
     #[test]
     fn the_fuzzer_finds_nothing_in_spoiled_payloads(seed in any::<u64>()) {
