@@ -343,7 +343,7 @@ fn what_was_written_lately_is_read_again_from_memory() {
     ok(read(&first, 2));
     // Past what is kept in memory the file is asked, and what is wrong in it is seen.
     let payload = vec![b'x'; 1 << 20];
-    for _ in 0..40 {
+    for _ in 0..56 {
         let (small, mut long) = (block(0, 1), RecordBlock::new());
         long.push(&RecordRef { payload: &payload, ..small.get(0) });
         ok(writer.append(&mut long));
@@ -408,7 +408,7 @@ fn damage_before_the_end_is_an_error_that_names_its_place() {
     };
     assert!(matches!(read(), Ok(5)));
     let payload = vec![b'x'; 1 << 20];
-    for _ in 0..40 {
+    for _ in 0..56 {
         let (small, mut long) = (block(0, 1), RecordBlock::new());
         long.push(&RecordRef { payload: &payload, ..small.get(0) });
         ok(writer.append(&mut long));

@@ -96,12 +96,12 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
-    replace(&file, &beside, path)
+    file.sync_all()?;
+    replace(&beside, path)
 }
 
-/// Makes a written file durable, and gives it its name, under which another may have stood until then.
-pub fn replace(file: &File, beside: &Path, path: &Path) -> std::io::Result<()> {
-    file.sync_all()?;
+/// Gives a durable file its name, under which another may have stood until then.
+pub fn replace(beside: &Path, path: &Path) -> std::io::Result<()> {
     fs::rename(beside, path)?;
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),

@@ -22,7 +22,6 @@ mod snapshots;
 mod status;
 mod strangers;
 mod teller;
-mod write_back;
 mod writer;
 
 use std::collections::BTreeMap;

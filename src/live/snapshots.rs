@@ -1,9 +1,7 @@
 //! Snapshots of the engine on disk: a full one, then increments, each whole or not there.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use event::Position;
 use event::books::SourceBooks;
-use ingest::log::LogFile;
+use ingest::log::{Files as _, LogFile, RealFiles};
 
 use super::epoch::replace;
-use super::write_back;
 
-/// Bytes of a snapshot that the system is told to write at once.
-const HAND_ON_BYTES: u64 = 512 << 10;
+/// Bytes of a snapshot that are written at once, past the system's cache: it is read by the next start, if ever.
+const AT_ONCE: usize = 512 << 10;
+
 const MAGIC: &[u8; 8] = b"PCSNAP01";
 /// Increments after which a full snapshot begins a new chain: bounds what a start reads.
 const INCREMENTS_MAX: usize = 16;
@@ -81,11 +79,12 @@ impl Under {
 struct Begun {
     head: Head,
     path: PathBuf,
-    file: File,
+    file: Arc<dyn LogFile>,
+    /// What comes next in it, and where.
+    gathered: Vec<u8>,
+    written: u64,
     /// Of the engine's bytes so far.
     len: usize,
-    /// Up to which of the file the system has been told to write it.
-    handed_on: u64,
     crc: u32,
 }
 
@@ -99,6 +98,8 @@ pub struct Snapshots {
     begun: VecDeque<anyhow::Result<Begun>>,
     /// How many were begun.
     count: u64,
+    /// Memory of the one that was written last.
+    spare: Vec<u8>,
     full_needed: Arc<AtomicBool>,
 }
 
@@ -144,8 +145,8 @@ impl Snapshots {
             }
         }
         let full_needed = Arc::new(AtomicBool::new(true));
-        let (dir, begun) = (dir.to_owned(), VecDeque::new());
-        Ok(Self { dir, newest, chain: None, begun, count: 0, full_needed })
+        let (dir, begun, spare) = (dir.to_owned(), VecDeque::new(), Vec::new());
+        Ok(Self { dir, newest, chain: None, begun, count: 0, spare, full_needed })
     }
 
     /// The newest whole chain that was found; once, since it may be as large as the state.
@@ -162,7 +163,8 @@ impl Snapshots {
     pub fn begin(&mut self, head: Head) {
         self.count += 1;
         let path = self.dir.join(format!("{:016x}-{}.new", head.position.0, self.count));
-        let begun = Begun::new(head, &path).with_context(|| path.display().to_string());
+        let spare = std::mem::take(&mut self.spare);
+        let begun = Begun::new(head, &path, spare).with_context(|| path.display().to_string());
         self.begun.push_back(begun);
         crate::crash::point("snapshot-begun");
     }
@@ -211,7 +213,8 @@ impl Snapshots {
         };
         let (number, part) = (under.number, under.parts - 1);
         let path = self.dir.join(format!("{number:016x}-{part:04}.snapshot"));
-        let head = begun.end(&path).with_context(|| path.display().to_string())?;
+        let head;
+        (head, self.spare) = begun.end(&path).with_context(|| path.display().to_string())?;
         crate::crash::point("snapshot-written");
         self.chain = Some(under);
         if head.full {
@@ -243,35 +246,38 @@ impl Snapshots {
 }
 
 impl Begun {
-    fn new(head: Head, path: &Path) -> std::io::Result<Self> {
-        let mut file = File::create(path)?;
+    fn new(head: Head, path: &Path, mut gathered: Vec<u8>) -> std::io::Result<Self> {
+        // A crash may have left one half written.
+        let _ = fs::remove_file(path);
+        let file = RealFiles.create(path)?;
         // How long it gets is said at its end.
-        file.write_all(&head_of(&head, 0))?;
-        Ok(Self { head, path: path.to_owned(), file, len: 0, handed_on: 0, crc: 0 })
+        gathered.clear();
+        gathered.extend_from_slice(&head_of(&head, 0));
+        Ok(Self { head, path: path.to_owned(), file, gathered, written: 0, len: 0, crc: 0 })
     }
 
     fn add(&mut self, piece: &[u8]) -> std::io::Result<()> {
-        self.file.write_all(piece)?;
         self.len += piece.len();
         self.crc = crc32c::crc32c_append(self.crc, piece);
-        let end = self.len as u64 / HAND_ON_BYTES * HAND_ON_BYTES;
-        if end > self.handed_on {
-            write_back::begin(&self.file, self.handed_on..end);
-            self.handed_on = end;
+        self.gathered.extend_from_slice(piece);
+        while self.gathered.len() >= AT_ONCE {
+            self.file.write_at(&self.gathered[..AT_ONCE], self.written)?;
+            self.written += AT_ONCE as u64;
+            self.gathered.drain(..AT_ONCE);
         }
         Ok(())
     }
 
     /// Makes it durable under its name.
-    fn end(mut self, path: &Path) -> std::io::Result<Head> {
+    fn end(mut self, path: &Path) -> std::io::Result<(Head, Vec<u8>)> {
         let head = head_of(&self.head, self.len);
         let crc = crc32c::crc32c_combine(crc32c::crc32c(&head), self.crc, self.len);
-        self.file.write_all(&crc.to_le_bytes())?;
-        self.file.write_all_at(&head, 0)?;
-        replace(&self.file, &self.path, path)?;
-        // It is read by the next start, if ever: the next snapshot had better have its pages.
-        self.file.uncache(0..self.len as u64 + head.len() as u64 + size_of_val(&crc) as u64);
-        Ok(self.head)
+        self.gathered.extend_from_slice(&crc.to_le_bytes());
+        self.file.write_at(&self.gathered, self.written)?;
+        self.file.write_at(&head, 0)?;
+        self.file.sync()?;
+        replace(&self.path, path)?;
+        Ok((self.head, self.gathered))
     }
 }
 

@@ -151,7 +151,10 @@ impl Teller {
             let Judged { until, recorded, dead, .. } = judged;
             self.hand_on(Batch { until, recorded, outputs: vec![outputs], dead })?;
         }
-        self.flush()
+        self.flush()?;
+        // Nothing is cited any more: that memory is given back while the store is at work.
+        self.evidence.reader.let_go();
+        Ok(())
     }
 
     /// What is to be told next; before it waits for that, what was held is handed on.

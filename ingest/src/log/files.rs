@@ -6,13 +6,20 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
 /// Bytes of one advice to the system that pages of it need not be kept: 0.2 ms, in which nobody else gets the core
 /// where the kernel is not preempted.
 const UNCACHE_BYTES_MAX: u64 = 2 << 20;
+
+/// Bytes from which on a write goes past the system's cache: of what comes bit by bit the cache makes larger writes.
+const DIRECT_BYTES_MIN: usize = 128 << 10;
+/// Bytes that go past it at once.
+const DIRECT_BYTES: usize = 512 << 10;
+/// What such a write begins at a multiple of, in the file and in memory: no disk asks for more.
+const ALIGN: usize = 4 << 10;
 
 /// A folder of files.
 pub trait Files: Send + Sync + std::fmt::Debug {
@@ -69,7 +76,9 @@ impl Files for RealFiles {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
-        Ok(Arc::new(File::options().read(true).write(true).create_new(true).open(path)?))
+        let file = File::options().read(true).write(true).create_new(true).open(path)?;
+        let past_cache = PastCache::open(path).map(Mutex::new);
+        Ok(Arc::new(Written { file, past_cache }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
@@ -117,6 +126,101 @@ impl Files for ReadOnlyFiles {
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A file that is new: of much that is written at once nearly all goes past the system's cache, from where it would
+/// hardly be read. There it is a copy more, pages that are made ready and given back, and milliseconds of the kernel's
+/// at a time in which nobody else gets that core where the kernel is not preempted.
+#[derive(Debug)]
+struct Written {
+    file: File,
+    /// Where the file system can.
+    past_cache: Option<Mutex<PastCache>>,
+}
+
+/// Another way into a file, with memory to write from.
+#[derive(Debug)]
+struct PastCache {
+    file: File,
+    buffer: Vec<u8>,
+}
+
+impl PastCache {
+    #[cfg(target_os = "linux")]
+    fn open(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+        let file = File::options().write(true).custom_flags(direct).open(path).ok()?;
+        Some(Self { file, buffer: vec![0; DIRECT_BYTES + ALIGN] })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open(_: &Path) -> Option<Self> {
+        None
+    }
+
+    /// Writes whole pages; how many bytes of them.
+    fn write(&mut self, pages: &[u8], offset: u64) -> io::Result<usize> {
+        let from = self.buffer.as_ptr().align_offset(ALIGN);
+        let mut done = 0;
+        for some in pages.chunks(DIRECT_BYTES) {
+            let aligned = &mut self.buffer[from..from + some.len()];
+            aligned.copy_from_slice(some);
+            match self.file.write_all_at(aligned, offset + done as u64) {
+                // A disk that asks for more than we align to.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
+                other => other?,
+            }
+            done += some.len();
+        }
+        Ok(done)
+    }
+}
+
+impl LogFile for Written {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut from = 0;
+        if let Some(past_cache) =
+            self.past_cache.as_ref().filter(|_| bytes.len() >= DIRECT_BYTES_MIN)
+        {
+            let end = offset + bytes.len() as u64;
+            let before = (offset.next_multiple_of(ALIGN as u64) - offset) as usize;
+            let pages = bytes.len() - before - end as usize % ALIGN;
+            self.file.write_all_at(&bytes[..before], offset)?;
+            let mut past_cache = past_cache.lock().unwrap_or_else(PoisonError::into_inner);
+            let pages = &bytes[before..before + pages];
+            from = before + past_cache.write(pages, offset + before as u64)?;
+        }
+        self.file.write_all_at(&bytes[from..], offset + from as u64)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        LogFile::read_at(&self.file, bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        LogFile::len(&self.file)
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.file.cut(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn uncache(&self, bytes: Range<u64>) {
+        self.file.uncache(bytes);
+    }
+
+    fn expect(&self, bytes: Range<u64>) {
+        self.file.expect(bytes);
+    }
+
+    fn reserve(&self, bytes: Range<u64>) {
+        self.file.reserve(bytes);
     }
 }
 
@@ -170,5 +274,32 @@ impl LogFile for File {
         // Where there is no room, or no such call, the write says what there is to say.
         let len = bytes.end.saturating_sub(bytes.start);
         let _ = fallocate(self, FallocateFlags::KEEP_SIZE, bytes.start, len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_way_bytes_go_they_stand_where_they_were_written() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("file");
+        let file = RealFiles.create(&path).expect("a file");
+        let (mut all, mut next) = (Vec::new(), 1_u8);
+        let lens =
+            [1, 4_095, DIRECT_BYTES_MIN - 1, DIRECT_BYTES_MIN, 3, 3 * DIRECT_BYTES + 77, 4_096];
+        for len in lens.into_iter().cycle().take(20) {
+            let bytes: Vec<u8> = (0..len).map(|at| next.wrapping_add((at / 5) as u8)).collect();
+            next = next.wrapping_mul(5).wrapping_add(1);
+            file.write_at(&bytes, all.len() as u64).expect("written");
+            all.extend_from_slice(&bytes);
+            let mut last = vec![0; len];
+            let read = file.read_at(&mut last, (all.len() - len) as u64).expect("read");
+            assert!(read == len && last == bytes, "{len} bytes");
+        }
+        file.sync().expect("synced");
+        assert!(file.len().expect("a length") == all.len() as u64);
+        assert!(fs::read(&path).expect("read") == all);
     }
 }

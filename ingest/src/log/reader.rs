@@ -324,6 +324,11 @@ impl LogReader {
         self.away = away;
     }
 
+    /// Nothing of the log is read again that stands in its files: its memory goes.
+    pub fn let_go(&self) {
+        self.progress.unfiled.let_go();
+    }
+
     /// Adds the record at a position; `false` when it was pruned.
     ///
     /// # Errors

@@ -20,14 +20,13 @@ struct Sizes {
     together: usize,
     /// An append from which on it is written by itself, where it stands: it is long enough.
     alone: usize,
-    /// Bytes kept of what stands in its file: nearly all that is cited, which a system call each would
-    /// read again.
+    /// Bytes kept of what stands in its file: all but few of what is cited. The rest is read from the disk.
     filed: u64,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { together: 256 << 10, alone: 32 << 10, filed: 32 << 20 }
+        Self { together: 256 << 10, alone: 32 << 10, filed: 48 << 20 }
     }
 }
 
@@ -148,6 +147,16 @@ impl Unfiled {
             state.filed -= 1;
             state.keep(oldest, self.sizes);
         }
+    }
+
+    /// Nothing of what is written is wanted again.
+    pub fn let_go(&self) {
+        let mut state = self.state();
+        let written = std::mem::take(&mut state.filed);
+        let gone =
+            (state.blocks.drain(..written).collect::<Vec<_>>(), std::mem::take(&mut state.spare));
+        drop(state);
+        drop(gone);
     }
 
     /// Looks for what stands from each position on, all under one lock, and asks for the memory of so many

@@ -15,7 +15,7 @@ use super::{LogError, Progress, State, frame, offsets};
 pub struct Options {
     /// A segment that has reached so many bytes is followed by a new one.
     pub segment_bytes: u64,
-    /// So much of what is durable the system may keep in its cache: what is cited later than from memory
+    /// So much of what is durable the system may keep in its cache: what is cited soon is kept in memory
     /// ([`super::unfiled`]).
     pub cached_bytes: u64,
 }
@@ -23,7 +23,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         // 64 MiB: a file that is deleted at once, some 200,000 deliveries.
-        Self { segment_bytes: 64 << 20, cached_bytes: 64 << 20 }
+        Self { segment_bytes: 64 << 20, cached_bytes: 4 << 20 }
     }
 }
 
