@@ -16,7 +16,7 @@ use event::{EventBlock, EventTime, RecordBlock, RecordKind, StreamId, Symbol};
 use ingest::decode::{Decoder, Outcome};
 use ingest::source::file::FileReader;
 use rules::engine::{Dealer, Engine, Findings, Forwarded, Input, Part, Share, Sum};
-use rustix::thread::CpuSet;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 use crate::replay::{Figures, Ran, Words};
 use crate::setup::Setup;
@@ -457,17 +457,34 @@ impl Drop for OverIfDead<'_, '_> {
 
 /// Binds this thread to one of the processors that the program may use, in turn.
 pub fn pin(thread: usize) {
-    let bound = rustix::thread::sched_getaffinity(None).and_then(|allowed| {
-        let mut own = CpuSet::new();
-        let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
-        if let Some(cpu) = cpus.cycle().nth(thread) {
-            own.set(cpu);
-        }
-        rustix::thread::sched_setaffinity(None, &own)
-    });
+    told(thread, bind(thread, None).map(|_| ()));
+}
+
+/// Begins on a processor of its own, in turn behind the one that the first thread is on; where it goes on is the
+/// system's affair. Some leave a new thread for milliseconds behind the one that made it, or pack two on one processor
+/// while another is idle.
+fn begin_apart(thread: usize, first: usize) {
+    let begun = bind(thread, Some(first));
+    told(thread, begun.and_then(|allowed| sched_setaffinity(None, &allowed)));
+}
+
+fn told(thread: usize, bound: rustix::io::Result<()>) {
     if let Err(error) = bound {
         tracing::warn!(thread, %error, "the thread is not bound to a processor");
     }
+}
+
+/// Binds this thread to the so-manieth processor behind one, or of all; those to which it was bound before.
+fn bind(thread: usize, behind: Option<usize>) -> rustix::io::Result<CpuSet> {
+    let allowed = sched_getaffinity(None)?;
+    let mut own = CpuSet::new();
+    let cpus = || (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+    let first = cpus().position(|cpu| behind == Some(cpu)).unwrap_or_default();
+    if let Some(cpu) = cpus().cycle().nth(first + thread) {
+        own.set(cpu);
+    }
+    sched_setaffinity(None, &own)?;
+    Ok(allowed)
 }
 
 /// Replays files on so many threads. `None` where something came that only one engine for all sites
@@ -480,21 +497,21 @@ pub fn replay(
     words: &mut Option<Words>,
 ) -> anyhow::Result<Option<Ran>> {
     let cores = Cores::new(setup, threads, files, words)?;
-    let work = |thread| {
-        if pinned {
-            pin(thread);
-        }
-        cores.work(thread);
+    let first = sched_getcpu();
+    let begin = |thread| {
+        if pinned { pin(thread) } else { begin_apart(thread, first) }
     };
     std::thread::scope(|scope| {
         for thread in 1..threads {
-            let work = &work;
+            let (begin, cores) = (&begin, &cores);
             scope.spawn(move || {
+                begin(thread);
                 crate::huge::enlarge_heap();
-                work(thread);
+                cores.work(thread);
             });
         }
-        work(0);
+        begin(0);
+        cores.work(0);
     });
     let fate = std::mem::take(&mut locked(&cores.board).1);
     match fate.error {
