@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code, reason = "streaming stores are no part of the language")]
 
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use crate::MemoryLine;
@@ -43,20 +44,37 @@ pub fn replace_past_caches<T: Copy>(from: &[T], to: &mut Vec<T>) {
         *to = Vec::with_capacity(from.len() + from.len() / 8);
     }
     to.clear();
-    let (bytes, source, place) =
-        (size_of_val(from), from.as_ptr().cast::<u8>(), to.as_mut_ptr().cast::<u8>());
-    let before = place.align_offset(LINE).min(bytes);
-    let lines = (bytes - before) / LINE;
-    let behind = before + lines * LINE;
-    // SAFETY: there is room for as many as are copied, all bytes of them are, and nobody else has them: lines from the
-    // first that begins there on, what is before and behind them as usual. Copies of these values are such values.
+    // SAFETY: there is room for as many as are copied, and nobody else has it. Copies of these values are such values.
     unsafe {
-        ptr::copy_nonoverlapping(source, place, before);
-        stream(source.add(before), place.add(before), lines);
-        ptr::copy_nonoverlapping(source.add(behind), place.add(behind), bytes - behind);
+        stream_bytes(from.as_ptr().cast(), to.as_mut_ptr().cast(), size_of_val(from));
         to.set_len(from.len());
     }
     settle();
+}
+
+/// Copies bytes to where nothing may have been yet, in the same way. Panics where there are more or fewer than fit.
+pub fn copy_past_caches_to(from: &[u8], to: &mut [MaybeUninit<u8>]) {
+    assert_eq!(from.len(), to.len(), "as many bytes as are copied");
+    // SAFETY: both are so many bytes, of which one is nobody else's.
+    unsafe { stream_bytes(from.as_ptr(), to.as_mut_ptr().cast(), from.len()) };
+    settle();
+}
+
+/// Copies so many bytes: lines from the first that begins there on, what is before and behind them as usual.
+///
+/// # Safety
+/// As [`stream`], but that `to` need not begin a line.
+#[inline(always)]
+unsafe fn stream_bytes(from: *const u8, to: *mut u8, bytes: usize) {
+    let before = to.align_offset(LINE).min(bytes);
+    let lines = (bytes - before) / LINE;
+    let behind = before + lines * LINE;
+    // SAFETY: the caller's promise.
+    unsafe {
+        ptr::copy_nonoverlapping(from, to, before);
+        stream(from.add(before), to.add(before), lines);
+        ptr::copy_nonoverlapping(from.add(behind), to.add(behind), bytes - behind);
+    }
 }
 
 /// Copies so many lines; who tells others of them must [`settle`] first.

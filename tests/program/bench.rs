@@ -138,13 +138,14 @@ fn a_pause_of_the_program_is_in_the_latencies_of_what_was_due_in_it() {
     for latency in ["detection", "visible"] {
         assert!(run[latency]["max"].as_u64() > Some(200_000), "{latency}: {}", run[latency]);
     }
-    // What was due early in it was waited for longer: all of it became visible at the end.
+    // What was due early in it was waited for longer: all of it became visible at the end. A disk may have stood still
+    // at another time, too.
     let sample = run["sample"].as_array().cloned().unwrap_or_default();
     let waited = sample.iter().filter_map(|one| Some((one[0].as_f64()?, one[1].as_f64()? / 1e6)));
     let mut ends: Vec<_> = waited.filter(|one| one.1 > 0.1).map(|one| one.0 + one.1).collect();
     ends.sort_by(f64::total_cmp);
-    assert!(ends.len() >= 3, "{} incidents were due in the pause", ends.len());
-    assert!(ends[ends.len() / 2] - ends[0] < 0.1, "{ends:?}");
+    let together = ends.windows(3).any(|ends| ends[2] - ends[0] < 0.1);
+    assert!(together, "due in the pause, and visible together: {ends:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use event::Position;
 
 /// Places in blocks, which are its own, too, as long as they are expected.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Expected<B> {
     blocks: Vec<Arc<B>>,
     /// Positions, each with the number of its block and where in it.
@@ -17,6 +17,14 @@ pub struct Expected<B> {
 impl<B> Default for Expected<B> {
     fn default() -> Self {
         Self { blocks: Vec::new(), places: Vec::new(), seen: 0 }
+    }
+}
+
+// A block itself need not be copied.
+impl<B> Clone for Expected<B> {
+    fn clone(&self) -> Self {
+        let Self { blocks, places, seen } = self;
+        Self { blocks: blocks.clone(), places: places.clone(), seen: *seen }
     }
 }
 

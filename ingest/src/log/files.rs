@@ -19,7 +19,7 @@ const DIRECT_BYTES_MIN: usize = 128 << 10;
 /// Bytes that go past it at once.
 const DIRECT_BYTES: usize = 512 << 10;
 /// What such a write begins at a multiple of, in the file and in memory: no disk asks for more.
-const ALIGN: usize = 4 << 10;
+pub(super) const ALIGN: usize = 4 << 10;
 
 /// A folder of files.
 pub trait Files: Send + Sync + std::fmt::Debug {
@@ -165,8 +165,13 @@ impl PastCache {
         let from = self.buffer.as_ptr().align_offset(ALIGN);
         let mut done = 0;
         for some in pages.chunks(DIRECT_BYTES) {
-            let aligned = &mut self.buffer[from..from + some.len()];
-            aligned.copy_from_slice(some);
+            let aligned = if some.as_ptr().addr().is_multiple_of(ALIGN) {
+                some
+            } else {
+                let copy = &mut self.buffer[from..from + some.len()];
+                copy.copy_from_slice(some);
+                copy
+            };
             match self.file.write_all_at(aligned, offset + done as u64) {
                 // A disk that asks for more than we align to.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,

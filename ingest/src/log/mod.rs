@@ -13,6 +13,7 @@ mod frame;
 mod fresh;
 mod held;
 mod offsets;
+mod piece;
 mod reader;
 mod segment;
 mod unfiled;

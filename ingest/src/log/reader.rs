@@ -10,6 +10,7 @@ use super::expected::Expected;
 use super::files::{Files, ReadOnlyFiles};
 use super::frame::Frame;
 use super::offsets::{self, Payloads};
+use super::piece::Piece;
 use super::segment::Segment;
 use super::{LogError, Progress, frame};
 
@@ -31,7 +32,7 @@ pub struct LogReader {
     bytes: Vec<u8>,
     /// Records that will be read soon: those that are held, and frames in memory.
     held: Expected<RecordBlock>,
-    expected: Expected<Vec<u8>>,
+    expected: Expected<Piece>,
     /// What is expected, not held, or in a file only; empty between two calls.
     unheld: Vec<Position>,
     away: Vec<Position>,

@@ -9,7 +9,7 @@ use super::{LogError, frame};
 /// "PCLOG" and the version of the format.
 const MAGIC: &[u8; 8] = b"PCLOG001";
 /// Bytes before the first record: magic, first position, checksum.
-pub const HEAD: u64 = 20;
+const HEAD: u64 = 20;
 
 /// One segment.
 #[derive(Clone, Debug)]
@@ -25,6 +25,11 @@ pub struct Segment {
 /// The file of a segment.
 pub fn path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:016x}.log"))
+}
+
+/// Where a position stands in the file of the segment that begins at `first`.
+pub fn offset(first: u64, position: u64) -> u64 {
+    position - first + HEAD
 }
 
 fn head(first: u64) -> Vec<u8> {
@@ -89,7 +94,7 @@ impl Segment {
 
     /// Where a position stands in the file.
     pub fn offset(&self, position: u64) -> u64 {
-        position - self.first + HEAD
+        offset(self.first, position)
     }
 
     /// File name, for messages.

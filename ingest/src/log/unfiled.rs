@@ -6,27 +6,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event::Position;
 use event::prefetch::prefetch;
-use event::streaming::replace_past_caches;
 
 use super::expected::Expected;
+use super::files::ALIGN;
+use super::piece::{Adder, Memory, Piece, memory, touch};
+use super::segment;
 
-/// Pieces of memory kept for the next blocks: what comes between two writes of a fast source.
-const SPARES_MAX: usize = 32;
+/// Pieces of memory kept for what comes: one for each that goes.
+const SPARES_MAX: usize = 4;
 
 /// How long is long.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
-    /// Bytes of one write: small appends come together.
-    together: usize,
-    /// An append from which on it is written by itself, where it stands: it is long enough.
-    alone: usize,
+    /// Bytes of a piece of memory: one of the system's large pages, of which each costs less than a few small ones.
+    piece: usize,
     /// Bytes kept of what stands in its file: all but few of what is cited. The rest is read from the disk.
     filed: u64,
+    /// An append from which on it is copied past the caches: it was made in memory that this processor has, and others
+    /// will read it.
+    long: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { together: 256 << 10, alone: 32 << 10, filed: 48 << 20 }
+        Self { piece: 2 << 20, filed: 48 << 20, long: 32 << 10 }
     }
 }
 
@@ -39,122 +42,134 @@ pub struct Unfiled {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whole frames, in the order of the log, and where the first of each stands.
-    blocks: VecDeque<(u64, Arc<Vec<u8>>)>,
-    /// So many of them, from the first on, are written.
+    /// Whole frames, in the order of the log.
+    parts: VecDeque<Part>,
+    /// So many of them, from the first on, are written, and of the next one so many bytes.
     filed: usize,
-    /// The one behind these is being written: nothing is added to it any more.
-    writing: bool,
-    /// The memory of some that went, for the next.
-    spare: Vec<Vec<u8>>,
+    filed_bytes: usize,
+    /// Memory for the next.
+    spare: Vec<Memory>,
+}
+
+/// What stands in one piece of memory.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Where its first frame stands.
+    pub first: u64,
+    /// Where the segment begins that it belongs to.
+    pub segment: u64,
+    pub piece: Arc<Piece>,
+}
+
+impl Part {
+    fn end(&self) -> u64 {
+        self.first + self.piece.len() as u64
+    }
 }
 
 impl State {
-    /// Makes one of the last two that are written, where they are small: so that what is kept is not much
-    /// more than its bytes.
-    fn join(&mut self, sizes: Sizes) {
-        let Some(before) = self.filed.checked_sub(2) else { return };
-        let last = self.blocks[before + 1].1.clone();
-        let (_, joined) = &mut self.blocks[before];
-        if last.len() < sizes.alone
-            && joined.len() + last.len() <= sizes.together
-            && let Some(joined) = Arc::get_mut(joined)
-        {
-            joined.extend_from_slice(&last);
-            let _ = self.blocks.remove(before + 1);
-            self.filed -= 1;
-            self.keep(last, sizes);
-        }
+    /// The part that a position stands in, and where in it; none where it is not at hand.
+    fn part(&self, position: u64) -> Option<(&Arc<Piece>, usize)> {
+        let behind = self.parts.partition_point(|part| part.first <= position);
+        let Part { first, piece, .. } = &self.parts[behind.checked_sub(1)?];
+        Some((piece, (position - first) as usize))
     }
 
-    /// The block that a position stands in, and where in it; none where it is not at hand.
-    fn block(&self, position: u64) -> Option<(&Arc<Vec<u8>>, usize)> {
-        // They are about as long: from a guess on it is a step or two.
-        let ((first, _), (last, _)) = (self.blocks.front()?, self.blocks.back()?);
-        let behind = (self.blocks.len() - 1) as u64;
-        let apart = position.checked_sub(*first)?.min(last - first);
-        let mut at = (apart * behind).checked_div(last - first).unwrap_or(0) as usize;
-        while self.blocks.get(at + 1).is_some_and(|(next, _)| *next <= position) {
-            at += 1;
-        }
-        while at > 0 && self.blocks[at].0 > position {
-            at -= 1;
-        }
-        let (first, block) = &self.blocks[at];
-        Some((block, (position - first) as usize))
-    }
-
-    /// Keeps the memory of a block for the next.
-    fn keep(&mut self, block: Arc<Vec<u8>>, sizes: Sizes) {
-        if let Ok(mut block) = Arc::try_unwrap(block)
-            && block.capacity() <= 4 * sizes.together
+    /// Keeps the memory of a part for the next.
+    fn keep(&mut self, Part { piece, .. }: Part, sizes: Sizes) {
+        if let Ok(piece) = Arc::try_unwrap(piece)
             && self.spare.len() < SPARES_MAX
         {
-            block.clear();
-            self.spare.push(block);
+            self.spare.extend(Some(piece.into_memory()).filter(|m| m.len() == sizes.piece));
         }
+    }
+}
+
+/// The end to which is appended.
+#[derive(Debug)]
+pub struct Tail {
+    /// Where the last segment begins, and after how many bytes the next one does.
+    segment: u64,
+    segment_bytes: u64,
+    adder: Option<Adder>,
+}
+
+impl Tail {
+    /// Of a log whose last segment begins at a position, and is followed by a new one when it has reached so many bytes.
+    pub fn new(segment: u64, segment_bytes: u64) -> Self {
+        Self { segment, segment_bytes, adder: None }
     }
 }
 
 impl Unfiled {
-    /// Adds whole frames, the first of which stands at a position. Many of them are copied past the caches: they were
-    /// made in memory that this processor has, and others will read them.
-    pub fn push(&self, position: u64, frames: &[u8]) {
-        let mut state = self.state();
-        if frames.len() >= self.sizes.alone {
-            let mut block = state.spare.pop().unwrap_or_default();
-            drop(state);
-            replace_past_caches(frames, &mut block);
-            self.state().blocks.push_back((position, Arc::new(block)));
-            return;
-        }
-        let closed = state.filed + usize::from(state.writing);
-        if closed < state.blocks.len()
-            && let Some((_, last)) = state.blocks.back_mut()
-            && last.len() + frames.len() <= self.sizes.together
-            && let Some(last) = Arc::get_mut(last)
+    /// Adds whole frames, the first of which stands at a position: behind the last, or in memory that is placed as it will
+    /// be in its file, so that it can be written from where it is.
+    pub fn push(&self, tail: &mut Tail, position: u64, frames: &[u8]) {
+        let Tail { segment, segment_bytes, adder } = tail;
+        let full = position - *segment >= *segment_bytes;
+        let past_caches = frames.len() >= self.sizes.long;
+        if let Some(adder) = adder
+            && !full
+            && adder.room() >= frames.len()
         {
-            last.extend_from_slice(frames);
-            return;
+            return adder.push(frames, past_caches);
         }
-        let mut block = state.spare.pop().unwrap_or_default();
-        block.reserve(frames.len().max(self.sizes.together));
-        block.extend_from_slice(frames);
-        state.blocks.push_back((position, Arc::new(block)));
+        if full {
+            *segment = position;
+        }
+        let spare = self.state().spare.pop();
+        let wanted = frames.len() + ALIGN;
+        let room = spare.filter(|memory| memory.len() >= wanted);
+        let room = room.unwrap_or_else(|| memory(wanted.max(self.sizes.piece)));
+        let adder = adder.insert(Adder::new(room, ALIGN, segment::offset(*segment, position)));
+        adder.push(frames, past_caches);
+        let (segment, piece) = (*segment, adder.piece().clone());
+        self.state().parts.push_back(Part { first: position, segment, piece });
     }
 
-    /// What is written next, and where it stands: all of it, for nothing is added to it from here on.
-    pub fn first(&self) -> Option<(u64, Arc<Vec<u8>>)> {
+    /// What is written next, and from which of its bytes on.
+    pub fn unwritten(&self) -> Option<(Part, usize)> {
         let mut state = self.state();
-        let first = state.blocks.get(state.filed).cloned();
-        state.writing = first.is_some();
-        first
+        // Nothing is added to one behind which another begins.
+        while let Some(part) = state.parts.get(state.filed)
+            && state.filed_bytes == part.piece.len()
+            && state.filed + 1 < state.parts.len()
+        {
+            state.filed += 1;
+            state.filed_bytes = 0;
+        }
+        let part = state.parts.get(state.filed)?;
+        (state.filed_bytes < part.piece.len()).then(|| (part.clone(), state.filed_bytes))
     }
 
-    /// The first is written. It is kept for a while, and after that read from its file.
-    pub fn filed(&self, first: Arc<Vec<u8>>) {
+    /// What is written next is, up to so many bytes of it. It is kept for a while, and after that read from its file.
+    pub fn filed(&self, bytes: usize) {
         let mut state = self.state();
-        // It is nobody's but the list's from here on: its memory may serve again.
-        drop(first);
-        state.writing = false;
-        state.filed += 1;
-        state.join(self.sizes);
-        let end = |(position, block): &(u64, Arc<Vec<u8>>)| position + block.len() as u64;
-        let written = state.blocks.get(state.filed - 1).map_or(0, end);
-        while state.blocks.front().is_some_and(|b| end(b) + self.sizes.filed < written)
-            && let Some((_, oldest)) = state.blocks.pop_front()
+        state.filed_bytes = bytes;
+        let Some(part) = state.parts.get(state.filed) else { return };
+        let (written, soon) = (part.first + bytes as u64, bytes > self.sizes.piece / 2);
+        while state.filed > 0
+            && state.parts.front().is_some_and(|part| part.end() + self.sizes.filed < written)
+            && let Some(oldest) = state.parts.pop_front()
         {
             state.filed -= 1;
             state.keep(oldest, self.sizes);
+        }
+        if soon && state.spare.is_empty() {
+            drop(state);
+            // The next one's pages are found on this thread: who appends is waited for.
+            let mut next = memory(self.sizes.piece);
+            touch(&mut next, ALIGN);
+            self.state().spare.push(next);
         }
     }
 
     /// Nothing of what is written is wanted again.
     pub fn let_go(&self) {
         let mut state = self.state();
-        let written = std::mem::take(&mut state.filed);
+        let filed = std::mem::take(&mut state.filed);
         let gone =
-            (state.blocks.drain(..written).collect::<Vec<_>>(), std::mem::take(&mut state.spare));
+            (state.parts.drain(..filed).collect::<Vec<_>>(), std::mem::take(&mut state.spare));
         drop(state);
         drop(gone);
     }
@@ -164,26 +179,26 @@ impl Unfiled {
     pub fn expect(
         &self,
         (positions, bytes): (&[Position], usize),
-        expected: &mut Expected<Vec<u8>>,
+        expected: &mut Expected<Piece>,
         mut away: impl FnMut(Position),
     ) {
         expected.clear();
         let state = self.state();
         for position in positions {
-            let Some((block, from)) = state.block(position.0) else {
+            let Some((piece, from)) = state.part(position.0) else {
                 away(*position);
                 continue;
             };
-            (from..from + bytes).step_by(64).for_each(|at| prefetch(block, at));
-            expected.add(*position, block, from);
+            (from..from + bytes).step_by(64).for_each(|at| prefetch(piece, at));
+            expected.add(*position, piece, from);
         }
     }
 
-    /// Lets `look` see what stands from a position on: to the end of its block, nothing where it is not at
-    /// hand. Nobody waits for it: the block is its own, too, as long as that takes, and nobody adds to it.
+    /// Lets `look` see what stands from a position on: to the end of its piece, nothing where it is not at
+    /// hand. Nobody waits for it, and it stays as long as that takes.
     pub fn look<R>(&self, position: u64, look: impl FnOnce(&[u8]) -> R) -> R {
-        let found = self.state().block(position).map(|(block, from)| (block.clone(), from));
-        look(found.as_ref().and_then(|(block, from)| block.get(*from..)).unwrap_or_default())
+        let found = self.state().part(position).map(|(piece, from)| (piece.clone(), from));
+        look(found.as_ref().and_then(|(piece, from)| piece.get(*from..)).unwrap_or_default())
     }
 
     /// Copies what stands from a position on, as far as there is room and it is at hand; how many
@@ -203,47 +218,63 @@ impl Unfiled {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use event::Position;
 
-    use super::{Expected, Sizes, Unfiled};
+    use super::{ALIGN, Expected, Part, Sizes, Tail, Unfiled};
 
     /// All that appending, writing and reading can come to in some order.
     struct Case {
         unfiled: Unfiled,
+        tail: Tail,
         /// All that was appended.
         log: Vec<u8>,
         /// How much of it is written.
         file: Vec<u8>,
+        /// Where segments begin.
+        segments: Vec<u64>,
         /// What is being written, as it was when that began.
-        writing: Option<(u64, Arc<Vec<u8>>, Vec<u8>)>,
+        writing: Option<(Part, usize, Vec<u8>)>,
     }
 
     impl Case {
         fn new() -> Self {
-            let sizes = Sizes { together: 8, alone: 5, filed: 9 };
+            let sizes = Sizes { piece: ALIGN + 11, filed: 9, long: 5 };
             let unfiled = Unfiled { sizes, ..Unfiled::default() };
-            Self { unfiled, log: Vec::new(), file: Vec::new(), writing: None }
+            let (tail, segments) = (Tail::new(0, 20), vec![0]);
+            Self { unfiled, tail, log: Vec::new(), file: Vec::new(), segments, writing: None }
         }
 
         fn step(&mut self, what: usize) {
             match (what, self.writing.take()) {
                 (2, None) => {
-                    let first = self.unfiled.first();
-                    self.writing = first.map(|(at, bytes)| (at, bytes.clone(), bytes.to_vec()));
+                    let next = self.unfiled.unwritten();
+                    self.writing = next.map(|(part, from)| {
+                        let bytes = part.piece[from..].to_vec();
+                        (part, from, bytes)
+                    });
                 }
-                (2, Some((at, bytes, then))) => {
-                    assert_eq!((at, &*bytes), (self.file.len() as u64, &then), "what is written");
+                (2, Some((part, from, bytes))) => {
+                    let (at, until) = (self.file.len() as u64, from + bytes.len());
+                    assert_eq!(part.first + from as u64, at, "in its order, and all of it");
+                    assert_eq!(&part.piece[from..until], bytes, "what was added stays");
+                    if self.segments.last() != Some(&part.segment) {
+                        let last = self.segments.last().copied().unwrap_or_default();
+                        assert!((20..20 + 6).contains(&(at - last)), "a full segment ends");
+                        assert_eq!(part.segment, at);
+                        self.segments.push(at);
+                    }
+                    let aligned = part.piece[from..].as_ptr().addr() as u64;
+                    let offset = super::segment::offset(part.segment, at);
+                    assert_eq!(aligned % ALIGN as u64, offset % ALIGN as u64);
                     self.file.extend_from_slice(&bytes);
-                    self.unfiled.filed(bytes);
+                    self.unfiled.filed(until);
                 }
                 (what, writing) => {
                     let (at, len) = (self.log.len() as u64, [3, 6][what]);
                     let frames = (0..len).map(|n| self.log.len() as u8 + n);
                     let frames: Vec<u8> = frames.collect();
                     self.log.extend_from_slice(&frames);
-                    self.unfiled.push(at, &frames);
+                    self.unfiled.push(&mut self.tail, at, &frames);
                     self.writing = writing;
                 }
             }
@@ -263,7 +294,7 @@ mod tests {
             let mut away = Vec::new();
             self.unfiled.expect((&every_third, 1), &mut expected, |position| away.push(position));
             for at in all {
-                let found = expected.next(Position(at)).map(|(block, from)| &block[from..]);
+                let found = expected.next(Position(at)).map(|(piece, from)| &piece[from..]);
                 let is_away = away.contains(&Position(at));
                 assert_eq!(is_away, at % 3 == 0 && found.is_none(), "{at} is at hand or away");
                 assert!(at % 3 == 0 || found.is_none(), "nobody expected {at}");
@@ -275,7 +306,8 @@ mod tests {
         }
     }
 
-    /// The lock makes each call one step, so that all orders of them are all that can happen.
+    /// The lock, and the one word by which what was added is told, make each call one step, so that all orders of them are
+    /// all that can happen.
     #[test]
     fn in_whichever_order_what_is_appended_is_read_and_written() {
         const STEPS: u32 = 10;
@@ -294,19 +326,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_added_to_what_is_being_written() {
-        let unfiled = Unfiled::default();
-        unfiled.push(0, b"one");
-        unfiled.push(3, b"two");
-        let (_, taken) = unfiled.first().unwrap_or_default();
-        let bytes = taken.to_vec();
-        // Whoever writes it has let go of it, and has not said yet that it is written.
-        drop(taken);
-        unfiled.push(6, b"three");
-        let (at, again) = unfiled.first().unwrap_or_default();
-        assert_eq!((at, again.as_slice()), (0, bytes.as_slice()));
-        unfiled.filed(again);
-        let (at, behind) = unfiled.first().unwrap_or_default();
-        assert_eq!((at, behind.as_slice()), (6, b"three".as_slice()));
+    fn of_what_is_written_some_stays_in_memory_until_nobody_wants_it() {
+        let sizes = Sizes { filed: 20_000, ..Sizes::default() };
+        let (unfiled, mut tail) = (Unfiled { sizes, ..Unfiled::default() }, Tail::new(0, 50_000));
+        let mut at = 0;
+        for _ in 0..100 {
+            unfiled.push(&mut tail, at, &[7; 10_000]);
+            at += 10_000;
+            while let Some((part, _)) = unfiled.unwritten() {
+                unfiled.filed(part.piece.len());
+            }
+        }
+        let there = |position| unfiled.look(position, |bytes| !bytes.is_empty());
+        assert!(there(at - 1) && there(at - 20_000) && !there(at - 80_000));
+        unfiled.let_go();
+        assert!(!there(at - 60_000));
+        unfiled.push(&mut tail, at, b"more");
+        let (part, from) = unfiled.unwritten().expect("it is not written");
+        assert_eq!(&part.piece[from..], b"more");
     }
 }

@@ -8,6 +8,7 @@ use event::{Position, RecordBlock};
 
 use super::files::Files;
 use super::segment::Segment;
+use super::unfiled::Tail;
 use super::{LogError, Progress, State, frame, offsets};
 
 /// How the log is kept.
@@ -52,6 +53,7 @@ pub struct LogWriter {
 #[derive(Debug)]
 pub struct Sequencer {
     progress: Arc<Progress>,
+    tail: Tail,
     buffer: Vec<u8>,
     positions: Vec<u64>,
 }
@@ -92,7 +94,8 @@ impl LogWriter {
         };
         let progress = Arc::new(Progress::new(State::of(&segment, segment.end)));
         let (buffer, positions) = (Vec::new(), Vec::new());
-        let sequencer = Sequencer { progress: progress.clone(), buffer, positions };
+        let tail = Tail::new(segment.first, options.segment_bytes);
+        let sequencer = Sequencer { progress: progress.clone(), tail, buffer, positions };
         let (cached, uncached) = (VecDeque::new(), segment.end);
         let (dir, reserved) = (dir.to_owned(), segment.end);
         let filer = Filer { dir, files, options, segment, reserved, progress, cached, uncached };
@@ -177,7 +180,7 @@ impl Sequencer {
             (false, true) => fresh.share(start, end, held.keep(block)),
             (false, false) => drop(held.keep(block)),
         }
-        self.progress.unfiled.push(start, &self.buffer);
+        self.progress.unfiled.push(&mut self.tail, start, &self.buffer);
         self.progress.held.appended(end);
         let first = {
             let mut state = self.progress.state();
@@ -222,25 +225,30 @@ impl Filer {
     /// # Errors
     /// The file system refused, or an fsync failed before.
     pub fn write(&mut self) -> Result<(), LogError> {
-        while let Some((first, bytes)) = self.progress.unfiled.first() {
+        while let Some((part, from)) = self.progress.unfiled.unwritten() {
             if self.progress.state().poisoned {
                 return Err(LogError::Poisoned);
             }
-            if self.segment.end - self.segment.first >= self.options.segment_bytes {
+            if part.segment != self.segment.first {
                 self.rotate()?;
             }
+            // More may be added meanwhile.
+            let until = part.piece.len();
+            let (first, end) = (part.first + from as u64, part.first + until as u64);
             assert_eq!(
-                first, self.segment.end,
+                (part.segment, first),
+                (self.segment.first, self.segment.end),
                 "what is taken is written in its order, and all of it"
             );
-            self.reserve(first + bytes.len() as u64);
-            let written = self.segment.file.write_at(&bytes, self.segment.offset(first));
+            self.reserve(end);
+            let bytes = &part.piece[from..until];
+            let written = self.segment.file.write_at(bytes, self.segment.offset(first));
             written.map_err(LogError::io(&self.segment.path))?;
-            self.segment.end = first + bytes.len() as u64;
-            self.progress.state().filed = self.segment.end;
-            self.progress.held.filed(self.segment.end);
+            self.segment.end = end;
+            self.progress.state().filed = end;
+            self.progress.held.filed(end);
             // From now on it is found in its file.
-            self.progress.unfiled.filed(bytes);
+            self.progress.unfiled.filed(until);
             self.progress.filed.ring();
         }
         self.uncache();

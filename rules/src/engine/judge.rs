@@ -4,7 +4,6 @@ use event::{EventFlags, EventRef};
 
 use super::asked::Index;
 use super::findings::Findings;
-use super::interests::Interest;
 use super::prepared::{PreparedRule, When};
 use super::scope::{Context, Sight, fact_of, part_of};
 use super::site::Site;
@@ -22,12 +21,8 @@ impl Site {
     /// The same of an event of few fields: where all of its kind concern the same facts and rules, it goes
     /// along these.
     #[inline(always)]
-    pub(super) fn judge_short(
-        &mut self,
-        cx: Context<'_>,
-        (event, Interest { always, .. }): (EventRef<'_>, &Interest),
-        out: &mut Findings,
-    ) {
+    pub(super) fn judge_short(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+        let always = &cx.layout.interest(event.kind()).always;
         if always.others | out.probe().is_some() {
             return self.judge_listed(cx, event, out);
         }

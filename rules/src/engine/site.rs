@@ -14,7 +14,6 @@ use super::correlation::{Correlation, Spoken};
 use super::eviction::Turn;
 use super::findings::{Effect, EvidenceRef, Finding, Findings};
 use super::ids::detection_id;
-use super::interests::Interest;
 use super::layout::{AREA, Layout, PERSON, Subject};
 use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight};
@@ -253,21 +252,16 @@ impl Site {
     /// Takes the next event of the site's ordered stream.
     #[inline(never)]
     pub fn event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
-        self.event_here(cx, (event, cx.layout.interest(event.kind())), out);
+        self.event_here(cx, event, out);
     }
 
-    /// The same, in the place of its caller, who knows whom an event of its kind concerns.
+    /// The same, in the place of its caller.
     #[inline(always)]
-    pub(super) fn event_here(
-        &mut self,
-        cx: Context<'_>,
-        (event, interest): (EventRef<'_>, &Interest),
-        out: &mut Findings,
-    ) {
+    pub(super) fn event_here(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
         match event.short() {
             Some(event) => {
                 self.come_to(cx, event, out);
-                self.judge_short(cx, (event, interest), out);
+                self.judge_short(cx, event, out);
             }
             None => {
                 self.come_to(cx, event, out);
