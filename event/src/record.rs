@@ -293,7 +293,9 @@ impl RecordBlock {
 
     /// Adds a delivery by copying its bytes, of which the log keeps only where they came from.
     pub fn push_from(&mut self, record: &RecordRef<'_>, origin: Origin) {
-        self.origins.resize(self.spans.len(), Origin::NONE);
+        if self.origins.len() != self.spans.len() {
+            self.origins.resize(self.spans.len(), Origin::NONE);
+        }
         self.origins.push(origin);
         self.push(record);
     }
@@ -303,6 +305,12 @@ impl RecordBlock {
     #[inline]
     pub fn origin(&self, index: usize) -> Option<Origin> {
         self.origins.get(index).copied().filter(|origin| origin.offset >= 0)
+    }
+
+    /// Gives what is known of where its records came from, and its memory, to a block that is filled next: the log has it.
+    pub fn lend_origins(&mut self, next: &mut Self) {
+        next.origins = std::mem::take(&mut self.origins);
+        next.origins.clear();
     }
 
     /// Whether all records stand in the log as wholes.

@@ -1,6 +1,6 @@
 //! CPU time by thread, as Linux counts it: user and system, in nanoseconds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Threads of a process by number: name and time.
@@ -44,4 +44,20 @@ pub fn print(spent: &BTreeMap<String, u64>, messages: u64) -> f64 {
     }
     println!("  {:<16} {sum:8.1} ns a message", "together");
     sum
+}
+
+/// Prints the medians of several runs: nanoseconds a message of each thread, and of all together.
+pub fn print_median(runs: &[BTreeMap<String, u64>], messages: u64) {
+    let median = |of: &dyn Fn(&BTreeMap<String, u64>) -> u64| {
+        let mut all: Vec<_> = runs.iter().map(of).collect();
+        all.sort_unstable();
+        all[all.len() / 2] as f64 / messages as f64
+    };
+    let names: BTreeSet<_> = runs.iter().flat_map(BTreeMap::keys).collect();
+    for name in names {
+        let each = median(&|spent| spent.get(name).copied().unwrap_or(0));
+        println!("  {name:<16} {each:8.1} ns a message");
+    }
+    let sum = median(&|spent| spent.values().sum());
+    println!("  {:<16} {sum:8.1} ns a message", "together");
 }

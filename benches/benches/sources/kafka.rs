@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "the bare consumer takes messages in batches, as only C offers")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -23,21 +24,57 @@ const PATIENCE: Duration = Duration::from_secs(900);
 const TOPIC: &str = "events";
 const MUST: f64 = 0.6;
 
-/// Reads `messages` of one partition both ways.
-pub fn run(messages: u64, compression: &str) {
+/// Ways to read them.
+const WAYS: [&str; 4] = [
+    "a consumer that counts bytes, one message after the other",
+    "a consumer that counts bytes, in batches",
+    "portcullis run, log: payloads",
+    "portcullis run, log: offsets",
+];
+
+/// Reads `messages` of one partition in all ways in turns: what the machine does meanwhile is the same for each.
+pub fn run(messages: u64, compression: &str, rounds: u64) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap_or_else(|e| panic!("{e}"));
     let kafka = Kafka::start(dir.path());
-    let bytes = produce(&kafka.brokers, messages, compression);
+    let (brokers, bytes) = (&kafka.brokers, produce(&kafka.brokers, messages, compression));
     println!("Kafka, {messages} messages of {} B, compression {compression}", bytes / messages);
-    let ordinary = bare(&kafka.brokers, messages, bytes, one_by_one);
-    let batches = bare(&kafka.brokers, messages, bytes, in_batches);
-    for log in ["payloads", "offsets"] {
-        let (source, all) = ours(&kafka.brokers, messages, dir.path(), log);
-        let of = |spent: f64| (ordinary / spent * 1e2, batches / spent * 1e2);
-        let (must, (one, batch)) = (MUST * 1e2, of(all));
-        println!("  {one:.0} and {batch:.0} % of the speed of these consumers, must be {must:.0}");
-        let (one, batch) = of(source);
-        println!("  {one:.0} and {batch:.0} % for the source and librdkafka alone");
+    let rounds: Vec<_> = (0..rounds.max(1))
+        .map(|round| {
+            let ours = |log| ours(brokers, messages, &dir.path().join(round.to_string()), log);
+            [
+                bare(brokers, messages, bytes, one_by_one),
+                bare(brokers, messages, bytes, in_batches),
+                ours("payloads"),
+                ours("offsets"),
+            ]
+        })
+        .collect();
+    for (way, name) in WAYS.into_iter().enumerate() {
+        println!("{name}, median of {}:", rounds.len());
+        let all: Vec<_> = rounds.iter().map(|round| round[way].clone()).collect();
+        cpu::print_median(&all, messages);
+        if way >= 2 {
+            let is_source = |name: &str| name.starts_with("kafka-") || name.starts_with("rdk:");
+            share(&rounds, way, "all threads", |_| true);
+            println!("  of which the first must be {:.0} %", MUST * 1e2);
+            share(&rounds, way, "the source and librdkafka alone", is_source);
+        }
+    }
+}
+
+/// How much of a round's bare consumers' time some threads of ours take: the median of all rounds, from the
+/// least to the most.
+fn share(rounds: &[[Spent; 4]], way: usize, what: &str, ours: impl Fn(&str) -> bool) {
+    for bare in 0..2 {
+        let share = |round: &[Spent; 4]| {
+            let spent = round[way].iter().filter(|(name, _)| ours(name)).map(|(_, time)| time);
+            round[bare].values().sum::<u64>() as f64 / spent.sum::<u64>() as f64 * 1e2
+        };
+        let mut all: Vec<_> = rounds.iter().map(share).collect();
+        all.sort_by(f64::total_cmp);
+        let (least, median, most) = (all[0], all[all.len() / 2], all[all.len() - 1]);
+        let than = WAYS[bare];
+        println!("  {what}: {median:.0} % of the speed of {than} ({least:.0} to {most:.0})");
     }
 }
 
@@ -130,11 +167,19 @@ fn produce(brokers: &str, messages: u64, compression: &str) -> u64 {
     bytes
 }
 
+/// Nanoseconds of each thread.
+type Spent = BTreeMap<String, u64>;
+
 /// What a consumer that only counts bytes has counted: messages and bytes.
 type Counted = (u64, u64);
 
-/// Nanoseconds a message of a consumer that only counts bytes.
-fn bare(brokers: &str, messages: u64, bytes: u64, count: fn(&BaseConsumer, u64) -> Counted) -> f64 {
+/// A consumer that only counts bytes.
+fn bare(
+    brokers: &str,
+    messages: u64,
+    bytes: u64,
+    count: fn(&BaseConsumer, u64) -> Counted,
+) -> Spent {
     let before = Threads::of("self");
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -148,7 +193,7 @@ fn bare(brokers: &str, messages: u64, bytes: u64, count: fn(&BaseConsumer, u64) 
     let counted = count(&consumer, messages);
     let spent = Threads::of("self").since(&before);
     assert_eq!(counted, (messages, bytes));
-    cpu::print(&spent, messages)
+    spent
 }
 
 /// As a consumer is mostly written: one message after the other.
@@ -160,7 +205,6 @@ fn one_by_one(consumer: &BaseConsumer, messages: u64) -> Counted {
         counted += message.payload_len() as u64;
         met += 1;
     }
-    println!("a consumer that counts bytes, one message after the other:");
     (met, counted)
 }
 
@@ -186,17 +230,17 @@ fn in_batches(consumer: &BaseConsumer, messages: u64) -> Counted {
         }
         c::rd_kafka_queue_destroy(queue);
     }
-    println!("a consumer that counts bytes, in batches:");
     (met, counted)
 }
 
-/// `portcullis run` from the start of its process until all is judged: nanoseconds a message of the
-/// source with librdkafka, and of all threads.
-fn ours(brokers: &str, messages: u64, dir: &Path, log: &str) -> (f64, f64) {
+/// `portcullis run` from the start of its process until all is judged, in a folder and a group of its own.
+fn ours(brokers: &str, messages: u64, dir: &Path, log: &str) -> Spent {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples/ten-rules");
+    let round = dir.file_name().unwrap_or_default().to_string_lossy();
+    let group = format!("{log}-{round}");
     let text = format!(
         "time: history\nsources:\n- {{id: workload, type: kafka, brokers: '{brokers}', topics: \
-         [{TOPIC}], group: {log}, log: {log}, mappings: [workload], slack: 2s}}\n\
+         [{TOPIC}], group: {group}, log: {log}, mappings: [workload], slack: 2s}}\n\
          mappings: ['{0}/mappings/workload.yaml']\nrules: ['{0}/rules/ten.yaml']\n\
          duplicates: {{within: 10m, max: 2000000}}\n",
         rules.display()
@@ -225,13 +269,10 @@ fn ours(brokers: &str, messages: u64, dir: &Path, log: &str) -> (f64, f64) {
     });
     let process = child.id().to_string();
     let spent = Threads::of(&process).since(&Threads::default());
-    println!("portcullis run, log: {log}:");
-    let all = cpu::print(&spent, messages);
     let _ = child.kill();
     let _ = child.wait();
-    let source = spent.iter().filter(|(n, _)| n.starts_with("kafka-") || n.starts_with("rdk:"));
-    let source: u64 = source.map(|(_, time)| time).sum();
-    (source as f64 / messages as f64, all)
+    let _ = std::fs::remove_dir_all(dir.join(log));
+    spent
 }
 
 /// The program that was built with this.

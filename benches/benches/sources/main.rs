@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo bench --bench sources -- mqtt 2000000          # a scripted broker, the real log
-//! cargo bench --bench sources -- kafka 1000000 none    # a real Apache Kafka, `portcullis run`
+//! cargo bench --bench sources -- kafka 1000000 none 5  # a real Apache Kafka, `portcullis run`, five rounds
 //! ```
 
 mod cpu;
@@ -18,7 +18,9 @@ fn main() {
     };
     match arguments.first().map_or("mqtt", String::as_str) {
         "mqtt" => mqtt::run(number(1, 1_000_000), number(2, 4_096)),
-        "kafka" => kafka::run(number(1, 1_000_000), arguments.get(2).map_or("none", |c| c)),
+        "kafka" => {
+            kafka::run(number(1, 1_000_000), arguments.get(2).map_or("none", |c| c), number(3, 5));
+        }
         other => panic!("`{other}`: mqtt or kafka"),
     }
 }

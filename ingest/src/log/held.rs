@@ -107,7 +107,8 @@ impl Held {
     pub(super) fn keep(&self, block: &mut RecordBlock) -> Arc<RecordBlock> {
         self.any.store(true, Ordering::Release);
         let mut state = self.state();
-        let next = state.spare.pop().unwrap_or_default();
+        let mut next = state.spare.pop().unwrap_or_default();
+        block.lend_origins(&mut next);
         let block = Arc::new(std::mem::replace(block, next));
         let at = |index: usize| block.get(index).position;
         let (first, last) = (at(0), at(block.len() - 1));
@@ -197,7 +198,7 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use event::{RecordKind, RecordRef};
+    use event::{Origin, RecordKind, RecordRef};
 
     use super::{Expected, Held, PACE_BYTES, Position, RecordBlock, UNFILED_BYTES};
 
@@ -229,6 +230,24 @@ mod tests {
             );
         }
         assert!(away.iter().all(|position| !there.contains(position)));
+    }
+
+    #[test]
+    fn the_next_block_gets_memory_and_nothing_of_what_was_there() {
+        let (held, mut block) = (Held::default(), RecordBlock::new());
+        for round in 0..3 {
+            let record = RecordRef::plain(RecordKind::Delivery, Position(round), b"bytes");
+            if round < 2 {
+                block.push_from(&record, Origin { partition: 1, offset: 2, checksum: 3 });
+            } else {
+                block.push(&record);
+            }
+            assert_eq!(block.is_whole(), round == 2);
+            let kept = held.keep(&mut block);
+            assert_eq!((kept.len(), kept.get(0).payload), (1, &b"bytes"[..]));
+            assert!(kept.origin(0).is_none(), "the log has it");
+            assert!(block.is_empty() && block.is_whole());
+        }
     }
 
     #[test]
