@@ -44,9 +44,32 @@ pub struct Dealer {
     /// Those that were asked for last, by the low bits of the symbol.
     near: [Owner; NEAR],
     owners: HashMap<Symbol, usize, foldhash::fast::FixedState>,
-    /// What is each engine's: the numbers of its rows, and how far the stream had come before each.
-    rows: Vec<Vec<u32>>,
-    before: Vec<Vec<EventTime>>,
+    hands: Vec<Hand>,
+}
+
+/// What is one engine's: the numbers of its rows, and how far the stream had come before each. There is room for more:
+/// who deals one after the other never has to look for memory between.
+#[derive(Clone, Default)]
+struct Hand {
+    many: usize,
+    rows: Vec<u32>,
+    before: Vec<EventTime>,
+}
+
+impl Hand {
+    fn clear_for(&mut self, most: usize) {
+        self.many = 0;
+        if self.rows.len() < most {
+            self.rows.resize(most, 0);
+            self.before.resize(most, EventTime::MIN);
+        }
+    }
+
+    #[inline(always)]
+    fn take(&mut self, number: u32, reached: EventTime) {
+        (self.rows[self.many], self.before[self.many]) = (number, reached);
+        self.many += 1;
+    }
 }
 
 impl Dealer {
@@ -57,8 +80,7 @@ impl Dealer {
             skew_max: options.skew_max(),
             near: [(Symbol(u32::MAX), 0); NEAR],
             owners: HashMap::default(),
-            rows: vec![Vec::new(); engines],
-            before: vec![Vec::new(); engines],
+            hands: vec![Hand::default(); engines],
         }
     }
 
@@ -72,35 +94,36 @@ impl Dealer {
         own: usize,
         mut owner_of: impl FnMut(Symbol) -> usize,
     ) {
-        self.rows.iter_mut().for_each(Vec::clear);
-        self.before.iter_mut().for_each(Vec::clear);
-        let (mut reached, mut origin) = (EventTime::MIN, None);
+        self.hands.iter_mut().for_each(|hand| hand.clear_for(events.len()));
+        let first = (!events.is_empty()).then(|| events.get(0));
+        let origin = first.map_or(0, |first| first.origin());
+        let mut reached = EventTime::MIN;
         for (number, row) in (0..).zip(events.rows(0..events.len())) {
             let head = row.head();
-            assert!(*origin.get_or_insert(head.origin()) == head.origin(), "events of one stream");
+            assert!(head.origin() == origin, "events of one stream");
             if head.kind() == KIND_ADVANCE {
                 // It moves time alone, for each of them.
-                self.rows.iter_mut().for_each(|rows| rows.push(number));
-                self.before.iter_mut().for_each(|before| before.push(reached));
+                self.hands.iter_mut().for_each(|hand| hand.take(number, reached));
                 continue;
             }
             let owner = self.owner(head.site(), &mut owner_of);
-            self.rows[owner].push(number);
-            self.before[owner].push(reached);
+            self.hands[owner].take(number, reached);
             if self.skew_max.is_none_or(|max| !is_skewed(head, max)) {
                 reached = reached.max(head.occurred());
             }
         }
-        let first = (!events.is_empty()).then(|| events.get(0));
         let after = first.filter(|_| reached > EventTime::MIN);
         let after = after.map(|e| After { stream: e.stream(), source: e.source(), reached });
-        let lists = self.rows.iter().zip(&self.before);
-        for (owner, ((rows, before), share)) in lists.zip(shares).enumerate() {
+        for (owner, (hand, share)) in self.hands.iter().zip(shares).enumerate() {
+            let (rows, before) = (&hand.rows[..hand.many], &hand.before[..hand.many]);
             let processor = if owner == own { Processor::This } else { Processor::Other };
             share.events.clear();
             share.events.hand_over(events, rows, processor);
             match processor {
-                Processor::This => share.before.clone_from(before),
+                Processor::This => {
+                    share.before.clear();
+                    share.before.extend_from_slice(before);
+                }
                 Processor::Other => replace_past_caches(before, &mut share.before),
             }
             share.after = after;
