@@ -18,7 +18,7 @@ use event::{FieldId, RowLines};
 use super::cells::{Entry, KeyCell};
 use super::near::{Near, Nearby, Place, ROWS};
 use super::scope::Context;
-use super::seats::{Row, SEATS_MAX};
+use super::seats::{Row, SEATS_MAX, SEATS_MIN};
 use super::site::Site;
 use super::state::State;
 use super::wanted::{List, WANTS_MAX, Wish};
@@ -62,8 +62,8 @@ const FURTHEST: usize = (KNOWN - 1) * TURN - 1;
 /// Rows are asked for so many places before the current event: what they say is asked somewhat later.
 pub const ROWS_AHEAD: usize = FURTHEST + 4 * TURN;
 
-/// Cells are asked for by so many.
-const CELLS: usize = 4;
+/// Cells are asked for by so many: events of most kinds have no more.
+const CELLS: usize = 3;
 
 /// Fields of one event whose texts have rows of seats.
 const FIELDS: usize = 2;
@@ -125,9 +125,9 @@ struct OfKind {
     fields: [FieldId; FIELDS],
     /// Whether there is more in a list than its first, or values;
     more: bool,
-    /// So many fours of cells,
-    fours: u8,
-    cells: [[Place; CELLS]; WANTS_MAX / CELLS],
+    /// So many groups of cells,
+    groups: u8,
+    cells: [[Place; CELLS]; WANTS_MAX.div_ceil(CELLS)],
     /// and of them those with entries, of which some count each value once;
     entries: Places<8>,
     values: Places<2>,
@@ -140,8 +140,8 @@ impl OfKind {
     const NOTHING: Self = Self {
         fields: [FieldId(0); FIELDS],
         more: false,
-        fours: 0,
-        cells: [[Place::NOBODY; CELLS]; WANTS_MAX / CELLS],
+        groups: 0,
+        cells: [[Place::NOBODY; CELLS]; WANTS_MAX.div_ceil(CELLS)],
         entries: Places::NONE,
         values: Places::NONE,
         runs: Places::NONE,
@@ -151,7 +151,7 @@ impl OfKind {
     fn add(&mut self, place: Place, list: List) {
         let mut free = self.cells.as_flattened_mut().iter_mut().enumerate();
         let Some((at, free)) = free.find(|(_, free)| **free == Place::NOBODY) else { return };
-        (*free, self.fours) = (place, (at / CELLS) as u8 + 1);
+        (*free, self.groups) = (place, (at / CELLS) as u8 + 1);
         match list {
             List::Nothing => {}
             List::Run => self.single.add(place),
@@ -166,10 +166,10 @@ impl OfKind {
 
     #[inline(always)]
     fn other_cells(&self) -> &[[Place; CELLS]] {
-        if self.fours <= 1 {
+        if self.groups <= 1 {
             return &[];
         }
-        self.cells.get(1..usize::from(self.fours)).unwrap_or_default()
+        self.cells.get(1..usize::from(self.groups)).unwrap_or_default()
     }
 
     fn see_what_is_more(&mut self) {
@@ -274,8 +274,8 @@ impl Site {
         // What is done for each text is laid out as often as there are texts, and for each length of a row.
         let one = ahead.fields == 1;
         match state.seats.each() {
-            2 if one => ahead.ask_for_texts::<1, 2>(state, turn, &behind),
-            2 => ahead.ask_for_texts::<FIELDS, 2>(state, turn, &behind),
+            SEATS_MIN if one => ahead.ask_for_texts::<1, SEATS_MIN>(state, turn, &behind),
+            SEATS_MIN => ahead.ask_for_texts::<FIELDS, SEATS_MIN>(state, turn, &behind),
             4 => ahead.ask_for_texts::<FIELDS, 4>(state, turn, &behind),
             8 => ahead.ask_for_texts::<FIELDS, 8>(state, turn, &behind),
             _ => ahead.ask_for_texts::<FIELDS, SEATS_MAX>(state, turn, &behind),
@@ -296,7 +296,7 @@ impl Site {
         let Self { ahead, state, .. } = self;
         state.near.start();
         match state.seats.each() {
-            2 => ahead.ask_for_first_texts::<2>(state, &behind),
+            SEATS_MIN => ahead.ask_for_first_texts::<SEATS_MIN>(state, &behind),
             4 => ahead.ask_for_first_texts::<4>(state, &behind),
             8 => ahead.ask_for_first_texts::<8>(state, &behind),
             _ => ahead.ask_for_first_texts::<SEATS_MAX>(state, &behind),
@@ -346,10 +346,12 @@ impl Ahead {
                 continue;
             };
             let kind = usize::from(event.head().kind().0);
-            asked.of = *self.by_kind.get(kind).unwrap_or(&OfKind::NOTHING);
+            // Read where it stands: what has just been copied is there somewhat later.
+            let of = self.by_kind.get(kind).unwrap_or(&OfKind::NOTHING);
+            asked.of = *of;
             // Of a kind of one field it is the same twice.
             for field in 0..MANY {
-                let text = event.likely_text(asked.of.fields[field]);
+                let text = event.likely_text(of.fields[field]);
                 asked.rows[field] = state.seats.row_of::<SEATS>(text);
                 state.seats.expect(asked.rows[field]);
             }
@@ -362,10 +364,16 @@ impl Ahead {
         let State { seats, near, keys, .. } = state;
         for (place, asked) in self.asked[turn % TURNS].iter().enumerate() {
             let near = near.row_mut(turn * TURN + place);
-            seats.gather::<MANY, SEATS>(&asked.rows, near.seated());
+            let seated = near.seated();
+            seats.gather::<MANY, SEATS>(&asked.rows, seated);
+            if SEATS == SEATS_MIN {
+                // To find out which of so few are wanted takes longer than to ask for them.
+                seated[..SEATS].iter().for_each(|cell| expect(keys.cells(), cell.wrapping_sub(1)));
+                continue;
+            }
             asked.of.cells[0].iter().for_each(|place| expect(keys.cells(), near.at(*place)));
-            for four in asked.of.other_cells() {
-                four.iter().for_each(|place| expect(keys.cells(), near.at(*place)));
+            for group in asked.of.other_cells() {
+                group.iter().for_each(|place| expect(keys.cells(), near.at(*place)));
             }
         }
     }

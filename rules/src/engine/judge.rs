@@ -4,6 +4,7 @@ use event::{EventFlags, EventRef};
 
 use super::asked::Index;
 use super::findings::Findings;
+use super::interests::Interest;
 use super::prepared::{PreparedRule, When};
 use super::scope::{Context, Sight, fact_of, part_of};
 use super::site::Site;
@@ -21,8 +22,12 @@ impl Site {
     /// The same of an event of few fields: where all of its kind concern the same facts and rules, it goes
     /// along these.
     #[inline(always)]
-    pub(super) fn judge_short(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
-        let always = &cx.layout.interest(event.kind()).always;
+    pub(super) fn judge_short(
+        &mut self,
+        cx: Context<'_>,
+        (event, Interest { always, .. }): (EventRef<'_>, &Interest),
+        out: &mut Findings,
+    ) {
         if always.others | out.probe().is_some() {
             return self.judge_listed(cx, event, out);
         }

@@ -60,12 +60,21 @@ fn judge(
     rows: &Rows,
     out: &mut Findings,
 ) {
-    for (place, next) in line.iter().enumerate().take(many) {
+    let found = |next: &Waiting| {
+        let event = rows.row(next.row());
+        (event, cx.layout.interest(event.kind()))
+    };
+    let due = line.get(..many).unwrap_or(line);
+    let mut coming = due.first().map(found);
+    let mut place = 0;
+    while let Some((event, interest)) = coming {
         site.expect(cx, |behind| Some(rows.lines(line.get(place + 1 + behind)?.row())));
         line.get(place + ROWS_AHEAD).into_iter().for_each(|next| rows.expect(next.row()));
-        // It was asked for so long ago that it may have left the nearest cache again.
-        line.get(place + 1).into_iter().for_each(|next| rows.expect(next.row()));
-        site.event_here(cx, rows.row(next.row()), out);
+        // Whom the next event concerns is known before this one is judged: what the processor guesses wrong in the
+        // meantime does not hold that up.
+        place += 1;
+        coming = due.get(place).map(found);
+        site.event_here(cx, (event, interest), out);
     }
 }
 

@@ -16,7 +16,7 @@ use super::pages::NIL;
 pub const SEATS_MAX: usize = 16;
 
 /// Seats of a row at least, so that there are few lengths of them.
-const SEATS_MIN: usize = 2;
+pub const SEATS_MIN: usize = 2;
 
 /// Seats of rows that are made together. Where few have a seat, it is badges that have rows, and nearly all;
 /// where many have, it is doors and zones, whose numbers stand among those of thousands of badges.

@@ -14,6 +14,7 @@ use super::correlation::{Correlation, Spoken};
 use super::eviction::Turn;
 use super::findings::{Effect, EvidenceRef, Finding, Findings};
 use super::ids::detection_id;
+use super::interests::Interest;
 use super::layout::{AREA, Layout, PERSON, Subject};
 use super::pages::{NIL, Pages};
 use super::scope::{Changed, Context, SessionView, Sight};
@@ -252,16 +253,21 @@ impl Site {
     /// Takes the next event of the site's ordered stream.
     #[inline(never)]
     pub fn event(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
-        self.event_here(cx, event, out);
+        self.event_here(cx, (event, cx.layout.interest(event.kind())), out);
     }
 
-    /// The same, in the place of its caller.
+    /// The same, in the place of its caller, who knows whom an event of its kind concerns.
     #[inline(always)]
-    pub(super) fn event_here(&mut self, cx: Context<'_>, event: EventRef<'_>, out: &mut Findings) {
+    pub(super) fn event_here(
+        &mut self,
+        cx: Context<'_>,
+        (event, interest): (EventRef<'_>, &Interest),
+        out: &mut Findings,
+    ) {
         match event.short() {
             Some(event) => {
                 self.come_to(cx, event, out);
-                self.judge_short(cx, event, out);
+                self.judge_short(cx, (event, interest), out);
             }
             None => {
                 self.come_to(cx, event, out);
