@@ -264,6 +264,12 @@ impl RecordBlock {
         self.used
     }
 
+    /// Bytes of memory that it takes with what is known of its records.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.used + ROOM + size_of_val(&*self.spans) + size_of::<Self>()
+    }
+
     /// Forgets all records, keeps the memory.
     pub fn clear(&mut self) {
         self.used = 0;

@@ -14,9 +14,12 @@ use super::writer::UNFILED_BYTES_MAX;
 /// still in the cache then.
 const AHEAD_BYTES_MAX: usize = 2 << 20;
 
-/// Bytes of judged ones kept for evidence. What is older is asked for at the source. Who tells what was found
-/// is up to 4 Ki findings behind.
-const JUDGED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of memory that judged ones take which are kept for evidence: of 700,000 short messages. What is older is asked
+/// for at the source, which takes it milliseconds, and whoever tells waits for them.
+const JUDGED_MEMORY_MAX: usize = 128 << 20;
+
+/// Blocks kept to be filled again.
+const SPARES_MAX: usize = 64;
 
 /// Bytes of log that a source may be ahead of what is judged, where it is not waited for: they are still in
 /// memory then ([`super::unfiled`]), and in the cache.
@@ -42,10 +45,11 @@ pub struct Held {
 struct State {
     /// In the order of the log.
     blocks: VecDeque<Kept>,
-    bytes: usize,
-    /// How many of the blocks are judged, and their bytes.
+    /// Bytes of those that are not judged.
+    ahead_bytes: usize,
+    /// How many of the blocks are judged, and the memory that they take.
     judged: usize,
-    judged_bytes: usize,
+    judged_memory: usize,
     spare: Vec<RecordBlock>,
 }
 
@@ -70,8 +74,7 @@ impl Held {
     /// Whether a source may go on reading.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        let state = self.state();
-        state.bytes - state.judged_bytes < AHEAD_BYTES_MAX
+        self.state().ahead_bytes < AHEAD_BYTES_MAX
     }
 
     /// Whether judging is so far behind the log, and what a source has underway to it, that the source had
@@ -112,7 +115,7 @@ impl Held {
         let block = Arc::new(std::mem::replace(block, next));
         let at = |index: usize| block.get(index).position;
         let (first, last) = (at(0), at(block.len() - 1));
-        state.bytes += block.bytes();
+        state.ahead_bytes += block.bytes();
         state.blocks.push_back(Kept { first, last, block: block.clone() });
         block
     }
@@ -124,17 +127,20 @@ impl Held {
         while let Some(kept) = state.blocks.get(state.judged)
             && kept.last < until
         {
-            state.judged_bytes += kept.block.bytes();
+            let (bytes, memory) = (kept.block.bytes(), kept.block.memory());
+            state.ahead_bytes -= bytes;
+            state.judged_memory += memory;
             state.judged += 1;
         }
-        while state.judged_bytes > JUDGED_BYTES_MAX
+        while state.judged_memory > JUDGED_MEMORY_MAX
             && let Some(Kept { block, .. }) = state.blocks.pop_front()
         {
             state.judged -= 1;
-            state.judged_bytes -= block.bytes();
-            state.bytes -= block.bytes();
+            state.judged_memory -= block.memory();
             // Else somebody expects something of it, and it goes with that.
-            if let Ok(mut block) = Arc::try_unwrap(block) {
+            if state.spare.len() < SPARES_MAX
+                && let Ok(mut block) = Arc::try_unwrap(block)
+            {
                 block.clear();
                 state.spare.push(block);
             }
@@ -200,7 +206,10 @@ impl Held {
 mod tests {
     use event::{Origin, RecordKind, RecordRef};
 
-    use super::{Expected, Held, PACE_BYTES, Position, RecordBlock, UNFILED_BYTES};
+    use super::{
+        AHEAD_BYTES_MAX, Expected, Held, JUDGED_MEMORY_MAX, PACE_BYTES, Position, RecordBlock,
+        UNFILED_BYTES,
+    };
 
     #[test]
     fn what_is_held_is_found_however_far_apart_it_stands() {
@@ -248,6 +257,28 @@ mod tests {
             assert!(kept.origin(0).is_none(), "the log has it");
             assert!(block.is_empty() && block.is_whole());
         }
+    }
+
+    #[test]
+    fn what_is_judged_is_kept_as_long_as_there_is_memory_for_it() {
+        let held = Held::default();
+        let keep = |at: u64, len: usize| {
+            let (mut block, payload) = (RecordBlock::new(), vec![b'x'; len]);
+            block.push(&RecordRef::plain(RecordKind::Delivery, Position(at), &payload));
+            held.keep(&mut block).memory()
+        };
+        assert!(keep(0, 1) > 500, "a block of a byte takes more than that");
+        let is_held = |at: u64| held.copy(Position(at), 1, &mut RecordBlock::new());
+        let (mut all, mut last) = (0, 0);
+        while all <= JUDGED_MEMORY_MAX {
+            last += 1;
+            assert!(held.has_room() && is_held(0));
+            all += keep(last, AHEAD_BYTES_MAX);
+            assert!(!held.has_room(), "nothing of it is judged");
+            held.judged(Position(last + 1));
+        }
+        assert!(!is_held(0) && !is_held(1) && is_held(2) && is_held(last));
+        assert!(held.has_room());
     }
 
     #[test]
