@@ -22,13 +22,6 @@ pub fn memory(bytes: usize) -> Memory {
     memory.into_boxed_slice()
 }
 
-/// Touches all of it: the system finds the pages now.
-pub fn touch(memory: &mut Memory, page: usize) {
-    for byte in memory.iter_mut().step_by(page) {
-        byte.get_mut().write(0);
-    }
-}
-
 /// What was added so far.
 pub struct Piece {
     memory: Memory,

@@ -9,7 +9,7 @@ use event::prefetch::prefetch;
 
 use super::expected::Expected;
 use super::files::ALIGN;
-use super::piece::{Adder, Memory, Piece, memory, touch};
+use super::piece::{Adder, Memory, Piece, memory};
 use super::segment;
 
 /// Pieces of memory kept for what comes: one for each that goes.
@@ -18,7 +18,8 @@ const SPARES_MAX: usize = 4;
 /// How long is long.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
-    /// Bytes of a piece of memory: one of the system's large pages, of which each costs less than a few small ones.
+    /// Bytes of a piece of memory. Not those of a large page: a host that took it back finds it anew for milliseconds, for
+    /// which a commit would wait.
     piece: usize,
     /// Bytes kept of what stands in its file: all but few of what is cited. The rest is read from the disk.
     filed: u64,
@@ -29,7 +30,7 @@ struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { piece: 2 << 20, filed: 48 << 20, long: 32 << 10 }
+        Self { piece: 1 << 20, filed: 48 << 20, long: 32 << 10 }
     }
 }
 
@@ -147,20 +148,13 @@ impl Unfiled {
         let mut state = self.state();
         state.filed_bytes = bytes;
         let Some(part) = state.parts.get(state.filed) else { return };
-        let (written, soon) = (part.first + bytes as u64, bytes > self.sizes.piece / 2);
+        let written = part.first + bytes as u64;
         while state.filed > 0
             && state.parts.front().is_some_and(|part| part.end() + self.sizes.filed < written)
             && let Some(oldest) = state.parts.pop_front()
         {
             state.filed -= 1;
             state.keep(oldest, self.sizes);
-        }
-        if soon && state.spare.is_empty() {
-            drop(state);
-            // The next one's pages are found on this thread: who appends is waited for.
-            let mut next = memory(self.sizes.piece);
-            touch(&mut next, ALIGN);
-            self.state().spare.push(next);
         }
     }
 
