@@ -12,7 +12,7 @@ use serde::Serialize;
 /// Writes of the bare disk that are timed: two seconds of a slow one.
 const SYNCS: usize = 200;
 /// How long the calibration loop spins, before and after a run.
-const SPIN: Duration = Duration::from_secs(1);
+const SPIN: Duration = Duration::from_secs(2);
 /// Turns of one lap of it: some ten microseconds.
 const LAP: u64 = 20_000;
 /// Ticks of a second in `/proc`, the same on every Linux.
@@ -24,6 +24,9 @@ const OTHERS_MAX: f64 = 0.10;
 const JITTER_MAX: f64 = 1.5;
 const WAITED_MAX: f64 = 0.25;
 const STILL_MAX: u64 = 1_000;
+const LATE_MAX: f64 = 0.001;
+/// Who waits longer than that for the machine is late, in seconds.
+const LATE: f64 = 0.001;
 
 /// What the machine is.
 #[derive(Clone, Debug, Serialize)]
@@ -129,6 +132,9 @@ pub struct Noise {
     pub jitter: f64,
     /// The slowest of all of them, in microseconds: so long the machine stood still for who only spins.
     pub still: u64,
+    /// Share of the time in which what is due would be a millisecond late or more by that alone: where it is a thousandth,
+    /// no p99.9 is below that.
+    pub late: f64,
     /// How long the program's threads waited for a core, by how long they ran.
     pub waited: f64,
 }
@@ -152,7 +158,8 @@ impl Listening {
         let stolen = (after.stolen - self.before.stolen).max(0.0) / all;
         let laps = Laps::run();
         let jitter = self.laps.jitter.max(laps.jitter);
-        Noise { stolen, others, jitter, still: self.laps.slowest.max(laps.slowest), waited }
+        let (still, late) = (self.laps.slowest.max(laps.slowest), self.laps.late + laps.late);
+        Noise { stolen, others, jitter, still, late: late / 2.0, waited }
     }
 }
 
@@ -183,6 +190,13 @@ impl Noise {
                 self.still as f64 / 1e3
             ));
         }
+        if self.late > LATE_MAX {
+            said.push(format!(
+                "what was due in {:.2} % of the time would have been 1 ms late or more for such pauses alone: no \
+                 p99.9 is below that here",
+                self.late * 100.0
+            ));
+        }
         if self.jitter > JITTER_MAX {
             said.push(format!(
                 "the slowest of a hundred laps of an idle loop took {:.1} times the middle one's time",
@@ -198,22 +212,27 @@ struct Laps {
     jitter: f64,
     /// In microseconds.
     slowest: u64,
+    late: f64,
 }
 
 impl Laps {
     fn run() -> Self {
         let mut laps: Histogram<u64> = super::figures::micros();
         let begun = Instant::now();
+        let mut late = 0.0;
         while begun.elapsed() < SPIN {
             let lap = Instant::now();
             let turns = (0..LAP).fold(0_u64, |sum, n| std::hint::black_box(sum ^ n));
             std::hint::black_box(turns);
-            laps.saturating_record(lap.elapsed().as_nanos() as u64);
+            let took = lap.elapsed();
+            late += (took.as_secs_f64() - LATE).max(0.0);
+            laps.saturating_record(took.as_nanos() as u64);
         }
         let middle = laps.value_at_quantile(0.5).max(1);
         Self {
             jitter: laps.value_at_quantile(0.99) as f64 / middle as f64,
             slowest: laps.max() / 1_000,
+            late: late / begun.elapsed().as_secs_f64(),
         }
     }
 }
@@ -229,6 +248,7 @@ mod tests {
             others: OTHERS_MAX,
             jitter: JITTER_MAX,
             still: STILL_MAX,
+            late: LATE_MAX,
             waited: WAITED_MAX,
         };
         assert_eq!(quiet.warnings(None), Vec::<String>::new(), "a bound is still quiet");
@@ -243,6 +263,7 @@ mod tests {
             (Noise { stolen: 0.011, ..quiet }, "the host took away 1.1 %"),
             (Noise { waited: 0.26, ..quiet }, "waited for a core 26.0 %"),
             (Noise { still: 2_500, ..quiet }, "stood still for 2.5 ms"),
+            (Noise { late: 0.0025, ..quiet }, "due in 0.25 % of the time"),
             (Noise { jitter: 1.6, ..quiet }, "took 1.6 times"),
         ] {
             let said = noise.warnings(Some("kafka:9092"));
