@@ -132,8 +132,8 @@ pub struct Noise {
     pub jitter: f64,
     /// The slowest of all of them, in microseconds: so long the machine stood still for who only spins.
     pub still: u64,
-    /// Share of the time in which what is due would be a millisecond late or more by that alone: where it is a thousandth,
-    /// no p99.9 is below that.
+    /// Share of the time in which what is due would be a millisecond late or more by that alone, as one thread beside the
+    /// run sees it: where it is a thousandth, a p99.9 below that is not to be expected.
     pub late: f64,
     /// How long the program's threads waited for a core, by how long they ran.
     pub waited: f64,
@@ -192,8 +192,8 @@ impl Noise {
         }
         if self.late > LATE_MAX {
             said.push(format!(
-                "what was due in {:.2} % of the time would have been 1 ms late or more for such pauses alone: no \
-                 p99.9 is below that here",
+                "what was due in {:.2} % of the time would have been 1 ms late or more for such pauses alone: do \
+                 not expect a p99.9 below that",
                 self.late * 100.0
             ));
         }

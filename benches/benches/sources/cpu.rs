@@ -34,16 +34,10 @@ impl Threads {
     }
 }
 
-/// Prints nanoseconds a message, and gives back their sum.
+/// Prints nanoseconds a message of each thread, and gives back their sum.
 pub fn print(spent: &BTreeMap<String, u64>, messages: u64) -> f64 {
-    let mut sum = 0.0;
-    for (name, time) in spent.iter().filter(|(_, time)| **time > 0) {
-        let each = *time as f64 / messages as f64;
-        sum += each;
-        println!("  {name:<16} {each:8.1} ns a message");
-    }
-    println!("  {:<16} {sum:8.1} ns a message", "together");
-    sum
+    print_median(std::slice::from_ref(spent), messages);
+    spent.values().sum::<u64>() as f64 / messages as f64
 }
 
 /// Prints the medians of several runs: nanoseconds a message of each thread, and of all together.
@@ -56,7 +50,9 @@ pub fn print_median(runs: &[BTreeMap<String, u64>], messages: u64) {
     let names: BTreeSet<_> = runs.iter().flat_map(BTreeMap::keys).collect();
     for name in names {
         let each = median(&|spent| spent.get(name).copied().unwrap_or(0));
-        println!("  {name:<16} {each:8.1} ns a message");
+        if each > 0.0 {
+            println!("  {name:<16} {each:8.1} ns a message");
+        }
     }
     let sum = median(&|spent| spent.values().sum());
     println!("  {:<16} {sum:8.1} ns a message", "together");
