@@ -1,17 +1,20 @@
 //! One run: so many events a second, whether they are taken or not, and what came of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use event::{EventTime, TimeSpan};
 use hdrhistogram::Histogram;
+use ingest::source::turns::{Next, Turns};
 use serde_json::Value;
 
 use super::child::{PATIENCE, Program, expected};
@@ -27,6 +30,10 @@ const LOOK_EVERY: Duration = Duration::from_micros(250);
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// Events that are due meanwhile are sent together: a system call for each would be the measure.
 const SEND_EVERY: Duration = Duration::from_micros(100);
+/// Threads that send, in turns.
+const SENDERS: u32 = 2;
+/// Where nothing is due for longer than that, it is waited for.
+const SELDOM: Duration = Duration::from_millis(1);
 /// Behind by more than this share of the run at its end, a rate was not kept up with: the program takes
 /// that much less than what comes.
 const BEHIND_MAX: f64 = 0.02;
@@ -90,6 +97,15 @@ impl Schedule {
         let told = crate::now().since(self.origin_at).0;
         Duration::from_micros((steady - told).unsigned_abs())
     }
+}
+
+/// What is under way to the program.
+struct Sending<'a> {
+    sender: &'a mut Sender,
+    /// The first event that is not sent.
+    next: usize,
+    late: Histogram<u64>,
+    failed: Option<anyhow::Error>,
 }
 
 /// An incident, and when it was seen in the store.
@@ -185,45 +201,49 @@ impl Bench {
         Ok(found.into_iter().collect())
     }
 
-    /// Sends what is due, and never waits for what became of it. Two threads do, each on a processor of its own where
-    /// there are two: who sleeps wakes on the processor where it was, behind whatever the system does there, and
-    /// what is due must not wait for that.
+    /// Sends what is due, and never waits for what became of it. Two threads take turns, each on processors of its own:
+    /// what is due must not wait for what the system does on one.
     fn send(
         &self,
         sender: &mut Sender,
         schedule: Schedule,
         count: usize,
     ) -> anyhow::Result<Histogram<u64>> {
-        let sending = Mutex::new((sender, 0, micros()));
+        let sending = Sending { sender, next: 0, late: micros(), failed: None };
+        let turns = Turns::new(sending, SENDERS, SEND_EVERY);
         let send = |thread| {
-            crate::cores::pin(thread);
             // By itself the system wakes who sleeps 50 µs late, at its convenience.
             let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-            loop {
-                let Ok(mut sending) = sending.lock() else { bail!("the sender has failed") };
-                let (sender, next, late) = &mut *sending;
+            turns.take(thread, |sending| {
+                let after = schedule.origin + schedule.offset(sending.next);
+                let left = after.saturating_duration_since(Instant::now());
+                if left > SELDOM {
+                    std::thread::sleep(left);
+                }
                 let due = schedule.due().min(count);
-                if due > *next {
-                    self.send_some(sender, *next..due)?;
-                    let after = schedule.origin.elapsed().saturating_sub(schedule.offset(*next));
-                    late.saturating_record(after.as_micros() as u64);
-                    *next = due;
+                if due > sending.next {
+                    let sent = self.send_some(sending.sender, sending.next..due);
+                    sending.failed = sent.err();
+                    sending.late.saturating_record(after.elapsed().as_micros() as u64);
+                    sending.next = due;
                 }
-                if due == count {
-                    return Ok(());
+                let next = schedule.origin + schedule.offset(due);
+                match next.saturating_duration_since(Instant::now()) {
+                    _ if due == count || sending.failed.is_some() => Next::End,
+                    left if left > SELDOM => Next::Again,
+                    _ => Next::Turn,
                 }
-                let at = (schedule.origin + schedule.offset(due)).max(Instant::now() + SEND_EVERY);
-                drop(sending);
-                std::thread::sleep(at.saturating_duration_since(Instant::now()));
-            }
+            });
         };
         std::thread::scope(|scope| {
-            let other = scope.spawn(|| send(1));
-            send(0)?;
-            other.join().map_err(|_| anyhow!("the sender has failed"))?
-        })?;
-        let (_, _, late) = sending.into_inner().map_err(|_| anyhow!("the sender has failed"))?;
-        Ok(late)
+            let send = &send;
+            for thread in 1..SENDERS {
+                scope.spawn(move || send(thread));
+            }
+            send(0);
+        });
+        let sent = turns.into_work().context("the sender has failed")?;
+        sent.failed.map_or(Ok(sent.late), Err)
     }
 
     fn send_some(&self, sender: &mut Sender, events: Range<usize>) -> anyhow::Result<()> {
@@ -424,13 +444,18 @@ struct Stop {
 fn watch(store: PathBuf) -> anyhow::Result<(Watch, Arc<Stop>)> {
     let stop = Arc::new(Stop::default());
     let ours = stop.clone();
+    let index = File::open(format!("{}-shm", store.display())).ok();
     let reader = sinks::Reader::open(store)?;
     let look = move || {
         let (mut seen, mut last, mut waited) = (Vec::new(), 0, Instant::now());
+        let (mut commits, mut none) = (None, false);
         loop {
-            let new = reader.opened_after(last)?;
+            let now = index.as_ref().and_then(commits_of);
+            // A look takes the program's time, where it is on the same processors.
+            let same = none && now.is_some() && now == commits;
+            let new = if same { Vec::new() } else { reader.opened_after(last)? };
             let at = crate::now();
-            let none = new.is_empty();
+            (commits, none) = (now, new.is_empty());
             for opening in new {
                 last = opening.n;
                 seen.push(Seen { opening, at });
@@ -447,6 +472,14 @@ fn watch(store: PathBuf) -> anyhow::Result<(Watch, Arc<Stop>)> {
         }
     };
     Ok((std::thread::Builder::new().name("watch".into()).spawn(look)?, stop))
+}
+
+/// How many commits a store counts in the index of its journal: the third word,
+/// <https://www.sqlite.org/walformat.html#the_wal_index_header>. `None` where it cannot be read.
+fn commits_of(index: &File) -> Option<u32> {
+    let mut word = [0; 4];
+    index.read_exact_at(&mut word, 8).ok()?;
+    Some(u32::from_ne_bytes(word))
 }
 
 fn collect(watch: Watch, stop: &Stop, wanted: usize) -> anyhow::Result<Vec<Seen>> {

@@ -209,6 +209,10 @@ fn pauses(shared: &Shared, out: &mut String) {
     for (cause, of) in Cause::ALL.iter().zip(shared.live.pauses()) {
         family.value(&[("cause", cause.as_str())], of.longest.as_secs_f64());
     }
+    let help =
+        "How often the engine's thread was fetched from a processor where it did not come on.";
+    let fetched = shared.live.judge().fetched();
+    Family::new(out, "engine_fetched_total", "counter", help).value(&[], fetched as f64);
 }
 
 /// How rulebooks took over, and who does not see all since.

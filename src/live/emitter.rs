@@ -13,12 +13,6 @@ use super::status::Live;
 
 /// Outputs of one transaction: group commit makes full durability affordable.
 pub const OUTPUTS_PER_COMMIT: usize = 1_000;
-/// Between two commits at least: pages that both would write are written once.
-const GATHER: Duration = Duration::from_millis(2);
-/// The same where the engine is so far behind the log that nobody sees the difference.
-const GATHER_BEHIND: Duration = Duration::from_millis(10);
-/// So far: 6,000 deliveries. A source that is waited for nowhere else stays one to two of these ahead.
-const BEHIND_BYTES: u64 = 1 << 20;
 /// How often a store that refuses is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
@@ -72,17 +66,13 @@ impl Emitter {
     /// Runs until the engine's thread has ended and everything has left.
     pub fn run(mut self, messages: &Receiver<Emit>) -> anyhow::Result<()> {
         let mut next = None;
-        let mut committed = None;
         while let Some(message) = next.take().or_else(|| messages.recv().ok()) {
             match message {
                 Emit::Snapshot(position) => self.stand(position)?,
                 Emit::Outputs(mut batch) => {
                     // What has come meanwhile goes into the same transaction.
                     while batch.len() < OUTPUTS_PER_COMMIT {
-                        // Soon after a commit the next one waits a little for company.
-                        let since = committed.map_or(GATHER_BEHIND, |at: Instant| at.elapsed());
-                        let left = self.gather(batch.until).saturating_sub(since);
-                        match messages.recv_timeout(left) {
+                        match messages.try_recv() {
                             Ok(Emit::Outputs(further)) if self.comes_along(&batch, &further) => {
                                 batch = batch.and(further);
                             }
@@ -94,7 +84,6 @@ impl Emitter {
                         }
                     }
                     self.commit(&batch)?;
-                    committed = Some(Instant::now());
                     if let Some(recorded) = batch.recorded.filter(|_| batch.len() > 0) {
                         self.live.visible(crate::now().since(recorded));
                     }
@@ -123,12 +112,6 @@ impl Emitter {
             log.want(next.until);
         }
         !waits
-    }
-
-    /// How long after a commit the next one waits for company.
-    fn gather(&self, until: Position) -> Duration {
-        let behind = self.live.log().written().0.saturating_sub(until.0);
-        if behind < BEHIND_BYTES { GATHER } else { GATHER_BEHIND }
     }
 
     fn commit(&mut self, batch: &Batch) -> anyhow::Result<()> {

@@ -83,6 +83,7 @@ impl Follower {
         let mut block = Arc::default();
         self.look(self.reader.position());
         self.pauses = Pauses::begin();
+        self.live.judge().is_here();
         loop {
             let here = self.reader.position();
             if self.live.look_at_usage(&self.pipeline) {

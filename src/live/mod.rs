@@ -12,6 +12,7 @@ mod emitter;
 pub mod epoch;
 mod follower;
 mod keeper;
+mod lookout;
 mod pauses;
 mod priority;
 mod queue;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use event::{Interner, Position, SourceId};
@@ -362,8 +364,17 @@ fn spawn_teller(
 ) -> anyhow::Result<teller::Told> {
     let (tell, judged) = queue::queue(TELL_MAX);
     let (given_back, spare) = channel();
-    let teller =
-        teller::Teller { evidence, bases, judged, spare: given_back, emit, outputs, held: None };
+    let teller = teller::Teller {
+        evidence,
+        bases,
+        judged,
+        spare: given_back,
+        emit,
+        outputs,
+        live: live.clone(),
+        held: None,
+        told: Instant::now(),
+    };
     threads.push(spawn("teller", live.clone(), move || {
         step_behind();
         crate::room::make_room(TELLING_ROOM_BYTES, TELLING_ROOM_BYTES);

@@ -15,6 +15,7 @@ use rules::engine::{Evicted, GivenUp, LateCounts, Usage};
 use rules::plan::{Plan, RuleId};
 use sinks::{Outbox, SinkStatus};
 
+use super::lookout::Judge;
 use super::pauses::Histograms;
 use super::strangers::Strangers;
 use crate::pipeline::Pipeline;
@@ -31,6 +32,7 @@ pub struct Live {
     outbox: Arc<Outbox>,
     /// Where the log ended when we started: behind it, every record came through our own writer.
     recovered_at: Position,
+    judge: Judge,
     /// Deliveries of this run in the log, by source.
     logged: Vec<AtomicU64>,
     strangers: Strangers,
@@ -130,6 +132,7 @@ impl Live {
             interner: setup.interner.clone(),
             tables: Mutex::new(Arc::new(Tables::new(setup.plan.model.clone(), &setup.interner))),
             recovered_at: progress.written(),
+            judge: Judge::default(),
             progress,
             outbox,
             logged: sources.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -154,6 +157,11 @@ impl Live {
     /// So many deliveries are about to stand in the log.
     pub fn logged(&self, source: SourceId, deliveries: u64) {
         self.logged[source.0 as usize].fetch_add(deliveries, Ordering::Relaxed);
+    }
+
+    /// The thread that judges.
+    pub fn judge(&self) -> &Judge {
+        &self.judge
     }
 
     /// What holds payloads that the log does not keep.

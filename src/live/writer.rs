@@ -11,6 +11,7 @@ use event::{Position, RecordBlock, RecordHead, RecordKind, RecordRef, Span, Stre
 use ingest::log::{Filer, LogWriter, Progress, Sequencer};
 use ingest::source::intake::{Ack, Append, Batch, Spares};
 
+use super::lookout::Lookout;
 use super::status::Live;
 
 /// How often silence is looked at, and a refused write tried again.
@@ -38,6 +39,7 @@ struct Appender {
     /// Whether each stream is waited for.
     awaited: BTreeMap<StreamId, bool>,
     last: Instant,
+    lookout: Lookout,
     spares: Spares,
 }
 
@@ -60,7 +62,8 @@ impl Writer {
         let (awaited, last, spares) = (BTreeMap::new(), Instant::now(), Spares::default());
         let (progress, (log, filer)) = (log.progress(), log.split());
         let written = Acks { log: filer, live: live.clone(), waiting };
-        let log = Appender { log, acks, live, awaited, last, spares: spares.clone() };
+        let lookout = Lookout::new();
+        let log = Appender { log, acks, live, awaited, last, lookout, spares: spares.clone() };
         let log = Arc::new(Mutex::new(log));
         (Self { log, batches, ticks, progress, spares }, written)
     }
@@ -107,8 +110,10 @@ impl Appender {
             self.awaited.insert(stream, awaited);
         }
         self.last = Instant::now();
+        let appended = records.len();
         let end = self.log.take(&mut records)?;
         self.spares.give(records);
+        self.lookout.look(self.live.judge(), self.log.progress().held(), appended);
         if ack.is_awaited() {
             // When the syncer is gone the program is failing: the range stays unacknowledged.
             let hurried = ack.is_hurried();

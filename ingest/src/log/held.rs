@@ -89,6 +89,13 @@ impl Held {
         ahead >= if stopped { PACE_BYTES / 2 } else { PACE_BYTES } || unfiled >= UNFILED_BYTES
     }
 
+    /// Where the log ends, and up to where it is judged.
+    #[must_use]
+    pub fn reached(&self) -> (u64, u64) {
+        let [written, judged] = [&self.written, &self.judged].map(|at| at.load(Ordering::Relaxed));
+        (written, judged)
+    }
+
     /// The log begins, or goes on, at a position: what stands before it is nobody's to wait for.
     pub(super) fn begin(&self, position: u64) {
         for at in [&self.written, &self.judged, &self.filed] {

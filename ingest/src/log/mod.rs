@@ -158,6 +158,8 @@ struct State {
     asked: u64,
     answered: u64,
     unhurried: bool,
+    /// The syncer waits to be told that something is written.
+    syncer_idle: bool,
     /// Nothing more will be written.
     ended: bool,
     /// Nothing more will become durable.
@@ -173,7 +175,7 @@ impl State {
     fn of(segment: &Segment, end: u64) -> Self {
         let (file, segment) = (segment.file.clone(), segment.first);
         let (ended, closed, poisoned) = (false, false, false);
-        let (asked, answered, unhurried) = (0, 0, false);
+        let (asked, answered, unhurried, syncer_idle) = (0, 0, false, false);
         let [written, filed, durable, wanted] = [end; 4];
         Self {
             written,
@@ -183,6 +185,7 @@ impl State {
             asked,
             answered,
             unhurried,
+            syncer_idle,
             ended,
             closed,
             poisoned,
@@ -275,7 +278,7 @@ impl Progress {
     /// Waits until an acknowledgement waits, or something that is not durable is wanted so or has been
     /// written for so long; `false` when all is durable and nothing more will be written.
     pub fn wait_wanted(&self, patience: Duration) -> bool {
-        let mut patient_until = None;
+        let mut patient_until = Instant::now() + patience;
         let mut state = self.state();
         loop {
             let behind = state.durable < state.written || state.unhurried;
@@ -290,16 +293,18 @@ impl Progress {
             if state.ended {
                 return false;
             }
-            let mut left = IDLE;
-            if behind {
-                let until = *patient_until.get_or_insert_with(|| Instant::now() + patience);
-                left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    state.unhurried = false;
-                    return true;
-                }
+            let left = patient_until.saturating_duration_since(Instant::now());
+            if behind && left.is_zero() {
+                state.unhurried = false;
+                return true;
             }
-            state = self.wanted.wait(state, left);
+            // Where something has come each time, it comes again: only who has waited in vain has to be told.
+            state.syncer_idle = left.is_zero();
+            let idle = state.syncer_idle;
+            state = self.wanted.wait(state, if idle { IDLE } else { left });
+            if idle && !std::mem::take(&mut state.syncer_idle) {
+                patient_until = Instant::now() + patience;
+            }
         }
     }
 

@@ -182,14 +182,13 @@ impl Sequencer {
         }
         self.progress.unfiled.push(&mut self.tail, start, &self.buffer);
         self.progress.held.appended(end);
-        let first = {
+        let syncer_idle = {
             let mut state = self.progress.state();
-            let first = state.durable == state.written;
             state.written = end;
-            first
+            std::mem::take(&mut state.syncer_idle)
         };
         self.progress.written.ring();
-        if first {
+        if syncer_idle {
             self.progress.wanted.ring();
         }
         Ok(Position(end))

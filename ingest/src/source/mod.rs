@@ -8,3 +8,4 @@ pub mod kafka;
 pub mod mqtt;
 pub mod settings;
 pub mod stdin;
+pub mod turns;

@@ -18,6 +18,7 @@ use super::intake::{
     Ack, Append, Batch, Board, Running, SourceError, Stream, UnderwayBytes, Wiring, flags,
 };
 use super::settings::{Kind, SourceSettings};
+use super::turns::{Next, Turns};
 use crate::decode::line_ends;
 
 /// What a pipe of the system holds.
@@ -27,9 +28,11 @@ const READ_BYTES: usize = 4 * PIPE_BYTES;
 
 /// Between two reads at least, where the pipe brings less than a read takes: each read makes a
 /// chain of threads wake, which costs more than judging a dozen events.
-const GATHER: Duration = Duration::from_micros(300);
+const GATHER: Duration = Duration::from_micros(200);
 /// That is done where they follow each other as closely as this.
 const BUSY: Duration = Duration::from_micros(400);
+/// Or where so much came since the last one that it was late, and not they.
+const MANY_BYTES: usize = 4 * 1024;
 
 /// How often it is looked whether judging has come nearer: a thousand deliveries or two.
 const PACE_EVERY: Duration = Duration::from_millis(1);
@@ -61,6 +64,9 @@ pub fn start(
         idle_after: settings.idle_after(),
         begun: Vec::new(),
         underway: UnderwayBytes::default(),
+        last: Instant::now(),
+        speaking: true,
+        ahead: false,
     };
     let failed = |error| SourceError::Thread { source_id: settings.id.clone(), error };
     let thread = std::thread::Builder::new()
@@ -113,60 +119,87 @@ struct Lines {
     begun: Vec<u8>,
     /// What was handed over and is not appended to the log yet.
     underway: UnderwayBytes,
+    /// When something came last, and whether silence was not told since.
+    last: Instant,
+    speaking: bool,
+    /// Whether judging has to come nearer first.
+    ahead: bool,
 }
 
 impl Lines {
-    fn run(mut self, input: BorrowedFd<'_>) {
+    /// Reads until the end, in turns of two threads where there are processors for them.
+    fn run(self, input: BorrowedFd<'_>) {
         let mut opening = RecordBlock::new();
         self.wiring.mark(&mut opening, RecordKind::StreamOpened, &self.stream);
-        let mut taken = self.hand_over(opening, 0);
-        let (mut last, mut speaking) = (Instant::now(), true);
-        // Whether to gather: a little comes, again and again.
-        let mut busy = false;
-        // Whether judging has to come nearer first.
-        let mut ahead = false;
-        while taken && !self.board.stopping() {
-            if busy {
-                std::thread::sleep(GATHER.saturating_sub(last.elapsed()));
-            }
-            ahead = self.wiring.held.is_ahead(ahead, self.underway.get());
-            if ahead {
-                std::thread::sleep(PACE_EVERY);
-                continue;
-            }
-            let mut records = self.wiring.spares.take();
-            let begun = records.append(&self.begun);
-            let (new, came) = records.append_read(READ_BYTES, |room| read(input, room));
-            let came = came.unwrap_or_else(|error| {
-                tracing::error!(%error, "standard input cannot be read on");
-                Some(0)
-            });
-            let all = begun.start..new.start + came.unwrap_or(0) as u32;
-            records.shorten(all.end);
-            match came {
-                Some(0) => {
-                    // A last line needs no end.
-                    let end = records.append(b"\n");
-                    let lines = self.cut(&mut records, all.start..end.end);
-                    self.wiring.mark(&mut records, RecordKind::StreamEnded, &self.stream);
-                    self.board.link(false, "standard input has ended");
-                    self.hand_over(records, lines);
-                    return;
+        if !self.hand_over(opening, 0) {
+            return;
+        }
+        let threads =
+            std::thread::available_parallelism().map_or(1, |many| many.get().min(2) as u32);
+        let turns = Turns::new(self, threads, GATHER);
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        std::thread::scope(|scope| {
+            let turns = &turns;
+            let take = move |thread| turns.take(thread, |lines| lines.read(input));
+            for thread in 1..threads {
+                let builder = std::thread::Builder::new().name(name.clone());
+                if let Err(error) = builder.spawn_scoped(scope, move || take(thread)) {
+                    tracing::warn!(%error, "one thread less reads standard input");
                 }
-                Some(count) => {
-                    let lines = self.cut(&mut records, all);
-                    let now = Instant::now();
-                    busy = count < PIPE_BYTES && now - last < BUSY;
-                    (last, speaking) = (now, true);
-                    taken = self.hand_over(records, lines);
-                }
-                None if speaking && last.elapsed() >= self.idle_after => {
-                    self.wiring.mark(&mut records, RecordKind::StreamIdle, &self.stream);
-                    speaking = false;
-                    taken = self.hand_over(records, 0);
-                }
-                None => {}
             }
+            take(0);
+        });
+    }
+
+    /// Reads once; what is to be done next.
+    fn read(&mut self, input: BorrowedFd<'_>) -> Next {
+        if self.board.stopping() {
+            return Next::End;
+        }
+        self.ahead = self.wiring.held.is_ahead(self.ahead, self.underway.get());
+        if self.ahead {
+            std::thread::sleep(PACE_EVERY);
+            return Next::Again;
+        }
+        let mut records = self.wiring.spares.take();
+        let begun = records.append(&self.begun);
+        let (new, came) = records.append_read(READ_BYTES, |room| read(input, room));
+        let came = came.unwrap_or_else(|error| {
+            tracing::error!(%error, "standard input cannot be read on");
+            Some(0)
+        });
+        let all = begun.start..new.start + came.unwrap_or(0) as u32;
+        records.shorten(all.end);
+        let (mut busy, mut taken) = (false, true);
+        match came {
+            Some(0) => {
+                // A last line needs no end.
+                let end = records.append(b"\n");
+                let lines = self.cut(&mut records, all.start..end.end);
+                self.wiring.mark(&mut records, RecordKind::StreamEnded, &self.stream);
+                self.board.link(false, "standard input has ended");
+                self.hand_over(records, lines);
+                return Next::End;
+            }
+            Some(count) => {
+                let lines = self.cut(&mut records, all);
+                let now = Instant::now();
+                let close = now - self.last < BUSY || count >= MANY_BYTES;
+                busy = count < PIPE_BYTES && close;
+                (self.last, self.speaking) = (now, true);
+                taken = self.hand_over(records, lines);
+            }
+            None if self.speaking && self.last.elapsed() >= self.idle_after => {
+                self.wiring.mark(&mut records, RecordKind::StreamIdle, &self.stream);
+                self.speaking = false;
+                taken = self.hand_over(records, 0);
+            }
+            None => {}
+        }
+        match (taken, busy) {
+            (false, _) => Next::End,
+            (true, true) => Next::Turn,
+            (true, false) => Next::Again,
         }
     }
 
