@@ -37,8 +37,9 @@ const MANY_BYTES: usize = 4 * 1024;
 /// How often it is looked whether judging has come nearer: a thousand deliveries or two.
 const PACE_EVERY: Duration = Duration::from_millis(1);
 
-/// How late a stop or a silence is noticed.
+/// How late a stop or a silence is noticed; whoever has a turn does not wait.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Reads `input` until its end, and puts it into the log by `append`; `ended` is called when nothing more will be handed over.
 ///
@@ -66,6 +67,7 @@ pub fn start(
         underway: UnderwayBytes::default(),
         last: Instant::now(),
         speaking: true,
+        busy: false,
         ahead: false,
     };
     let failed = |error| SourceError::Thread { source_id: settings.id.clone(), error };
@@ -79,10 +81,10 @@ pub fn start(
     Ok(Running::new(board, thread, || {}))
 }
 
-/// Reads what there is; how many bytes, 0 at the end and `None` where nothing comes.
-fn read(input: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Option<usize>> {
+/// Reads what there is; how many bytes, 0 at the end and `None` where nothing comes for so long.
+fn read(input: BorrowedFd<'_>, patience: Timespec, room: &mut [u8]) -> io::Result<Option<usize>> {
     let mut wanted = [PollFd::from_borrowed_fd(input, PollFlags::IN)];
-    match poll(&mut wanted, Some(&LOOK_EVERY)) {
+    match poll(&mut wanted, Some(&patience)) {
         Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
         other => other?,
     };
@@ -122,6 +124,8 @@ struct Lines {
     /// When something came last, and whether silence was not told since.
     last: Instant,
     speaking: bool,
+    /// Whether to gather: a little comes, again and again.
+    busy: bool,
     /// Whether judging has to come nearer first.
     ahead: bool,
 }
@@ -163,15 +167,15 @@ impl Lines {
         }
         let mut records = self.wiring.spares.take();
         let begun = records.append(&self.begun);
-        let (new, came) = records.append_read(READ_BYTES, |room| read(input, room));
+        let patience = if self.busy { AT_ONCE } else { LOOK_EVERY };
+        let (new, came) = records.append_read(READ_BYTES, |room| read(input, patience, room));
         let came = came.unwrap_or_else(|error| {
             tracing::error!(%error, "standard input cannot be read on");
             Some(0)
         });
         let all = begun.start..new.start + came.unwrap_or(0) as u32;
         records.shorten(all.end);
-        let (mut busy, mut taken) = (false, true);
-        match came {
+        let taken = match came {
             Some(0) => {
                 // A last line needs no end.
                 let end = records.append(b"\n");
@@ -185,18 +189,21 @@ impl Lines {
                 let lines = self.cut(&mut records, all);
                 let now = Instant::now();
                 let close = now - self.last < BUSY || count >= MANY_BYTES;
-                busy = count < PIPE_BYTES && close;
+                self.busy = count < PIPE_BYTES && close;
                 (self.last, self.speaking) = (now, true);
-                taken = self.hand_over(records, lines);
+                self.hand_over(records, lines)
             }
-            None if self.speaking && self.last.elapsed() >= self.idle_after => {
-                self.wiring.mark(&mut records, RecordKind::StreamIdle, &self.stream);
-                self.speaking = false;
-                taken = self.hand_over(records, 0);
+            None => {
+                let silent = self.last.elapsed();
+                self.busy = self.busy && silent < BUSY;
+                if self.speaking && silent >= self.idle_after {
+                    self.wiring.mark(&mut records, RecordKind::StreamIdle, &self.stream);
+                    self.speaking = false;
+                }
+                self.hand_over(records, 0)
             }
-            None => {}
-        }
-        match (taken, busy) {
+        };
+        match (taken, self.busy) {
             (false, _) => Next::End,
             (true, true) => Next::Turn,
             (true, false) => Next::Again,
