@@ -60,9 +60,9 @@ pub use status::{Holder, Live, holders};
 
 /// Batches between the sources and the log: a full intake is what stops a source.
 const INTAKE_BATCHES_MAX: usize = 64;
-/// Messages between teller and store: when it is full they get longer, up to a transaction each.
+/// Messages between teller and store, of up to a transaction each.
 const EMIT_MAX: usize = 32;
-/// What was found, block by block, between engine and teller: half a second of small blocks, so that the
+/// What was found, block by block, between engine and teller: a tenth of a second of small blocks or more, so that the
 /// engine does not wait for a slow commit. A block takes a further place for each
 /// [`follower::FINDINGS_A_PLACE`] findings: 4 Ki of them. With more, what they cite would no longer be
 /// in memory when they are told.

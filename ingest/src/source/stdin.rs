@@ -1,4 +1,4 @@
-//! Standard input: each line a delivery, as a pipe hands them over.
+//! Standard input: each line a delivery, as a pipe hands them over. Two threads read in turns ([`super::turns`]).
 //!
 //! Nobody waits for an acknowledgement: a pipe cannot be asked again. What was read and is not
 //! durable when the program dies is lost, so whoever must not lose anything takes MQTT, Kafka or

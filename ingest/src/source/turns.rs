@@ -2,7 +2,7 @@
 //! stretch of the system's that is not interrupted, another goes on. Each sleeps for as long as all of them have turns, so
 //! that together they wake no more often than one would.
 
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -22,23 +22,28 @@ pub enum Next {
 /// Work that threads take turns at.
 #[derive(Debug)]
 pub struct Turns<T> {
-    work: Mutex<(T, Next)>,
+    shared: Mutex<Shared<T>>,
     threads: u32,
     /// One of them has its turn each time that so much time is over.
     apart: Duration,
     begun: Instant,
     /// The thread that has its turn, as long as that is short.
     at_work: AtomicI32,
-    /// Which of them was at work last.
-    last: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    work: T,
+    /// What came of the last step, and which thread did it.
+    next: Next,
+    last: Option<u32>,
 }
 
 impl<T> Turns<T> {
     /// For so many threads, at least one.
     pub fn new(work: T, threads: u32, apart: Duration) -> Self {
-        let work = Mutex::new((work, Next::Again));
-        let (at_work, last) = (AtomicI32::new(0), AtomicU32::new(u32::MAX));
-        Self { work, threads, apart, begun: Instant::now(), at_work, last }
+        let shared = Mutex::new(Shared { work, next: Next::Again, last: None });
+        Self { shared, threads, apart, begun: Instant::now(), at_work: AtomicI32::new(0) }
     }
 
     /// The calling thread's turns, until all is done; from now on it keeps to processors that none of the others uses, where
@@ -50,18 +55,17 @@ impl<T> Turns<T> {
         keep_apart();
         let own_id = gettid().as_raw_nonzero().get();
         while let Some(mut locked) = self.lock() {
-            let (work, state) = &mut *locked;
-            while *state != Next::End {
+            while locked.next != Next::End {
                 // Whoever goes on and on is waited for.
-                let short = *state == Next::Turn;
+                let short = locked.next == Next::Turn;
                 self.at_work.store(if short { own_id } else { 0 }, Ordering::Relaxed);
-                *state = step(work);
-                if *state != Next::Again {
+                locked.next = step(&mut locked.work);
+                if locked.next != Next::Again {
                     break;
                 }
             }
-            let over = *state == Next::End;
-            let missed = self.last.swap(thread, Ordering::Relaxed) == thread && self.threads > 1;
+            let over = locked.next == Next::End;
+            let missed = locked.last.replace(thread) == Some(thread) && self.threads > 1;
             drop(locked);
             if over {
                 return;
@@ -79,13 +83,13 @@ impl<T> Turns<T> {
 
     /// What has become of it; `None` where one of them has panicked.
     pub fn into_work(self) -> Option<T> {
-        self.work.into_inner().ok().map(|(work, _)| work)
+        self.shared.into_inner().ok().map(|shared| shared.work)
     }
 
     /// The work, when it is nobody else's turn any more. `None` where another one has panicked at it.
-    fn lock(&self) -> Option<MutexGuard<'_, (T, Next)>> {
+    fn lock(&self) -> Option<MutexGuard<'_, Shared<T>>> {
         for patience in [self.apart / 3, Duration::ZERO] {
-            match self.work.try_lock() {
+            match self.shared.try_lock() {
                 Ok(locked) => return Some(locked),
                 Err(TryLockError::Poisoned(_)) => return None,
                 Err(TryLockError::WouldBlock) => {}
@@ -97,7 +101,7 @@ impl<T> Turns<T> {
             }
             std::thread::sleep(patience);
         }
-        self.work.lock().ok()
+        self.shared.lock().ok()
     }
 
     /// Those processors that are a thread's own.
